@@ -1,0 +1,178 @@
+"""The one wrapper around `hydra.main`: run directories, errors -> exit codes, signals, multirun."""
+
+import errno
+import gc
+
+import os
+import signal
+import sys
+import traceback
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException, InstantiationException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
+
+from ft_lightning.errors import NumericalError, UserError
+
+_PACKAGE = Path(__file__).parent
+# A wheel carries conf/ inside the package; in a clone it stands beside src/.
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
+
+Job = Callable[[DictConfig, Path], dict[str, Any]]
+
+
+@dataclass
+class Outcome:
+    """What became of one job of a command."""
+
+    exit_code: int
+    overrides: list[str]
+    run_dir: Path
+    result: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+def run(verb: str, job: Job, summarise: Callable[[list[Outcome], Path], None] | None = None) -> None:
+    """Compose conf/<verb>.yaml with the command line, run `job(cfg, run_dir)` once or for each job of a multirun, exit.
+
+    A job that fails does not stop a multirun, which ends with its worst job's code. `summarise(outcomes, sweep_dir)` is
+    called at the end of a multirun.
+    """
+    outcomes: list[Outcome] = []
+    OmegaConf.register_new_resolver("unique", _unique, use_cache=True, replace=True)
+    Plugins.instance().register(_WorkingDirectoryConf)
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra re-raises, and the exit code is decided here
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
+
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)
+    def main(cfg: DictConfig) -> None:
+        outcomes.append(_attempt(job, cfg))
+        gc.collect()  # the jobs of a multirun share a process: let go of the last one's model
+
+    try:
+        main()
+    except (HydraException, OmegaConfBaseException, OSError) as error:
+        _complain(_config_error(error))
+        sys.exit(UserError.exit_code)
+    except KeyboardInterrupt:
+        _complain("Interrupted.")
+        sys.exit(128 + signal.SIGINT)
+    if len(outcomes) > 1 and summarise:
+        summarise(outcomes, outcomes[0].run_dir.parent)
+    sys.exit(max((outcome.exit_code for outcome in outcomes), default=0))
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for the run: the others of a distributed run stay silent and write nothing."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
+def in_multirun() -> bool:
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _attempt(job: Job, cfg: DictConfig) -> Outcome:
+    hydra_cfg = HydraConfig.get()
+    outcome = Outcome(0, list(hydra_cfg.overrides.task), Path(hydra_cfg.runtime.output_dir))
+    try:
+        _refuse_run_inside_dataset(outcome.run_dir, OmegaConf.select(cfg, "data.root"))
+        if is_main_process():
+            (outcome.run_dir / "config.yaml").write_text(OmegaConf.to_yaml(_without_secrets(cfg)))
+        outcome.result = job(cfg, outcome.run_dir)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning answers Ctrl-C with sys.exit(1)
+            raise KeyboardInterrupt from None
+        raise
+    except Exception as error:
+        known = _known_error(error)
+        outcome.exit_code = known.exit_code if known else 1
+        outcome.error = str(known or repr(error))
+        if known:
+            _complain(outcome.error)
+        else:
+            traceback.print_exc()
+    return outcome
+
+
+def _known_error(error: BaseException) -> UserError | NumericalError | None:
+    """The typed error behind an exception of a job; None for a bug."""
+    if isinstance(error, UserError | NumericalError):
+        return error
+    if isinstance(error, InstantiationException):
+        if known := _known_error(error.__cause__ or RuntimeError()):
+            return known
+        # What a library's constructor refuses was written in a config or an override.
+        if isinstance(error.__cause__, TypeError | ValueError | ImportError | LookupError | None):
+            return UserError(str(error))
+        return None
+    if isinstance(error, OmegaConfBaseException | PermissionError | NotADirectoryError) or _place_is_unwritable(error):
+        return _config_error(error)
+    return None
+
+
+def _config_error(error: BaseException) -> UserError:
+    if isinstance(error.__cause__, UserError):
+        return error.__cause__
+    lines = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
+    return UserError("\n".join(dict.fromkeys(lines)))
+
+
+def _place_is_unwritable(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG)
+
+
+def _complain(message: object) -> None:
+    if is_main_process():
+        print(f"error: {message}", file=sys.stderr)  # noqa: T201
+
+
+def _refuse_run_inside_dataset(run_dir: Path, root: str | None) -> None:
+    if root is None or not run_dir.resolve().is_relative_to(Path(root).resolve()):
+        return
+    for folder in (run_dir, *run_dir.parents):  # what Hydra has just made, and nothing that holds anything
+        if folder.resolve() == Path(root).resolve() or any(folder.iterdir()):
+            break
+        folder.rmdir()
+    raise UserError(
+        f"hydra.run.dir={run_dir} lies inside the dataset data.root={root}, which is never written to: "
+        "start from another directory, or set hydra.run.dir."
+    )
+
+
+def _without_secrets(cfg: DictConfig) -> Any:
+    """The resolved config, in which values of the environment stay what was written: `${oc.env:NAME}`."""
+    OmegaConf.register_new_resolver("oc.env", lambda *args: f"${{oc.env:{','.join(args)}}}", replace=True)
+    try:
+        return OmegaConf.to_container(cfg, resolve=True)
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, use_cache=False, replace=True)
+
+
+def _unique() -> str:
+    # Hydra's time stamps have one-second resolution: two runs in one second would share a directory.
+    return uuid.uuid4().hex[:6]
+
+
+def _exit_on_sigterm(signum: int, frame: object) -> None:
+    sys.exit(128 + signum)
+
+
+class _WorkingDirectoryConf(SearchPathPlugin):
+    """Looks for config files in ./conf first, so that an installed package finds the user's own."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        own = Path.cwd() / "conf"
+        if own.is_dir() and own.resolve() != CONF.resolve():
+            search_path.prepend("working directory", f"file://{own}")

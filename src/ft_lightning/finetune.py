@@ -1,0 +1,95 @@
+"""From a finetune mode to a freeze plan: what trains, and what stays exactly as it was."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ft_lightning.errors import UserError
+
+MODES = ("frozen", "partial", "full")
+
+
+@dataclass(frozen=True)
+class FreezePlan:
+    """The one answer to "what trains?", which everything else reads.
+
+    Names are those of `model.Classifier`: "backbone.network.<...>" and "head.<...>".
+    """
+
+    mode: str
+    trainable: frozenset[str]  # parameters that the optimizer gets
+    held: frozenset[str]  # modules that stay in eval mode, whoever calls train()
+    trained_blocks: tuple[str, ...]  # the blocks after the cut, each by its first module's name
+
+    def trains(self, name: str) -> bool:
+        """Whether training may change this entry of the classifier's state: a parameter or a moving statistic."""
+        return name in self.trainable or name.rpartition(".")[0] not in self.held
+
+    def trained_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What a checkpoint has to hold of a classifier's state dict."""
+        return {name: value for name, value in state.items() if self.trains(name)}
+
+    def frozen_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What training must leave bit for bit as it was."""
+        return {name: value for name, value in state.items() if not self.trains(name)}
+
+
+def freeze_plan(backbone: nn.Module, head: nn.Module, mode: str, k: int | None, freeze_bn: bool) -> FreezePlan:
+    """Place the cut: after the last block (frozen), before the last `k` blocks (partial), before everything (full).
+
+    A module that holds both frozen and trained parts stays in eval mode, because what it does between its children
+    may belong to the frozen part; a parameter that both sides share is frozen. `freeze_bn` keeps the BatchNorm
+    statistics after the cut from moving too (their weights and biases still train).
+
+    Raises:
+        UserError: an unknown mode, or a `k` that the backbone's blocks cannot give.
+    """
+    network: nn.Module = backbone.network
+    modules = dict(network.named_modules())
+    trained = _blocks_after_the_cut(backbone.blocks, mode, k)
+    live = set(modules) if mode == "full" else _live_modules(list(modules), backbone.blocks, trained)
+    frozen = {id(p) for name in modules.keys() - live for p in modules[name].parameters(recurse=False)}
+    held = {name for name, module in modules.items() if name not in live or (freeze_bn and isinstance(module, _BatchNorm))}
+    trainable = {f"backbone.network.{name}" for name, p in network.named_parameters() if id(p) not in frozen}
+    return FreezePlan(
+        mode=mode,
+        trainable=frozenset(trainable | {f"head.{name}" for name, _ in head.named_parameters()}),
+        held=frozenset(f"backbone.network.{name}".rstrip(".") for name in held),
+        trained_blocks=tuple(block[0] for block in trained),
+    )
+
+
+def _blocks_after_the_cut(blocks: tuple[tuple[str, ...], ...], mode: str, k: int | None) -> tuple[tuple[str, ...], ...]:
+    if mode == "frozen":
+        return ()
+    if mode == "full":
+        return blocks
+    if mode != "partial":
+        raise UserError(f"finetune.mode={mode} is unknown: use one of {', '.join(MODES)}.")
+    if k is None or not 1 <= k <= len(blocks):
+        listing = ", ".join(block[0] for block in blocks)
+        raise UserError(f"finetune.k={k} does not fit: this backbone has {len(blocks)} blocks, so use 1 to {len(blocks)} ({listing}).")
+    return blocks[-k:]
+
+
+def _live_modules(names: list[str], blocks: tuple[tuple[str, ...], ...], trained: tuple[tuple[str, ...], ...]) -> set[str]:
+    """The modules after the cut: the trained blocks and whatever is registered after their start, such as a dropout."""
+    if not trained:
+        return set()
+    frozen_roots = {name for block in blocks[: len(blocks) - len(trained)] for name in block}
+    trained_roots = {name for block in trained for name in block}
+    start = min(names.index(name) for name in trained_roots)
+
+    def live(position: int, name: str) -> bool:
+        if any(_inside(name, root) for root in trained_roots):
+            return True
+        touches_frozen = any(_inside(name, root) or _inside(root, name) for root in frozen_roots)
+        return position > start and not touches_frozen
+
+    return {name for position, name in enumerate(names) if live(position, name)}
+
+
+def _inside(name: str, root: str) -> bool:
+    return name == root or name.startswith(f"{root}.") or root == ""

@@ -1,0 +1,54 @@
+"""What this machine offers: device, precision."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from ft_lightning.errors import UserError
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+
+def pick_device(requested: str) -> torch.device:
+    """The device to compute on: "auto" takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        UserError: a device that this machine does not have.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if requested == "auto":
+        return torch.device(next(kind for kind, present in available.items() if present))
+    try:
+        device = torch.device("cuda" if requested == "gpu" else requested)
+    except RuntimeError:
+        raise UserError(f"device={requested} is unknown: use auto, cpu, cuda, cuda:0 or mps.") from None
+    if not available.get(device.type, False):
+        raise UserError(f"device={requested}: this machine has no such device; use device=auto or device=cpu.")
+    return device
+
+
+def pick_precision(requested: str, device_type: str) -> str:
+    """Lightning's name of the precision to use: "auto" takes the fastest one the hardware computes natively.
+
+    Raises:
+        UserError: an unknown precision.
+    """
+    if requested not in PRECISIONS:
+        raise UserError(f"precision={requested} is unknown: use one of {', '.join(PRECISIONS)}.")
+    if requested != "auto":
+        return requested
+    if device_type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    if device_type == "cpu":
+        # A CPU without these instructions emulates bf16, several times slower than float32.
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
+            return "bf16-mixed"
+    return "32-true"
+
+
+def autocast(precision: str, device_type: str) -> AbstractContextManager:
+    """The context that computes in a precision from `pick_precision`, as Lightning's Trainer would."""
+    if precision == "32-true":
+        return nullcontext()
+    return torch.autocast(device_type, dtype=torch.bfloat16 if precision == "bf16-mixed" else torch.float16)

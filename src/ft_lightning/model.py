@@ -1,0 +1,49 @@
+"""The classifier: a backbone and a head that obey a freeze plan."""
+
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from ft_lightning.finetune import FreezePlan
+
+
+class Classifier(nn.Module):
+    """`logits = head(backbone(prepare(inputs)))`, where what the plan holds never moves.
+
+    A backbone is any module with `network`, `blocks` (names of modules in `network`, in forward order), `feature_dim`,
+    `prepare(inputs)` (what the loader gives -> what the network takes) and `forward`, which gives features (B, D).
+
+    Args:
+        plan: names its parameters and modules as this class does; see `finetune.freeze_plan`.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, plan: FreezePlan) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.plan = plan
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name in plan.trainable)
+        self._held = [module for name, module in self.named_modules() if name in plan.held]
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self._hold()
+        return self
+
+    def features(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+        """Features (B, D) of a batch as the loader gives it, for images uint8 (B, 3, H, W)."""
+        # Again here, because train() may have been called on a part of the backbone instead of on this module.
+        self._hold()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.plan.mode != "frozen"):
+            return self.backbone(self.backbone.prepare(inputs))
+
+    def forward(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+        """Logits (B, C) in float32 of a batch as the loader gives it."""
+        return self.head(self.features(inputs)).float()
+
+    def _hold(self) -> None:
+        for module in self._held:
+            module.training = False
