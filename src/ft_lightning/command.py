@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 import uuid
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,13 @@ from ft_lightning.errors import NumericalError, UserError
 _PACKAGE = Path(__file__).parent
 # A wheel carries conf/ inside the package; in a clone it stands beside src/.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
+
+# What the frameworks say in every run and a user can do nothing about.
+_NOISE = (
+    r".*module\(s\) in eval mode at the start of training",  # they are meant to be
+    r".*does not have many workers",  # the number is chosen for the machine
+    r".*isinstance\(treespec, LeafSpec\).* is deprecated",  # Lightning 2.6 with torch 2.15
+)
 
 Job = Callable[[DictConfig, Path], dict[str, Any]]
 
@@ -55,6 +63,8 @@ def run(verb: str, job: Job, summarise: Callable[[list[Outcome], Path], None] | 
     Plugins.instance().register(_WorkingDirectoryConf)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra re-raises, and the exit code is decided here
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message)
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)
     def main(cfg: DictConfig) -> None:
@@ -74,13 +84,20 @@ def run(verb: str, job: Job, summarise: Callable[[list[Outcome], Path], None] | 
     sys.exit(max((outcome.exit_code for outcome in outcomes), default=0))
 
 
+def compose(verb: str, *overrides: str) -> DictConfig:
+    """The config a command would run with, for notebooks and tests: `train(compose("train", "model=resnet50"), folder)`."""
+    Plugins.instance().register(_WorkingDirectoryConf)
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose(verb, overrides=list(overrides))
+
+
 def is_main_process() -> bool:
     """Whether this process speaks for the run: the others of a distributed run stay silent and write nothing."""
     return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 def in_multirun() -> bool:
-    return HydraConfig.get().mode == RunMode.MULTIRUN
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _attempt(job: Job, cfg: DictConfig) -> Outcome:

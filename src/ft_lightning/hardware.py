@@ -9,7 +9,7 @@ from ft_lightning.errors import UserError
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
-def pick_device(requested: str) -> torch.device:
+def pick_device(requested: str, key: str = "device") -> torch.device:
     """The device to compute on: "auto" takes CUDA, then Apple's MPS, then the CPU.
 
     Raises:
@@ -21,9 +21,9 @@ def pick_device(requested: str) -> torch.device:
     try:
         device = torch.device("cuda" if requested == "gpu" else requested)
     except RuntimeError:
-        raise UserError(f"device={requested} is unknown: use auto, cpu, cuda, cuda:0 or mps.") from None
+        raise UserError(f"{key}={requested} is unknown: use auto, cpu, gpu, cuda or mps.") from None
     if not available.get(device.type, False):
-        raise UserError(f"device={requested}: this machine has no such device; use device=auto or device=cpu.")
+        raise UserError(f"{key}={requested}: this machine has no such device; use {key}=auto or {key}=cpu.")
     return device
 
 

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from ft_lightning.errors import NumericalError, UserError
 from ft_lightning.metrics import epoch_metrics
 from ft_lightning.model import Classifier
-from ft_lightning.optim import parameter_groups
+from ft_lightning.optim import build_optimizer
 
 
 class FineTuner(LightningModule):
@@ -78,7 +78,7 @@ class FineTuner(LightningModule):
 
     def configure_optimizers(self) -> Any:
         trainable = [(name, p) for name, p in self.classifier.named_parameters() if p.requires_grad]
-        optimizer = self.optimizer(parameter_groups(trainable, self.backbone_lr_factor))
+        optimizer = build_optimizer(self.optimizer, trainable, self.backbone_lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer, self.trainer.estimated_stepping_batches)}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

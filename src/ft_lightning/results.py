@@ -1,4 +1,4 @@
-"""What a run found: predictions.csv and metrics.json."""
+"""What a run found: split.csv, predictions.csv, metrics.json."""
 
 import json
 import os
@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import Tensor
+
+from ft_lightning.metrics import full_metrics
+from ft_lightning.tables import write_table
 
 ALL_CLASSES_UP_TO = 100  # above, a table lists the most probable classes only
 TOP = 10
@@ -25,8 +27,42 @@ class Stopwatch:
     def lap(self, phase: str) -> None:
         now = time.perf_counter()
         self.seconds[phase] = now - self._last
-        self._last = now
         self.seconds["total_s"] = now - self._start
+        self._last = now
+
+    def timing(self, images: int) -> dict[str, float]:
+        """The laps, and images a second in training."""
+        return self.seconds | {"images_per_s": images / self.seconds["fit_s"]}
+
+
+def write(run_dir: Path, outputs: dict[str, tuple[Tensor, ...]], data: Any, timing: dict[str, Any]) -> dict[str, Any]:
+    """Write metrics.json and predictions.csv of a training run; returns the metrics.
+
+    Args:
+        outputs: val and test -> index (N,), logits (N, C), targets (N,), as `FineTuner.outputs`.
+        data: the datamodule, for names, classes and sizes.
+    """
+    scored = {
+        split: full_metrics(logits, targets, data.class_names, data.class_counts)
+        for split, (_, logits, targets) in outputs.items()
+    }
+    metrics = {
+        "val": scored["val"],
+        "test": scored["test"],
+        "timing": timing,
+        "data": {
+            "location": str(data.location),
+            "classes": len(data.class_names),
+            "samples": {split: len(samples) for split, samples in data.splits.items()},
+        },
+        "versions": versions(),
+    }
+    index, logits, targets = outputs["test"]
+    table = prediction_table([data.splits["test"][i].name for i in index], logits, data.class_names)
+    table.insert(1, "label", [data.class_names[i] for i in targets])
+    write_table(table, run_dir / "predictions.csv")
+    write_json(run_dir / "metrics.json", metrics)
+    return metrics
 
 
 def prediction_table(names: list[str], logits: Tensor, class_names: list[str], temperature: float = 1.0) -> pd.DataFrame:

@@ -1,33 +1,138 @@
-"""What a run says on the terminal: one summary before training, one table after it."""
+"""What a command says on the terminal: a summary before training, a table after it."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from lightning import Trainer
 from rich.console import Console
 from rich.table import Table
 
+from ft_lightning.command import Outcome
+from ft_lightning.finetune import FreezePlan
 from ft_lightning.model import Classifier
+from ft_lightning.tables import write_table
 
-_LISTED_CLASSES = 10
+_CLASSES_SHOWN = 10
+
+console = Console(highlight=False, markup=False)  # a class may be called [b]
 
 
 def before(run_dir: Path, data: Any, classifier: Classifier, trainer: Trainer) -> None:
-    """Print what is about to be trained, on what, and where it goes."""
-    if not trainer.is_global_zero:
-        return
-    sizes = {split: len(samples) for split, samples in data.splits.items()}
-    plan, identity = classifier.plan, classifier.backbone.identity
-    total = sum(p.numel() for p in classifier.parameters())
-    trainable = sum(p.numel() for p in classifier.parameters() if p.requires_grad)
-    cut = {"frozen": "after the last block", "full": "before the first block"}.get(plan.mode, f"before {plan.trained_blocks[:1]}")
-    _print_pairs(
-        {
-            "data": f"{data.location}",
-            "samples": ", ".join(f"{split} {size:,}" for split, size in sizes.items()),
-            "classes": f"{len(data.class_names)}: {_listing(data.class_names)}",
-            "backbone": f"{identity.name} ({identity.source}, weights {identity.weights})",
-            "finetune": f"{plan.mode}: trains {cut}",
-        }
+    """What is about to be trained, on what, and where it goes."""
+    identity = classifier.backbone.identity
+    parameters = list(classifier.parameters())
+    total = sum(p.numel() for p in parameters)
+    trainable = sum(p.numel() for p in parameters if p.requires_grad)
+    devices = f"{trainer.num_devices * trainer.num_nodes} x " if trainer.num_devices * trainer.num_nodes > 1 else ""
+    _pairs(
+        data=str(data.location),
+        samples=" · ".join(f"{split} {len(samples):,}" for split, samples in data.splits.items()),
+        classes=f"{len(data.class_names)}: {_shown(data.class_names)}",
+        backbone=f"{identity.name} ({identity.source}), weights {identity.weights}",
+        cut=_cut(classifier.plan),
+        trainable=f"{trainable:,} of {total:,} parameters ({trainable / total:.2%})",
+        device=f"{devices}{trainer.strategy.root_device.type}, precision {trainer.precision}",
+        run=str(_short(run_dir)),
     )
+
+
+def after(run_dir: Path, metrics: dict[str, Any]) -> None:
+    """The result, and where it is."""
+    table = Table("", "val", "test", "95 % interval of test", box=None, pad_edge=False)
+    val, test = metrics["val"], metrics["test"]
+    for name in ("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy"):
+        interval = test.get(f"{name}_ci95")
+        table.add_row(
+            name.replace("_", " "), *(_number(m[name]) for m in (val, test)), f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
+        )
+    console.print(table)
+    timing = metrics["timing"]
+    _pairs(
+        time=f"{timing['total_s']:.0f} s, {timing['images_per_s']:.0f} images/s in training",
+        model=str(_short(run_dir / "model")),
+        next=f"python -m ft_lightning.predict model_dir={_short(run_dir)} input=<image or folder>",
+    )
+
+
+def after_evaluate(run_dir: Path, metrics: dict[str, Any]) -> None:
+    """The metrics of a model on labelled data, and where the details are."""
+    test = metrics["test"]
+    table = Table("", "value", "95 % interval", box=None, pad_edge=False)
+    for name in ("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy"):
+        interval = test.get(f"{name}_ci95")
+        table.add_row(name.replace("_", " "), _number(test[name]), f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "")
+    console.print(table)
+    _pairs(samples=f"{test['n']:,}", details=str(_short(run_dir)))
+
+
+def after_predict(table: pd.DataFrame, output: Path) -> None:
+    """How many files were answered, how they fall out, and where the table is."""
+    errors = table[table["error"] != ""]
+    counts = table["predicted"].value_counts()
+    _pairs(
+        files=f"{len(table):,}",
+        predicted=", ".join(f"{name} {count:,}" for name, count in counts.head(_CLASSES_SHOWN).items()),
+        unreadable=f"{len(errors):,}" + (f", for example {errors.iloc[0]['path']}" if len(errors) else ""),
+        table=str(_short(output)),
+    )
+
+
+def after_multirun(outcomes: list[Outcome], sweep_dir: Path) -> None:
+    """One row a job, best first; the same as multirun.csv in the sweep's directory."""
+    rows = pd.DataFrame([_multirun_row(outcome) for outcome in outcomes])
+    write_table(rows, sweep_dir / "multirun.csv")
+    table = Table(*rows.columns, box=None, pad_edge=False)
+    for row in rows.sort_values("val_accuracy", ascending=False).itertuples(index=False):
+        table.add_row(*(_number(value) for value in row))
+    console.print(table)
+    _pairs(table=str(_short(sweep_dir / "multirun.csv")))
+
+
+def _multirun_row(outcome: Outcome) -> dict[str, Any]:
+    val, test = outcome.result.get("val", {}), outcome.result.get("test", {})
+    low, high = test.get("accuracy_ci95", (None, None))
+    return {
+        "job": outcome.run_dir.name,
+        "overrides": " ".join(outcome.overrides),
+        "val_accuracy": val.get("accuracy"),
+        "test_accuracy": test.get("accuracy"),
+        "test_low": low,
+        "test_high": high,
+        "exit_code": outcome.exit_code,
+        "error": outcome.error.partition("\n")[0],
+    }
+
+
+def _pairs(**pairs: str) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in pairs.items():
+        table.add_row(name, value)
+    console.print(table)
+    console.print()
+
+
+def _cut(plan: FreezePlan) -> str:
+    if plan.mode == "frozen":
+        return "frozen: after the last block, only the head trains"
+    if plan.mode == "full":
+        return "full: everything trains"
+    return f"partial: before {plan.trained_blocks[0]}, the last {len(plan.trained_blocks)} blocks and the head train"
+
+
+def _shown(names: list[str]) -> str:
+    more = len(names) - _CLASSES_SHOWN
+    return ", ".join(names[:_CLASSES_SHOWN]) + (f", ... {more:,} more" if more > 0 else "")
+
+
+def _number(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _short(path: Path) -> Path:
+    """The path as a person in this directory would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

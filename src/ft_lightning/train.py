@@ -5,42 +5,106 @@
     python -m ft_lightning.train -m model=resnet18,resnet50 optimizer.lr=1e-3,1e-2
 """
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from ft_lightning import command
+from ft_lightning.errors import UserError
 
 if TYPE_CHECKING:
-    from lightning import LightningDataModule, Trainer
+    from lightning import Trainer
 
+    from ft_lightning.data import ImageFolderDataModule
     from ft_lightning.model import Classifier
     from ft_lightning.module import FineTuner
 
 
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """One run: everything that conf/train.yaml and the command line say, into `run_dir`; returns metrics.json."""
-    from ft_lightning import artifact, results, summary
-    from ft_lightning.hardware import pick_precision
-    from ft_lightning.results import Stopwatch
+    """One run of what conf/train.yaml and the command line say; its files go to `run_dir`; returns metrics.json."""
+    from ft_lightning import artifact, results, summary, tables
 
-    clock = Stopwatch()
-    data = build_data(cfg)
+    clock = results.Stopwatch()
+    data = instantiate(cfg.data, seed=cfg.seed)
     classifier = build_classifier(cfg, data)
     module = build_module(cfg, classifier, data)
-    trainer, best = build_trainer(cfg, run_dir)
-    summary.before(run_dir, data, classifier, trainer)
+    trainer = build_trainer(cfg, run_dir)
+    if trainer.is_global_zero:
+        tables.write_table(data.split_table(), run_dir / "split.csv")
+        summary.before(run_dir, data, classifier, trainer)
     clock.lap("setup_s")
 
     trainer.fit(module, datamodule=data)
     clock.lap("fit_s")
 
-    trainer.validate(module, datamodule=data, ckpt_path=best.best_model_path, verbose=False)
+    trainer.validate(module, datamodule=data, ckpt_path=trainer.checkpoint_callback.best_model_path or None, verbose=False)
     trainer.test(module, datamodule=data, verbose=False)
     clock.lap("test_s")
 
-    metrics = results.write(run_dir, module.outputs, data, clock)
-    artifact.save(run_dir / "model", classifier, data.class_names, metrics)
+    if not trainer.is_global_zero:
+        return {}
+    metrics = results.write(run_dir, module.outputs, data, clock.timing(images=trainer.current_epoch * (len(data.splits["train"]) + len(data.splits["val"]))))
+    head = {key: value for key, value in cfg.head.items() if key != "_target_"}
+    artifact.save(run_dir / "model", classifier, head, data, metrics)
     summary.after(run_dir, metrics)
     return metrics
+
+
+def build_classifier(cfg: DictConfig, data: "ImageFolderDataModule") -> "Classifier":
+    """The pretrained backbone and a new head of the data's size; tells the data what the weights expect."""
+    from lightning import seed_everything
+
+    from ft_lightning.finetune import freeze_plan
+    from ft_lightning.model import Classifier
+
+    backbone = instantiate(cfg.model)
+    preprocess = backbone.preprocess
+    data.set_transforms(preprocess, instantiate(cfg.augment)(preprocess))
+    seed_everything(cfg.seed, workers=True, verbose=False)  # here, so that the head starts the same under any backbone
+    head = instantiate(cfg.head, in_features=backbone.feature_dim, num_classes=len(data.class_names))
+    plan = freeze_plan(backbone, head, cfg.finetune.mode, cfg.finetune.k, cfg.finetune.freeze_bn)
+    return Classifier(backbone, head, plan)
+
+
+def build_module(cfg: DictConfig, classifier: "Classifier", data: "ImageFolderDataModule") -> "FineTuner":
+    """What is minimised, by what."""
+    from ft_lightning.module import FineTuner
+
+    return FineTuner(
+        classifier,
+        loss=instantiate(cfg.loss, class_counts=data.class_counts),
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler),
+        backbone_lr_factor=cfg.finetune.backbone_lr_factor,
+    )
+
+
+def build_trainer(cfg: DictConfig, run_dir: Path) -> "Trainer":
+    """Lightning's Trainer with our checkpoints, metrics.csv, progress bar, and what `callback` and `logger` add."""
+    from lightning.pytorch.callbacks import RichProgressBar
+
+    from ft_lightning.checkpoint import best_and_last
+    from ft_lightning.hardware import pick_device, pick_precision
+    from ft_lightning.history import EpochTable
+
+    if command.in_multirun() and cfg.trainer.strategy not in ("auto", "single_device"):
+        raise UserError(
+            f"trainer.strategy={cfg.trainer.strategy} starts processes that would each run the whole multirun: "
+            "run the jobs one by one, or with trainer.devices=1."
+        )
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # the summary says it better
+    callbacks = [instantiate(callback) for callback in cfg.callback.values()]
+    return instantiate(
+        cfg.trainer,
+        precision=pick_precision(cfg.precision, pick_device(cfg.trainer.accelerator, "trainer.accelerator").type),
+        callbacks=[*best_and_last(run_dir / "checkpoints", cfg.monitor, cfg.monitor_mode), RichProgressBar(), *callbacks],
+        logger=[EpochTable(run_dir / "metrics.csv"), *([instantiate(cfg.logger)] if cfg.logger else [])],
+        default_root_dir=run_dir,
+    )
+
+
+if __name__ == "__main__":
+    command.run("train", train)

@@ -1,0 +1,170 @@
+"""The model directory: model.safetensors + model.json, self-contained, verified, and read without running anything."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from ft_lightning.backbones import build_backbone
+from ft_lightning.data import PathsDataset
+from ft_lightning.errors import UserError
+from ft_lightning.finetune import freeze_plan
+from ft_lightning.hardware import autocast, pick_device, pick_precision
+from ft_lightning.heads import build_head
+from ft_lightning.model import Classifier
+from ft_lightning.results import prediction_table, versions, write_json
+
+FORMAT = 1  # raised when an older reader would misread a newer file
+WEIGHTS, CARD = "model.safetensors", "model.json"
+
+
+class TrainedModel:
+    """A classifier as it came out of training, ready to predict. Made by `load`."""
+
+    def __init__(self, classifier: Classifier, card: dict[str, Any]) -> None:
+        self.classifier = classifier
+        self.card = card  # the content of model.json
+        self.class_names: list[str] = card["class_names"]
+        self.temperature: float = card["temperature"]
+
+    def predict(
+        self,
+        paths: list[str | Path],
+        batch_size: int = 32,
+        num_workers: int = 0,
+        device: str = "auto",
+        precision: str = "auto",
+        max_pixels: int = 100_000_000,
+    ) -> pd.DataFrame:
+        """One row a file: path, predicted, probability, p(class) for each class, error.
+
+        A file that cannot be read keeps its row: empty but for `error`, which says why.
+        """
+        names = [str(path) for path in paths]
+        dataset = PathsDataset(names, self.classifier.backbone.preprocess, max_pixels)
+        logits, errors = self.logits(dataset, batch_size, num_workers, device, precision)
+        table = prediction_table(names, logits, self.class_names, self.temperature)
+        table["error"] = [errors.get(i, "") for i in range(len(names))]
+        table.loc[table["error"] != "", table.columns.difference(["path", "error"])] = None
+        return table
+
+    @torch.inference_mode()
+    def logits(
+        self, dataset: Dataset, batch_size: int, num_workers: int, device: str, precision: str
+    ) -> tuple[Tensor, dict[int, str]]:
+        """Logits (N, C) of a dataset of `{"inputs", "index", "error"}`, and the errors by index."""
+        target = pick_device(device)
+        precision = pick_precision(precision, target.type)
+        self.classifier.to(target)
+        logits = torch.empty(len(dataset), len(self.class_names))
+        errors: dict[int, str] = {}
+        for batch in DataLoader(dataset, batch_size, num_workers=num_workers, pin_memory=target.type == "cuda"):
+            with autocast(precision, target.type):
+                logits[batch["index"]] = self.classifier(to_device(batch["inputs"], target)).cpu()
+            errors |= {int(i): error for i, error in zip(batch["index"], batch["error"], strict=True) if error}
+        return logits, errors
+
+
+def save(folder: Path, classifier: Classifier, head: dict[str, Any], data: Any, metrics: dict[str, Any]) -> None:
+    """Write a model directory, whole or not at all, and check that it gives back the very same classifier.
+
+    Args:
+        head: name and arguments, as `heads.build_head` takes them.
+        data: what it was trained on, for `class_names` and `class_counts`.
+        metrics: of val and test, as in metrics.json.
+    """
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    backbone = classifier.backbone
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.state_dict().items()}
+    save_file(state, temporary / WEIGHTS)
+    card = {
+        "format": FORMAT,
+        "backbone": asdict(backbone.identity),
+        "preprocess": backbone.preprocess.to_dict(),
+        "finetune": {"mode": classifier.plan.mode, "trained_blocks": list(classifier.plan.trained_blocks)},
+        "head": head,
+        "class_names": data.class_names,
+        "class_counts": data.class_counts,  # of train, for the majority baseline
+        "temperature": 1.0,
+        "metrics": {split: _headline(metrics[split]) for split in ("val", "test")},
+        "versions": versions(),
+        "sha256": _sha256(temporary / WEIGHTS),
+    }
+    write_json(temporary / CARD, card)
+    reloaded = load(temporary).classifier.state_dict()
+    assert reloaded.keys() == state.keys(), "the saved model has other tensors than the trained one"
+    assert all(torch.equal(reloaded[name], state[name]) for name in state), "the saved model has other values"
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+
+
+def load(model_dir: str | Path, build_backbone: Callable[..., nn.Module] = build_backbone) -> TrainedModel:
+    """Read a model directory, or the run directory that holds one, without network, pickle or the original weights.
+
+    Args:
+        build_backbone: (identity, preprocess), the dictionaries of model.json, -> backbone, for models with a backbone of one's own.
+
+    Raises:
+        UserError: no model there, a newer format, or weights that are not those model.json was written with.
+    """
+    folder = _find(Path(model_dir))
+    card = _read_card(folder / CARD)
+    found = _sha256(folder / WEIGHTS)
+    if found != card["sha256"]:
+        raise UserError(f"{folder / WEIGHTS} is damaged: sha256 {found}, expected {card['sha256']}. Copy the model directory again.")
+    backbone = build_backbone(card["backbone"], card["preprocess"])
+    head = build_head(in_features=backbone.feature_dim, num_classes=len(card["class_names"]), **card["head"])
+    classifier = Classifier(backbone, head, freeze_plan(backbone, head, mode="frozen", k=None, freeze_bn=True))
+    classifier.load_state_dict(load_file(folder / WEIGHTS))
+    return TrainedModel(classifier.eval().requires_grad_(False), card)
+
+
+def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name not in ("per_class", "confusion")}
+
+
+def to_device(inputs: Tensor | dict[str, Tensor], device: torch.device) -> Tensor | dict[str, Tensor]:
+    if isinstance(inputs, dict):
+        return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
+    return inputs.to(device, non_blocking=True)
+
+
+def _find(folder: Path) -> Path:
+    for candidate in (folder, folder / "model"):
+        if (candidate / CARD).is_file() and (candidate / WEIGHTS).is_file():
+            return candidate
+    raise UserError(
+        f"model_dir={folder} holds no model: expected {CARD} and {WEIGHTS} there or in its model/ folder, "
+        "as a finished run leaves them (outputs/train/<run>/model)."
+    )
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        written = int(card["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not the description of a model ({error!r}): copy the model directory again.") from None
+    if written > FORMAT:
+        raise UserError(
+            f"{path} has format {written}, written by ft_lightning {card.get('versions', {}).get('ft_lightning', 'newer')}; "
+            f"this one reads up to {FORMAT}: upgrade ft_lightning."
+        )
+    return card
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

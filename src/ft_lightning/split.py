@@ -1,0 +1,121 @@
+"""Samples -> train, val and test: by content, stratified, the same on every machine."""
+
+import hashlib
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from ft_lightning.errors import UserError
+from ft_lightning.scan import SPLITS, Sample, some
+
+log = logging.getLogger(__name__)
+
+
+def split_samples(
+    samples: list[Sample], val_fraction: float, test_fraction: float, split_seed: int, allow_leak: bool
+) -> dict[str, list[Sample]]:
+    """What the layout left open is cut inside each class, in the order of a hash of `split_seed` and the content.
+
+    So a split does not depend on names, hardly changes when files are added, and has every class of at least three
+    different pictures. Identical files, and all files of a group, stay together; a group counts to its commonest class.
+
+    Raises:
+        UserError: fractions that leave nothing over, an empty split, or the same bytes in train and in val or test of a
+            given layout, unless `allow_leak`.
+    """
+    given: dict[str | None, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        given[sample.split].append(sample)
+    shares = {name: share for name, share in (("test", test_fraction), ("val", val_fraction)) if not given[name]}
+    for name, share in shares.items():
+        if not 0 < share < 1:
+            raise UserError(f"data.{name}_fraction={share}: give a share between 0 and 1, for example 0.2.")
+    if sum(shares.values()) >= 1:
+        raise UserError(f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave nothing for train.")
+    if not allow_leak:
+        _refuse_leaks(given)
+    pool = given["train"] or given[None]
+    cut = _cut(pool, shares, split_seed)
+    splits = {name: [] if name == "train" else given[name] for name in SPLITS}
+    for sample in pool:
+        splits[cut[sample.name]].append(sample)
+    if empty := [name for name in SPLITS if not splits[name]]:
+        raise UserError(f"The {empty[0]} split is empty: there are too few samples ({len(samples)}) to split; add some.")
+    return splits
+
+
+def by_hash(samples: Iterable[Sample], seed: int) -> list[Sample]:
+    """In an order that depends on the seed and each file's content alone."""
+    return sorted(samples, key=lambda sample: (_hash(seed, sample.digest), sample.name))
+
+
+def _cut(pool: list[Sample], shares: dict[str, float], seed: int) -> dict[str, str]:
+    """Sample name -> split, for a pool of which `shares` are taken off and the rest is train."""
+    by_label: dict[str, list[list[Sample]]] = defaultdict(list)
+    for unit in _units(pool):
+        counts = Counter(sample.label for sample in unit)
+        by_label[min(counts, key=lambda label: (-counts[label], label))].append(unit)
+    result: dict[str, str] = {}
+    small = []
+    for label, units in by_label.items():
+        units.sort(key=lambda unit: min(_hash(seed, sample.group or sample.digest) for sample in unit))
+        if shares and len(units) <= len(shares):
+            small.append(label)
+        for unit, split in zip(units, _split_names([len(unit) for unit in units], shares), strict=True):
+            result |= {sample.name: split for sample in unit}
+    if small:
+        log.warning("%d classes have too few different pictures to be tested, all are in train: %s.", len(small), some(small))
+    return result
+
+
+def _split_names(sizes: list[int], shares: dict[str, float]) -> list[str]:
+    """For units of these sizes, in order: at least one to each split, as near to the shares as whole units allow."""
+    if len(sizes) <= len(shares):
+        return ["train"] * len(sizes)
+    names: list[str] = []
+    total, reached, boundary = sum(sizes), 0.0, 0.0
+    for position, (split, share) in enumerate(shares.items()):
+        boundary += share * total
+        spare = len(sizes) - len(names) - (len(shares) - position)  # one for each split that follows, train too
+        taken = 0
+        while taken < spare and (taken == 0 or reached + sizes[len(names)] / 2 < boundary):
+            reached += sizes[len(names)]
+            names.append(split)
+            taken += 1
+    return names + ["train"] * (len(sizes) - len(names))
+
+
+def _units(pool: list[Sample]) -> list[list[Sample]]:
+    """Sets of samples that must not be separated: equal bytes or the same group, also through one another."""
+    root: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while root.setdefault(key, key) != key:
+            root[key] = key = root[root[key]]
+        return key
+
+    keys = [f"group {sample.group}" if sample.group is not None else f"bytes {sample.digest}" for sample in pool]
+    for sample, key in zip(pool, keys, strict=True):
+        root[find(f"bytes {sample.digest}")] = find(key)
+    units: dict[str, list[Sample]] = defaultdict(list)
+    for sample, key in zip(pool, keys, strict=True):
+        units[find(key)].append(sample)
+    return list(units.values())
+
+
+def _refuse_leaks(given: dict[str | None, list[Sample]]) -> None:
+    trained = {sample.digest: sample for sample in given["train"]}
+    leaks = [
+        f"{trained[sample.digest].name} and {sample.name}"
+        for sample in given["val"] + given["test"]
+        if sample.digest in trained
+    ]
+    if leaks:
+        raise UserError(
+            f"{len(leaks)} pictures of val or test are in train too: {some(leaks)}. "
+            "Take them out of one, or set data.allow_leak=true."
+        )
+
+
+def _hash(seed: int, key: str) -> str:
+    return hashlib.sha256(f"{seed}/{key}".encode()).hexdigest()

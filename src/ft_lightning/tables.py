@@ -1,0 +1,63 @@
+"""Tables as files: .csv or .jsonl, whole or not at all, harmless in a spreadsheet."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from ft_lightning.errors import UserError
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins so
+_KINDS = (".csv", ".jsonl")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as its suffix says, UTF-8; numbers with full precision.
+
+    In CSV, text that a spreadsheet would run as a formula gets an apostrophe in front, which `read_table` takes off.
+
+    Raises:
+        UserError: neither .csv nor .jsonl.
+    """
+    check_kind(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if path.suffix == ".csv":
+        safe = table.rename(columns=_defuse)
+        for column in safe.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in safe.dtypes]]:
+            safe[column] = safe[column].map(_defuse)
+        safe.to_csv(temporary, index=False)
+    else:
+        table.to_json(temporary, orient="records", lines=True, force_ascii=False, double_precision=15)
+    temporary.replace(path)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """What `write_table` wrote, or a CSV of one's own; text stays text, empty cells are empty text.
+
+    Raises:
+        UserError: no such file, or not a table.
+    """
+    check_kind(path)
+    try:
+        if path.suffix == ".jsonl":
+            return pd.read_json(path, lines=True, dtype=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} is not a table: {error}") from error
+    return table.rename(columns=_restore).map(_restore)
+
+
+def check_kind(path: Path) -> None:
+    if path.suffix not in _KINDS:
+        raise UserError(f"{path}: tables are written as .csv or .jsonl, by the suffix.")
+
+
+def _defuse(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.lstrip("'").startswith(_FORMULA) else value
+
+
+def _restore(value: str) -> str:
+    return value[1:] if value.startswith("'") and value.lstrip("'").startswith(_FORMULA) else value
