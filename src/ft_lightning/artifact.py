@@ -75,13 +75,21 @@ class TrainedModel:
         return logits, errors
 
 
-def save(folder: Path, classifier: Classifier, head: dict[str, Any], data: Any, metrics: dict[str, Any]) -> None:
+def save(
+    folder: Path,
+    classifier: Classifier,
+    head: dict[str, Any],
+    data: Any,
+    metrics: dict[str, Any],
+    build_backbone: Callable[..., nn.Module] = build_backbone,
+) -> None:
     """Write a model directory, whole or not at all, and check that it gives back the very same classifier.
 
     Args:
         head: name and arguments, as `heads.build_head` takes them.
         data: what it was trained on, for `class_names` and `class_counts`.
         metrics: of val and test, as in metrics.json.
+        build_backbone: as in `load`, for the check.
     """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -103,7 +111,7 @@ def save(folder: Path, classifier: Classifier, head: dict[str, Any], data: Any, 
         "sha256": _sha256(temporary / WEIGHTS),
     }
     write_json(temporary / CARD, card)
-    reloaded = load(temporary).classifier.state_dict()
+    reloaded = load(temporary, build_backbone).classifier.state_dict()
     assert reloaded.keys() == state.keys(), "the saved model has other tensors than the trained one"
     assert all(torch.equal(reloaded[name], state[name]) for name in state), "the saved model has other values"
     shutil.rmtree(folder, ignore_errors=True)

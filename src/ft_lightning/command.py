@@ -35,6 +35,7 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1
 _NOISE = (
     r".*module\(s\) in eval mode at the start of training",  # they are meant to be
     r".*does not have many workers",  # the number is chosen for the machine
+    r".*recommended to use `self\.log\(.*sync_dist=True",  # every process logs the same value already
     r".*isinstance\(treespec, LeafSpec\).* is deprecated",  # Lightning 2.6 with torch 2.15
 )
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ft_lightning.errors import UserError
 from ft_lightning.images import ImageError, read_image
-from ft_lightning.scan import Sample, class_map, refuse_conflicting_labels, scan_csv, scan_folder
+from ft_lightning.scan import Sample, class_map, refuse_conflicting_labels, scan_csv, scan_folder, some
 from ft_lightning.split import by_hash, split_samples
 
 Transform = Callable[[Image.Image], Tensor]  # RGB image -> uint8 pixels (3, H, W)
@@ -60,11 +60,17 @@ class ImageFolderDataModule(LightningDataModule):
             samples = _grouped(samples, self.group_by)
         self.limited: list[Sample] = []
         if self.limit is not None:
+            if self.limit < 3:
+                raise UserError(f"data.limit={self.limit}: each class needs 3 at least, for train, val and test.")
             samples, self.limited = _limited(samples, self.limit, self.split_seed)
         self.class_names = class_map(samples)
         self.splits = split_samples(samples, self.val_fraction, self.test_fraction, self.split_seed, self.allow_leak)
         counts = Counter(sample.label for sample in self.splits["train"])
         self.class_counts = [counts[name] for name in self.class_names]
+        if missing := [name for name in self.class_names if not counts[name]]:
+            raise UserError(
+                f"train has no sample of {some(missing)}: groups are kept whole; use another data.split_seed."
+            )
 
     def set_transforms(self, preprocess: Transform, augmentation: Transform) -> None:
         """How images of val and test, and how those of train, become pixels."""
@@ -93,7 +99,9 @@ class ImageFolderDataModule(LightningDataModule):
         if self.csv:
             return scan_csv(self.location, Path(self.root).expanduser() if self.root else None, self.case_sensitive)
         if not self.root and not self.create:
-            raise UserError("data.root is not set: say data.root=/folder/with/one/folder/per/class, or write it in your conf/data file.")
+            raise UserError(
+                "data.root is not set: say data.root=/folder/of/class/folders, or write it in your conf/data file."
+            )
         return scan_folder(self.location, self.case_sensitive)
 
     def _loader(self, split: str) -> DataLoader:
@@ -114,6 +122,8 @@ class ImageFolderDataModule(LightningDataModule):
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
+            # A last batch of one sample, which BatchNorm cannot train on, is left out: the next epoch orders anew.
+            drop_last=split == "train" and len(sampler) % self.batch_size == 1 < len(sampler),
             num_workers=workers,
             worker_init_fn=_one_thread,
             persistent_workers=workers > 0,
@@ -187,7 +197,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.length // self.world_size)
+        return (self.length + self.world_size - 1) // self.world_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         if self.shuffle_seed is None:
@@ -200,7 +210,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def default_workers() -> int:
-    """Processes that read images: none where one or two cores are busy computing anyway."""
+    """Processes that read images: none where one or two cores are busy computing anyway.
+
+    With a GPU the cores are free to read; without one, a quarter of them keeps up with the rest, which computes.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if torch.cuda.is_available():
         return min(8, cores)
@@ -215,15 +228,15 @@ def _grouped(samples: list[Sample], pattern: str) -> list[Sample]:
     matches = [expression.search(sample.name) for sample in samples]
     if unmatched := [sample.name for sample, match in zip(samples, matches, strict=True) if not match]:
         raise UserError(f"data.group_by={pattern} does not match {len(unmatched)} paths, for example {unmatched[0]}.")
-    return [
-        replace(sample, group=match.group(match.lastindex or 0)) for sample, match in zip(samples, matches, strict=True) if match
-    ]
+    groups = [match.group(match.lastindex or 0) for match in matches if match]
+    return [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
 
 
 def _limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample], list[Sample]]:
     """At most `limit` samples of each class and given split, and those left out."""
     taken: Counter[tuple[str, str | None]] = Counter()
-    kept, left = [], []
+    kept: list[Sample] = []
+    left: list[Sample] = []
     for sample in by_hash(samples, seed):
         key = (sample.label, sample.split)
         (kept if taken[key] < limit else left).append(sample)

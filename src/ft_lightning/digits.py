@@ -8,28 +8,42 @@ import numpy as np
 from PIL import Image
 from platformdirs import user_cache_dir
 
+from ft_lightning.errors import UserError
+
 _SCALE = 16  # 8 x 8 digits become 128 x 128 pixels
 _MARGIN = 48  # and stand in the middle of 224 x 224, as handwriting stands on paper
 
 
 def write_digits() -> Path:
-    """Write the 1,797 digits once, as <user cache>/ft_lightning/digits-1/<digit>/<number>.png; returns that folder."""
+    """Write the 1,797 digits once, as <user cache>/ft_lightning/digits-1/<digit>/<number>.png; returns that folder.
+
+    Raises:
+        UserError: the cache directory cannot be written to.
+    """
     folder = Path(user_cache_dir("ft_lightning")) / "digits-1"
     if folder.is_dir():
         return folder
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        _write(temporary)
+        temporary.rename(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not folder.is_dir():  # else another process was faster
+            raise UserError(
+                f"The digits cannot be written to {folder} ({error}): make room, or give data.root=/your/folder."
+            ) from error
+    return folder
+
+
+def _write(folder: Path) -> None:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-        path = temporary / str(label) / f"{number:04d}.png"
+        path = folder / str(label) / f"{number:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         _render(pixels).save(path)
-    try:
-        temporary.rename(folder)
-    except OSError:  # another process was faster
-        shutil.rmtree(temporary)
-    return folder
 
 
 def _render(pixels: np.ndarray) -> Image.Image:

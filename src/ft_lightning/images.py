@@ -4,18 +4,22 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ft_lightning.errors import UserError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF")  # MPO: the JPEG of some phones, with a second picture
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG opens MPO too, the two-picture JPEG of some phones
 
 _opening = threading.Lock()
 
 
 class ImageError(UserError):
     """A file that cannot be used as an image; the message begins with its path."""
+
+    def __init__(self, message: str) -> None:
+        # A DataLoader raises the error of a worker again with the worker's whole traceback as its message.
+        super().__init__(message.strip().rpartition(f"{__name__}.{type(self).__name__}: ")[2])
 
 
 def read_image(path: str | Path, max_pixels: int) -> Image.Image:
@@ -33,15 +37,22 @@ def read_image(path: str | Path, max_pixels: int) -> Image.Image:
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageError(
-                    f"{path}: {width} x {height} pixels are more than data.max_pixels={max_pixels}; raise it if you mean it."
+                    f"{path}: {width} x {height} pixels are more than data.max_pixels={max_pixels}; raise it."
                 )
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image), path)
     except ImageError:
         raise
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more
-        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read as an image ({error})"
-        raise ImageError(f"{path}: {reason}") from error
+    except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more
+        raise ImageError(f"{path}: {_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, UnidentifiedImageError):
+        return "empty, or not a PNG, JPEG, WebP, BMP, TIFF or GIF image, whatever its name says"
+    return f"cannot be read as an image ({str(error).strip().rstrip('.')})"
 
 
 def _open(path: str | Path) -> Image.Image:
@@ -69,6 +80,9 @@ def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
 def _from_16_bit(image: Image.Image, path: str | Path) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"{path}: grey values from {values.min()} to {values.max()} do not fit 16 bits; convert the file.")
+        raise ImageError(f"{path}: grey from {values.min()} to {values.max()} does not fit 16 bits; convert the file.")
     # 65535 / 257 = 255, so that black stays black and white stays white; Pillow's own conversion clips at 255 instead.
-    return Image.fromarray((values / 257).round().astype(np.uint8)).convert("RGB")
+    grey = (values / 257).round().astype(np.uint8)
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 255
+    return Image.fromarray(grey).convert("RGB")

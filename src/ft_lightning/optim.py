@@ -1,8 +1,8 @@
 """Parameter groups and learning-rate schedules."""
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Literal
 
 from torch import nn
 from torch.optim import Optimizer
@@ -15,27 +15,45 @@ def build_optimizer(
     make: Callable[[list[dict[str, Any]]], Optimizer],
     parameters: Iterable[tuple[str, nn.Parameter]],
     backbone_lr_factor: float,
+    undecayed: Collection[str] = (),
 ) -> Optimizer:
-    """An optimizer over up to four groups: backbone and head, each with and without weight decay.
+    """An optimizer over up to four groups, the head's last: backbone and head, each with and without weight decay.
 
     Norms and biases, which have one dimension, are not decayed: it would not regularise (He et al., "Bag of Tricks",
-    2019).
+    2019). A parameter that goes by two names is in the group of its first one.
 
     Args:
         make: parameter groups -> optimizer; its own lr is the head's, its own weight_decay that of the decayed groups.
         parameters: (name, parameter) of everything that trains; names start with "backbone." or "head.".
         backbone_lr_factor: learning rate of the backbone as a multiple of the head's.
+        undecayed: names that are not decayed either, such as the position embeddings in timm's `no_weight_decay()`.
+
+    Raises:
+        UserError: values that the optimizer refuses.
     """
     groups: dict[str, dict[str, Any]] = {}
+    placed: set[int] = set()  # by identity: named and valued alike are different parameters
     for name, parameter in parameters:
-        part, undecayed = name.partition(".")[0], parameter.ndim <= 1
-        fresh = {"name": f"{part}_no_decay", "weight_decay": 0.0} if undecayed else {"name": part}
-        group = groups.setdefault(fresh["name"], {"params": []} | fresh)
-        group["params"].append(parameter)
-    optimizer = make([groups[name] for name in sorted(groups)])
+        if id(parameter) in placed:
+            continue
+        placed.add(id(parameter))
+        part = name.partition(".")[0]
+        assert part in ("backbone", "head"), f"{name} is neither of the backbone nor of the head"
+        decayed = parameter.ndim > 1 and name not in undecayed
+        key = part if decayed else f"{part}_no_decay"
+        fresh = {"name": key, "params": []} | ({} if decayed else {"weight_decay": 0.0})
+        groups.setdefault(key, fresh)["params"].append(parameter)
+    try:
+        optimizer = make([groups[key] for key in sorted(groups)])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optimizer.* has a value that the optimizer refuses: {error}.") from error
     for group in optimizer.param_groups:
         group["lr"] *= backbone_lr_factor if group["name"].startswith("backbone") else 1.0
     return optimizer
+
+
+# A schedule takes the optimizer, Lightning's estimate of its steps (infinite when training has no end) and the values
+# of its file in conf/scheduler; it gives Lightning's lr_scheduler configuration. The groups' rates keep their ratio.
 
 
 def constant(optimizer: Optimizer, total_steps: float) -> dict[str, Any]:
@@ -44,9 +62,13 @@ def constant(optimizer: Optimizer, total_steps: float) -> dict[str, Any]:
 
 
 def cosine(optimizer: Optimizer, total_steps: float, warmup_fraction: float) -> dict[str, Any]:
-    """Linear warm-up over the first part of the steps, then half a cosine down to zero (Loshchilov & Hutter, 2017)."""
+    """Linear warm-up over the first part of the steps, then half a cosine down to zero (Loshchilov & Hutter, 2017).
+
+    Raises:
+        UserError: training has no end, or a fraction outside 0 to 1.
+    """
     total = _finite(total_steps, "cosine")
-    warmup = round(warmup_fraction * total)
+    warmup = round(_fraction(warmup_fraction) * total)
 
     def factor(step: int) -> float:
         if step < warmup:
@@ -56,22 +78,56 @@ def cosine(optimizer: Optimizer, total_steps: float, warmup_fraction: float) -> 
     return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
 
 
-def onecycle(optimizer: Optimizer, total_steps: float, warmup_fraction: float) -> dict[str, Any]:
-    """Up to each group's learning rate and down to nearly zero, momentum the other way round (Smith & Topin, 2018)."""
-    peak = [group["lr"] for group in optimizer.param_groups]
-    scheduler = OneCycleLR(optimizer, peak, total_steps=_finite(total_steps, "onecycle"), pct_start=warmup_fraction)
+def onecycle(optimizer: Optimizer, total_steps: float, warmup_fraction: float, cycle_momentum: bool) -> dict[str, Any]:
+    """Up to each group's learning rate and down to nearly zero, momentum the other way round (Smith & Topin, 2018).
+
+    Raises:
+        UserError: training has no end, or a fraction outside 0 to 1.
+    """
+    scheduler = OneCycleLR(
+        optimizer,
+        max_lr=[group["lr"] for group in optimizer.param_groups],
+        total_steps=_finite(total_steps, "onecycle"),
+        # torch divides by zero when the way up takes exactly one step or all of them.
+        pct_start=_fraction(warmup_fraction) * (1 - 1e-6),
+        cycle_momentum=cycle_momentum,
+    )
     return {"scheduler": scheduler, "interval": "step"}
 
 
 def plateau(
-    optimizer: Optimizer, total_steps: float, factor: float, patience: int, monitor: str, mode: str
+    optimizer: Optimizer,
+    total_steps: float,
+    factor: float,
+    patience: int,
+    monitor: str,
+    mode: Literal["min", "max"],
+    frequency: int | None,
 ) -> dict[str, Any]:
-    """Multiply the learning rate by `factor` after `patience` epochs in which the monitored metric did not improve."""
-    scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience)
-    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
+    """Multiply the learning rate by `factor` when the monitored metric has not improved for more than `patience` looks.
+
+    Args:
+        frequency: epochs between two looks, None for one; a metric that is not new would count as no improvement.
+
+    Raises:
+        UserError: a factor that would not reduce.
+    """
+    if not 0 < factor < 1:
+        raise UserError(f"scheduler.factor={factor} does not reduce the learning rate: use a value between 0 and 1.")
+    # eps: the smallest change torch makes; above 0, the group with the smaller rate would stop before the other.
+    scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience, eps=0.0)
+    return {"scheduler": scheduler, "interval": "epoch", "frequency": frequency or 1, "monitor": monitor}
 
 
 def _finite(total_steps: float, name: str) -> int:
-    if not math.isfinite(total_steps):
-        raise UserError(f"scheduler={name} needs to know the end of training: set trainer.max_epochs or trainer.max_steps.")
-    return int(total_steps)
+    if not 0 <= total_steps < math.inf:  # Lightning says inf, or -1 for a dataset without a length
+        raise UserError(
+            f"scheduler={name} has to know when training ends: set trainer.max_epochs or trainer.max_steps."
+        )
+    return max(1, int(total_steps))
+
+
+def _fraction(warmup_fraction: float) -> float:
+    if not 0 <= warmup_fraction <= 1:
+        raise UserError(f"scheduler.warmup_fraction={warmup_fraction} does not fit: use 0 to 1, for example 0.1.")
+    return warmup_fraction

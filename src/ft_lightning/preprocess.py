@@ -49,8 +49,8 @@ class Preprocess:
         mode = config["crop_mode"] or "center"
         if mode not in ("center", "squash") or channels != 3 or (mode == "center" and height != width):
             raise UserError(
-                f"model.name={name}: its weights expect input_size={config['input_size']} with crop mode {mode}, which is "
-                "not supported: choose other weights (model.weights) or another model."
+                f"model.name={name}: its weights expect input_size={config['input_size']} with crop mode {mode}, which "
+                "is not supported: choose other weights (model.weights) or another model."
             )
         edges = tuple(math.floor(side / config["crop_pct"]) for side in (height, width))
         return cls(
@@ -66,7 +66,10 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        plain: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**plain)
 
 
 def augmentation(

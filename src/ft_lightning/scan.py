@@ -5,9 +5,9 @@ import logging
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ft_lightning.errors import UserError
@@ -15,11 +15,15 @@ from ft_lightning.images import SUFFIXES
 from ft_lightning.tables import read_table
 
 SPLITS = ("train", "val", "test")
-_OTHER_IMAGES = frozenset(
-    ".heic .heif .avif .jp2 .jxl .svg .psd .ico .tga .ppm .pgm .dcm .nef .cr2 .cr3 .arw .dng .raw .exr .hdr .jfif .npy .pdf".split()
+_MEANT = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
+_MEANT |= {split: split for split in SPLITS}
+_UNSUPPORTED = frozenset(
+    """.avif .cr2 .cr3 .arw .dcm .dng .eps .exr .hdr .heic .heif .icns .ico .j2k .jfif .jp2 .jpe .jxl .nef .nii .npy
+    .orf .pbm .pcx .pgm .ppm .psd .raf .raw .rw2 .svg .svs .tga .xcf""".split()  # noqa: SIM905 (one line a suffix otherwise)
 )
-_SYSTEM_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-_SPLIT_LOOKALIKES = {"valid": "val", "validation": "val", "training": "train", "testing": "test", "dev": "val"}
+_SYSTEM_NAMES = frozenset(
+    {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
+)
 _SHOWN = 5
 
 log = logging.getLogger(__name__)
@@ -40,69 +44,61 @@ class Sample:
 def scan_folder(root: Path, case_sensitive: bool) -> list[Sample]:
     """The samples of `root/{train,val,test}/<class>/**` or `root/<class>/**`, sorted by name.
 
-    Hidden and system files are passed over, images of unsupported kinds reported. Links are followed, each folder once.
+    Hidden and system files are passed over, images of unsupported kinds reported. Links are followed, but none leads
+    into another class or out of the dataset through its top, so that a cycle adds nothing.
 
     Raises:
         UserError: no such folder, no classes in it, an empty class, colliding class names, broken links.
     """
     if not root.is_dir():
-        raise UserError(f"data.root={root}: {'this is a file, not' if root.exists() else 'no such'} a folder.")
-    folders = _subfolders(root)
-    lookalike = next((name for name in folders if _SPLIT_LOOKALIKES.get(name.lower()) and "train" in folders), None)
-    if lookalike:
-        raise UserError(f"{root / lookalike}: name it {_SPLIT_LOOKALIKES[lookalike.lower()]!r} (splits are train, val and test).")
-    splits: list[str | None] = [name for name in SPLITS if name in folders] if "train" in folders else [None]
-    entries: list[tuple[str, str, str | None]] = []
-    for split in splits:
-        top = root / split if split else root
-        classes = _subfolders(top)
-        if not classes:
-            raise UserError(f"data.root={root}: no class folders in {top}; expected <class>/<image> there.")
-        _report_stray(top)
-        for name in classes:
-            files = list(_images(top / name))
-            if not files:
-                raise UserError(f"{top / name}: a class folder without images; add some or remove the folder.")
-            entries += [(str(file), name, split) for file in files]
-    _check_class_names({label for _, label, _ in entries}, case_sensitive, str(root))
-    return _with_digests(entries, root)
+        raise UserError(f"data.root={root}: {'a file, not a folder' if root.exists() else 'no such folder'}.")
+    root = _absolute(root)
+    tops = _split_folders(root)
+    classes = [(top / name, name, split) for split, top in tops for name in _class_folders(root, top)]
+    real_root = os.path.realpath(root)
+    closed = {os.path.realpath(folder) for folder, _, _ in classes} | {os.path.realpath(top) for _, top in tops}
+    closed |= {real_root, *map(str, Path(real_root).parents)}
+    found = _Found()
+    for folder, label, split in classes:
+        found.add(walk(folder, closed), folder, label, split)
+    found.report(root)
+    _check_class_names({entry.label for entry in found.images}, case_sensitive, f"data.root={root}")
+    return _with_digests(found.images, root)
 
 
 def scan_csv(table: Path, root: Path | None, case_sensitive: bool) -> list[Sample]:
-    """The samples of a CSV with the columns path, label and, if wanted, split and group.
+    """The samples of a CSV with the columns path, label and, if wanted, split and group, sorted by name.
 
     Relative paths start at `root`, or at the CSV's folder.
 
     Raises:
         UserError: no such file, missing columns, files that do not exist, unknown splits, colliding class names.
     """
+    where = f"data.csv={table}"
     rows = read_table(table)
     if missing := [column for column in ("path", "label") if column not in rows.columns]:
-        raise UserError(f"data.csv={table}: no column {missing[0]!r}; it has {', '.join(rows.columns)}.")
+        raise UserError(f"{where}: no column {missing[0]!r}; it has {', '.join(rows.columns)}.")
     if len(rows) == 0:
-        raise UserError(f"data.csv={table} has no rows.")
-    base = root or table.parent
-    splits = rows["split"].tolist() if "split" in rows.columns else [""] * len(rows)
-    if unknown := sorted(set(splits) - {*SPLITS, ""}):
-        raise UserError(f"data.csv={table}: split {unknown[0]!r} is unknown; use train, val, test or leave it empty.")
-    if any(splits) and not all(splits):
-        raise UserError(f"data.csv={table}: some rows have a split and some have none; give all of them one, or none.")
-    labels = [unicodedata.normalize("NFC", label.strip()) for label in rows["label"]]
-    if "" in labels:
-        raise UserError(f"data.csv={table}: row {labels.index('') + 2} has no label.")
-    paths = [str(base / path) for path in rows["path"]]
-    gone = [path for path in paths if not Path(path).is_file()]
-    if gone:
-        raise UserError(f"data.csv={table} names {len(gone)} files that do not exist: {some(gone)}.")
+        raise UserError(f"{where} has no rows.")
+    base = _absolute(root or table.parent)
+    optional = {name: rows[name].tolist() if name in rows.columns else [""] * len(rows) for name in ("split", "group")}
+    paths = [str(_absolute(base / path)) for path in rows["path"]]
+    entries = [
+        _Entry(path, label, split or None, group or None)
+        for path, label, split, group in zip(paths, rows["label"], optional["split"], optional["group"], strict=True)
+    ]
+    if unknown := sorted(set(optional["split"]) - {*SPLITS, ""}):
+        raise UserError(f"{where}: split {unknown[0]!r} is unknown; use train, val, test or leave it empty.")
+    if len({entry.split is None for entry in entries}) == 2:
+        raise UserError(f"{where}: some rows have a split and some have none; give all of them one, or none.")
+    if nameless := [row for row, label in enumerate(rows["label"], start=2) if not label.strip()]:
+        raise UserError(f"{where}: row {nameless[0]} has no label ({len(nameless)} such rows).")
+    if gone := [path for path in paths if not Path(path).is_file()]:
+        raise UserError(f"{where} names {len(gone)} files that do not exist: {some(gone)}.")
     if repeated := [path for path, count in Counter(paths).items() if count > 1]:
-        raise UserError(f"data.csv={table} names {len(repeated)} files more than once: {some(repeated)}.")
-    _check_class_names(set(labels), case_sensitive, str(table))
-    entries = [(path, label, split or None) for path, label, split in zip(paths, labels, splits, strict=True)]
-    samples = _with_digests(entries, base)
-    if "group" not in rows.columns:
-        return samples
-    groups = dict(zip(paths, rows["group"], strict=True))
-    return [replace(sample, group=groups[sample.path] or None) for sample in samples]
+        raise UserError(f"{where} names {len(repeated)} files more than once: {some(repeated)}.")
+    _check_class_names({entry.label for entry in entries}, case_sensitive, where)
+    return _with_digests(entries, base)
 
 
 def class_map(samples: Iterable[Sample]) -> list[str]:
@@ -115,6 +111,8 @@ def class_map(samples: Iterable[Sample]) -> list[str]:
     for sample in samples:
         by_split[sample.split].add(sample.label)
     names = sorted(by_split.get("train", set()) | by_split.get(None, set()))
+    if not names:
+        raise UserError(f"There is no train split, only {some(sorted(map(str, by_split)))}: nothing to learn from.")
     for split, labels in by_split.items():
         if unknown := sorted(labels - set(names)):
             raise UserError(
@@ -138,59 +136,126 @@ def refuse_conflicting_labels(samples: Iterable[Sample]) -> None:
         raise UserError(f"{len(conflicts)} times the same picture has two labels: {some(conflicts)}. Keep one of each.")
 
 
+def walk(folder: Path, closed: Collection[str] = ()) -> Iterator[Path]:
+    """Every visible file below a folder in sorted order; links are followed, but each real folder is entered once.
+
+    Args:
+        closed: real paths of folders that no link may lead into.
+    """
+    entered = set(closed) - {os.path.realpath(folder)}
+    pending = [folder]
+    while pending:
+        current = pending.pop()
+        real = os.path.realpath(current)
+        if real in entered:
+            continue
+        entered.add(real)
+        entries = _visible(current)
+        yield from (Path(entry.path) for entry in entries if not entry.is_dir())
+        pending += [Path(entry.path) for entry in reversed(entries) if entry.is_dir()]
+
+
 def some(names: list[str]) -> str:
     """A few of them, for a message."""
     return ", ".join(map(str, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    path: str
+    label: str
+    split: str | None
+    group: str | None = None
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a scan came across, so that each kind of problem is told once, however many folders it is in."""
+
+    images: list[_Entry] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    unsupported: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    others: int = 0
+
+    def add(self, files: Iterable[Path], folder: Path, label: str, split: str | None) -> None:
+        before = len(self.images)
+        for path in files:
+            suffix = path.suffix.lower()
+            if suffix in SUFFIXES and path.is_file():
+                self.images.append(_Entry(str(path), label, split))
+            elif suffix in SUFFIXES:
+                self.broken.append(str(path))
+            elif suffix in _UNSUPPORTED:
+                self.unsupported.append(str(path))
+            else:
+                self.others += 1
+        if len(self.images) == before:
+            self.empty.append(str(folder))
+
+    def report(self, root: Path) -> None:
+        log.info("%s: %d files that are no images are passed over.", root, self.others)
+        if self.unsupported:
+            counts = Counter(Path(path).suffix.lower() for path in self.unsupported)
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
+            message = "%s: %s files are not used (%s); convert them to PNG or JPEG."
+            log.warning(message, root, kinds, some(self.unsupported))
+        if self.broken:
+            count = len(self.broken)
+            raise UserError(
+                f"data.root={root}: {count} links lead to nothing: {some(self.broken)}. Mend or remove them."
+            )
+        if self.empty:
+            raise UserError(
+                f"{some(self.empty)}: a class folder without images; add some ({', '.join(sorted(SUFFIXES))}) "
+                "or remove the folder."
+            )
+
+
+def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
+    """The folders that hold class folders: one for each split, or the root itself."""
+    folders = _subfolders(root)
+    meant = {name: _MEANT[name.casefold()] for name in folders if name.casefold() in _MEANT}
+    # A class may be called train, beside bus and car: then it holds images, where a split holds folders.
+    holds_folders = all(_subfolders(root / name) and not _loose_images(root / name) for name in meant)
+    if not meant or not holds_folders or not (len(meant) == len(folders) or "train" in meant.values()):
+        return [(None, root)]
+    if wrong := [name for name, split in meant.items() if name != split]:
+        raise UserError(f"{root / wrong[0]}: name it {meant[wrong[0]]!r} (splits are train, val and test).")
+    if unused := [name for name in folders if name not in meant]:
+        log.warning("%s: the folders beside %s are not used: %s.", root, some(list(meant)), some(unused))
+    return [(split, root / split) for split in SPLITS if split in meant]
+
+
+def _class_folders(root: Path, top: Path) -> list[str]:
+    names, loose = _subfolders(top), _loose_images(top)
+    if not names:
+        there = f"{len(loose)} images lie directly in it" if loose else "it is empty"
+        raise UserError(f"data.root={root}: no class folders in {top}, {there}; expected <class>/<image>.")
+    if loose:
+        log.warning("%s: %d images beside the class folders are not used: %s.", top, len(loose), some(loose))
+    return names
+
+
 def _subfolders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not _is_hidden(entry.name))
+    return [entry.name for entry in _visible(folder) if entry.is_dir()]
 
 
-def _images(folder: Path) -> Iterator[Path]:
-    """Image files below a folder in sorted order, each real folder once: a link may lead back to where it came from."""
-    unsupported: Counter[str] = Counter()
-    broken: list[str] = []
-    visited: set[str] = set()
-    pending = [folder]
-    while pending:
-        current = pending.pop()
-        real = os.path.realpath(current)
-        if real in visited:
-            continue
-        visited.add(real)
-        entries = sorted((entry for entry in os.scandir(current) if not _is_hidden(entry.name)), key=lambda e: e.name)
-        pending += [Path(entry.path) for entry in reversed(entries) if entry.is_dir()]
-        for entry in entries:
-            suffix = Path(entry.name).suffix.lower()
-            if suffix in SUFFIXES and entry.is_file():
-                yield Path(entry.path)
-            elif suffix in SUFFIXES and not entry.is_dir():
-                broken.append(entry.path)
-            elif suffix in _OTHER_IMAGES:
-                unsupported[suffix] += 1
-    if broken:
-        raise UserError(f"{len(broken)} links lead to nothing: {some(broken)}. Mend or remove them.")
-    if unsupported:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in unsupported.items())
-        log.warning("%s: %s files are not used; convert them to PNG or JPEG.", folder, kinds)
+def _loose_images(folder: Path) -> list[str]:
+    return [e.name for e in _visible(folder) if not e.is_dir() and Path(e.name).suffix.lower() in SUFFIXES]
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
-
-
-def _report_stray(folder: Path) -> None:
-    stray = [e.name for e in os.scandir(folder) if e.is_file() and not _is_hidden(e.name) and Path(e.name).suffix.lower() in SUFFIXES]
-    if stray:
-        log.warning("%s: %d images lie beside the class folders and are not used, for example %s.", folder, len(stray), stray[0])
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        shown = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in _SYSTEM_NAMES]
+    return sorted(shown, key=lambda entry: entry.name)
 
 
 def _check_class_names(names: set[str], case_sensitive: bool, where: str) -> None:
-    _refuse_collisions(names, lambda name: unicodedata.normalize("NFC", name).strip(), where, "rename one")
+    _refuse_collisions(names, _tidy, where, "rename one")
     if not case_sensitive:
         fix = "rename one, or set data.case_sensitive=true if they are two classes"
-        _refuse_collisions(names, lambda name: unicodedata.normalize("NFC", name).strip().casefold(), where, fix)
+        _refuse_collisions(names, lambda name: _tidy(name).casefold(), where, fix)
 
 
 def _refuse_collisions(names: set[str], key: Callable[[str], str], where: str, fix: str) -> None:
@@ -202,21 +267,34 @@ def _refuse_collisions(names: set[str], key: Callable[[str], str], where: str, f
             raise UserError(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
 
 
-def _with_digests(entries: list[tuple[str, str, str | None]], root: Path) -> list[Sample]:
+def _with_digests(entries: list[_Entry], base: Path) -> list[Sample]:
+    if undecodable := [ascii(e.path) for e in entries if not _is_utf8(e.path + e.label)]:
+        raise UserError(f"{len(undecodable)} file names are not valid UTF-8: {some(undecodable)}. Rename the files.")
     with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(_digest, (path for path, _, _ in entries)))
+        digests = list(pool.map(_digest, [entry.path for entry in entries]))
     samples = [
-        Sample(os.path.abspath(path), _name(path, root), unicodedata.normalize("NFC", label.strip()), digest, split)
-        for (path, label, split), digest in zip(entries, digests, strict=True)
+        Sample(entry.path, _name(Path(entry.path), base), _tidy(entry.label), digest, entry.split, entry.group)
+        for entry, digest in zip(entries, digests, strict=True)
     ]
     return sorted(samples, key=lambda sample: sample.name)
 
 
+def _absolute(path: Path) -> Path:
+    return Path(os.path.normpath(path.absolute()))  # resolve() would follow links, and names would change with them
+
+
+def _name(path: Path, base: Path) -> str:
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
+
+
+def _tidy(label: str) -> str:
+    return unicodedata.normalize("NFC", label).strip()
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)  # how Python shows bytes it cannot decode
+
+
 def _digest(path: str) -> str:
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _name(path: str, root: Path) -> str:
-    absolute, base = Path(os.path.abspath(path)), Path(os.path.abspath(root))
-    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else absolute.as_posix()

@@ -20,8 +20,8 @@ def split_samples(
     different pictures. Identical files, and all files of a group, stay together; a group counts to its commonest class.
 
     Raises:
-        UserError: fractions that leave nothing over, an empty split, or the same bytes in train and in val or test of a
-            given layout, unless `allow_leak`.
+        UserError: fractions that leave nothing over, an empty split, or the same bytes or group in train and in val or
+            test of a given layout, unless `allow_leak`.
     """
     given: dict[str | None, list[Sample]] = defaultdict(list)
     for sample in samples:
@@ -31,7 +31,9 @@ def split_samples(
         if not 0 < share < 1:
             raise UserError(f"data.{name}_fraction={share}: give a share between 0 and 1, for example 0.2.")
     if sum(shares.values()) >= 1:
-        raise UserError(f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave nothing for train.")
+        raise UserError(
+            f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave nothing for train."
+        )
     if not allow_leak:
         _refuse_leaks(given)
     pool = given["train"] or given[None]
@@ -40,7 +42,9 @@ def split_samples(
     for sample in pool:
         splits[cut[sample.name]].append(sample)
     if empty := [name for name in SPLITS if not splits[name]]:
-        raise UserError(f"The {empty[0]} split is empty: there are too few samples ({len(samples)}) to split; add some.")
+        raise UserError(
+            f"The {empty[0]} split is empty: there are too few samples ({len(samples)}) to split; add some."
+        )
     return splits
 
 
@@ -64,7 +68,9 @@ def _cut(pool: list[Sample], shares: dict[str, float], seed: int) -> dict[str, s
         for unit, split in zip(units, _split_names([len(unit) for unit in units], shares), strict=True):
             result |= {sample.name: split for sample in unit}
     if small:
-        log.warning("%d classes have too few different pictures to be tested, all are in train: %s.", len(small), some(small))
+        log.warning(
+            "%d classes have too few different pictures to be tested, all are in train: %s.", len(small), some(small)
+        )
     return result
 
 
@@ -94,27 +100,33 @@ def _units(pool: list[Sample]) -> list[list[Sample]]:
             root[key] = key = root[root[key]]
         return key
 
-    keys = [f"group {sample.group}" if sample.group is not None else f"bytes {sample.digest}" for sample in pool]
-    for sample, key in zip(pool, keys, strict=True):
-        root[find(f"bytes {sample.digest}")] = find(key)
+    for sample in pool:
+        first, *others = _keys(sample)
+        for key in others:
+            root[find(key)] = find(first)
     units: dict[str, list[Sample]] = defaultdict(list)
-    for sample, key in zip(pool, keys, strict=True):
-        units[find(key)].append(sample)
+    for sample in pool:
+        units[find(_keys(sample)[0])].append(sample)
     return list(units.values())
 
 
 def _refuse_leaks(given: dict[str | None, list[Sample]]) -> None:
-    trained = {sample.digest: sample for sample in given["train"]}
+    trained = {key: sample for sample in given["train"] for key in _keys(sample)}
     leaks = [
-        f"{trained[sample.digest].name} and {sample.name}"
+        f"{trained[shared[0]].name} and {sample.name} (the same {shared[0].partition(' ')[0]})"
         for sample in given["val"] + given["test"]
-        if sample.digest in trained
+        if (shared := [key for key in _keys(sample) if key in trained])
     ]
     if leaks:
         raise UserError(
             f"{len(leaks)} pictures of val or test are in train too: {some(leaks)}. "
             "Take them out of one, or set data.allow_leak=true."
         )
+
+
+def _keys(sample: Sample) -> list[str]:
+    """What ties a sample to others."""
+    return [f"bytes {sample.digest}"] + ([] if sample.group is None else [f"group {sample.group}"])
 
 
 def _hash(seed: int, key: str) -> str:

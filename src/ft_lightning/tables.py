@@ -1,7 +1,9 @@
 """Tables as files: .csv or .jsonl, whole or not at all, harmless in a spreadsheet."""
 
+import json
 import os
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
@@ -22,14 +24,13 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     check_kind(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    if path.suffix == ".csv":
-        safe = table.rename(columns=_defuse)
-        for column in safe.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in safe.dtypes]]:
-            safe[column] = safe[column].map(_defuse)
-        safe.to_csv(temporary, index=False)
-    else:
-        table.to_json(temporary, orient="records", lines=True, force_ascii=False, double_precision=15)
-    temporary.replace(path)
+    try:
+        # Names of files may hold bytes that are no text: they are written as \udcxx, not refused after hours of work.
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            (_write_csv if path.suffix == ".csv" else _write_jsonl)(table, file)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -41,13 +42,27 @@ def read_table(path: Path) -> pd.DataFrame:
     check_kind(path)
     try:
         if path.suffix == ".jsonl":
-            return pd.read_json(path, lines=True, dtype=False)
+            with path.open(encoding="utf-8") as file:
+                return pd.DataFrame([json.loads(line) for line in file])  # pandas' own reader loses the last digits
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path} is not a table: {error}") from error
     return table.rename(columns=_restore).map(_restore)
+
+
+def _write_csv(table: pd.DataFrame, file: TextIO) -> None:
+    safe = table.rename(columns=_defuse)
+    for column in safe.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in safe.dtypes]]:
+        safe[column] = safe[column].map(_defuse)
+    safe.to_csv(file, index=False)
+
+
+def _write_jsonl(table: pd.DataFrame, file: TextIO) -> None:
+    # pandas' own writer rounds to 15 digits and escapes every slash of a path.
+    for row in table.astype(object).where(table.notna(), None).to_dict("records"):
+        file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def check_kind(path: Path) -> None:

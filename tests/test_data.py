@@ -1,0 +1,251 @@
+"""The datamodule: indices by name, order and augmentation as functions of seed, epoch and sample."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning import LightningModule, Trainer
+from torchvision.transforms import v2
+
+from conftest import files_below, write_pictures
+from ft_lightning.data import EpochSampler, ImageFolderDataModule, PathsDataset
+from ft_lightning.errors import UserError
+from ft_lightning.images import ImageError
+from ft_lightning.preprocess import Preprocess, augmentation
+
+PREPROCESS = Preprocess((16,), (16, 16), "bilinear", (0.5,) * 3, (0.5,) * 3)
+
+
+def datamodule(root: Path | None, **changes: Any) -> ImageFolderDataModule:
+    options: dict[str, Any] = {
+        "root": str(root) if root else None,
+        "csv": None,
+        "create": None,
+        "val_fraction": 0.25,
+        "test_fraction": 0.25,
+        "split_seed": 0,
+        "group_by": None,
+        "case_sensitive": False,
+        "allow_leak": False,
+        "max_pixels": 10**6,
+        "limit": None,
+        "batch_size": 4,
+        "num_workers": 0,
+        "seed": 0,
+    }
+    data = ImageFolderDataModule(**options | changes)
+    data.set_transforms(PREPROCESS, augmentation(PREPROCESS, (0.3, 1.0), 0.5, trivial=True, erase=0.5))
+    return data
+
+
+def epoch_of(data: ImageFolderDataModule, epoch: int) -> dict[str, torch.Tensor]:
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    batches = list(loader)
+    return {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
+
+
+def test_batches_are_bytes_with_target_and_position(pictures: Path) -> None:
+    data = datamodule(pictures)
+    batch = next(iter(data.val_dataloader()))
+    assert batch["inputs"].dtype == torch.uint8
+    assert batch["inputs"].shape == (4, 3, 16, 16)
+    for target, index in zip(batch["target"], batch["index"], strict=True):
+        assert data.class_names[target] == data.splits["val"][index].label
+
+
+def test_a_val_split_that_lacks_a_class_keeps_every_index(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train", {"ant": 4, "bee": 4, "cat": 4})
+    write_pictures(tmp_path / "val", {"cat": 3}, seed=1)
+    data = datamodule(tmp_path)
+    assert data.class_names == ["ant", "bee", "cat"]
+    assert {int(target) for batch in data.val_dataloader() for target in batch["target"]} == {2}
+
+
+def test_augmentation_is_a_function_of_seed_epoch_and_sample(pictures: Path) -> None:
+    first, again = epoch_of(datamodule(pictures), 3), epoch_of(datamodule(pictures), 3)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    other_epoch, other_seed = epoch_of(datamodule(pictures), 4), epoch_of(datamodule(pictures, seed=1), 3)
+    for other in (other_epoch, other_seed):
+        assert not torch.equal(first["index"], other["index"]), "another order"
+        assert not torch.equal(first["inputs"][first["index"].argsort()], other["inputs"][other["index"].argsort()])
+
+
+def test_workers_change_nothing_and_the_global_generator_is_left_alone(pictures: Path) -> None:
+    state = torch.get_rng_state()
+    alone = epoch_of(datamodule(pictures), 1)
+    assert torch.equal(torch.get_rng_state(), state)
+    helped = epoch_of(datamodule(pictures, num_workers=2), 1)
+    assert all(torch.equal(alone[key], helped[key]) for key in alone)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("seed", [None, 0])
+def test_processes_share_a_split_evenly_and_miss_nothing(world_size: int, seed: int | None) -> None:
+    shares = [list(EpochSampler(7, seed, rank, world_size)) for rank in range(world_size)]
+    assert len({len(share) for share in shares}) == 1
+    assert {position for share in shares for _, position in share} == set(range(7))
+    assert sum(map(len, shares)) < 7 + world_size
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_every_process_walks_its_own_share_of_one_order(world_size: int) -> None:
+    shares = [list(EpochSampler(8, 0, rank, world_size)) for rank in range(world_size)]
+    merged = [key for turn in zip(*shares, strict=True) for key in turn]
+    assert merged == list(EpochSampler(8, 0, 0, 1))
+    later = EpochSampler(8, 0, 0, 1)
+    later.set_epoch(1)
+    assert {epoch for epoch, _ in later} == {1}
+    assert [position for _, position in later] != [position for _, position in merged]
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")  # what it says depends on the machine
+@pytest.mark.parametrize("workers", [0, 1])
+def test_lightning_tells_the_sampler_the_epoch(pictures: Path, workers: int) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Look(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+            seen.append((self.current_epoch, *batch["index"].tolist()))
+            return self.weight.sum()
+
+        def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None: ...
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters())
+
+    data = datamodule(pictures, num_workers=workers, batch_size=18)
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    Trainer(max_epochs=3, accelerator="cpu", use_distributed_sampler=False, **quiet).fit(Look(), data)
+    expected = []
+    for epoch in range(3):
+        sampler = EpochSampler(18, 0, 0, 1)
+        sampler.set_epoch(epoch)
+        expected.append((epoch, *(position for _, position in sampler)))
+    assert seen == expected
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(17, [17]), (16, [16, 2]), (1, [1] * 18), (32, [18])])
+def test_a_last_batch_of_one_is_left_out_of_training_and_of_nothing_else(
+    pictures: Path, batch_size: int, sizes: list[int]
+) -> None:
+    data = datamodule(pictures, batch_size=batch_size)
+    assert len(data.splits["train"]) == 18
+    assert [len(batch["index"]) for batch in data.train_dataloader()] == sizes
+    assert sum(len(batch["index"]) for batch in datamodule(pictures, batch_size=8).val_dataloader()) == 9
+
+
+def test_limit_keeps_some_of_each_class_and_says_what_it_left_out(pictures: Path) -> None:
+    data = datamodule(pictures, limit=4)
+    assert sum(len(samples) for samples in data.splits.values()) == 12
+    table = data.split_table()
+    assert list(table.columns) == ["path", "class", "split", "digest", "excluded"]
+    assert len(table) == 36
+    assert (table["excluded"] == "data.limit").sum() == 24
+    assert set(table.loc[table["excluded"] == "", "split"]) == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize("limit", [0, 2])
+def test_a_limit_that_cannot_fill_three_splits_is_refused(pictures: Path, limit: int) -> None:
+    with pytest.raises(UserError, match=f"data.limit={limit}: each class needs 3"):
+        datamodule(pictures, limit=limit)
+
+
+def test_group_by_takes_groups_from_the_path(pictures: Path) -> None:
+    data = datamodule(pictures, group_by=r"/(\d+)\.png")
+    groups = [{sample.group for sample in samples} for samples in data.splits.values()]
+    assert set.union(*groups) == {f"{i:02d}" for i in range(12)}
+    assert sum(map(len, groups)) == 12, "no group is in two splits"
+    with pytest.raises(UserError, match="does not match 36 paths"):
+        datamodule(pictures, group_by="patient")
+    with pytest.raises(UserError, match="not a regular expression"):
+        datamodule(pictures, group_by="(")
+
+
+def test_a_class_that_groups_keep_out_of_train_is_refused(pictures: Path) -> None:
+    for i in range(12):  # four bees, all of them in a group that is mostly ants
+        bee, ant = pictures / f"bee/{i:02d}.png", pictures / f"ant/{i:02d}.png"
+        bee.rename(bee.with_name(f"one_{i}.png")) if i < 4 else bee.unlink()
+        ant.rename(ant.with_name(f"one_{i}.png")) if i < 6 else None
+
+    def cut_until_refused() -> None:
+        for seed in range(50):  # that group falls into val or test sooner or later
+            datamodule(pictures, group_by=r"(one|\d+)", split_seed=seed)
+
+    with pytest.raises(UserError, match="train has no sample of bee"):
+        cut_until_refused()
+
+
+def test_an_unset_root_says_what_to_set() -> None:
+    with pytest.raises(UserError, match=r"data\.root is not set"):
+        datamodule(None)
+
+
+def test_create_makes_the_folder_only_when_nothing_else_is_named(tmp_path: Path, pictures: Path) -> None:
+    made = []
+
+    def create() -> Path:
+        made.append(True)
+        return write_pictures(tmp_path / "made", {"x": 5, "y": 5})
+
+    assert datamodule(pictures, create=create).class_names == ["ant", "bee", "cat"]
+    assert not made
+    assert datamodule(None, create=create).class_names == ["x", "y"]
+
+
+def test_a_damaged_file_is_named_when_training_and_kept_as_a_row_when_predicting(pictures: Path) -> None:
+    bad = pictures / "ant" / "00.png"
+    bad.write_bytes(bad.read_bytes()[:100])
+
+    def read_all(workers: int) -> None:
+        data = datamodule(pictures, num_workers=workers)
+        for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+            list(loader)
+
+    for workers in (0, 1):
+        with pytest.raises(ImageError) as caught:
+            read_all(workers)
+        assert str(caught.value).startswith(str(bad)), "the traceback of a worker is not part of the message"
+        assert "\n" not in str(caught.value)
+    rows = PathsDataset([str(bad), str(pictures / "ant/01.png")], PREPROCESS, 10**6)
+    assert "00.png" in rows[0]["error"]
+    assert rows[0]["inputs"].shape == rows[1]["inputs"].shape
+    assert not rows[0]["inputs"].any()
+    assert rows[1]["error"] == ""
+
+
+def test_the_dataset_is_left_byte_for_byte(pictures: Path) -> None:
+    before = {name: (pictures / name).read_bytes() for name in files_below(pictures)}
+    data = datamodule(pictures)
+    data.split_table()
+    epoch_of(data, 0)
+    assert {name: (pictures / name).read_bytes() for name in files_below(pictures)} == before
+
+
+def test_no_augmentation_is_the_preprocess_itself() -> None:
+    assert augmentation(PREPROCESS, None, 0.0, trivial=False, erase=0.0) is PREPROCESS
+
+
+def test_augmented_pictures_have_the_size_the_weights_expect() -> None:
+    image = v2.functional.to_pil_image(
+        torch.from_numpy(np.random.default_rng(0).integers(0, 255, (3, 50, 40), dtype=np.uint8))
+    )
+    torch.manual_seed(0)  # one of the random operations is to do nothing
+    for options in ({"crop_scale": [0.1, 0.5]}, {"trivial": True}, {"erase": 1.0}, {"flip": 1.0}):
+        transform = augmentation(
+            PREPROCESS, **{"crop_scale": None, "flip": 0.0, "trivial": False, "erase": 0.0} | options
+        )
+        pixels = transform(image)
+        assert (pixels.shape, pixels.dtype) == ((3, 16, 16), torch.uint8)
+        assert not torch.equal(pixels, PREPROCESS(image)), options

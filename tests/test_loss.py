@@ -1,0 +1,68 @@
+"""Losses: equal to torch's and scikit-learn's definitions."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hydra.utils import instantiate
+from sklearn.utils.class_weight import compute_class_weight
+
+from ft_lightning.command import compose
+from ft_lightning.errors import UserError
+from ft_lightning.loss import cross_entropy
+
+COUNTS = [5, 1, 14]
+LOGITS = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.tensor([0] * 5 + [1] + [2] * 14)
+
+
+def test_the_default_is_plain_cross_entropy() -> None:
+    loss = instantiate(compose("train").loss, class_counts=COUNTS)
+    assert torch.equal(loss(LOGITS, TARGETS), F.cross_entropy(LOGITS, TARGETS))
+
+
+def test_balanced_weights_are_those_of_scikit_learn() -> None:
+    weights = compute_class_weight("balanced", classes=np.arange(3), y=TARGETS.numpy())
+    expected = F.cross_entropy(LOGITS, TARGETS, torch.tensor(weights, dtype=torch.float32))
+    torch.testing.assert_close(cross_entropy(0.0, "balanced", COUNTS)(LOGITS, TARGETS), expected)
+
+
+def test_balanced_classes_weigh_alike_over_the_data() -> None:
+    """On the data the weights were made from, the loss is the mean over classes of each class's mean loss."""
+    per_sample = F.cross_entropy(LOGITS, TARGETS, reduction="none")
+    expected = torch.stack([per_sample[c == TARGETS].mean() for c in range(3)]).mean()
+    torch.testing.assert_close(cross_entropy(0.0, "balanced", COUNTS)(LOGITS, TARGETS), expected)
+
+
+def test_label_smoothing_mixes_in_the_uniform_distribution() -> None:
+    log_p = LOGITS.log_softmax(1)
+    expected = 0.9 * F.nll_loss(log_p, TARGETS) - 0.1 * log_p.mean()
+    torch.testing.assert_close(cross_entropy(0.1, "none", COUNTS)(LOGITS, TARGETS), expected)
+
+
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_logits_are_computed_in_float32(class_weights: str, dtype: torch.dtype) -> None:
+    loss = cross_entropy(0.1, class_weights, COUNTS)
+    logits = LOGITS.to(dtype).requires_grad_()
+    value = loss(logits, TARGETS)
+    value.backward()
+    assert value.dtype == torch.float32
+    assert torch.equal(value, loss(logits.detach().float(), TARGETS))
+    assert logits.grad is not None
+    assert logits.grad.dtype == dtype
+
+
+def test_a_loss_has_no_state_to_save_and_takes_its_weights_along() -> None:
+    loss = cross_entropy(0.0, "balanced", COUNTS)
+    assert loss.state_dict() == {}
+    assert loss.to("meta").weight.device.type == "meta"
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "weights", "named"),
+    [(0.0, "balancd", "loss.class_weights=balancd"), (1.5, "none", "loss.label_smoothing=1.5")],
+)
+def test_a_wrong_value_names_its_key(smoothing: float, weights: str, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        cross_entropy(smoothing, weights, COUNTS)

@@ -1,0 +1,231 @@
+"""Metrics: equal to scikit-learn's and plain NumPy's, also where classes are absent, and intervals that cover."""
+
+import json
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest
+from sklearn import metrics as reference
+from torch import Tensor
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassMatthewsCorrCoef
+
+from ft_lightning import metrics
+from ft_lightning.errors import NumericalError
+from ft_lightning.metrics import epoch_metrics, full_metrics, metric_collection, wilson_interval
+
+# What metrics.json holds of a split.
+KEYS = {
+    *("accuracy", "accuracy_ci95", "top5_accuracy", "f1_macro", "f1_macro_ci95", "precision_macro", "recall_macro"),
+    *("auroc", "loss", "ece", "n", "majority_accuracy", "per_class", "confusion"),
+}
+
+# (samples, classes, classes that occur in the targets)
+PROBLEMS = {
+    "usual": (200, 6, range(6)),
+    "many classes": (300, 40, range(40)),
+    "binary": (50, 2, range(2)),
+    "one sample": (1, 4, range(4)),
+    "seven samples": (7, 4, range(4)),
+    "eight samples": (8, 3, range(3)),
+    "absent classes": (60, 7, (1, 2, 5)),
+    "one present class": (20, 5, (3,)),
+    "one present class of two": (9, 2, (1,)),
+}
+
+
+def problem(n: int, classes: int, present: tuple[int, ...] | range, skill: float = 1.5) -> tuple[Tensor, Tensor]:
+    """Logits (N, C) that know the targets (N,) a little."""
+    generator = torch.Generator().manual_seed(n * 100 + classes)
+    targets = torch.tensor(list(present))[torch.randint(len(present), (n,), generator=generator)]
+    logits = torch.randn(n, classes, generator=generator)
+    logits[torch.arange(n), targets] += skill
+    return logits, targets
+
+
+def names(classes: int) -> list[str]:
+    return [f"class {i}" for i in range(classes)]
+
+
+@pytest.mark.parametrize("case", PROBLEMS)
+def test_averages_equal_scikit_learns(case: str) -> None:
+    n, classes, present = PROBLEMS[case]
+    logits, targets = problem(n, classes, present)
+    found = full_metrics(logits, targets, names(classes), [1] * classes)
+    probabilities, labels, true = logits.double().softmax(1).numpy(), range(classes), targets.numpy()
+    predicted = probabilities.argmax(1)
+    macro = {"average": "macro", "zero_division": 0.0}
+    occurring = np.union1d(true, predicted)  # scikit-learn's own default for `labels`
+    expected = {
+        "accuracy": reference.accuracy_score(true, predicted),
+        "f1_macro": reference.f1_score(true, predicted, labels=occurring, **macro),
+        "precision_macro": reference.precision_score(true, predicted, labels=occurring, **macro),
+        "recall_macro": reference.recall_score(true, predicted, labels=occurring, **macro),
+        "loss": reference.log_loss(true, probabilities, labels=labels),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    brief = epoch_metrics(logits, targets)
+    assert brief == pytest.approx({name: expected[name] for name in ("accuracy", "f1_macro", "loss")}, abs=1e-6)
+
+
+@pytest.mark.parametrize("case", PROBLEMS)
+def test_per_class_and_confusion_equal_scikit_learns(case: str) -> None:
+    n, classes, present = PROBLEMS[case]
+    logits, targets = problem(n, classes, present)
+    found = full_metrics(logits, targets, names(classes), [1] * classes)
+    true, predicted, labels = targets.numpy(), logits.argmax(1).numpy(), list(range(classes))
+    columns = reference.precision_recall_fscore_support(true, predicted, labels=labels, zero_division=0.0)
+    for key, values in zip(("precision", "recall", "f1", "n"), columns, strict=True):
+        assert [row[key] for row in found["per_class"].values()] == pytest.approx(list(values))
+    dense = [[found["confusion"].get(t, {}).get(p, 0) for p in names(classes)] for t in names(classes)]
+    assert dense == reference.confusion_matrix(true, predicted, labels=labels).tolist()
+    assert all(count > 0 for row in found["confusion"].values() for count in row.values())
+
+
+@pytest.mark.parametrize("case", PROBLEMS)
+def test_auroc_equals_scikit_learns_and_leaves_absent_classes_out(case: str) -> None:
+    n, classes, present = PROBLEMS[case]
+    logits, targets = problem(n, classes, present)
+    logits = (logits * 2).round() / 2  # so that there are ties
+    found = full_metrics(logits, targets, names(classes), [1] * classes)
+    probabilities, true = logits.double().softmax(1).numpy(), targets.numpy()
+    expected = {
+        name: reference.roc_auc_score(true == i, probabilities[:, i]) if 0 < (true == i).sum() < n else None
+        for i, name in enumerate(names(classes))
+    }
+    assert {name: row["auroc"] for name, row in found["per_class"].items()} == pytest.approx(expected)
+    defined = [value for value in expected.values() if value is not None]
+    assert found["auroc"] == (pytest.approx(np.mean(defined)) if defined else None)
+
+
+def test_perfect_predictions_score_one_although_a_class_is_absent() -> None:
+    targets = torch.tensor([0, 0, 1, 1])
+    found = full_metrics(10.0 * torch.eye(3)[targets], targets, names(3), [1, 1, 1])
+    assert (found["accuracy"], found["f1_macro"], found["auroc"]) == (1.0, 1.0, 1.0)
+    assert found["per_class"]["class 2"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "auroc": None, "n": 0}
+
+
+@pytest.mark.parametrize("case", ["usual", "many classes", "binary", "one sample"])
+def test_top5_counts_targets_among_the_five_most_probable(case: str) -> None:
+    n, classes, present = PROBLEMS[case]
+    logits, targets = problem(n, classes, present, skill=0.3)
+    ranks = (logits > logits[torch.arange(n), targets, None]).sum(1)
+    found = full_metrics(logits, targets, names(classes), [1] * classes)
+    assert found["top5_accuracy"] == pytest.approx((ranks < 5).double().mean().item())
+
+
+def test_ece_is_the_gap_between_confidence_and_accuracy_in_15_bins() -> None:
+    logits, targets = problem(500, 6, range(6))
+    confidence, predicted = logits.double().softmax(1).max(1)
+    correct = (predicted == targets).double()
+    bins = torch.bucketize(confidence, torch.linspace(0, 1, 16, dtype=torch.double)[1:-1])
+    gaps = [(confidence[bins == b].sum() - correct[bins == b].sum()).abs().item() for b in range(15)]
+    assert full_metrics(logits, targets, names(6), [1] * 6)["ece"] == pytest.approx(sum(gaps) / 500, abs=1e-6)
+
+
+def test_the_majority_is_that_of_train() -> None:
+    logits, targets = torch.zeros(4, 3), torch.tensor([0, 0, 0, 1])
+    assert full_metrics(logits, targets, names(3), [2, 7, 1])["majority_accuracy"] == 0.25
+
+
+@pytest.mark.parametrize("case", PROBLEMS)
+def test_the_result_is_plain_json_with_exactly_the_promised_keys(case: str) -> None:
+    n, classes, present = PROBLEMS[case]
+    found = full_metrics(*problem(n, classes, present), names(classes), [1] * classes)
+    assert set(found) == KEYS
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    for score, (low, high) in ((found[name], found[f"{name}_ci95"]) for name in ("accuracy", "f1_macro")):
+        assert 0 <= low <= high <= 1
+        assert low - 0.05 <= score <= high + 0.05  # a bootstrap of few samples is biased
+
+
+def extended(num_classes: int) -> MetricCollection:
+    collection = metric_collection(num_classes)
+    collection.add_metrics({"mcc": MulticlassMatthewsCorrCoef(num_classes)})
+    return collection
+
+
+def test_a_metric_added_to_the_collection_appears_in_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, targets = problem(50, 4, range(4))
+    monkeypatch.setattr(metrics, "metric_collection", extended)
+    found = full_metrics(logits, targets, names(4), [1] * 4)
+    assert set(found) == KEYS | {"mcc"}
+    assert found["mcc"] == pytest.approx(reference.matthews_corrcoef(targets, logits.argmax(1)), abs=1e-6)
+
+
+def test_an_added_metric_that_is_undefined_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Undefined(MeanMetric):
+        def update(self, probabilities: Tensor, targets: Tensor) -> None:
+            super().update(torch.zeros(1), weight=torch.zeros(1))
+
+    def collection(num_classes: int) -> MetricCollection:
+        return MetricCollection({"accuracy": metric_collection(num_classes)["accuracy"], "undefined": Undefined()})
+
+    monkeypatch.setattr(metrics, "metric_collection", collection)
+    assert full_metrics(*problem(10, 3, range(3)), names(3), [1] * 3)["undefined"] is None
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "look", [epoch_metrics, lambda logits, targets: full_metrics(logits, targets, names(4), [1] * 4)]
+)
+def test_non_finite_outputs_are_a_numerical_error(look: Callable[..., object], broken: float) -> None:
+    logits, targets = problem(8, 4, range(4))
+    logits[5, 2] = broken
+    with pytest.raises(NumericalError, match="1 of 8 samples are not finite"):
+        look(logits, targets)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(81, 263), (15, 148), (0, 20), (1, 29), (20, 20), (0, 1), (1, 1)])
+def test_wilson_interval_equals_scipys(successes: int, n: int) -> None:
+    expected = binomtest(successes, n).proportion_ci(method="wilson")
+    assert wilson_interval(successes, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_wilson_interval_has_a_width_at_both_ends() -> None:
+    assert wilson_interval(0, 20) == pytest.approx([0.0, 0.1611], abs=1e-4)
+    assert wilson_interval(20, 20) == pytest.approx([0.8389, 1.0], abs=1e-4)
+
+
+def test_bootstrap_equals_resampling_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, targets = problem(150, 5, range(5))
+    cells = (targets * 5 + logits.argmax(1)).numpy()
+    rng = np.random.default_rng(1)
+    scores = [plain_f1(np.bincount(rng.choice(cells, 150), minlength=25).reshape(5, 5)) for _ in range(20_000)]
+    monkeypatch.setattr(metrics, "_RESAMPLES", 20_000)  # so that both are within 0.002 of the limit
+    found = full_metrics(logits, targets, names(5), [1] * 5)["f1_macro_ci95"]
+    assert found == pytest.approx(np.percentile(scores, [2.5, 97.5]).tolist(), abs=0.004)
+
+
+def plain_f1(confusion: np.ndarray) -> float:
+    occurrences = confusion.sum(0) + confusion.sum(1)
+    return float((2 * confusion.diagonal() / np.maximum(occurrences, 1)).sum() / (occurrences > 0).sum())
+
+
+def test_bootstrap_is_deterministic_and_leaves_the_global_random_state_alone() -> None:
+    arguments = (*problem(150, 5, range(5)), names(5), [1] * 5)
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    assert full_metrics(*arguments) == full_metrics(*arguments)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+
+
+def test_bootstrap_interval_covers_the_true_score() -> None:
+    """Of the 95 % intervals of 50 data sets at least 43 hold the population's score (three standard errors)."""
+    population, targets = problem(10_000, 4, range(4))
+    truth = epoch_metrics(population, targets)["f1_macro"]
+    covered = 0
+    for part in torch.randperm(10_000, generator=torch.Generator().manual_seed(0)).split(200):
+        low, high = full_metrics(population[part], targets[part], names(4), [1] * 4)["f1_macro_ci95"]
+        covered += low <= truth <= high
+    assert 43 <= covered < 50  # and not by being endlessly wide
+
+
+def test_bootstrap_drawn_in_pieces_gives_the_same_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (*problem(150, 5, range(5)), names(5), [1] * 5)
+    whole = full_metrics(*arguments)["f1_macro_ci95"]
+    monkeypatch.setattr(metrics, "_CELLS_AT_ONCE", 700)
+    assert full_metrics(*arguments)["f1_macro_ci95"] == whole

@@ -1,0 +1,203 @@
+"""The LightningModule knows no pixels: a tiny backbone of tokens trains through the same module, metrics and artifact."""
+
+import math
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ft_lightning import artifact
+from ft_lightning.errors import NumericalError, UserError
+from ft_lightning.finetune import freeze_plan
+from ft_lightning.heads import build_head
+from ft_lightning.metrics import full_metrics
+from ft_lightning.model import Classifier
+from ft_lightning.module import FineTuner
+from ft_lightning.optim import constant
+
+WORDS, LENGTH, CLASSES = 20, 6, 3
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    words: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class TokenIdentity:
+    source: str
+    name: str
+
+
+class TokenBackbone(nn.Module):
+    """Token numbers and a mask -> the mean of their vectors: the smallest text model there is."""
+
+    blocks = (("embed",), ("mix",))
+    feature_dim = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.ModuleDict({"embed": nn.Embedding(WORDS, 8), "mix": nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))})
+        self.preprocess = Vocabulary(WORDS)
+        self.identity = TokenIdentity("mine", "tokens")
+
+    def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"tokens": inputs["tokens"].long(), "mask": inputs["mask"].float()}
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        mixed = self.network["mix"](self.network["embed"](inputs["tokens"]))  # (B, L, 8)
+        return (mixed * inputs["mask"][..., None]).sum(1) / inputs["mask"].sum(1, keepdim=True)
+
+
+class Sentences(LightningDataModule):
+    """Sentences of one word, padded, whose class is the remainder of its number."""
+
+    class_names = ["noun", "verb", "adverb"]
+    class_counts = [1, 1, 1]
+
+    def rows(self, n: int, seed: int) -> list[dict[str, Any]]:
+        generator = torch.Generator().manual_seed(seed)
+        tokens = torch.randint(0, WORDS, (n, LENGTH), generator=generator).to(torch.int32)
+        mask = torch.zeros(n, LENGTH, dtype=torch.uint8)
+        mask[:, 0] = 1
+        return [
+            {"inputs": {"tokens": t, "mask": m}, "target": int(t[0]) % CLASSES, "index": i, "error": ""}
+            for i, (t, m) in enumerate(zip(tokens, mask, strict=True))
+        ]
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.rows(120, 0), batch_size=16)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.rows(30, 1), batch_size=16)
+
+    def test_dataloader(self) -> DataLoader:
+        return DataLoader(self.rows(30, 2), batch_size=7)
+
+
+def finetuner(mode: str, lr: float = 0.05) -> FineTuner:
+    torch.manual_seed(0)
+    backbone, head = TokenBackbone(), build_head("mlp", 8, CLASSES, hidden=16, dropout=0.1)
+    classifier = Classifier(backbone, head, freeze_plan(backbone, head, mode, 1 if mode == "partial" else None, freeze_bn=True))
+    return FineTuner(classifier, nn.CrossEntropyLoss(), partial(torch.optim.Adam, lr=lr), constant, backbone_lr_factor=0.1)
+
+
+def trainer(**options: Any) -> Trainer:
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return Trainer(accelerator="cpu", devices=1, num_sanity_val_steps=0, **quiet | {"max_epochs": 5} | options)
+
+
+@pytest.mark.parametrize("mode", ["frozen", "partial", "full"])
+def test_tokens_train_are_measured_and_come_back_from_a_model_directory(mode: str, tmp_path: Path) -> None:
+    data, module = Sentences(), finetuner(mode)
+    fit = trainer()
+    fit.fit(module, datamodule=data)
+    fit.test(module, datamodule=data, verbose=False)
+    index, logits, targets = module.outputs["test"]
+    assert index.tolist() == list(range(30))
+    metrics = full_metrics(logits, targets, data.class_names, data.class_counts)
+    assert metrics["n"] == 30
+    assert metrics["accuracy"] == pytest.approx(fit.callback_metrics["test/accuracy"].item())
+
+    head = {"name": "mlp", "hidden": 16, "dropout": 0.1}
+    artifact.save(tmp_path / "model", module.classifier, head, data, {"val": {}, "test": metrics}, rebuild)
+    model = artifact.load(tmp_path / "model", rebuild)
+    again, errors = model.logits(data.rows(30, 2), 7, 0, "cpu", "32-true")
+    assert not errors
+    assert torch.allclose(again, logits, atol=1e-5)
+    assert model.class_names == data.class_names
+
+
+def rebuild(identity: dict[str, Any], preprocess: dict[str, Any]) -> TokenBackbone:
+    assert (identity, preprocess) == ({"source": "mine", "name": "tokens"}, {"words": WORDS})
+    return TokenBackbone()
+
+
+def test_training_learns_what_can_be_learned() -> None:
+    module = finetuner("full", lr=0.05)
+    module.backbone_lr_factor = 1.0
+    fit = trainer(max_epochs=40)
+    fit.fit(module, datamodule=Sentences())
+    assert fit.callback_metrics["train/accuracy"] > 0.9 > 0.5 > fit.callback_metrics["train/loss"]
+
+
+class CallTrain(Callback):
+    """What a careless callback does."""
+
+    def on_train_batch_start(self, trainer: Trainer, module: FineTuner, *args: Any) -> None:
+        module.train()
+        module.classifier.backbone.network.train()
+
+    on_validation_batch_start = on_train_batch_start
+
+
+def test_the_frozen_part_survives_fit_validation_and_a_callback_that_calls_train() -> None:
+    module = finetuner("partial")
+    plan = module.classifier.plan
+    before = {name: value.clone() for name, value in plan.frozen_state(module.classifier.state_dict()).items()}
+    trainer(callbacks=[CallTrain()], max_epochs=2).fit(module, datamodule=Sentences())
+    after = module.classifier.state_dict()
+    assert before
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert not module.classifier.backbone.network["embed"].training or not module(batch()["inputs"]).isnan().any()
+
+
+def batch() -> dict[str, Any]:
+    return next(iter(Sentences().val_dataloader()))
+
+
+@pytest.mark.parametrize("n", [1, 7, 8])
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_accuracy_equals_a_plain_count_for_any_batch_size(n: int, size: int) -> None:
+    module, rows = finetuner("frozen"), Sentences().rows(n, 5)
+    fit = trainer()
+    fit.test(module, DataLoader(rows, batch_size=size), verbose=False)
+    module.eval()
+    right = sum(int(module({k: v[None] for k, v in row["inputs"].items()}).argmax()) == row["target"] for row in rows)
+    assert fit.callback_metrics["test/accuracy"].item() == pytest.approx(right / n)
+
+
+def test_samples_that_fill_up_a_batch_are_counted_once() -> None:
+    module, rows = finetuner("frozen"), Sentences().rows(7, 5)
+    trainer().test(module, DataLoader([*rows, rows[0], rows[3]], batch_size=4), verbose=False)
+    index, logits, targets = module.outputs["test"]
+    assert index.tolist() == list(range(7))
+    assert targets.tolist() == [row["target"] for row in rows]
+    assert logits.shape == (7, CLASSES)
+
+
+def test_a_checkpoint_holds_the_trained_part_and_refuses_another_one(tmp_path: Path) -> None:
+    module = finetuner("partial")
+    fit = trainer(max_epochs=1)
+    fit.fit(module, datamodule=Sentences())
+    fit.save_checkpoint(tmp_path / "x.ckpt", weights_only=False)
+    checkpoint = torch.load(tmp_path / "x.ckpt", weights_only=True)
+    assert checkpoint["state_dict"].keys() == {f"classifier.{name}" for name in module.classifier.plan.trainable}
+    fresh = finetuner("partial")
+    trainer().test(fresh, datamodule=Sentences(), ckpt_path=tmp_path / "x.ckpt", verbose=False)
+    assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), module.parameters(), strict=True))
+    with pytest.raises(UserError, match="holds another trained part"):
+        trainer().test(finetuner("full"), datamodule=Sentences(), ckpt_path=tmp_path / "x.ckpt", verbose=False)
+
+
+@pytest.mark.parametrize(("validates", "said"), [(0, r"training loss of epoch 0 is .* at optimizer\.lr=0\.5"), (None, "outputs for 30 of 30")])
+def test_numbers_that_are_not_finite_are_an_error(validates: int | None, said: str) -> None:
+    module = finetuner("full", lr=0.5)
+    nn.init.constant_(module.classifier.head[0].weight, math.inf)
+    with pytest.raises(NumericalError, match=said):
+        trainer(max_epochs=1, limit_val_batches=validates).fit(module, datamodule=Sentences())
+
+
+def test_lightning_is_not_a_compromised_or_vulnerable_release() -> None:
+    assert tuple(int(part) for part in lightning.__version__.split(".")[:3]) >= (2, 6, 6)

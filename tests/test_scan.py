@@ -1,0 +1,240 @@
+"""A folder or a CSV becomes samples, or a message that says why not."""
+
+import logging
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from conftest import files_below, write_pictures
+from ft_lightning.errors import UserError
+from ft_lightning.scan import class_map, refuse_conflicting_labels, scan_csv, scan_folder
+
+
+def names(samples: list) -> list[str]:
+    return [sample.name for sample in samples]
+
+
+def test_class_folders_are_read_to_their_depths(pictures: Path) -> None:
+    (pictures / "ant" / "deep").mkdir()
+    (pictures / "ant" / "00.png").rename(pictures / "ant" / "deep" / "00.PNG")
+    samples = scan_folder(pictures, case_sensitive=False)
+    assert len(samples) == 36
+    assert "ant/deep/00.PNG" in names(samples)
+    assert {sample.label for sample in samples} == {"ant", "bee", "cat"}
+    assert {sample.split for sample in samples} == {None}
+
+
+def test_split_folders_are_recognised(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "val", "test")):
+        write_pictures(tmp_path / split, {"a": 2, "b": 2}, seed=number)
+    assert {sample.split for sample in scan_folder(tmp_path, False)} == {"train", "val", "test"}
+
+
+def test_a_class_may_be_called_test(tmp_path: Path) -> None:
+    write_pictures(tmp_path, {"test": 2, "val": 2})
+    assert {(sample.label, sample.split) for sample in scan_folder(tmp_path, False)} == {("test", None), ("val", None)}
+
+
+def test_hidden_and_system_files_are_neither_classes_nor_samples(pictures: Path) -> None:
+    before = names(scan_folder(pictures, False))
+    for path in (
+        ".ipynb_checkpoints/x.png",
+        "__MACOSX/x.png",
+        "ant/._00.png",
+        "ant/Thumbs.db",
+        "ant/desktop.ini",
+        "ant/.hidden/x.png",
+    ):
+        (pictures / path).parent.mkdir(parents=True, exist_ok=True)
+        (pictures / path).write_bytes((pictures / "bee/00.png").read_bytes())
+    assert names(scan_folder(pictures, False)) == before
+
+
+def test_unsupported_images_and_stray_ones_are_reported(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (pictures / "ant" / "phone.HEIC").write_bytes(b"x")
+    Image.new("L", (4, 4)).save(pictures / "stray.png")
+    with caplog.at_level(logging.WARNING):
+        assert len(scan_folder(pictures, False)) == 36
+    assert "1 .heic" in caplog.text
+    assert "stray.png" in caplog.text
+
+
+def test_a_link_cycle_ends_with_the_exact_count(pictures: Path) -> None:
+    (pictures / "ant" / "again").symlink_to(pictures / "ant", target_is_directory=True)
+    (pictures / "ant" / "up").symlink_to(pictures / "ant" / "again", target_is_directory=True)
+    assert len(scan_folder(pictures, False)) == 36
+
+
+def test_links_out_of_a_class_add_nothing_to_it(pictures: Path, tmp_path: Path) -> None:
+    for number, target in enumerate((pictures, tmp_path, Path("/"), pictures / "bee")):
+        (pictures / "ant" / f"link{number}").symlink_to(target, target_is_directory=True)
+    assert Counter(sample.label for sample in scan_folder(pictures, False)) == {"ant": 12, "bee": 12, "cat": 12}
+
+
+def test_a_link_to_pictures_elsewhere_is_followed(pictures: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "elsewhere", {"more": 3}, seed=1)
+    (pictures / "ant" / "more").symlink_to(tmp_path / "elsewhere" / "more", target_is_directory=True)
+    samples = scan_folder(pictures, False)
+    assert len(samples) == 39
+    assert "ant/more/00.png" in names(samples)
+
+
+def test_all_broken_links_are_listed_at_once(pictures: Path) -> None:
+    for name in ("ant", "bee", "cat"):
+        (pictures / name / "gone.png").symlink_to("nowhere.png")
+    with pytest.raises(UserError, match=r"3 links lead to nothing: .*ant/gone.*bee/gone.*cat/gone"):
+        scan_folder(pictures, False)
+
+
+def test_unsupported_images_are_reported_once_for_the_whole_dataset(
+    pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("ant", "bee", "cat"):
+        (pictures / name / "phone.heic").write_bytes(b"x")
+        (pictures / name / "notes.txt").write_text("not of interest")
+    (pictures / "cat" / "drawing.SVG").write_bytes(b"x")
+    assert len(scan_folder(pictures, False)) == 36
+    (record,) = (record for record in caplog.records if record.levelno == logging.WARNING)
+    assert "3 .heic, 1 .svg" in record.getMessage()
+    assert str(pictures / "ant" / "phone.heic") in record.getMessage()
+
+
+def test_a_class_may_be_called_train_beside_others(tmp_path: Path) -> None:
+    write_pictures(tmp_path, {"train": 2, "bus": 2, "car": 2})
+    assert {(s.label, s.split) for s in scan_folder(tmp_path, False)} == {("train", None), ("bus", None), ("car", None)}
+
+
+@pytest.mark.parametrize("wrong", ["Train", "training", "valid", "Validation", "TEST"])
+def test_folders_that_are_nearly_called_as_splits_are_not_taken_for_classes(tmp_path: Path, wrong: str) -> None:
+    for number, split in enumerate(({"train", "val", "test"} - {"train" if "rain" in wrong else ""}) | {wrong}):
+        write_pictures(tmp_path / split, {"a": 2, "b": 2}, seed=number)
+    with pytest.raises(UserError, match=rf"{wrong}: name it '(train|val|test)'"):
+        scan_folder(tmp_path, False)
+
+
+def test_a_folder_beside_the_splits_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_pictures(tmp_path / "train", {"a": 2, "b": 2})
+    write_pictures(tmp_path / "unlabeled", {"x": 2})
+    assert {(s.label, s.split) for s in scan_folder(tmp_path, False)} == {("a", "train"), ("b", "train")}
+    assert "unlabeled" in caplog.text
+
+
+def test_a_test_folder_alone_can_be_scanned_but_not_learned_from(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "test", {"a": 2, "b": 2})
+    samples = scan_folder(tmp_path, False)
+    assert {sample.split for sample in samples} == {"test"}
+    with pytest.raises(UserError, match="no train split"):
+        class_map(samples)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
+def test_a_name_that_is_no_text_is_refused_before_anything_has_to_be_written(pictures: Path) -> None:
+    (pictures / "ant/00.png").rename(pictures / "ant" / os.fsdecode(b"caf\xe9.png"))
+    with pytest.raises(UserError, match=r"1 file names are not valid UTF-8: .*caf\\udce9"):
+        scan_folder(pictures, False)
+
+
+def test_names_with_spaces_letters_of_the_world_and_200_characters(tmp_path: Path) -> None:
+    classes = ["with space", "größe 猫", "x" * 200]
+    write_pictures(tmp_path, dict.fromkeys(classes, 2))
+    assert class_map(scan_folder(tmp_path, False)) == sorted(classes)
+
+
+@pytest.mark.parametrize(
+    ("classes", "case_sensitive"),
+    [(("caf\u00e9", "cafe\u0301"), True), (("cat", "cat "), True), (("Cat", "cat"), False)],
+)
+def test_class_names_that_read_the_same_are_refused(
+    tmp_path: Path, classes: tuple[str, str], case_sensitive: bool
+) -> None:
+    write_pictures(tmp_path, dict.fromkeys(classes, 2))
+    with pytest.raises(UserError, match="read the same"):
+        scan_folder(tmp_path, case_sensitive)
+
+
+def test_case_can_be_meant(tmp_path: Path) -> None:
+    write_pictures(tmp_path, {"Cat": 2, "cat": 2})
+    assert class_map(scan_folder(tmp_path, case_sensitive=True)) == ["Cat", "cat"]
+
+
+def test_what_cannot_be_trained_is_said_in_clear_words(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        scan_folder(tmp_path / "none", False)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="a file, not a folder"):
+        scan_folder(tmp_path / "file", False)
+    with pytest.raises(UserError, match="no class folders"):
+        scan_folder(tmp_path, False)
+    write_pictures(tmp_path / "one", {"a": 2})
+    with pytest.raises(UserError, match="one class only"):
+        class_map(scan_folder(tmp_path / "one", False))
+    (tmp_path / "one" / "empty").mkdir()
+    with pytest.raises(UserError, match="empty: a class folder without images"):
+        scan_folder(tmp_path / "one", False)
+    (tmp_path / "one" / "a" / "gone.png").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"gone\.png"):
+        scan_folder(tmp_path / "one", False)
+    write_pictures(tmp_path / "two" / "train", {"a": 2})
+    write_pictures(tmp_path / "two" / "valid", {"a": 2})
+    with pytest.raises(UserError, match="name it 'val'"):
+        scan_folder(tmp_path / "two", False)
+
+
+def test_a_class_that_train_does_not_know_is_refused(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train", {"a": 2, "b": 2})
+    write_pictures(tmp_path / "val", {"a": 2, "zebra": 2}, seed=1)
+    with pytest.raises(UserError, match="val split has 1 classes that train does not know: zebra"):
+        class_map(scan_folder(tmp_path, False))
+
+
+def test_a_picture_with_two_labels_is_refused(pictures: Path) -> None:
+    (pictures / "bee" / "copy.png").write_bytes((pictures / "ant" / "00.png").read_bytes())
+    with pytest.raises(UserError, match=r"ant/00\.png and bee/copy\.png"):
+        refuse_conflicting_labels(scan_folder(pictures, False))
+
+
+def test_a_csv_gives_labels_splits_and_groups(pictures: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    rows = [("pictures/ant/00.png", "1", "train", "p1"), ("pictures/bee/00.png", "2", "val", "p2")]
+    pd.DataFrame(rows, columns=["path", "label", "split", "group"]).to_csv(table, index=False)
+    samples = scan_csv(table, None, False)
+    assert [(s.name, s.label, s.split, s.group) for s in samples] == rows
+    assert Path(samples[0].path).is_absolute()
+
+
+def test_a_csv_may_be_named_by_a_relative_path(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t.csv").write_text("path,label,group\n./pictures/ant/../ant/00.png,a,g\npictures/bee/00.png,b,\n")
+    monkeypatch.chdir(tmp_path)
+    samples = scan_csv(Path("t.csv"), None, False)
+    assert [(s.name, s.group) for s in samples] == [("pictures/ant/00.png", "g"), ("pictures/bee/00.png", None)]
+    assert [s.name for s in scan_csv(Path("t.csv"), Path(), False)] == [s.name for s in samples]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("file,label\na,b\n", "no column 'path'"),
+        ("path,label\n", "no rows"),
+        ("path,label\nnone.png,a\n", r"1 files that do not exist: .*none\.png"),
+        ("path,label,split\nant/00.png,a,dev\n", "split 'dev' is unknown"),
+        ("path,label\nant/00.png,\n", "row 2 has no label"),
+        ("path,label\nant/00.png,a\nant/00.png,b\n", "more than once"),
+        ("path,label\nant/00.png,a\nant/../ant/00.png,b\n", "more than once"),
+    ],
+)
+def test_a_wrong_csv_is_explained(pictures: Path, content: str, said: str) -> None:
+    table = pictures / "t.csv"
+    table.write_text(content)
+    with pytest.raises(UserError, match=said):
+        scan_csv(table, None, False)
+
+
+def test_scanning_writes_nothing(pictures: Path) -> None:
+    before = {name: (pictures / name).stat().st_mtime_ns for name in files_below(pictures)}
+    scan_folder(pictures, False)
+    assert {name: (pictures / name).stat().st_mtime_ns for name in files_below(pictures)} == before

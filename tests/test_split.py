@@ -1,0 +1,151 @@
+"""Splits: by content, stratified, whole groups, nearly stable, the same everywhere."""
+
+import hashlib
+import random
+from collections import Counter
+
+import pytest
+
+from ft_lightning.errors import UserError
+from ft_lightning.scan import Sample
+from ft_lightning.split import split_samples
+
+
+def sample(
+    label: str, number: int, split: str | None = None, group: str | None = None, content: str | None = None
+) -> Sample:
+    name = f"{label}/{number}.png"
+    return Sample(f"/d/{name}", name, label, hashlib.sha256((content or name).encode()).hexdigest(), split, group)
+
+
+def cut(
+    samples: list[Sample], val: float = 0.2, test: float = 0.2, seed: int = 0, allow_leak: bool = False
+) -> dict[str, str]:
+    splits = split_samples(samples, val, test, seed, allow_leak)
+    names = [(s.name, split) for split, members in splits.items() for s in members]
+    assert len(names) == len(dict(names)) == len(samples), "every sample is in exactly one split"
+    return dict(names)
+
+
+@pytest.mark.parametrize("counts", [{"a": 50, "b": 500}, {"a": 3, "b": 100}, {"a": 7, "b": 8}])
+def test_each_class_is_cut_at_the_fractions_and_is_in_every_split(counts: dict[str, int]) -> None:
+    where = cut([sample(label, i) for label, n in counts.items() for i in range(n)])
+    for label, n in counts.items():
+        got = Counter(split for name, split in where.items() if name.startswith(f"{label}/"))
+        assert set(got) == {"train", "val", "test"}
+        assert abs(got["val"] - 0.2 * n) <= 1
+        assert abs(got["test"] - 0.2 * n) <= 1
+
+
+def test_order_and_names_do_not_matter_but_the_seed_does() -> None:
+    samples = [sample(label, i, content=f"{label}{i}") for label in "ab" for i in range(100)]
+    shuffled = random.Random(0).sample(samples, len(samples))
+    assert cut(samples) == cut(shuffled)
+    renamed = [Sample(f"/other/{s.digest}", s.digest, s.label, s.digest) for s in samples]
+    assert {s.digest: cut(samples)[s.name] for s in samples} == cut(renamed)
+    assert cut(samples, seed=1) != cut(samples)
+
+
+def test_adding_a_tenth_moves_few() -> None:
+    samples = [sample(label, i) for label in "abc" for i in range(200)]
+    before, after = cut(samples), cut(samples + [sample(label, 1000 + i) for label in "abc" for i in range(20)])
+    assert sum(before[name] != after[name] for name in before) <= 0.05 * len(before)
+
+
+def test_identical_files_stay_together() -> None:
+    samples = [sample("a", i, content=f"same{i // 4}") for i in range(40)] + [sample("b", i) for i in range(40)]
+    where = cut(samples)
+    for start in range(0, 40, 4):
+        assert len({where[f"a/{i}.png"] for i in range(start, start + 4)}) == 1
+
+
+def test_groups_stay_whole_and_shares_are_kept_as_far_as_they_allow() -> None:
+    samples = [sample(label, i, group=f"patient{i % 25}") for label in "ab" for i in range(200)]
+    where = cut(samples)
+    by_group: dict[str, set[str]] = {}
+    for s in samples:
+        by_group.setdefault(str(s.group), set()).add(where[s.name])
+    assert all(len(splits) == 1 for splits in by_group.values())
+    shares = Counter(where.values())
+    assert all(0.15 <= shares[split] / 400 <= 0.25 for split in ("val", "test"))
+
+
+def test_a_copy_ties_two_groups_together() -> None:
+    samples = [sample("a", i, group=f"g{i}", content="copy" if i < 2 else None) for i in range(30)]
+    samples += [sample("b", i, group=f"h{i}") for i in range(30)]
+    for seed in range(10):
+        where = cut(samples, seed=seed)
+        assert where["a/0.png"] == where["a/1.png"]
+
+
+def test_a_given_test_split_is_kept_and_val_is_cut_off_train() -> None:
+    samples = [sample(label, i, split="test" if i < 5 else "train") for label in "ab" for i in range(25)]
+    where = cut(samples)
+    assert {name for name, split in where.items() if split == "test"} == {
+        f"{c}/{i}.png" for c in "ab" for i in range(5)
+    }
+    assert Counter(where.values()) == {"test": 10, "val": 8, "train": 32}
+
+
+def test_a_full_layout_is_left_as_it_is() -> None:
+    samples = [sample("a", i, split=split) for i, split in enumerate(("train", "val", "test"))]
+    assert cut(samples, val=0.0, test=0.0) == {"a/0.png": "train", "a/1.png": "val", "a/2.png": "test"}
+
+
+def test_the_same_picture_in_train_and_test_is_refused_unless_allowed() -> None:
+    samples = [sample("a", i, split=split, content="same") for i, split in enumerate(("train", "val", "test"))]
+    with pytest.raises(UserError, match=r"2 pictures of val or test are in train too: a/0\.png and a/1\.png"):
+        cut(samples)
+    assert cut(samples, allow_leak=True)["a/2.png"] == "test"
+
+
+def test_a_group_in_train_and_test_is_refused_unless_allowed() -> None:
+    samples = [
+        sample(label, i, split=split, group=f"{label}{i % 2}")
+        for label in "ab"
+        for i, split in enumerate(("train", "val", "test"))
+    ]
+    with pytest.raises(UserError, match=r"a/0\.png and a/2\.png \(the same group\)"):
+        cut(samples)
+    assert cut(samples, allow_leak=True)["a/2.png"] == "test"
+
+
+def test_any_mixture_of_sizes_copies_and_groups_is_cut_whole() -> None:
+    rng = random.Random(0)
+    for trial in range(200):
+        samples = [
+            sample(
+                label,
+                i,
+                group=rng.choice([None, f"g{rng.randrange(40)}"]),
+                content=rng.choice([None, f"{label}{rng.randrange(60)}"]),
+            )
+            for label in "abcd"[: rng.randint(2, 4)]
+            for i in range(rng.randint(12, 80))
+        ]
+        where = cut(samples, val=rng.uniform(0.05, 0.4), test=rng.uniform(0.05, 0.4), seed=trial)
+        for key in ("digest", "group"):
+            places: dict[str, set[str]] = {}
+            for s in samples:
+                if (value := getattr(s, key)) is not None:
+                    places.setdefault(value, set()).add(where[s.name])
+            assert all(len(splits) == 1 for splits in places.values())
+
+
+@pytest.mark.parametrize(
+    ("val", "test", "said"),
+    [(0.0, 0.2, "val_fraction=0.0"), (0.2, 1.0, "test_fraction=1.0"), (0.5, 0.5, "nothing for train")],
+)
+def test_impossible_fractions_are_named(val: float, test: float, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        cut([sample("a", i) for i in range(10)], val, test)
+
+
+def test_classes_too_small_to_test_are_reported_and_nothing_but_such_is_refused(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    where = cut([sample("rare", 0), sample("rare", 1)] + [sample("b", i) for i in range(10)])
+    assert where["rare/0.png"] == where["rare/1.png"] == "train"
+    assert "too few different pictures to be tested, all are in train: rare" in caplog.text
+    with pytest.raises(UserError, match="split is empty"):
+        cut([sample("a", 0), sample("b", 0)])

@@ -1,0 +1,79 @@
+"""Tables come back as they were written and run nothing in a spreadsheet."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ft_lightning.errors import UserError
+from ft_lightning.tables import read_table, write_table
+
+NASTY = [
+    "=cmd()",
+    "+1",
+    "-x.png",
+    "@a",
+    "\tb",
+    "'=quoted",
+    "ünïcode",
+    'a,"b"\nc',
+    "plain",
+    "'kept",
+    "NA",
+    "007",
+    "a\u2028b\x85c",
+]
+
+
+def test_csv_gives_back_every_text_and_no_cell_is_a_formula(tmp_path: Path) -> None:
+    table = pd.DataFrame({"path": NASTY, "=evil()": NASTY})
+    write_table(table, tmp_path / "t.csv")
+    raw = pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False)
+    assert not any(str(cell).startswith(("=", "+", "-", "@", "\t", "\r")) for cell in [*raw.columns, *raw["path"]])
+    pd.testing.assert_frame_equal(read_table(tmp_path / "t.csv"), table, check_dtype=False)
+
+
+def test_numbers_keep_their_precision_and_sign(tmp_path: Path) -> None:
+    write_table(pd.DataFrame({"p": [-1 / 3, 1e-17, 0.1 + 0.2]}), tmp_path / "t.csv")
+    assert [float(value) for value in read_table(tmp_path / "t.csv")["p"]] == [-1 / 3, 1e-17, 0.1 + 0.2]
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    write_table(pd.DataFrame({"path": NASTY, "p": range(len(NASTY))}), tmp_path / "t.jsonl")
+    assert read_table(tmp_path / "t.jsonl")["path"].tolist() == NASTY
+
+
+def test_json_lines_keep_numbers_to_the_last_bit_and_have_null_for_nothing(tmp_path: Path) -> None:
+    numbers = [0.1 + 0.2, 1 / 3, 1e-17, -0.0, 123456789.123456789]
+    write_table(pd.DataFrame({"p": [*numbers, None], "path": "a/b.png"}), tmp_path / "t.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert [row["p"] for row in rows] == [*numbers, None]
+    assert read_table(tmp_path / "t.jsonl")["p"].tolist()[:-1] == numbers
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_file_name_that_is_no_text_is_written_all_the_same(tmp_path: Path, kind: str) -> None:
+    name = b"caf\xe9.png".decode("utf-8", "surrogateescape")
+    write_table(pd.DataFrame({"path": [name]}), tmp_path / f"t.{kind}")
+    assert "caf\\udce9.png" in (tmp_path / f"t.{kind}").read_text(encoding="utf-8")
+
+
+def test_a_write_that_fails_leaves_the_last_table_and_nothing_else(tmp_path: Path) -> None:
+    write_table(pd.DataFrame({"a": [1]}), tmp_path / "t.jsonl")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_table(pd.DataFrame({"a": [1.0, float("inf")]}), tmp_path / "t.jsonl")
+    assert read_table(tmp_path / "t.jsonl")["a"].tolist() == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl"]
+
+
+def test_another_suffix_or_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"t\.xlsx"):
+        write_table(pd.DataFrame(), tmp_path / "t.xlsx")
+    with pytest.raises(UserError, match="no such file"):
+        read_table(tmp_path / "none.csv")
+
+
+def test_nothing_is_left_beside_the_table(tmp_path: Path) -> None:
+    write_table(pd.DataFrame({"a": [1]}), tmp_path / "t.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
