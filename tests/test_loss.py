@@ -22,9 +22,10 @@ def test_the_default_is_plain_cross_entropy() -> None:
 
 
 def test_balanced_weights_are_those_of_scikit_learn() -> None:
-    weights = compute_class_weight("balanced", classes=np.arange(3), y=TARGETS.numpy())
-    expected = F.cross_entropy(LOGITS, TARGETS, torch.tensor(weights, dtype=torch.float32))
-    torch.testing.assert_close(cross_entropy(0.0, "balanced", COUNTS)(LOGITS, TARGETS), expected)
+    weights = torch.tensor(compute_class_weight("balanced", classes=np.arange(3), y=TARGETS.numpy()))
+    loss = cross_entropy(0.0, "balanced", COUNTS)
+    torch.testing.assert_close(loss.weight, weights.float())
+    torch.testing.assert_close(loss(LOGITS, TARGETS), F.cross_entropy(LOGITS, TARGETS, weights.float()))
 
 
 def test_balanced_classes_weigh_alike_over_the_data() -> None:

@@ -1,18 +1,26 @@
 """Preprocessing equals the libraries' own, to the bit, on real pictures of many shapes."""
 
 import json
+import random
+from pathlib import Path
 
+import numpy as np
 import pytest
 import skimage.data
 import timm
 import timm.data
 import torch
 import torchvision
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from PIL import Image
 from torchvision.models import get_model_weights, list_models
 
 from ft_lightning.errors import UserError
-from ft_lightning.preprocess import Preprocess
+from ft_lightning.preprocess import Preprocess, augmentation
+
+CONF = Path(__file__).parents[1] / "conf/augment"
+SOME = Preprocess((40,), (32, 32), "bilinear", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 PHOTOGRAPHS = [
     Image.fromarray(skimage.data.chelsea()),  # 451 x 300
@@ -32,13 +40,16 @@ def torchvision_settings() -> dict[str, object]:
     return {repr(w.transforms()): w for w in weights}
 
 
-def timm_settings() -> dict[tuple, tuple[str, dict]]:
-    """One pretrained tag for each different preprocessing in timm."""
-    settings = {}
-    for name in timm.list_models(pretrained=True):
+def timm_settings() -> dict[str, dict]:
+    """Pretrained tags that show every geometry and every pair of mean and std in timm, each with its data config."""
+    seen, settings = set(), {}
+    for name in timm.list_pretrained():
         config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
-        key = tuple(config[k] for k in ("input_size", "crop_pct", "crop_mode", "interpolation", "mean", "std"))
-        settings.setdefault(key, (name, config))
+        geometry = tuple(config[k] for k in ("input_size", "crop_pct", "crop_mode", "interpolation"))
+        colour = (config["mean"], config["std"])
+        if not {geometry, colour} <= seen:
+            settings[name] = config
+        seen |= {geometry, colour}
     return settings
 
 
@@ -49,23 +60,48 @@ def test_equals_every_setting_of_torchvision(weights: object) -> None:
         assert torch.equal(normalised(preprocess, image), weights.transforms()(image))
 
 
-def test_equals_every_setting_of_timm_but_those_it_refuses() -> None:
-    settings = timm_settings()
-    refused = set()
-    for name, config in settings.values():
-        try:
-            preprocess = Preprocess.from_timm(config, name)
-        except UserError as error:
-            assert name in str(error)
-            refused.add(config["crop_mode"])
+def test_equals_every_setting_of_timm_but_the_border_mode_which_is_refused_by_name() -> None:
+    for name, config in timm_settings().items():
+        if config["crop_mode"] == "border":
+            with pytest.raises(UserError, match=f"{name}.*border"):
+                Preprocess.from_timm(config, name)
             continue
-        theirs = timm.data.create_transform(**config, is_training=False)
+        preprocess, theirs = Preprocess.from_timm(config, name), timm.data.create_transform(**config)
         for image in PHOTOGRAPHS:
             assert torch.equal(normalised(preprocess, image), theirs(image)), name
-    assert refused <= {"border"}
-    assert len(settings) > 100
 
 
 def test_survives_json() -> None:
-    preprocess = Preprocess((232,), (224, 224), "bilinear", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    assert Preprocess.from_dict(json.loads(json.dumps(preprocess.to_dict()))) == preprocess
+    assert Preprocess.from_dict(json.loads(json.dumps(SOME.to_dict()))) == SOME
+
+
+def test_without_anything_random_train_images_look_as_the_others() -> None:
+    assert augmentation(SOME, crop_scale=None, flip=0.0, trivial=False, erase=0.0) is SOME
+
+
+@pytest.mark.parametrize("config", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def test_augmentations_keep_the_size_and_draw_from_torch_alone(config: Path) -> None:
+    augment = instantiate(OmegaConf.load(config))(SOME)
+
+    def draw(seed: int) -> torch.Tensor:
+        random.seed()
+        np.random.seed()  # noqa: NPY002  the other generators must not matter
+        torch.manual_seed(seed)
+        return torch.stack([augment(image) for image in PHOTOGRAPHS * 2])
+
+    assert draw(0).shape[1:] == (3, *SOME.crop)
+    assert draw(0).dtype == torch.uint8
+    assert torch.equal(draw(0), draw(0))
+    assert torch.equal(draw(0), draw(1)) == (config.stem == "none")
+
+
+def test_a_flip_mirrors_what_preprocess_gives() -> None:
+    augment = augmentation(SOME, crop_scale=None, flip=1.0, trivial=False, erase=0.0)
+    assert torch.equal(augment(PHOTOGRAPHS[0]), SOME(PHOTOGRAPHS[0]).flip(2))
+
+
+def test_what_is_erased_gets_the_mean_colour() -> None:
+    pixels = augmentation(SOME, crop_scale=None, flip=0.0, trivial=False, erase=1.0)(PHOTOGRAPHS[0])
+    changed = (pixels != SOME(PHOTOGRAPHS[0])).any(0)
+    assert changed.any()
+    assert {tuple(colour) for colour in pixels[:, changed].T.tolist()} == {tuple(round(255 * m) for m in SOME.mean)}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ft_lightning.backbones import build_backbone
-from ft_lightning.data import PathsDataset
+from ft_lightning.data import PathsDataset, default_workers
 from ft_lightning.errors import UserError
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.hardware import autocast, pick_device, pick_precision
@@ -41,7 +41,7 @@ class TrainedModel:
         self,
         paths: list[str | Path],
         batch_size: int = 32,
-        num_workers: int = 0,
+        num_workers: int | None = 0,
         device: str = "auto",
         precision: str = "auto",
         max_pixels: int = 100_000_000,
@@ -60,7 +60,7 @@ class TrainedModel:
 
     @torch.inference_mode()
     def logits(
-        self, dataset: Dataset, batch_size: int, num_workers: int, device: str, precision: str
+        self, dataset: Dataset, batch_size: int, num_workers: int | None, device: str, precision: str
     ) -> tuple[Tensor, dict[int, str]]:
         """Logits (N, C) of a dataset of `{"inputs", "index", "error"}`, and the errors by index."""
         target = pick_device(device)
@@ -68,7 +68,8 @@ class TrainedModel:
         self.classifier.to(target)
         logits = torch.empty(len(dataset), len(self.class_names))
         errors: dict[int, str] = {}
-        for batch in DataLoader(dataset, batch_size, num_workers=num_workers, pin_memory=target.type == "cuda"):
+        workers = default_workers() if num_workers is None else num_workers
+        for batch in DataLoader(dataset, batch_size, num_workers=workers, pin_memory=target.type == "cuda"):
             with autocast(precision, target.type):
                 logits[batch["index"]] = self.classifier(to_device(batch["inputs"], target)).cpu()
             errors |= {int(i): error for i, error in zip(batch["index"], batch["error"], strict=True) if error}

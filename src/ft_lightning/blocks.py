@@ -86,9 +86,9 @@ def _last_layers(network: Any) -> list[str]:
         classifiers += [network.aux_head]
     found = []
     for classifier in classifiers:
-        # One classifier per branch, or one whose last layer produces the classes.
-        for part in classifier if isinstance(classifier, nn.ModuleList) else [classifier]:
-            inside = [module for module in part.modules() if module in layers]
+        for branch in classifier if isinstance(classifier, nn.ModuleList) else [classifier]:
+            inside = [module for module in branch.modules() if module in layers]
             if inside and inside[-1].weight.shape[0] == network.num_classes:
-                found.append(layers[inside[-1]])
+                # A distilled model's two answers come from layers of one shape.
+                found += [layers[module] for module in inside if module.weight.shape == inside[-1].weight.shape]
     return found

@@ -143,8 +143,9 @@ def _known_error(error: BaseException) -> UserError | NumericalError | None:
 def _config_error(error: BaseException) -> UserError:
     if isinstance(error.__cause__, UserError):
         return error.__cause__
-    lines = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
-    return UserError("\n".join(dict.fromkeys(lines)))
+    causes = [error] + ([error.__cause__] if error.__cause__ else [])
+    text = "\n".join(dict.fromkeys(str(cause).partition("\nConfig search path")[0] for cause in causes))
+    return UserError(text.replace("\n\n", "\n").replace(":\n\t", ": ").replace("\n\t", ", "))  # lists in one line
 
 
 def _place_is_unwritable(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
     python -m ft_lightning.evaluate model_dir=outputs/train/<run> data.root=/my/labelled/images
 """
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,14 @@ from ft_lightning import command
 from ft_lightning.errors import UserError
 
 if TYPE_CHECKING:
+    from ft_lightning.artifact import TrainedModel
     from ft_lightning.scan import Sample
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """Score a model on labelled images it was not trained on; classes are matched by name."""
+    """Score a model on labelled images; classes are matched by name."""
     import torch
 
     from ft_lightning import artifact, metrics, results, summary, tables
@@ -24,23 +28,71 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     clock = results.Stopwatch()
     model = artifact.load(cfg.model_dir)
-    samples = labelled_samples(cfg, model.class_names)
+    samples = labelled_samples(cfg.data, model)
+    warn_of_trained_samples(samples, Path(cfg.model_dir))
     dataset = PathsDataset([sample.path for sample in samples], model.classifier.backbone.preprocess, cfg.data.max_pixels)
     logits, errors = model.logits(dataset, cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision)
     if errors:
         raise UserError("\n".join([f"{len(errors)} of {len(samples)} images cannot be read:", *errors.values()]))
-    targets = torch.tensor([model.class_names.index(sample.label) for sample in samples])
     clock.lap("test_s")
 
-    table = results.prediction_table([sample.name for sample in samples], logits, model.class_names, model.temperature)
-    table.insert(1, "label", [sample.label for sample in samples])
-    tables.write_table(table, run_dir / "predictions.csv")
+    targets = torch.tensor([model.class_names.index(sample.label) for sample in samples])
     scored = {
         "test": metrics.full_metrics(logits / model.temperature, targets, model.class_names, model.card["class_counts"]),
         "timing": clock.seconds,
+        "data": {"location": cfg.data.csv or cfg.data.root, "samples": len(samples)},
         "model": {"sha256": model.card["sha256"]},
         "versions": results.versions(),
     }
+    table = results.prediction_table([sample.name for sample in samples], logits, model.class_names, model.temperature)
+    table.insert(1, "label", [sample.label for sample in samples])
+    tables.write_table(table, run_dir / "predictions.csv")
     results.write_json(run_dir / "metrics.json", scored)
     summary.after_evaluate(run_dir, scored)
     return scored
+
+
+def labelled_samples(data: DictConfig, model: "TrainedModel") -> "list[Sample]":
+    """The samples to score.
+
+    Raises:
+        UserError: no data is named, the split is empty, or a label is no class of the model.
+    """
+    from ft_lightning.scan import SPLITS, scan_csv, scan_folder, some
+
+    if data.csv:
+        samples = scan_csv(Path(data.csv), Path(data.root) if data.root else None, data.case_sensitive)
+    elif data.root:
+        samples = scan_folder(Path(data.root), data.case_sensitive)
+    else:
+        raise UserError("data.root is not set: say data.root=/folder/with/one/folder/per/class, or data.csv=/table.csv.")
+    if data.split not in (None, "all", *SPLITS):
+        raise UserError(f"data.split={data.split} is unknown: use one of {', '.join(SPLITS)}, all.")
+    given = {sample.split for sample in samples}
+    split = data.split or ("test" if "test" in given else "all")
+    chosen = [sample for sample in samples if split in ("all", sample.split)]
+    if not chosen:
+        raise UserError(f"data.split={split}: the data has no such split; use data.split=all.")
+    if unknown := sorted({sample.label for sample in chosen} - set(model.class_names)):
+        raise UserError(
+            f"{len(unknown)} labels are no classes of this model: {some(unknown)}. It knows {some(model.class_names)}."
+        )
+    return chosen
+
+
+def warn_of_trained_samples(samples: "list[Sample]", model_dir: Path) -> None:
+    """Say so where the model has been trained on some of these pictures: the numbers would flatter it."""
+    from ft_lightning.tables import read_table
+
+    split_csv = next((p for p in (model_dir / "split.csv", model_dir.parent / "split.csv") if p.is_file()), None)
+    if split_csv is None:
+        return
+    table = read_table(split_csv)
+    trained = set(table.loc[table["split"] == "train", "digest"])
+    seen = sum(sample.digest in trained for sample in samples)
+    if seen:
+        log.warning("%d of %d samples were in this model's train split: the numbers will flatter it.", seen, len(samples))
+
+
+if __name__ == "__main__":
+    command.run("evaluate", evaluate)

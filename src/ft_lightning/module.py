@@ -122,4 +122,4 @@ class FineTuner(LightningModule):
 
     def _log(self, values: dict[str, float], split: str) -> None:
         # Every process has computed the same values from all samples, so there is nothing left to reduce.
-        self.log_dict({f"{split}/{name}": value for name, value in values.items()}, sync_dist=False)
+        self.log_dict({f"{split}/{name}": value for name, value in values.items()}, prog_bar=split != "test", sync_dist=False)

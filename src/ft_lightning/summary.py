@@ -1,5 +1,6 @@
 """What a command says on the terminal: a summary before training, a table after it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ft_lightning.model import Classifier
 from ft_lightning.tables import write_table
 
 _CLASSES_SHOWN = 10
+_HEADLINE = ("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy")
 
 console = Console(highlight=False, markup=False)  # a class may be called [b]
 
@@ -41,27 +43,25 @@ def after(run_dir: Path, metrics: dict[str, Any]) -> None:
     """The result, and where it is."""
     table = Table("", "val", "test", "95 % interval of test", box=None, pad_edge=False)
     val, test = metrics["val"], metrics["test"]
-    for name in ("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy"):
+    for name in _HEADLINE:
         interval = test.get(f"{name}_ci95")
-        table.add_row(
-            name.replace("_", " "), *(_number(m[name]) for m in (val, test)), f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else ""
-        )
+        table.add_row(_title(name), _number(val[name]), _number(test[name]), _interval(interval))
     console.print(table)
     timing = metrics["timing"]
     _pairs(
         time=f"{timing['total_s']:.0f} s, {timing['images_per_s']:.0f} images/s in training",
         model=str(_short(run_dir / "model")),
-        next=f"python -m ft_lightning.predict model_dir={_short(run_dir)} input=<image or folder>",
     )
+    console.print(f"python -m ft_lightning.predict model_dir={_short(run_dir)} input=<image or folder>\n", soft_wrap=True)
 
 
 def after_evaluate(run_dir: Path, metrics: dict[str, Any]) -> None:
     """The metrics of a model on labelled data, and where the details are."""
     test = metrics["test"]
     table = Table("", "value", "95 % interval", box=None, pad_edge=False)
-    for name in ("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy"):
+    for name in _HEADLINE:
         interval = test.get(f"{name}_ci95")
-        table.add_row(name.replace("_", " "), _number(test[name]), f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "")
+        table.add_row(_title(name), _number(test[name]), _interval(interval))
     console.print(table)
     _pairs(samples=f"{test['n']:,}", details=str(_short(run_dir)))
 
@@ -79,22 +79,25 @@ def after_predict(table: pd.DataFrame, output: Path) -> None:
 
 
 def after_multirun(outcomes: list[Outcome], sweep_dir: Path) -> None:
-    """One row a job, best first; the same as multirun.csv in the sweep's directory."""
-    rows = pd.DataFrame([_multirun_row(outcome) for outcome in outcomes])
-    write_table(rows, sweep_dir / "multirun.csv")
-    table = Table(*rows.columns, box=None, pad_edge=False)
-    for row in rows.sort_values("val_accuracy", ascending=False).itertuples(index=False):
-        table.add_row(*(_number(value) for value in row))
+    """One row a job, best first; the same with more columns in multirun.csv of the sweep's directory."""
+    common = set.intersection(*(set(outcome.overrides) for outcome in outcomes))
+    rows = [_multirun_row(outcome, common) for outcome in outcomes]
+    write_table(pd.DataFrame(rows), sweep_dir / "multirun.csv")
+    table = Table("job", "overrides", "val accuracy", "test accuracy", "95 % interval", "error", box=None, pad_edge=False)
+    for row in sorted(rows, key=lambda row: -(row["val_accuracy"] or 0)):
+        interval = None if row["test_low"] is None else (row["test_low"], row["test_high"])
+        numbers = (_number(row["val_accuracy"]), _number(row["test_accuracy"]), _interval(interval))
+        table.add_row(row["job"], row["overrides"], *numbers, row["error"])
     console.print(table)
     _pairs(table=str(_short(sweep_dir / "multirun.csv")))
 
 
-def _multirun_row(outcome: Outcome) -> dict[str, Any]:
+def _multirun_row(outcome: Outcome, common: set[str]) -> dict[str, Any]:
     val, test = outcome.result.get("val", {}), outcome.result.get("test", {})
     low, high = test.get("accuracy_ci95", (None, None))
     return {
         "job": outcome.run_dir.name,
-        "overrides": " ".join(outcome.overrides),
+        "overrides": " ".join(override for override in outcome.overrides if override not in common),
         "val_accuracy": val.get("accuracy"),
         "test_accuracy": test.get("accuracy"),
         "test_low": low,
@@ -125,6 +128,14 @@ def _cut(plan: FreezePlan) -> str:
 def _shown(names: list[str]) -> str:
     more = len(names) - _CLASSES_SHOWN
     return ", ".join(names[:_CLASSES_SHOWN]) + (f", ... {more:,} more" if more > 0 else "")
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return f"{bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else ""
 
 
 def _number(value: Any) -> str:

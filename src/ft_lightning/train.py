@@ -120,5 +120,12 @@ def _extra_loggers(cfg: DictConfig) -> list[Any]:
         raise UserError(f"logger={extra} needs a package that is not installed: pip install 'ft_lightning[{extra}]'") from error
 
 
+def summarise(outcomes: list[command.Outcome], sweep_dir: Path) -> None:
+    """The table of a multirun."""
+    from ft_lightning import summary
+
+    summary.after_multirun(outcomes, sweep_dir)
+
+
 if __name__ == "__main__":
-    command.run("train", train)
+    command.run("train", train, summarise)

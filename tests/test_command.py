@@ -1,0 +1,146 @@
+"""Exit codes, messages, directories and multirun, as a person meets them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pandas as pd
+import pytest
+from conftest import files_below
+from omegaconf import OmegaConf
+
+Run = Callable[..., CompletedProcess[str]]
+TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1", "precision=32-true"]
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict"])
+def test_help_and_cfg_answer_without_the_heavy_imports(verb: str, run_command: Run) -> None:
+    for flag in ("--help", "--cfg=job"):
+        done = run_command(verb, flag)
+        assert done.returncode == 0, done.stderr
+        assert "precision: auto" in done.stdout
+    script = f"import sys; sys.argv = ['x', '--help']; import ft_lightning.{verb} as m; print({{'torch', 'lightning', 'pandas'}} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["optimiser.lr=1"], "optimiser"),
+        (["model=resnet51"], "resnet18, resnet50"),
+        (["data.root=/no/such/folder"], "data.root=/no/such/folder: no such folder"),
+        (["data=mydata"], "data.root is not set"),
+        (["model=timm"], "model.name"),
+        (["optimizer.lr="], "optimizer"),
+        (["+trainer.max_epoch=3", *TINY[:3]], "max_epoch"),
+        (["trainer.accelerator=gpu", *TINY[:3]], "no such device"),
+        (["precision=64", *TINY[:3]], "precision=64 is unknown"),
+        (["hydra.run.dir=/proc/none"], "/proc/none"),
+    ],
+)
+def test_what_the_user_can_fix_ends_with_2_and_a_few_words(overrides: list[str], said: str, run_command: Run) -> None:
+    if said in ("no such device",):
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has that device")
+    done = run_command("train", *overrides)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 6
+
+
+def test_a_bug_keeps_its_traceback(run_command: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("def head(in_features, num_classes):\n    return 1 / 0\n")
+    done = run_command("train", "+head.x=1", "head._target_=broken.head", "~head.name", "~head.dropout", "~head.x", *TINY, env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_a_run_prints_its_summary_and_result_and_no_noise(run_command: Run, pictures: Path, tmp_path: Path) -> None:
+    done = run_command("train", f"data.root={pictures}", *TINY)
+    assert done.returncode == 0, done.stderr
+    for word in ("train 21 · val 9 · test 6", "3: ant, bee, cat", "test_resnet.r160_in1k (timm)", "frozen", "cpu, precision 32-true", "accuracy", "predict model_dir=outputs/train/"):
+        assert word in done.stdout
+    for noise in ("Warning", "warn", "GPU available", "litlogger", "Restoring", "num_workers"):
+        assert noise not in done.stdout + done.stderr
+    (run,) = (tmp_path / "cwd/outputs/train").iterdir()
+    assert OmegaConf.load(run / "config.yaml").data.root == str(pictures)
+
+
+def test_values_of_the_environment_stay_out_of_the_config(run_command: Run, pictures: Path, tmp_path: Path) -> None:
+    run_command("train", f"data.root={pictures}", *TINY, "+secret=${oc.env:TOKEN}", "+again=${secret}", "hydra.run.dir=run", env={"TOKEN": "hush"})
+    for name in files_below(tmp_path / "cwd/run"):
+        assert b"hush" not in (tmp_path / "cwd/run" / name).read_bytes()
+    assert "${oc.env:TOKEN}" in (tmp_path / "cwd/run/config.yaml").read_text()
+
+
+def test_a_run_inside_the_dataset_is_refused_and_leaves_it_as_it_was(run_command: Run, pictures: Path) -> None:
+    before = sorted(pictures.rglob("*"))
+    done = run_command("train", "data.root=.", *TINY, cwd=pictures)
+    assert done.returncode == 2
+    assert "lies inside the dataset" in done.stderr
+    assert sorted(pictures.rglob("*")) == before
+
+
+def test_a_conf_folder_where_one_stands_is_searched(run_command: Run, pictures: Path, tmp_path: Path) -> None:
+    own = tmp_path / "cwd/conf/data/flowers.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text(f"defaults: [image_folder]\nroot: {pictures}\n")
+    done = run_command("train", "data=flowers", "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    assert f"root: {pictures}" in done.stdout
+
+
+def test_a_multirun_goes_on_after_a_failure_and_ends_with_the_worst_code(run_command: Run, pictures: Path, tmp_path: Path) -> None:
+    done = run_command("train", "-m", f"data.root={pictures}", *TINY, "model.name=test_resnet,no_such_net,test_convnext")
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("error: model.name=no_such_net") == 1
+    (sweep,) = (tmp_path / "cwd/outputs/train").iterdir()
+    table = pd.read_csv(sweep / "multirun.csv")
+    assert table["exit_code"].tolist() == [0, 2, 0]
+    assert table["test_accuracy"].notna().tolist() == [True, False, True]
+    assert {"model/model.json", "metrics.json"} <= files_below(sweep / "0") & files_below(sweep / "2")
+    assert "no_such_net" in done.stdout
+
+
+def test_a_multirun_over_processes_is_refused_with_a_sentence(run_command: Run, pictures: Path) -> None:
+    done = run_command("train", "-m", f"data.root={pictures}", *TINY, "trainer=ddp_cpu", "optimizer.lr=1e-3,1e-2")
+    assert done.returncode == 2
+    assert "would each run the whole multirun" in done.stderr
+
+
+def test_two_runs_in_one_second_have_their_own_directories() -> None:
+    from ft_lightning.command import _unique
+
+    assert len({_unique() for _ in range(100)}) == 100
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_soon_with_its_own_code(number: signal.Signals, code: int, pictures: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ft_lightning.train", f"data.root={pictures}", *TINY, "trainer.max_epochs=10000", f"hydra.run.dir={tmp_path / 'run'}"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"COLUMNS": "100"})
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == code, errors.decode()
+    assert b"Traceback" not in errors
+
+
+def test_metrics_json_tells_seconds_and_versions(run_command: Run, pictures: Path, tmp_path: Path) -> None:
+    run_command("train", f"data.root={pictures}", *TINY, "hydra.run.dir=run")
+    metrics = json.loads((tmp_path / "cwd/run/metrics.json").read_text())
+    assert set(metrics) == {"val", "test", "timing", "data", "versions"}
+    timing = metrics["timing"]
+    assert timing["total_s"] == pytest.approx(timing["setup_s"] + timing["fit_s"] + timing["test_s"])
+    assert set(metrics["versions"]) >= {"torch", "torchvision", "lightning", "timm"}

@@ -1,0 +1,153 @@
+"""A model directory is all that evaluate and predict need."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pandas as pd
+import pytest
+import torch
+from conftest import files_below, write_pictures
+from safetensors.torch import load_file
+
+import ft_lightning
+from ft_lightning.command import compose
+from ft_lightning.errors import UserError
+from ft_lightning.evaluate import evaluate
+from ft_lightning.predict import find_files, predict
+from ft_lightning.tables import read_table
+from ft_lightning.train import train
+
+Run = Callable[..., CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pictures/ and a run/ trained on them."""
+    folder = tmp_path_factory.mktemp("world")
+    write_pictures(folder / "pictures", {"ant": 12, "bee": 12, "=cat()": 12})
+    (folder / "run").mkdir()
+    overrides = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=10", "precision=32-true"]
+    train(compose("train", f"data.root={folder / 'pictures'}", *overrides), folder / "run")
+    return folder
+
+
+def copy_of(world: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(world / "run/model", tmp_path / "copied"))
+
+
+NO_NETWORK = "import socket\ndef refuse(*a, **k): raise OSError('no network')\nsocket.socket.connect = socket.getaddrinfo = refuse\n"
+
+
+def test_a_copied_model_predicts_the_same_without_network_and_in_another_home(world: Path, tmp_path: Path, run_command: Run) -> None:
+    expected = read_table(world / "run/predictions.csv")
+    (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
+    home = {"HOME": str(tmp_path / "nobody"), "XDG_CACHE_HOME": str(tmp_path / "nobody"), "TORCH_HOME": "/none", "HF_HOME": "/none"}
+    done = run_command(
+        "predict", f"model_dir={copy_of(world, tmp_path)}", f"input={world / 'pictures'}", "output=answers.csv",
+        "precision=32-true", env=home | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answers = read_table(tmp_path / "cwd/answers.csv")
+    assert len(answers) == 36
+    answers["path"] = [Path(p).relative_to(world / "pictures").as_posix() for p in answers["path"]]
+    both = expected.merge(answers, on="path", suffixes=("", "_again"))
+    assert len(both) == len(expected)
+    for column in ("p(ant)", "p(bee)", "p(=cat())"):
+        assert both[f"{column}_again"].astype(float).to_numpy() == pytest.approx(both[column].astype(float).to_numpy(), abs=1e-6)
+    assert "answers.csv" in done.stdout
+
+
+def test_in_python_too(world: Path) -> None:
+    files = sorted((world / "pictures").rglob("*.png"))
+    model = ft_lightning.load(world / "run")
+    table = model.predict(files, batch_size=5, precision="32-true")
+    assert table["path"].tolist() == [str(f) for f in files]
+    assert table[[f"p({name})" for name in model.class_names]].sum(axis=1).to_numpy() == pytest.approx(1)
+    assert (table["predicted"] == [f.parent.name for f in files]).mean() > 0.5
+
+
+def test_damaged_files_are_rows_and_a_glob_a_file_and_json_lines_work(world: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(world / "pictures/ant", tmp_path / "new"))
+    (folder / "03.png").write_bytes(b"not a picture")
+    (folder / "notes.txt").write_text("no image")
+    cfg = compose("predict", f"model_dir={world / 'run'}", f"input={folder}", f"output={tmp_path / 'x.jsonl'}")
+    assert predict(cfg, tmp_path) == {"n": 12, "unreadable": 1}
+    rows = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    assert [row["predicted"] is None for row in rows] == [row["path"].endswith("03.png") for row in rows]
+    assert rows[3]["error"].startswith(str(folder / "03.png"))
+    assert rows[3]["p(ant)"] is None
+    assert find_files(f"{folder}/0*.png") == sorted(folder.glob("0*.png"))
+    assert find_files(str(folder / "notes.txt")) == [folder / "notes.txt"]
+    with pytest.raises(UserError, match="names no image"):
+        find_files(str(folder / "*.jpg"))
+
+
+def test_evaluate_finds_what_training_found_on_the_same_samples(world: Path, tmp_path: Path) -> None:
+    split = read_table(world / "run/split.csv")
+    test = split[split["split"] == "test"]
+    pd.DataFrame({"path": test["path"], "label": test["class"]}).to_csv(tmp_path / "test.csv", index=False)
+    cfg = compose("evaluate", f"model_dir={world / 'run'}", f"data.csv={tmp_path / 'test.csv'}", f"data.root={world / 'pictures'}", "precision=32-true")
+    (tmp_path / "out").mkdir()
+    scored = evaluate(cfg, tmp_path / "out")
+    expected = json.loads((world / "run/metrics.json").read_text())["test"]
+    assert scored["test"]["accuracy"] == expected["accuracy"]
+    assert scored["test"]["loss"] == pytest.approx(expected["loss"], abs=1e-5)
+    assert files_below(tmp_path / "out") == {"metrics.json", "predictions.csv"}
+
+
+def test_evaluate_warns_of_pictures_the_model_was_trained_on(world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    evaluate(compose("evaluate", f"model_dir={world / 'run'}", f"data.root={world / 'pictures'}"), tmp_path)
+    assert "21 of 36 samples were in this model's train split" in caplog.text
+
+
+def test_evaluate_matches_classes_by_name_and_refuses_strangers(world: Path, tmp_path: Path) -> None:
+    root = write_pictures(tmp_path / "new", {"bee": 3, "zebra": 3})
+    cfg = compose("evaluate", f"model_dir={world / 'run'}", f"data.root={root}")
+    with pytest.raises(UserError, match="1 labels are no classes of this model: zebra"):
+        evaluate(cfg, tmp_path)
+    shutil.rmtree(root / "zebra")
+    assert set(evaluate(cfg, tmp_path)["test"]["confusion"]) == {"bee"}
+
+
+def test_a_damaged_model_is_refused(world: Path, tmp_path: Path) -> None:
+    folder = copy_of(world, tmp_path)
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged: sha256 \w{64}, expected \w{64}"):
+        ft_lightning.load(folder)
+    weights.unlink()
+    with pytest.raises(UserError, match="holds no model"):
+        ft_lightning.load(folder)
+
+
+def test_a_newer_format_and_a_card_that_is_none_are_refused_by_name(world: Path, tmp_path: Path) -> None:
+    folder = copy_of(world, tmp_path)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"format": 99}))
+    with pytest.raises(UserError, match=r"model\.json has format 99"):
+        ft_lightning.load(folder)
+    (folder / "model.json").write_text("[]")
+    with pytest.raises(UserError, match=r"model\.json is not the description of a model"):
+        ft_lightning.load(folder)
+
+
+@pytest.mark.parametrize("change", [{"name": "hf-hub:someone/evil"}, {"name": "/tmp/evil"}, {"source": "os"}])
+def test_a_card_cannot_name_what_is_not_on_the_libraries_lists(world: Path, tmp_path: Path, change: dict[str, str]) -> None:
+    folder = copy_of(world, tmp_path)
+    card = json.loads((folder / "model.json").read_text())
+    card["backbone"] |= change
+    (folder / "model.json").write_text(json.dumps(card))
+    with pytest.raises(UserError, match="model\\.(name|source)"):
+        ft_lightning.load(folder)
+
+
+def test_what_was_saved_is_what_was_trained(world: Path) -> None:
+    state = load_file(world / "run/model/model.safetensors")
+    best = torch.load(world / "run/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(state[name.removeprefix("classifier.")], value) for name, value in best.items())
+    assert any(name.startswith("backbone.network.") for name in state), "it needs no other file"
