@@ -45,7 +45,9 @@ def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
     home = tmp_path / "cwd"
     home.mkdir()
 
-    def run(verb: str, *overrides: str, env: dict[str, str] | None = None, cwd: Path = home) -> subprocess.CompletedProcess[str]:
+    def run(
+        verb: str, *overrides: str, env: dict[str, str] | None = None, cwd: Path = home
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", f"ft_lightning.{verb}", *overrides],
             cwd=cwd,

@@ -354,7 +354,7 @@ def test_googlenet_comes_without_its_auxiliary_classifiers_and_is_rebuilt_with_i
         "https://example.invalid",
     )
     backbone = load_backbone("torchvision", "googlenet", "DEFAULT", {})
-    assert backbone.identity.arguments == {"transform_input": True}
+    assert backbone.identity.arguments == {"transform_input": True, "init_weights": False}
     assert not any("aux" in name for name in backbone.state_dict())
     assert_rebuilt_equal(backbone)
 

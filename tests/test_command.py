@@ -12,8 +12,9 @@ from subprocess import CompletedProcess
 
 import pandas as pd
 import pytest
-from conftest import files_below
 from omegaconf import OmegaConf
+
+from conftest import files_below
 
 Run = Callable[..., CompletedProcess[str]]
 TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1", "precision=32-true"]
@@ -25,8 +26,10 @@ def test_help_and_cfg_answer_without_the_heavy_imports(verb: str, run_command: R
         done = run_command(verb, flag)
         assert done.returncode == 0, done.stderr
         assert "precision: auto" in done.stdout
-    script = f"import sys; sys.argv = ['x', '--help']; import ft_lightning.{verb} as m; print({{'torch', 'lightning', 'pandas'}} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
+    script = f"import sys, ft_lightning.{verb}; print({{'torch', 'lightning', 'pandas'}} & set(sys.modules))"
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,16 @@ def test_what_the_user_can_fix_ends_with_2_and_a_few_words(overrides: list[str],
 
 def test_a_bug_keeps_its_traceback(run_command: Run, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def head(in_features, num_classes):\n    return 1 / 0\n")
-    done = run_command("train", "+head.x=1", "head._target_=broken.head", "~head.name", "~head.dropout", "~head.x", *TINY, env={"PYTHONPATH": str(tmp_path)})
+    done = run_command(
+        "train",
+        "+head.x=1",
+        "head._target_=broken.head",
+        "~head.name",
+        "~head.dropout",
+        "~head.x",
+        *TINY,
+        env={"PYTHONPATH": str(tmp_path)},
+    )
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
 
@@ -68,7 +80,15 @@ def test_a_bug_keeps_its_traceback(run_command: Run, tmp_path: Path) -> None:
 def test_a_run_prints_its_summary_and_result_and_no_noise(run_command: Run, pictures: Path, tmp_path: Path) -> None:
     done = run_command("train", f"data.root={pictures}", *TINY)
     assert done.returncode == 0, done.stderr
-    for word in ("train 21 · val 9 · test 6", "3: ant, bee, cat", "test_resnet.r160_in1k (timm)", "frozen", "cpu, precision 32-true", "accuracy", "predict model_dir=outputs/train/"):
+    for word in (
+        "train 21 · val 9 · test 6",
+        "3: ant, bee, cat",
+        "test_resnet.r160_in1k (timm)",
+        "frozen",
+        "cpu, precision 32-true",
+        "accuracy",
+        "predict model_dir=outputs/train/",
+    ):
         assert word in done.stdout
     for noise in ("Warning", "warn", "GPU available", "litlogger", "Restoring", "num_workers"):
         assert noise not in done.stdout + done.stderr
@@ -77,7 +97,15 @@ def test_a_run_prints_its_summary_and_result_and_no_noise(run_command: Run, pict
 
 
 def test_values_of_the_environment_stay_out_of_the_config(run_command: Run, pictures: Path, tmp_path: Path) -> None:
-    run_command("train", f"data.root={pictures}", *TINY, "+secret=${oc.env:TOKEN}", "+again=${secret}", "hydra.run.dir=run", env={"TOKEN": "hush"})
+    run_command(
+        "train",
+        f"data.root={pictures}",
+        *TINY,
+        "+secret=${oc.env:TOKEN}",
+        "+again=${secret}",
+        "hydra.run.dir=run",
+        env={"TOKEN": "hush"},
+    )
     for name in files_below(tmp_path / "cwd/run"):
         assert b"hush" not in (tmp_path / "cwd/run" / name).read_bytes()
     assert "${oc.env:TOKEN}" in (tmp_path / "cwd/run/config.yaml").read_text()
@@ -100,8 +128,12 @@ def test_a_conf_folder_where_one_stands_is_searched(run_command: Run, pictures: 
     assert f"root: {pictures}" in done.stdout
 
 
-def test_a_multirun_goes_on_after_a_failure_and_ends_with_the_worst_code(run_command: Run, pictures: Path, tmp_path: Path) -> None:
-    done = run_command("train", "-m", f"data.root={pictures}", *TINY, "model.name=test_resnet,no_such_net,test_convnext")
+def test_a_multirun_goes_on_after_a_failure_and_ends_with_the_worst_code(
+    run_command: Run, pictures: Path, tmp_path: Path
+) -> None:
+    done = run_command(
+        "train", "-m", f"data.root={pictures}", *TINY, "model.name=test_resnet,no_such_net,test_convnext"
+    )
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("error: model.name=no_such_net") == 1
     (sweep,) = (tmp_path / "cwd/outputs/train").iterdir()
@@ -125,9 +157,21 @@ def test_two_runs_in_one_second_have_their_own_directories() -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_run_soon_with_its_own_code(number: signal.Signals, code: int, pictures: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ft_lightning.train", f"data.root={pictures}", *TINY, "trainer.max_epochs=10000", f"hydra.run.dir={tmp_path / 'run'}"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"COLUMNS": "100"})
+def test_a_signal_ends_a_run_soon_with_its_own_code(
+    number: signal.Signals, code: int, pictures: Path, tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "ft_lightning.train",
+        f"data.root={pictures}",
+        *TINY,
+        "trainer.max_epochs=10000",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"COLUMNS": "100"}
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "run/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -4,10 +4,10 @@ import inspect
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, write_pictures
 from hydra.utils import get_method
 from omegaconf import DictConfig
 
+from conftest import ROOT, write_pictures
 from ft_lightning.command import CONF, compose
 from ft_lightning.errors import UserError
 from ft_lightning.train import train
@@ -81,7 +81,7 @@ COMBINATIONS = [
     ["finetune=frozen", "optimizer=sgd", "scheduler=plateau", "augment=light", "head=mlp"],
     ["finetune=partial", "optimizer=adamw", "scheduler=onecycle", "augment=strong", "loss.class_weights=balanced"],
     ["finetune=full", "optimizer=adam", "scheduler=cosine", "loss.label_smoothing=0.1", "head.dropout=0.2"],
-    ["finetune=full", "finetune.freeze_bn=false", "optimizer=sgd", "scheduler=constant", "trainer.gradient_clip_val=1.0"],
+    ["finetune=full", "finetune.freeze_bn=false", "optimizer=sgd", "trainer.gradient_clip_val=1.0"],
 ]  # fmt: skip
 
 
@@ -95,8 +95,9 @@ def test_the_choices_train_a_batch(overrides: list[str], tmp_path: Path) -> None
 
 
 def test_a_value_that_does_not_fit_is_the_user_s(tmp_path: Path) -> None:
-    cfg = compose("train", "loss.class_weights=some", "data.limit=3", "model=timm", "model.name=test_resnet", "model.weights=null")
+    cfg = compose(
+        "train", "loss.class_weights=some", "data.limit=3", "model=timm", "model.name=test_resnet", "model.weights=null"
+    )
     with pytest.raises(Exception, match=r"loss\.class_weights=some") as raised:
         train(cfg, tmp_path)
     assert isinstance(raised.value, UserError) or isinstance(raised.value.__cause__, UserError)
-

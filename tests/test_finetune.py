@@ -12,13 +12,15 @@ from ft_lightning.model import Classifier
 
 
 class Body(nn.Module):
-    """Three blocks with everything that moves in train mode, a token of its own, and a dropout that follows the blocks."""
+    """Three blocks with all that moves in train mode, a token outside them, and a dropout that follows them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.token = nn.Parameter(torch.zeros(8))
         self.stem = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
-        self.stages = nn.Sequential(*(nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Dropout(0.5)) for _ in range(2)))
+        self.stages = nn.Sequential(
+            *(nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Dropout(0.5)) for _ in range(2))
+        )
         self.drop = nn.Dropout(0.5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -124,7 +126,10 @@ def test_a_parameter_shared_across_the_cut_stays_frozen() -> None:
     assert model.backbone.network.stages[1][0].bias.requires_grad
 
 
-@pytest.mark.parametrize(("mode", "k", "named"), [("frosen", None, "finetune.mode=frosen"), ("partial", 9, "finetune.k=9"), ("partial", None, "finetune.k")])
+@pytest.mark.parametrize(
+    ("mode", "k", "named"),
+    [("frosen", None, "finetune.mode=frosen"), ("partial", 9, "finetune.k=9"), ("partial", None, "finetune.k")],
+)
 def test_a_wrong_mode_or_k_names_the_key_and_what_fits(mode: str, k: int | None, named: str) -> None:
     with pytest.raises(UserError, match=named):
         classifier(mode, k)

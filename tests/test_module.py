@@ -1,4 +1,4 @@
-"""The LightningModule knows no pixels: a tiny backbone of tokens trains through the same module, metrics and artifact."""
+"""The LightningModule knows no pixels: a tiny backbone of tokens trains, is measured and saved as pictures are."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -48,7 +48,9 @@ class TokenBackbone(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = nn.ModuleDict({"embed": nn.Embedding(WORDS, 8), "mix": nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))})
+        self.network = nn.ModuleDict(
+            {"embed": nn.Embedding(WORDS, 8), "mix": nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))}
+        )
         self.preprocess = Vocabulary(WORDS)
         self.identity = TokenIdentity("mine", "tokens")
 
@@ -63,8 +65,10 @@ class TokenBackbone(nn.Module):
 class Sentences(LightningDataModule):
     """Sentences of one word, padded, whose class is the remainder of its number."""
 
-    class_names = ["noun", "verb", "adverb"]
-    class_counts = [1, 1, 1]
+    def __init__(self) -> None:
+        super().__init__()
+        self.class_names = ["noun", "verb", "adverb"]
+        self.class_counts = [40, 40, 40]
 
     def rows(self, n: int, seed: int) -> list[dict[str, Any]]:
         generator = torch.Generator().manual_seed(seed)
@@ -89,12 +93,21 @@ class Sentences(LightningDataModule):
 def finetuner(mode: str, lr: float = 0.05) -> FineTuner:
     torch.manual_seed(0)
     backbone, head = TokenBackbone(), build_head("mlp", 8, CLASSES, hidden=16, dropout=0.1)
-    classifier = Classifier(backbone, head, freeze_plan(backbone, head, mode, 1 if mode == "partial" else None, freeze_bn=True))
-    return FineTuner(classifier, nn.CrossEntropyLoss(), partial(torch.optim.Adam, lr=lr), constant, backbone_lr_factor=0.1)
+    classifier = Classifier(
+        backbone, head, freeze_plan(backbone, head, mode, 1 if mode == "partial" else None, freeze_bn=True)
+    )
+    return FineTuner(
+        classifier, nn.CrossEntropyLoss(), partial(torch.optim.Adam, lr=lr), constant, backbone_lr_factor=0.1
+    )
 
 
 def trainer(**options: Any) -> Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     return Trainer(accelerator="cpu", devices=1, num_sanity_val_steps=0, **quiet | {"max_epochs": 5} | options)
 
 
@@ -129,7 +142,8 @@ def test_training_learns_what_can_be_learned() -> None:
     module.backbone_lr_factor = 1.0
     fit = trainer(max_epochs=40)
     fit.fit(module, datamodule=Sentences())
-    assert fit.callback_metrics["train/accuracy"] > 0.9 > 0.5 > fit.callback_metrics["train/loss"]
+    assert fit.callback_metrics["train/accuracy"] > 0.9
+    assert fit.callback_metrics["train/loss"] < 0.5
 
 
 class CallTrain(Callback):
@@ -191,7 +205,10 @@ def test_a_checkpoint_holds_the_trained_part_and_refuses_another_one(tmp_path: P
         trainer().test(finetuner("full"), datamodule=Sentences(), ckpt_path=tmp_path / "x.ckpt", verbose=False)
 
 
-@pytest.mark.parametrize(("validates", "said"), [(0, r"training loss of epoch 0 is .* at optimizer\.lr=0\.5"), (None, "outputs for 30 of 30")])
+@pytest.mark.parametrize(
+    ("validates", "said"),
+    [(0, r"training loss of epoch 0 is .* at optimizer\.lr=0\.5"), (None, "outputs for 30 of 30")],
+)
 def test_numbers_that_are_not_finite_are_an_error(validates: int | None, said: str) -> None:
     module = finetuner("full", lr=0.5)
     nn.init.constant_(module.classifier.head[0].weight, math.inf)

@@ -9,10 +9,10 @@ from subprocess import CompletedProcess
 import pandas as pd
 import pytest
 import torch
-from conftest import files_below, write_pictures
 from safetensors.torch import load_file
 
 import ft_lightning
+from conftest import files_below, write_pictures
 from ft_lightning.command import compose
 from ft_lightning.errors import UserError
 from ft_lightning.evaluate import evaluate
@@ -29,7 +29,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     write_pictures(folder / "pictures", {"ant": 12, "bee": 12, "=cat()": 12})
     (folder / "run").mkdir()
-    overrides = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=10", "precision=32-true"]
+    overrides = [
+        "model=timm",
+        "model.name=test_resnet",
+        "model.weights=null",
+        "trainer.max_epochs=10",
+        "precision=32-true",
+    ]
     train(compose("train", f"data.root={folder / 'pictures'}", *overrides), folder / "run")
     return folder
 
@@ -38,13 +44,25 @@ def copy_of(world: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(world / "run/model", tmp_path / "copied"))
 
 
-NO_NETWORK = "import socket\ndef refuse(*a, **k): raise OSError('no network')\nsocket.socket.connect = socket.getaddrinfo = refuse\n"
+NO_NETWORK = """
+import socket
+def refuse(*args, **kwargs):
+    raise OSError("no network")
+socket.socket.connect = socket.getaddrinfo = refuse
+"""
 
 
-def test_a_copied_model_predicts_the_same_without_network_and_in_another_home(world: Path, tmp_path: Path, run_command: Run) -> None:
+def test_a_copied_model_predicts_the_same_without_network_and_in_another_home(
+    world: Path, tmp_path: Path, run_command: Run
+) -> None:
     expected = read_table(world / "run/predictions.csv")
     (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)
-    home = {"HOME": str(tmp_path / "nobody"), "XDG_CACHE_HOME": str(tmp_path / "nobody"), "TORCH_HOME": "/none", "HF_HOME": "/none"}
+    home = {
+        "HOME": str(tmp_path / "nobody"),
+        "XDG_CACHE_HOME": str(tmp_path / "nobody"),
+        "TORCH_HOME": "/none",
+        "HF_HOME": "/none",
+    }
     done = run_command(
         "predict", f"model_dir={copy_of(world, tmp_path)}", f"input={world / 'pictures'}", "output=answers.csv",
         "precision=32-true", env=home | {"PYTHONPATH": str(tmp_path)},
@@ -56,7 +74,9 @@ def test_a_copied_model_predicts_the_same_without_network_and_in_another_home(wo
     both = expected.merge(answers, on="path", suffixes=("", "_again"))
     assert len(both) == len(expected)
     for column in ("p(ant)", "p(bee)", "p(=cat())"):
-        assert both[f"{column}_again"].astype(float).to_numpy() == pytest.approx(both[column].astype(float).to_numpy(), abs=1e-6)
+        assert both[f"{column}_again"].astype(float).to_numpy() == pytest.approx(
+            both[column].astype(float).to_numpy(), abs=1e-6
+        )
     assert "answers.csv" in done.stdout
 
 
@@ -89,7 +109,13 @@ def test_evaluate_finds_what_training_found_on_the_same_samples(world: Path, tmp
     split = read_table(world / "run/split.csv")
     test = split[split["split"] == "test"]
     pd.DataFrame({"path": test["path"], "label": test["class"]}).to_csv(tmp_path / "test.csv", index=False)
-    cfg = compose("evaluate", f"model_dir={world / 'run'}", f"data.csv={tmp_path / 'test.csv'}", f"data.root={world / 'pictures'}", "precision=32-true")
+    cfg = compose(
+        "evaluate",
+        f"model_dir={world / 'run'}",
+        f"data.csv={tmp_path / 'test.csv'}",
+        f"data.root={world / 'pictures'}",
+        "precision=32-true",
+    )
     (tmp_path / "out").mkdir()
     scored = evaluate(cfg, tmp_path / "out")
     expected = json.loads((world / "run/metrics.json").read_text())["test"]
@@ -98,7 +124,9 @@ def test_evaluate_finds_what_training_found_on_the_same_samples(world: Path, tmp
     assert files_below(tmp_path / "out") == {"metrics.json", "predictions.csv"}
 
 
-def test_evaluate_warns_of_pictures_the_model_was_trained_on(world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_evaluate_warns_of_pictures_the_model_was_trained_on(
+    world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     evaluate(compose("evaluate", f"model_dir={world / 'run'}", f"data.root={world / 'pictures'}"), tmp_path)
     assert "21 of 36 samples were in this model's train split" in caplog.text
 
@@ -137,12 +165,14 @@ def test_a_newer_format_and_a_card_that_is_none_are_refused_by_name(world: Path,
 
 
 @pytest.mark.parametrize("change", [{"name": "hf-hub:someone/evil"}, {"name": "/tmp/evil"}, {"source": "os"}])
-def test_a_card_cannot_name_what_is_not_on_the_libraries_lists(world: Path, tmp_path: Path, change: dict[str, str]) -> None:
+def test_a_card_cannot_name_what_is_not_on_the_libraries_lists(
+    world: Path, tmp_path: Path, change: dict[str, str]
+) -> None:
     folder = copy_of(world, tmp_path)
     card = json.loads((folder / "model.json").read_text())
     card["backbone"] |= change
     (folder / "model.json").write_text(json.dumps(card))
-    with pytest.raises(UserError, match="model\\.(name|source)"):
+    with pytest.raises(UserError, match=r"model\.(name|source)"):
         ft_lightning.load(folder)
 
 

@@ -9,10 +9,10 @@ from subprocess import CompletedProcess
 import pandas as pd
 import pytest
 import torch
-from conftest import files_below, write_pictures
 from torch.nn import functional as F
 
 import ft_lightning
+from conftest import files_below, write_pictures
 from ft_lightning.backbones import load_backbone
 from ft_lightning.command import compose
 from ft_lightning.data import ImageFolderDataModule
@@ -47,7 +47,14 @@ def test_the_command_equals_the_classic_loop(pictures: Path, tmp_path: Path) -> 
     weights = tmp_path / "weights.pth"
     torch.save(load_backbone("timm", "test_resnet", None, {}).network.state_dict(), weights)
     model = ["model=timm", "model.name=test_resnet", f"model.weights={weights}"]
-    metrics = in_process(tmp_path / "run", "experiment=classic", f"data.root={pictures}", *model, "trainer.max_epochs=4", "data.batch_size=8")
+    metrics = in_process(
+        tmp_path / "run",
+        "experiment=classic",
+        f"data.root={pictures}",
+        *model,
+        "trainer.max_epochs=4",
+        "data.batch_size=8",
+    )
 
     # The textbook, written out: frozen backbone in eval mode, one linear layer, cross-entropy, Adam 1e-3.
     backbone = load_backbone("timm", "test_resnet", str(weights), {}).eval().requires_grad_(False)
@@ -90,7 +97,10 @@ def accuracy_of(head: torch.nn.Module, backbone: torch.nn.Module, loader: torch.
 
 CASES = {
     "resnet50 frozen": (["model=resnet50"], {"head.weight", "head.bias"}),
-    "vit_b_16 partial": (["model=vit_b_16", "finetune=partial"], "backbone.network.encoder.layers.encoder_layer_11. backbone.network.encoder.ln. head."),
+    "vit_b_16 partial": (
+        ["model=vit_b_16", "finetune=partial"],
+        "backbone.network.encoder.layers.encoder_layer_11. backbone.network.encoder.ln. head.",
+    ),
     "timm convnext_atto": (["model=timm", "model.name=convnext_atto"], {"head.weight", "head.bias"}),
     "mobilenet full": (["model=mobilenet_v3_large", "finetune=full"], ""),
 }
@@ -100,7 +110,14 @@ CASES = {
 def test_each_kind_of_model_trains_leaves_the_promised_files_and_comes_back(case: str, tmp_path: Path) -> None:
     overrides, expected = CASES[case]
     root = write_pictures(tmp_path / "pictures", {"ant": 6, "bee": 6})
-    in_process(tmp_path / "run", f"data.root={root}", "model.weights=null", *overrides, "trainer.max_epochs=1", "data.batch_size=4")
+    in_process(
+        tmp_path / "run",
+        f"data.root={root}",
+        "model.weights=null",
+        *overrides,
+        "trainer.max_epochs=1",
+        "data.batch_size=4",
+    )
     assert files_below(tmp_path / "run") == RUN_FILES - {"config.yaml"}  # the command writes it
 
     checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
@@ -145,11 +162,20 @@ def test_the_numbers_of_a_run_agree_with_each_other(pictures: Path, tmp_path: Pa
 
 
 def test_two_runs_are_equal_to_the_bit_and_workers_change_nothing(pictures: Path, tmp_path: Path) -> None:
-    options = [f"data.root={pictures}", *tiny(), "trainer.max_epochs=2", "augment=strong", "head=mlp", "finetune=partial"]
+    options = [
+        f"data.root={pictures}",
+        *tiny(),
+        "trainer.max_epochs=2",
+        "augment=strong",
+        "head=mlp",
+        "finetune=partial",
+    ]
     results = []
     for number, workers in enumerate((0, 0, 2)):
         metrics = in_process(tmp_path / str(number), *options, f"data.num_workers={workers}")
-        results.append((metrics["val"], metrics["test"], (tmp_path / str(number) / "model/model.safetensors").read_bytes()))
+        results.append(
+            (metrics["val"], metrics["test"], (tmp_path / str(number) / "model/model.safetensors").read_bytes())
+        )
     assert results[0] == results[1] == results[2]
 
 
@@ -172,7 +198,14 @@ def test_early_stopping_stops(pictures: Path, tmp_path: Path) -> None:
 
 def test_more_than_a_hundred_classes_list_the_ten_most_probable(tmp_path: Path) -> None:
     root = write_pictures(tmp_path / "pictures", {f"c{i:03d}": 3 for i in range(101)})
-    in_process(tmp_path / "run", f"data.root={root}", *tiny(), "trainer.max_epochs=1", "data.val_fraction=0.33", "data.test_fraction=0.33")
+    in_process(
+        tmp_path / "run",
+        f"data.root={root}",
+        *tiny(),
+        "trainer.max_epochs=1",
+        "data.val_fraction=0.33",
+        "data.test_fraction=0.33",
+    )
     columns = list(read_table(tmp_path / "run/predictions.csv").columns)
     assert columns[:4] == ["path", "label", "predicted", "probability"]
     assert columns[4:] == [f"{what}_{rank}" for rank in range(1, 11) for what in ("class", "p")]
@@ -183,7 +216,14 @@ def test_tensorboard_and_a_missing_logger(pictures: Path, tmp_path: Path, monkey
 
     from ft_lightning.errors import UserError
 
-    in_process(tmp_path / "run", f"data.root={pictures}", *tiny(), "trainer.max_epochs=1", "logger=tensorboard", f"logger.save_dir={tmp_path / 'run'}")
+    in_process(
+        tmp_path / "run",
+        f"data.root={pictures}",
+        *tiny(),
+        "trainer.max_epochs=1",
+        "logger=tensorboard",
+        f"logger.save_dir={tmp_path / 'run'}",
+    )
     assert any("tensorboard/events" in name for name in files_below(tmp_path / "run"))
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r"logger=wandb needs .*pip install 'ft_lightning\[wandb\]'"):
@@ -193,9 +233,19 @@ def test_tensorboard_and_a_missing_logger(pictures: Path, tmp_path: Path, monkey
 def test_two_processes_find_what_one_finds(pictures: Path, run_command: Run, tmp_path: Path) -> None:
     weights = tmp_path / "w.pth"
     torch.save(load_backbone("timm", "test_resnet", None, {}).network.state_dict(), weights)
-    common = [f"data.root={pictures}", "model=timm", "model.name=test_resnet", f"model.weights={weights}", "precision=32-true", "trainer.max_epochs=1", "data.test_fraction=0.19"]
+    common = [
+        f"data.root={pictures}",
+        "model=timm",
+        "model.name=test_resnet",
+        f"model.weights={weights}",
+        "precision=32-true",
+        "trainer.max_epochs=1",
+        "data.test_fraction=0.19",
+    ]
     for folder, trainer, batch in ((tmp_path / "one", "default", 8), (tmp_path / "two", "ddp_cpu", 4)):
-        done = run_command("train", *common, f"trainer={trainer}", f"data.batch_size={batch}", f"hydra.run.dir={folder}")
+        done = run_command(
+            "train", *common, f"trainer={trainer}", f"data.batch_size={batch}", f"hydra.run.dir={folder}"
+        )
         assert done.returncode == 0, done.stderr
         assert files_below(folder) == RUN_FILES
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ft_lightning.backbones import build_backbone
 from ft_lightning.data import PathsDataset, default_workers
@@ -39,7 +39,7 @@ class TrainedModel:
 
     def predict(
         self,
-        paths: list[str | Path],
+        paths: Sequence[str | Path],
         batch_size: int = 32,
         num_workers: int | None = 0,
         device: str = "auto",
@@ -60,7 +60,7 @@ class TrainedModel:
 
     @torch.inference_mode()
     def logits(
-        self, dataset: Dataset, batch_size: int, num_workers: int | None, device: str, precision: str
+        self, dataset: Any, batch_size: int, num_workers: int | None, device: str, precision: str
     ) -> tuple[Tensor, dict[int, str]]:
         """Logits (N, C) of a dataset of `{"inputs", "index", "error"}`, and the errors by index."""
         target = pick_device(device)
@@ -82,7 +82,7 @@ def save(
     head: dict[str, Any],
     data: Any,
     metrics: dict[str, Any],
-    build_backbone: Callable[..., nn.Module] = build_backbone,
+    build_backbone: Callable[..., Any] = build_backbone,
 ) -> None:
     """Write a model directory, whole or not at all, and check that it gives back the very same classifier.
 
@@ -119,11 +119,11 @@ def save(
     temporary.replace(folder)
 
 
-def load(model_dir: str | Path, build_backbone: Callable[..., nn.Module] = build_backbone) -> TrainedModel:
+def load(model_dir: str | Path, build_backbone: Callable[..., Any] = build_backbone) -> TrainedModel:
     """Read a model directory, or the run directory that holds one, without network, pickle or the original weights.
 
     Args:
-        build_backbone: (identity, preprocess), the dictionaries of model.json, -> backbone, for models with a backbone of one's own.
+        build_backbone: (identity, preprocess), the dictionaries of model.json, -> backbone; for a backbone of your own.
 
     Raises:
         UserError: no model there, a newer format, or weights that are not those model.json was written with.
@@ -132,7 +132,9 @@ def load(model_dir: str | Path, build_backbone: Callable[..., nn.Module] = build
     card = _read_card(folder / CARD)
     found = _sha256(folder / WEIGHTS)
     if found != card["sha256"]:
-        raise UserError(f"{folder / WEIGHTS} is damaged: sha256 {found}, expected {card['sha256']}. Copy the model directory again.")
+        raise UserError(
+            f"{folder / WEIGHTS} is damaged: sha256 {found}, expected {card['sha256']}. Copy the model directory again."
+        )
     backbone = build_backbone(card["backbone"], card["preprocess"])
     head = build_head(in_features=backbone.feature_dim, num_classes=len(card["class_names"]), **card["head"])
     classifier = Classifier(backbone, head, freeze_plan(backbone, head, mode="frozen", k=None, freeze_bn=True))
@@ -165,11 +167,13 @@ def _read_card(path: Path) -> dict[str, Any]:
         card = json.loads(path.read_text(encoding="utf-8"))
         written = int(card["format"])
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not the description of a model ({error!r}): copy the model directory again.") from None
-    if written > FORMAT:
         raise UserError(
-            f"{path} has format {written}, written by ft_lightning {card.get('versions', {}).get('ft_lightning', 'newer')}; "
-            f"this one reads up to {FORMAT}: upgrade ft_lightning."
+            f"{path} is not the description of a model ({error!r}): copy the model directory again."
+        ) from None
+    if written > FORMAT:
+        writer = card.get("versions", {}).get("ft_lightning", "a newer one")
+        raise UserError(
+            f"{path} has format {written}, written by ft_lightning {writer}; this one reads up to {FORMAT}: upgrade it."
         )
     return card
 

@@ -153,10 +153,14 @@ def _torchvision_network(
         if weights not in published.__members__:
             raise files.unknown_weights(weights, name, list(published.__members__))
         chosen = published[weights]
-    # These two warn about their slow random initialisation unless told not to do it.
-    quiet = {"init_weights": False} if name in ("googlenet", "inception_v3") and chosen is None else {}
+    preprocess = Preprocess.from_torchvision((chosen or published.DEFAULT).transforms())
+    # The weights decide these; as arguments they also build the network that goes with this preprocess without weights.
+    if name in ("googlenet", "inception_v3"):
+        arguments = {"transform_input": True, "init_weights": False} | arguments
+    elif name.startswith("vit_"):
+        arguments = {"image_size": preprocess.crop[0]} | arguments
     if chosen is None:
-        network = get_model_builder(name)(weights=None, **quiet, **arguments)
+        network = get_model_builder(name)(weights=None, **arguments)
     else:
         path = files.fetch(chosen.url)
         try:
@@ -167,16 +171,7 @@ def _torchvision_network(
         if hasattr(network, auxiliary):
             network.aux_logits = False
             setattr(network, auxiliary, None)
-    if hasattr(network, "transform_input"):  # part of what the weights expect, so it goes with their preprocess
-        network.transform_input = arguments.get("transform_input", True)
-    # Weights decide these two; as arguments they build the same network again without the weights.
-    decided = {key: getattr(network, key) for key in ("image_size", "transform_input") if hasattr(network, key)}
-    preprocess = Preprocess.from_torchvision((chosen or published.DEFAULT).transforms())
-    return (
-        network,
-        preprocess,
-        Identity("torchvision", name, {**arguments, **decided}, chosen.name if chosen else "random"),
-    )
+    return network, preprocess, Identity("torchvision", name, arguments, chosen.name if chosen else "random")
 
 
 def _timm_network(name: str, weights: str | None, arguments: dict[str, Any]) -> tuple[nn.Module, Preprocess, Identity]:

@@ -2,7 +2,6 @@
 
 import errno
 import gc
-
 import os
 import signal
 import sys
@@ -86,7 +85,7 @@ def run(verb: str, job: Job, summarise: Callable[[list[Outcome], Path], None] | 
 
 
 def compose(verb: str, *overrides: str) -> DictConfig:
-    """The config a command would run with, for notebooks and tests: `train(compose("train", "model=resnet50"), folder)`."""
+    """The config a command would run with, for Python: `train(compose("train", "model=resnet50"), folder)`."""
     Plugins.instance().register(_WorkingDirectoryConf)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(verb, overrides=list(overrides))

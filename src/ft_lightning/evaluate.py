@@ -1,6 +1,6 @@
 """`python -m ft_lightning.evaluate`: model directory + labelled data -> metrics.json, predictions.csv.
 
-    python -m ft_lightning.evaluate model_dir=outputs/train/<run> data.root=/my/labelled/images
+python -m ft_lightning.evaluate model_dir=outputs/train/<run> data.root=/my/labelled/images
 """
 
 import logging
@@ -30,7 +30,9 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     model = artifact.load(cfg.model_dir)
     samples = labelled_samples(cfg.data, model)
     warn_of_trained_samples(samples, Path(cfg.model_dir))
-    dataset = PathsDataset([sample.path for sample in samples], model.classifier.backbone.preprocess, cfg.data.max_pixels)
+    dataset = PathsDataset(
+        [sample.path for sample in samples], model.classifier.backbone.preprocess, cfg.data.max_pixels
+    )
     logits, errors = model.logits(dataset, cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision)
     if errors:
         raise UserError("\n".join([f"{len(errors)} of {len(samples)} images cannot be read:", *errors.values()]))
@@ -38,7 +40,9 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     targets = torch.tensor([model.class_names.index(sample.label) for sample in samples])
     scored = {
-        "test": metrics.full_metrics(logits / model.temperature, targets, model.class_names, model.card["class_counts"]),
+        "test": metrics.full_metrics(
+            logits / model.temperature, targets, model.class_names, model.card["class_counts"]
+        ),
         "timing": clock.seconds,
         "data": {"location": cfg.data.csv or cfg.data.root, "samples": len(samples)},
         "model": {"sha256": model.card["sha256"]},
@@ -65,7 +69,9 @@ def labelled_samples(data: DictConfig, model: "TrainedModel") -> "list[Sample]":
     elif data.root:
         samples = scan_folder(Path(data.root), data.case_sensitive)
     else:
-        raise UserError("data.root is not set: say data.root=/folder/with/one/folder/per/class, or data.csv=/table.csv.")
+        raise UserError(
+            "data.root is not set: say data.root=/folder/with/one/folder/per/class, or data.csv=/table.csv."
+        )
     if data.split not in (None, "all", *SPLITS):
         raise UserError(f"data.split={data.split} is unknown: use one of {', '.join(SPLITS)}, all.")
     given = {sample.split for sample in samples}
@@ -91,7 +97,9 @@ def warn_of_trained_samples(samples: "list[Sample]", model_dir: Path) -> None:
     trained = set(table.loc[table["split"] == "train", "digest"])
     seen = sum(sample.digest in trained for sample in samples)
     if seen:
-        log.warning("%d of %d samples were in this model's train split: the numbers will flatter it.", seen, len(samples))
+        log.warning(
+            "%d of %d samples were in this model's train split: the numbers will flatter it.", seen, len(samples)
+        )
 
 
 if __name__ == "__main__":

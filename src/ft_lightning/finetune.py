@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -36,7 +37,7 @@ class FreezePlan:
         return {name: value for name, value in state.items() if not self.trains(name)}
 
 
-def freeze_plan(backbone: nn.Module, head: nn.Module, mode: str, k: int | None, freeze_bn: bool) -> FreezePlan:
+def freeze_plan(backbone: Any, head: nn.Module, mode: str, k: int | None, freeze_bn: bool) -> FreezePlan:
     """Place the cut: after the last block (frozen), before the last `k` blocks (partial), before everything (full).
 
     A module that holds both frozen and trained parts stays in eval mode, because what it does between its children
@@ -51,7 +52,9 @@ def freeze_plan(backbone: nn.Module, head: nn.Module, mode: str, k: int | None, 
     trained = _blocks_after_the_cut(backbone.blocks, mode, k)
     live = set(modules) if mode == "full" else _live_modules(list(modules), backbone.blocks, trained)
     frozen = {id(p) for name in modules.keys() - live for p in modules[name].parameters(recurse=False)}
-    held = {name for name, module in modules.items() if name not in live or (freeze_bn and isinstance(module, _BatchNorm))}
+    held = {
+        name for name, module in modules.items() if name not in live or (freeze_bn and isinstance(module, _BatchNorm))
+    }
     trainable = {f"backbone.network.{name}" for name, p in network.named_parameters() if id(p) not in frozen}
     return FreezePlan(
         mode=mode,
@@ -70,11 +73,15 @@ def _blocks_after_the_cut(blocks: tuple[tuple[str, ...], ...], mode: str, k: int
         raise UserError(f"finetune.mode={mode} is unknown: use one of {', '.join(MODES)}.")
     if k is None or not 1 <= k <= len(blocks):
         listing = ", ".join(block[0] for block in blocks)
-        raise UserError(f"finetune.k={k} does not fit: this backbone has {len(blocks)} blocks, so use 1 to {len(blocks)} ({listing}).")
+        raise UserError(
+            f"finetune.k={k} does not fit: this backbone has {len(blocks)} blocks ({listing}); use 1 to {len(blocks)}."
+        )
     return blocks[-k:]
 
 
-def _live_modules(names: list[str], blocks: tuple[tuple[str, ...], ...], trained: tuple[tuple[str, ...], ...]) -> set[str]:
+def _live_modules(
+    names: list[str], blocks: tuple[tuple[str, ...], ...], trained: tuple[tuple[str, ...], ...]
+) -> set[str]:
     """The modules after the cut: the trained blocks and whatever is registered after their start, such as a dropout."""
     if not trained:
         return set()

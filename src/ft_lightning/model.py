@@ -1,6 +1,6 @@
 """The classifier: a backbone and a head that obey a freeze plan."""
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,9 @@ class Classifier(nn.Module):
         plan: names its parameters and modules as this class does; see `finetune.freeze_plan`.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, plan: FreezePlan) -> None:
+    def __init__(self, backbone: Any, head: nn.Module, plan: FreezePlan) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone: Any = backbone
         self.head = head
         self.plan = plan
         for name, parameter in self.named_parameters():

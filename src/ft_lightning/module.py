@@ -43,7 +43,9 @@ class FineTuner(LightningModule):
         self.scheduler = scheduler
         self.backbone_lr_factor = backbone_lr_factor
         self.strict_loading = False  # a checkpoint leaves the frozen part out
-        self.outputs: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # val, test -> index, logits, targets of the last look
+        self.outputs: dict[
+            str, tuple[Tensor, Tensor, Tensor]
+        ] = {}  # val, test -> index, logits, targets of the last look
         self._seen: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "val": [], "test": []}
 
     def forward(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
@@ -67,7 +69,7 @@ class FineTuner(LightningModule):
     def on_train_epoch_end(self) -> None:
         totals = torch.stack([torch.stack(seen) for seen in self._seen["train"]]).sum(0)  # (3,): loss, correct, samples
         self._seen["train"].clear()
-        loss, correct, samples = self.all_gather(totals).reshape(-1, 3).sum(0).tolist()
+        loss, correct, samples = torch.as_tensor(self.all_gather(totals)).reshape(-1, 3).sum(0).tolist()
         if not math.isfinite(loss):
             lr = self.trainer.optimizers[0].param_groups[-1]["lr"]
             raise NumericalError(
@@ -78,8 +80,16 @@ class FineTuner(LightningModule):
 
     def configure_optimizers(self) -> Any:
         trainable = [(name, p) for name, p in self.classifier.named_parameters() if p.requires_grad]
-        optimizer = build_optimizer(self.optimizer, trainable, self.backbone_lr_factor)
-        return {"optimizer": optimizer, "lr_scheduler": self.scheduler(optimizer, self.trainer.estimated_stepping_batches)}
+        network = self.classifier.backbone.network
+        spared: set[str] = getattr(
+            network, "no_weight_decay", set
+        )()  # a timm network's own list, such as position embeddings
+        undecayed = {f"backbone.network.{name}" for name in spared}
+        optimizer = build_optimizer(self.optimizer, trainable, self.backbone_lr_factor, undecayed)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": self.scheduler(optimizer, self.trainer.estimated_stepping_batches),
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = self._trained_state()
@@ -113,7 +123,9 @@ class FineTuner(LightningModule):
         index, logits, targets = (torch.cat(kept) for kept in zip(*self._seen[split], strict=True))
         self._seen[split].clear()
         if self.trainer.world_size > 1:
-            index, logits, targets = (self.all_gather(kept).flatten(0, 1) for kept in (index, logits, targets))
+            index, logits, targets = (
+                torch.as_tensor(self.all_gather(kept)).flatten(0, 1) for kept in (index, logits, targets)
+            )
         index, order = index.cpu().sort(stable=True)
         first = torch.ones_like(index, dtype=torch.bool)
         first[1:] = index[1:] != index[:-1]
@@ -122,4 +134,6 @@ class FineTuner(LightningModule):
 
     def _log(self, values: dict[str, float], split: str) -> None:
         # Every process has computed the same values from all samples, so there is nothing left to reduce.
-        self.log_dict({f"{split}/{name}": value for name, value in values.items()}, prog_bar=split != "test", sync_dist=False)
+        self.log_dict(
+            {f"{split}/{name}": value for name, value in values.items()}, prog_bar=split != "test", sync_dist=False
+        )

@@ -1,7 +1,7 @@
 """`python -m ft_lightning.predict`: model directory + file, glob or folder -> table.
 
-    python -m ft_lightning.predict model_dir=outputs/train/<run> input=/my/new/images
-    python -m ft_lightning.predict model_dir=model 'input="photos/*.jpg"' output=answers.jsonl
+python -m ft_lightning.predict model_dir=outputs/train/<run> input=/my/new/images
+python -m ft_lightning.predict model_dir=model 'input="photos/*.jpg"' output=answers.jsonl
 """
 
 import glob
@@ -43,10 +43,12 @@ def find_files(pattern: str) -> list[Path]:
     elif path.exists():
         found = [path]
     else:
-        found = [file for file in map(Path, glob.iglob(str(path), recursive=True)) if file.is_file()]
+        matches = glob.iglob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
+        found = [file for file in map(Path, matches) if file.is_file()]
     if not found:
         raise UserError(
-            f"input={pattern} names no image: give a file, a folder, or a glob in double quotes: 'input=\"photos/**/*.jpg\"'."
+            f"input={pattern} names no image: give a file, a folder, or a glob in double quotes, "
+            "'input=\"photos/**/*.jpg\"'."
         )
     return sorted(found)
 

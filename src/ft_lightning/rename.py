@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ft_lightning.errors import UserError
 
-_OLD = __name__.partition(".")[0]
+_OLD = Path(__file__).parent.name
 
 
 def rename(new: str, clone: Path) -> list[Path]:
@@ -19,7 +19,9 @@ def rename(new: str, clone: Path) -> list[Path]:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", new):
         raise UserError(f"{new!r} is no package name: use lower-case letters, digits and _, beginning with a letter.")
     if _git(clone, "status", "--porcelain"):
-        raise UserError(f"{clone} has uncommitted changes: commit them first, so that the renaming can be undone alone.")
+        raise UserError(
+            f"{clone} has uncommitted changes: commit them first, so that the renaming can be undone alone."
+        )
     changed = []
     for name in _git(clone, "grep", "-lI", _OLD).splitlines():
         path = clone / name

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,15 @@ class Stopwatch:
         self.seconds["total_s"] = now - self._start
         self._last = now
 
-    def timing(self, images: int) -> dict[str, float]:
-        """The laps, and images a second in training."""
-        return self.seconds | {"images_per_s": images / self.seconds["fit_s"]}
+    def timing(self, epochs: int, data: Any) -> dict[str, float]:
+        """The laps, and samples of train and val a second while fitting."""
+        seen = epochs * sum(len(data.splits[split]) for split in ("train", "val"))
+        return self.seconds | {"images_per_s": seen / self.seconds["fit_s"]}
 
 
-def write(run_dir: Path, outputs: dict[str, tuple[Tensor, ...]], data: Any, timing: dict[str, Any]) -> dict[str, Any]:
+def write(
+    run_dir: Path, outputs: Mapping[str, tuple[Tensor, ...]], data: Any, timing: dict[str, Any]
+) -> dict[str, Any]:
     """Write metrics.json and predictions.csv of a training run; returns the metrics.
 
     Args:
@@ -65,7 +69,9 @@ def write(run_dir: Path, outputs: dict[str, tuple[Tensor, ...]], data: Any, timi
     return metrics
 
 
-def prediction_table(names: list[str], logits: Tensor, class_names: list[str], temperature: float = 1.0) -> pd.DataFrame:
+def prediction_table(
+    names: list[str], logits: Tensor, class_names: list[str], temperature: float = 1.0
+) -> pd.DataFrame:
     """One row a sample: path, predicted class and its probability, then p(class) for each class.
 
     Above 100 classes the ten most probable are listed instead, as class_1, p_1 ... class_10, p_10.

@@ -52,7 +52,9 @@ def after(run_dir: Path, metrics: dict[str, Any]) -> None:
         time=f"{timing['total_s']:.0f} s, {timing['images_per_s']:.0f} images/s in training",
         model=str(_short(run_dir / "model")),
     )
-    console.print(f"python -m ft_lightning.predict model_dir={_short(run_dir)} input=<image or folder>\n", soft_wrap=True)
+    console.print(
+        f"python -m ft_lightning.predict model_dir={_short(run_dir)} input=<image or folder>\n", soft_wrap=True
+    )
 
 
 def after_evaluate(run_dir: Path, metrics: dict[str, Any]) -> None:
@@ -83,7 +85,9 @@ def after_multirun(outcomes: list[Outcome], sweep_dir: Path) -> None:
     common = set.intersection(*(set(outcome.overrides) for outcome in outcomes))
     rows = [_multirun_row(outcome, common) for outcome in outcomes]
     write_table(pd.DataFrame(rows), sweep_dir / "multirun.csv")
-    table = Table("job", "overrides", "val accuracy", "test accuracy", "95 % interval", "error", box=None, pad_edge=False)
+    table = Table(
+        "job", "overrides", "val accuracy", "test accuracy", "95 % interval", "error", box=None, pad_edge=False
+    )
     for row in sorted(rows, key=lambda row: -(row["val_accuracy"] or 0)):
         interval = None if row["test_low"] is None else (row["test_low"], row["test_high"])
         numbers = (_number(row["val_accuracy"]), _number(row["test_accuracy"]), _interval(interval))

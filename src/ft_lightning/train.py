@@ -1,8 +1,8 @@
 """`python -m ft_lightning.train`: fit, test, write the model directory.
 
-    python -m ft_lightning.train data.root=/my/images
-    python -m ft_lightning.train model=resnet50 data=mydata finetune=partial
-    python -m ft_lightning.train -m model=resnet18,resnet50 optimizer.lr=1e-3,1e-2
+python -m ft_lightning.train data.root=/my/images
+python -m ft_lightning.train model=resnet50 data=mydata finetune=partial
+python -m ft_lightning.train -m model=resnet18,resnet50 optimizer.lr=1e-3,1e-2
 """
 
 import logging
@@ -18,6 +18,7 @@ from ft_lightning.errors import UserError
 
 if TYPE_CHECKING:
     from lightning import Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint
 
     from ft_lightning.data import ImageFolderDataModule
     from ft_lightning.model import Classifier
@@ -32,7 +33,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     data = instantiate(cfg.data, seed=cfg.seed)
     classifier = build_classifier(cfg, data)
     module = build_module(cfg, classifier, data)
-    trainer = build_trainer(cfg, run_dir)
+    trainer, best = build_trainer(cfg, run_dir)
     if trainer.is_global_zero:
         tables.write_table(data.split_table(), run_dir / "split.csv")
         summary.before(run_dir, data, classifier, trainer)
@@ -41,13 +42,13 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     trainer.fit(module, datamodule=data)
     clock.lap("fit_s")
 
-    trainer.validate(module, datamodule=data, ckpt_path=trainer.checkpoint_callback.best_model_path or None, verbose=False)
+    trainer.validate(module, datamodule=data, ckpt_path=best.best_model_path or None, verbose=False)
     trainer.test(module, datamodule=data, verbose=False)
     clock.lap("test_s")
 
     if not trainer.is_global_zero:
         return {}
-    metrics = results.write(run_dir, module.outputs, data, clock.timing(images=trainer.current_epoch * (len(data.splits["train"]) + len(data.splits["val"]))))
+    metrics = results.write(run_dir, module.outputs, data, clock.timing(trainer.current_epoch, data))
     head = {key: value for key, value in cfg.head.items() if key != "_target_"}
     artifact.save(run_dir / "model", classifier, head, data, metrics)
     summary.after(run_dir, metrics)
@@ -84,28 +85,33 @@ def build_module(cfg: DictConfig, classifier: "Classifier", data: "ImageFolderDa
     )
 
 
-def build_trainer(cfg: DictConfig, run_dir: Path) -> "Trainer":
-    """Lightning's Trainer with our checkpoints, metrics.csv, progress bar, and what `callback` and `logger` add."""
+def build_trainer(cfg: DictConfig, run_dir: Path) -> "tuple[Trainer, ModelCheckpoint]":
+    """Lightning's Trainer with our checkpoints, metrics.csv, progress bar, and what `callback` and `logger` add.
+
+    The second value knows the best epoch.
+    """
     from lightning.pytorch.callbacks import RichProgressBar
 
     from ft_lightning.checkpoint import best_and_last
     from ft_lightning.hardware import pick_device, pick_precision
     from ft_lightning.history import EpochTable
 
-    if command.in_multirun() and cfg.trainer.strategy not in ("auto", "single_device"):
-        raise UserError(
-            f"trainer.strategy={cfg.trainer.strategy} starts processes that would each run the whole multirun: "
-            "run the jobs one by one, or with trainer.devices=1."
-        )
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # the summary says it better
-    callbacks = [instantiate(callback) for callback in cfg.callback.values()]
-    return instantiate(
+    best, last = best_and_last(run_dir / "checkpoints", cfg.monitor, cfg.monitor_mode)
+    bar = [RichProgressBar()] if cfg.trainer.enable_progress_bar else []
+    trainer = instantiate(
         cfg.trainer,
         precision=pick_precision(cfg.precision, pick_device(cfg.trainer.accelerator, "trainer.accelerator").type),
-        callbacks=[*best_and_last(run_dir / "checkpoints", cfg.monitor, cfg.monitor_mode), RichProgressBar(), *callbacks],
+        callbacks=[best, last, *bar, *(instantiate(callback) for callback in cfg.callback.values())],
         logger=[EpochTable(run_dir / "metrics.csv"), *_extra_loggers(cfg)],
         default_root_dir=run_dir,
     )
+    if command.in_multirun() and trainer.num_devices * trainer.num_nodes > 1:
+        raise UserError(
+            f"trainer.devices={cfg.trainer.devices} starts processes that would each run the whole multirun: "
+            "run the jobs one by one, or with trainer.devices=1."
+        )
+    return trainer, best
 
 
 def _extra_loggers(cfg: DictConfig) -> list[Any]:
@@ -117,7 +123,9 @@ def _extra_loggers(cfg: DictConfig) -> list[Any]:
         if not isinstance(error.__cause__, ImportError):
             raise
         extra = "wandb" if "Wandb" in cfg.logger._target_ else "tensorboard"
-        raise UserError(f"logger={extra} needs a package that is not installed: pip install 'ft_lightning[{extra}]'") from error
+        raise UserError(
+            f"logger={extra} needs a package that is not installed: pip install 'ft_lightning[{extra}]'"
+        ) from error
 
 
 def summarise(outcomes: list[command.Outcome], sweep_dir: Path) -> None:

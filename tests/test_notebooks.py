@@ -1,0 +1,26 @@
+"""Every notebook runs from top to bottom and carries no outputs."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the notebook machinery, not of the notebook
+def test_a_notebook_runs_and_is_stored_without_outputs(path: Path, tmp_path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert all(not cell.outputs and cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    text = "".join(str(cell.outputs) for cell in notebook.cells if cell.cell_type == "code")
+    assert "test accuracy 0." in text
+    assert text.count("image/png") >= 3
+
+
+def test_there_is_a_quickstart() -> None:
+    assert ROOT / "notebooks/quickstart.ipynb" in NOTEBOOKS
