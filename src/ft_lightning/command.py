@@ -7,7 +7,6 @@ import signal
 import sys
 import traceback
 import uuid
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,14 +28,6 @@ from ft_lightning.errors import NumericalError, UserError
 _PACKAGE = Path(__file__).parent
 # A wheel carries conf/ inside the package; in a clone it stands beside src/.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
-
-# What the frameworks say in every run and a user can do nothing about.
-_NOISE = (
-    r".*module\(s\) in eval mode at the start of training",  # they are meant to be
-    r".*does not have many workers",  # the number is chosen for the machine
-    r".*recommended to use `self\.log\(.*sync_dist=True",  # every process logs the same value already
-    r".*isinstance\(treespec, LeafSpec\).* is deprecated",  # Lightning 2.6 with torch 2.15
-)
 
 Job = Callable[[DictConfig, Path], dict[str, Any]]
 
@@ -63,8 +54,6 @@ def run(verb: str, job: Job, summarise: Callable[[list[Outcome], Path], None] | 
     Plugins.instance().register(_WorkingDirectoryConf)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra re-raises, and the exit code is decided here
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
-    for message in _NOISE:
-        warnings.filterwarnings("ignore", message)
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)
     def main(cfg: DictConfig) -> None:

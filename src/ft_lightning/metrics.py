@@ -7,15 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import MetricCollection
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassCalibrationError,
-    MulticlassConfusionMatrix,
-    MulticlassF1Score,
-    MulticlassPrecision,
-    MulticlassRecall,
-)
+from torchmetrics import MetricCollection, classification
 
 from ft_lightning.errors import NumericalError
 
@@ -33,12 +25,14 @@ def metric_collection(num_classes: int) -> MetricCollection:
     whole: dict[str, Any] = {"sync_on_compute": False}
     return MetricCollection(
         {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro", **whole),
-            "top5_accuracy": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro", **whole),
-            "f1_macro": MulticlassF1Score(num_classes, average="macro", **whole),
-            "precision_macro": MulticlassPrecision(num_classes, average="macro", **whole),
-            "recall_macro": MulticlassRecall(num_classes, average="macro", **whole),
-            "ece": MulticlassCalibrationError(num_classes, n_bins=15, norm="l1", **whole),
+            "accuracy": classification.MulticlassAccuracy(num_classes, average="micro", **whole),
+            "top5_accuracy": classification.MulticlassAccuracy(
+                num_classes, top_k=min(5, num_classes), average="micro", **whole
+            ),
+            "f1_macro": classification.MulticlassF1Score(num_classes, average="macro", **whole),
+            "precision_macro": classification.MulticlassPrecision(num_classes, average="macro", **whole),
+            "recall_macro": classification.MulticlassRecall(num_classes, average="macro", **whole),
+            "ece": classification.MulticlassCalibrationError(num_classes, n_bins=15, norm="l1", **whole),
         },
         compute_groups=False,  # groups are found by comparing values, which a small first batch can make equal
     )
@@ -56,7 +50,7 @@ def epoch_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
     """
     _refuse_non_finite(logits)
     predicted = logits.argmax(1)
-    f1 = MulticlassF1Score(logits.shape[1], average="macro", sync_on_compute=False).to(logits.device)
+    f1 = classification.MulticlassF1Score(logits.shape[1], average="macro", sync_on_compute=False).to(logits.device)
     return {
         "accuracy": (predicted == targets).double().mean().item(),
         "f1_macro": f1(predicted, targets).item(),
@@ -85,7 +79,9 @@ def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_
     metrics = metric_collection(len(class_names))
     metrics.update(probabilities, targets)
     numbers = {name: value.item() if value.isfinite() else None for name, value in metrics.compute().items()}
-    confusion = MulticlassConfusionMatrix(len(class_names), sync_on_compute=False)(probabilities, targets)
+    confusion = classification.MulticlassConfusionMatrix(len(class_names), sync_on_compute=False)(
+        probabilities, targets
+    )
     auroc = _auroc_by_class(probabilities, targets)
     present = [value for value in auroc if value is not None]
     return numbers | {

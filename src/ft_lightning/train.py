@@ -6,6 +6,7 @@ python -m ft_lightning.train -m model=resnet18,resnet50 optimizer.lr=1e-3,1e-2
 """
 
 import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
     from ft_lightning.data import ImageFolderDataModule
     from ft_lightning.model import Classifier
     from ft_lightning.module import FineTuner
+
+
+# What the frameworks say in every run and a user can do nothing about.
+_NOISE = (
+    r".*module\(s\) in eval mode at the start of training",  # they are meant to be
+    r".*does not have many workers",  # the number is chosen for the machine
+    r".*recommended to use `self\.log\(.*sync_dist=True",  # every process logs the same value already
+    r".*isinstance\(treespec, LeafSpec\).* is deprecated",  # Lightning 2.6 with torch 2.15
+)
 
 
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
@@ -97,6 +107,8 @@ def build_trainer(cfg: DictConfig, run_dir: Path) -> "tuple[Trainer, ModelCheckp
     from ft_lightning.history import EpochTable
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # the summary says it better
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message)
     best, last = best_and_last(run_dir / "checkpoints", cfg.monitor, cfg.monitor_mode)
     bar = [RichProgressBar()] if cfg.trainer.enable_progress_bar else []
     trainer = instantiate(
