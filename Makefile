@@ -1,14 +1,15 @@
 # Two commands on a fresh machine: `make train` and `make test`. Each sets up what it needs, once.
 #   make train ARGS="model=resnet50 data=mydata"
 
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
-	$$p -c 'import sys; sys.exit(not (3,11) <= sys.version_info[:2] <= (3,13))' 2>/dev/null && echo $$p && break; done)
+	$$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: train test test-all check format benchmark clean
+.PHONY: train test test-all check format
 
 train: $(READY)
 	$(BIN)/python -m ft_lightning.train $(ARGS)
@@ -32,7 +33,9 @@ format: $(READY)
 
 # Done again when the dependencies change; otherwise a look at two time stamps.
 $(READY): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "error: ft_lightning needs Python 3.11, 3.12 or 3.13; found: $$(python3 --version 2>&1). Install one, or name it: make train PYTHON=/path/to/python3.12"; exit 1; }
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \
+		echo "error: ft_lightning needs Python 3.11, 3.12 or 3.13, found $$($(or $(PYTHON),python3) --version 2>&1)." \
+		"Install one, or name it: make train PYTHON=/path/to/python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@touch $@

@@ -119,6 +119,16 @@ def test_a_run_inside_the_dataset_is_refused_and_leaves_it_as_it_was(run_command
     assert sorted(pictures.rglob("*")) == before
 
 
+def test_a_second_run_does_not_mix_with_the_first(run_command: Run, pictures: Path, tmp_path: Path) -> None:
+    overrides = ["train", f"data.root={pictures}", *TINY, "hydra.run.dir=run"]
+    assert run_command(*overrides).returncode == 0
+    before = {name: (tmp_path / "cwd/run" / name).read_bytes() for name in files_below(tmp_path / "cwd/run")}
+    done = run_command(*overrides)
+    assert done.returncode == 2
+    assert "holds a run already" in done.stderr
+    assert {name: (tmp_path / "cwd/run" / name).read_bytes() for name in before} == before
+
+
 def test_a_conf_folder_where_one_stands_is_searched(run_command: Run, pictures: Path, tmp_path: Path) -> None:
     own = tmp_path / "cwd/conf/data/flowers.yaml"
     own.parent.mkdir(parents=True)

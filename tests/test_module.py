@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning
 import pytest
 import torch
 from lightning import LightningDataModule, Trainer
@@ -214,7 +213,3 @@ def test_numbers_that_are_not_finite_are_an_error(validates: int | None, said: s
     nn.init.constant_(module.classifier.head[0].weight, math.inf)
     with pytest.raises(NumericalError, match=said):
         trainer(max_epochs=1, limit_val_batches=validates).fit(module, datamodule=Sentences())
-
-
-def test_lightning_is_not_a_compromised_or_vulnerable_release() -> None:
-    assert tuple(int(part) for part in lightning.__version__.split(".")[:3]) >= (2, 6, 6)

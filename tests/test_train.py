@@ -188,6 +188,14 @@ def test_the_best_epoch_is_the_one_that_is_kept(pictures: Path, tmp_path: Path) 
     assert torch.equal(head.weight, best["state_dict"]["classifier.head.weight"])
 
 
+def test_epochs_without_validation_keep_the_columns(pictures: Path, tmp_path: Path) -> None:
+    options = [f"data.root={pictures}", *tiny(), "trainer.max_epochs=4", "trainer.check_val_every_n_epoch=2"]
+    in_process(tmp_path / "run", *options)
+    history = pd.read_csv(tmp_path / "run/metrics.csv")
+    assert history["val/accuracy"].notna().tolist() == [False, True, False, True]
+    assert history["train/lr"].is_monotonic_decreasing
+
+
 def test_early_stopping_stops(pictures: Path, tmp_path: Path) -> None:
     in_process(
         tmp_path / "run", f"data.root={pictures}", *tiny(), "trainer.max_epochs=50", "callback=early_stopping",

@@ -95,6 +95,7 @@ def _attempt(job: Job, cfg: DictConfig) -> Outcome:
     try:
         _refuse_run_inside_dataset(outcome.run_dir, OmegaConf.select(cfg, "data.root"))
         if is_main_process():
+            _refuse_used_directory(outcome.run_dir)
             (outcome.run_dir / "config.yaml").write_text(OmegaConf.to_yaml(_without_secrets(cfg)))
         outcome.result = job(cfg, outcome.run_dir)
     except SystemExit as stop:
@@ -143,6 +144,13 @@ def _place_is_unwritable(error: BaseException) -> bool:
 def _complain(message: object) -> None:
     if is_main_process():
         print(f"error: {message}", file=sys.stderr)  # noqa: T201
+
+
+def _refuse_used_directory(run_dir: Path) -> None:
+    if (run_dir / "config.yaml").exists():
+        raise UserError(
+            f"hydra.run.dir={run_dir} holds a run already, which would be mixed with this one: name another."
+        )
 
 
 def _refuse_run_inside_dataset(run_dir: Path, root: str | None) -> None:

@@ -1,12 +1,14 @@
 """metrics.csv: one row an epoch, whatever other loggers a run has."""
 
-import csv
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
+
+from ft_lightning.tables import write_table
 
 
 class EpochTable(Logger):
@@ -19,6 +21,7 @@ class EpochTable(Logger):
         super().__init__()
         self.path = path
         self._row: dict[str, float] = {}
+        self._rows: list[dict[str, float]] = []
 
     @property
     def name(self) -> str:
@@ -36,13 +39,6 @@ class EpochTable(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self._row |= metrics
         if "train/loss" in metrics:
-            self._append({"epoch": self._row.pop("epoch"), **dict(sorted(self._row.items()))})
+            self._rows.append({"epoch": int(self._row.pop("epoch")), **dict(sorted(self._row.items()))})
             self._row = {}
-
-    def _append(self, row: dict[str, float]) -> None:
-        new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row), extrasaction="ignore")
-            if new:
-                writer.writeheader()
-            writer.writerow({key: int(value) if key == "epoch" else f"{value:.6g}" for key, value in row.items()})
+            write_table(pd.DataFrame(self._rows), self.path)

@@ -70,13 +70,13 @@ class FineTuner(LightningModule):
         totals = torch.stack([torch.stack(seen) for seen in self._seen["train"]]).sum(0)  # (3,): loss, correct, samples
         self._seen["train"].clear()
         loss, correct, samples = torch.as_tensor(self.all_gather(totals)).reshape(-1, 3).sum(0).tolist()
+        lr = self.trainer.optimizers[0].param_groups[-1]["lr"]  # the head's group comes last
         if not math.isfinite(loss):
-            lr = self.trainer.optimizers[0].param_groups[-1]["lr"]
             raise NumericalError(
                 f"The training loss of epoch {self.current_epoch} is {loss / samples} at optimizer.lr={lr:g}: "
                 "use a lower optimizer.lr, or precision=32-true."
             )
-        self._log({"loss": loss / samples, "accuracy": correct / samples}, "train")
+        self._log({"loss": loss / samples, "accuracy": correct / samples, "lr": lr}, "train")
 
     def configure_optimizers(self) -> Any:
         trainable = [(name, p) for name, p in self.classifier.named_parameters() if p.requires_grad]

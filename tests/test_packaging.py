@@ -1,0 +1,62 @@
+"""What a stranger installs: a wheel with its configs, and a Makefile that says what is wrong."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+from conftest import ROOT, files_below
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel's content, as pip would lay it out."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder / "site")
+    return folder / "site"
+
+
+def test_the_wheel_holds_every_module_and_every_config(installed: Path) -> None:
+    modules = {name for name in files_below(ROOT / "src/ft_lightning") if name.endswith(".py")}
+    configs = {f"conf/{name}" for name in files_below(ROOT / "conf")}
+    assert modules | configs == files_below(installed / "ft_lightning")
+
+
+def test_an_installed_wheel_finds_its_configs_and_those_of_the_working_directory(
+    installed: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "conf/data").mkdir(parents=True)
+    (tmp_path / "conf/data/flowers.yaml").write_text("defaults: [image_folder]\nroot: /my/flowers\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "ft_lightning.train", "data=flowers", "model=resnet50", "--cfg", "job"],
+        cwd=tmp_path, env={"PYTHONPATH": str(installed), "PATH": ""}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "root: /my/flowers" in done.stdout
+    assert "name: resnet50" in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make on this machine")
+def test_a_wrong_python_is_said_at_once(tmp_path: Path) -> None:
+    old = tmp_path / "python-old"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.1 && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    for python in (str(old), ""):
+        command = ["make", "train", f"VENV={tmp_path / 'venv'}", f"PYTHON={python}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "needs Python 3.11, 3.12 or 3.13, found Python 3." in done.stdout
+    assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize(("package", "floor"), [("lightning", "2.6.6"), ("hydra-core", "1.3.8"), ("pillow", "13.0.0")])
+def test_no_package_is_older_than_its_last_known_hole(package: str, floor: str) -> None:
+    assert Version(version(package)) >= Version(floor)
