@@ -50,7 +50,7 @@ def stored(
     """(features (N, D), targets (N,)) of a split, each picture through the backbone once in all splits."""
     samples = data.splits[split]
     if any(sample.digest not in features for sample in samples):
-        for batch in data._loader(split):
+        for batch in data.loader(split):
             with autocast(pick_precision("auto", "cpu"), "cpu"):
                 rows = backbone(backbone.prepare(batch["inputs"])).float()
             features |= {samples[i].digest: row for i, row in zip(batch["index"], rows, strict=True)}

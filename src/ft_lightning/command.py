@@ -39,6 +39,7 @@ class Outcome:
     exit_code: int
     overrides: list[str]
     run_dir: Path
+    sweep_dir: Path | None  # of a multirun
     result: dict[str, Any] = field(default_factory=dict)
     error: str = ""
 
@@ -68,8 +69,8 @@ def run(verb: str, job: Job, summarise: Callable[[list[Outcome], Path], None] | 
     except KeyboardInterrupt:
         _complain("Interrupted.")
         sys.exit(128 + signal.SIGINT)
-    if len(outcomes) > 1 and summarise:
-        summarise(outcomes, outcomes[0].run_dir.parent)
+    if summarise and outcomes and outcomes[0].sweep_dir:
+        summarise(outcomes, outcomes[0].sweep_dir)
     sys.exit(max((outcome.exit_code for outcome in outcomes), default=0))
 
 
@@ -91,7 +92,8 @@ def in_multirun() -> bool:
 
 def _attempt(job: Job, cfg: DictConfig) -> Outcome:
     hydra_cfg = HydraConfig.get()
-    outcome = Outcome(0, list(hydra_cfg.overrides.task), Path(hydra_cfg.runtime.output_dir))
+    run_dir = Path(hydra_cfg.runtime.output_dir)
+    outcome = Outcome(0, list(hydra_cfg.overrides.task), run_dir, Path(hydra_cfg.sweep.dir) if in_multirun() else None)
     try:
         _refuse_run_inside_dataset(outcome.run_dir, OmegaConf.select(cfg, "data.root"))
         if is_main_process():
@@ -121,9 +123,11 @@ def _known_error(error: BaseException) -> UserError | NumericalError | None:
         if known := _known_error(error.__cause__ or RuntimeError()):
             return known
         # What a library's constructor refuses was written in a config or an override.
-        if isinstance(error.__cause__, TypeError | ValueError | ImportError | LookupError | None):
-            return UserError(str(error))
-        return None
+        refused = isinstance(error.__cause__, TypeError | ValueError | ImportError | LookupError | None)
+        refused |= (
+            type(error.__cause__).__name__ == "MisconfigurationException"
+        )  # Lightning's, not imported for its name
+        return UserError(str(error)) if refused else None
     if isinstance(error, OmegaConfBaseException | PermissionError | NotADirectoryError) or _place_is_unwritable(error):
         return _config_error(error)
     return None
@@ -138,7 +142,8 @@ def _config_error(error: BaseException) -> UserError:
 
 
 def _place_is_unwritable(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG)
+    names = ("ENOSPC", "EROFS", "EFBIG", "EDQUOT")  # the last one is not known to Windows
+    return isinstance(error, OSError) and error.errno in {getattr(errno, name, None) for name in names}
 
 
 def _complain(message: object) -> None:

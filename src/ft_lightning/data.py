@@ -86,13 +86,13 @@ class ImageFolderDataModule(LightningDataModule):
         ).sort_values("path")
 
     def train_dataloader(self) -> DataLoader:
-        return self._loader("train")
+        return self.loader("train")
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader("val")
+        return self.loader("val")
 
     def test_dataloader(self) -> DataLoader:
-        return self._loader("test")
+        return self.loader("test")
 
     def _scan(self) -> list[Sample]:
         self.location = Path(self.csv or self.root or (self.create() if self.create else "")).expanduser()
@@ -104,7 +104,8 @@ class ImageFolderDataModule(LightningDataModule):
             )
         return scan_folder(self.location, self.case_sensitive)
 
-    def _loader(self, split: str) -> DataLoader:
+    def loader(self, split: str) -> DataLoader:
+        """Batches of train, val or test for this process of the run."""
         dataset = SampleDataset(
             self.splits[split], self.class_names, self.transforms[split], self.max_pixels, self.seed
         )

@@ -14,6 +14,8 @@ from ft_lightning.metrics import epoch_metrics
 from ft_lightning.model import Classifier
 from ft_lightning.optim import build_optimizer
 
+_IN_PROGRESS_BAR = (("train", "loss"), ("val", "accuracy"))
+
 
 class FineTuner(LightningModule):
     """Trains what the classifier's freeze plan says, on batches `{"inputs", "target" (B,), "index" (B,)}`.
@@ -134,6 +136,5 @@ class FineTuner(LightningModule):
 
     def _log(self, values: dict[str, float], split: str) -> None:
         # Every process has computed the same values from all samples, so there is nothing left to reduce.
-        self.log_dict(
-            {f"{split}/{name}": value for name, value in values.items()}, prog_bar=split != "test", sync_dist=False
-        )
+        for name, value in values.items():
+            self.log(f"{split}/{name}", value, prog_bar=(split, name) in _IN_PROGRESS_BAR, sync_dist=False)

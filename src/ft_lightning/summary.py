@@ -41,12 +41,7 @@ def before(run_dir: Path, data: Any, classifier: Classifier, trainer: Trainer) -
 
 def after(run_dir: Path, metrics: dict[str, Any]) -> None:
     """The result, and where it is."""
-    table = Table("", "val", "test", "95 % interval of test", box=None, pad_edge=False)
-    val, test = metrics["val"], metrics["test"]
-    for name in _HEADLINE:
-        interval = test.get(f"{name}_ci95")
-        table.add_row(_title(name), _number(val[name]), _number(test[name]), _interval(interval))
-    console.print(table)
+    _print_metrics({"val": metrics["val"], "test": metrics["test"]})
     timing = metrics["timing"]
     _pairs(
         time=f"{timing['total_s']:.0f} s, {timing['images_per_s']:.0f} images/s in training",
@@ -59,13 +54,8 @@ def after(run_dir: Path, metrics: dict[str, Any]) -> None:
 
 def after_evaluate(run_dir: Path, metrics: dict[str, Any]) -> None:
     """The metrics of a model on labelled data, and where the details are."""
-    test = metrics["test"]
-    table = Table("", "value", "95 % interval", box=None, pad_edge=False)
-    for name in _HEADLINE:
-        interval = test.get(f"{name}_ci95")
-        table.add_row(_title(name), _number(test[name]), _interval(interval))
-    console.print(table)
-    _pairs(samples=f"{test['n']:,}", details=str(_short(run_dir)))
+    _print_metrics({"test": metrics["test"]})
+    _pairs(samples=f"{metrics['test']['n']:,}", details=str(_short(run_dir)))
 
 
 def after_predict(table: pd.DataFrame, output: Path) -> None:
@@ -111,6 +101,16 @@ def _multirun_row(outcome: Outcome, common: set[str]) -> dict[str, Any]:
     }
 
 
+def _print_metrics(splits: dict[str, dict[str, Any]]) -> None:
+    """A row a metric, a column a split, and the interval of the last split."""
+    last = list(splits.values())[-1]
+    table = Table("", *splits, f"95 % interval of {list(splits)[-1]}", box=None, pad_edge=False)
+    for name in _HEADLINE:
+        values = (_number(metrics[name]) for metrics in splits.values())
+        table.add_row(name.replace("_", " "), *values, _interval(last.get(f"{name}_ci95")))
+    console.print(table)
+
+
 def _pairs(**pairs: str) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
@@ -132,10 +132,6 @@ def _cut(plan: FreezePlan) -> str:
 def _shown(names: list[str]) -> str:
     more = len(names) - _CLASSES_SHOWN
     return ", ".join(names[:_CLASSES_SHOWN]) + (f", ... {more:,} more" if more > 0 else "")
-
-
-def _title(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _interval(bounds: Sequence[float] | None) -> str:
