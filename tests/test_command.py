@@ -44,6 +44,8 @@ def test_help_and_cfg_answer_without_the_heavy_imports(verb: str, run_command: R
         (["+trainer.max_epoch=3", *TINY[:3]], "max_epoch"),
         (["trainer.accelerator=gpu", *TINY[:3]], "no such device"),
         (["precision=64", *TINY[:3]], "precision=64 is unknown"),
+        (["finetune=full", "finetune.k=2", *TINY[:3]], "say finetune=partial too"),
+        (["trainer.limit_val_batches=0", *TINY[:3]], "trainer.limit_val_batches=0"),
         (["hydra.run.dir=/proc/none"], "/proc/none"),
     ],
 )
@@ -65,11 +67,9 @@ def test_a_bug_keeps_its_traceback(run_command: Run, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def head(in_features, num_classes):\n    return 1 / 0\n")
     done = run_command(
         "train",
-        "+head.x=1",
         "head._target_=broken.head",
         "~head.name",
         "~head.dropout",
-        "~head.x",
         *TINY,
         env={"PYTHONPATH": str(tmp_path)},
     )
@@ -160,10 +160,11 @@ def test_a_multirun_over_processes_is_refused_with_a_sentence(run_command: Run, 
     assert "would each run the whole multirun" in done.stderr
 
 
-def test_two_runs_in_one_second_have_their_own_directories() -> None:
-    from ft_lightning.command import _unique
-
-    assert len({_unique() for _ in range(100)}) == 100
+def test_two_runs_in_one_second_have_their_own_directories(run_command: Run) -> None:
+    flags = ("--cfg", "hydra", "--package", "hydra.run", "--resolve")
+    folders = [run_command("predict", "model_dir=x", "input=y", *flags).stdout for _ in range(2)]
+    assert "dir: outputs/predict/" in folders[0]
+    assert folders[0] != folders[1]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -41,25 +41,6 @@ def test_label_smoothing_mixes_in_the_uniform_distribution() -> None:
     torch.testing.assert_close(cross_entropy(0.1, "none", COUNTS)(LOGITS, TARGETS), expected)
 
 
-@pytest.mark.parametrize("class_weights", ["none", "balanced"])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_low_precision_logits_are_computed_in_float32(class_weights: str, dtype: torch.dtype) -> None:
-    loss = cross_entropy(0.1, class_weights, COUNTS)
-    logits = LOGITS.to(dtype).requires_grad_()
-    value = loss(logits, TARGETS)
-    value.backward()
-    assert value.dtype == torch.float32
-    assert torch.equal(value, loss(logits.detach().float(), TARGETS))
-    assert logits.grad is not None
-    assert logits.grad.dtype == dtype
-
-
-def test_a_loss_has_no_state_to_save_and_takes_its_weights_along() -> None:
-    loss = cross_entropy(0.0, "balanced", COUNTS)
-    assert loss.state_dict() == {}
-    assert loss.to("meta").weight.device.type == "meta"
-
-
 @pytest.mark.parametrize(
     ("smoothing", "weights", "named"),
     [(0.0, "balancd", "loss.class_weights=balancd"), (1.5, "none", "loss.label_smoothing=1.5")],

@@ -4,11 +4,9 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from packaging.version import Version
 
 from conftest import ROOT, files_below
 
@@ -55,8 +53,3 @@ def test_a_wrong_python_is_said_at_once(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert "needs Python 3.11, 3.12 or 3.13, found Python 3." in done.stdout
     assert not (tmp_path / "venv").exists()
-
-
-@pytest.mark.parametrize(("package", "floor"), [("lightning", "2.6.6"), ("hydra-core", "1.3.8"), ("pillow", "13.0.0")])
-def test_no_package_is_older_than_its_last_known_hole(package: str, floor: str) -> None:
-    assert Version(version(package)) >= Version(floor)

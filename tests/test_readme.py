@@ -11,6 +11,7 @@ import pytest
 
 from conftest import ROOT, write_pictures
 from ft_lightning.command import compose
+from test_train import RUN_FILES
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RECIPES = README.partition("## I want to ...")[2].partition("## Measured")[0]
@@ -41,6 +42,8 @@ def test_the_tree_is_the_tree() -> None:
         "src/ft_lightning/__init__.py"
     }
     assert source <= named, "every module is named"
+    assert {f"benchmarks/{path.name}" for path in (ROOT / "benchmarks").glob("*.py")} <= named
+    assert {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")} <= named
     groups = {f"conf/{path.name}/" for path in (ROOT / "conf").iterdir() if path.is_dir()}
     assert groups <= named, "every group is named"
 
@@ -55,6 +58,17 @@ def test_every_command_composes() -> None:
             compose(verb, *[re.sub(r"=([^,\[]+),.*", r"=\1", value) for value in values])
         seen.add(verb)
     assert seen == {"train", "evaluate", "predict", "rename"}
+
+
+def test_the_files_of_a_run_are_those_it_leaves() -> None:
+    table = README.partition("### What a run leaves")[2].partition("Exit codes")[0]
+    named = set(re.findall(r"`([\w.]+/?)`", "".join(line.split("|")[1] for line in table.splitlines() if "|" in line)))
+    assert named == {name.partition("/")[0] + "/" * ("/" in name) for name in RUN_FILES}
+
+
+def test_versions_it_names_are_those_of_the_constraints() -> None:
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    assert set(re.findall(r"torch(?:vision)?==[\d.]*\d", README)) <= set(pins)
 
 
 def apply(block: str, clone: Path) -> None:
@@ -100,9 +114,9 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
     runs = []
     for _, _, module, *overrides in commands(RECIPES):
         if module == "ft_lightning.train":
-            net = [] if "model=timm" in overrides else ["model=timm", "model.name=test_resnet", "model.weights=null"]
+            net = [] if "model=timm" in overrides else ["model=timm", "model.name=test_resnet"]
             data = [] if "data=odd" in overrides else [f"data.root={pictures}"]
-            runs.append([*overrides, *net, *data, *small])
+            runs.append([*overrides, *net, "model.weights=null", *data, *small])
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALL, json.dumps(runs), str(tmp_path / "runs")],
         env={"PYTHONPATH": str(clone / "src"), "PATH": "", "HOME": str(tmp_path)},
@@ -164,4 +178,4 @@ def test_one_command_makes_the_clone_one_s_own(tmp_path: Path) -> None:
         check=False,
     )
     assert again.returncode == 1
-    assert "no package name" in again.stderr
+    assert "no free package name" in again.stderr

@@ -1,6 +1,5 @@
 """The model directory: model.safetensors + model.json, self-contained, verified, and read without running anything."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from ft_lightning.backbones import build_backbone
 from ft_lightning.data import PathsDataset, default_workers
 from ft_lightning.errors import UserError
+from ft_lightning.files import sha256
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.hardware import autocast, pick_device, pick_precision
 from ft_lightning.heads import build_head
@@ -53,7 +54,7 @@ class TrainedModel:
         names = [str(path) for path in paths]
         dataset = PathsDataset(names, self.classifier.backbone.preprocess, max_pixels)
         logits, errors = self.logits(dataset, batch_size, num_workers, device, precision)
-        table = prediction_table(names, logits, self.class_names, self.temperature)
+        table = prediction_table(names, logits, self.class_names)
         table["error"] = [errors.get(i, "") for i in range(len(names))]
         table.loc[table["error"] != "", table.columns.difference(["path", "error"])] = None
         return table
@@ -62,7 +63,7 @@ class TrainedModel:
     def logits(
         self, dataset: Any, batch_size: int, num_workers: int | None, device: str, precision: str
     ) -> tuple[Tensor, dict[int, str]]:
-        """Logits (N, C) of a dataset of `{"inputs", "index", "error"}`, and the errors by index."""
+        """Calibrated logits (N, C) of a dataset of `{"inputs", "index", "error"}`, and the errors by index."""
         target = pick_device(device)
         precision = pick_precision(precision, target.type)
         self.classifier.to(target)
@@ -71,9 +72,9 @@ class TrainedModel:
         workers = default_workers() if num_workers is None else num_workers
         for batch in DataLoader(dataset, batch_size, num_workers=workers, pin_memory=target.type == "cuda"):
             with autocast(precision, target.type):
-                logits[batch["index"]] = self.classifier(to_device(batch["inputs"], target)).cpu()
+                logits[batch["index"]] = self.classifier(move_data_to_device(batch["inputs"], target)).cpu()
             errors |= {int(i): error for i, error in zip(batch["index"], batch["error"], strict=True) if error}
-        return logits, errors
+        return logits / self.temperature, errors
 
 
 def save(
@@ -109,7 +110,7 @@ def save(
         "temperature": 1.0,
         "metrics": {split: _headline(metrics[split]) for split in ("val", "test")},
         "versions": versions(),
-        "sha256": _sha256(temporary / WEIGHTS),
+        "sha256": sha256(temporary / WEIGHTS),
     }
     write_json(temporary / CARD, card)
     reloaded = load(temporary, build_backbone).classifier.state_dict()
@@ -128,9 +129,9 @@ def load(model_dir: str | Path, build_backbone: Callable[..., Any] = build_backb
     Raises:
         UserError: no model there, a newer format, or weights that are not those model.json was written with.
     """
-    folder = _find(Path(model_dir))
+    folder = _find(Path(model_dir).expanduser())
     card = _read_card(folder / CARD)
-    found = _sha256(folder / WEIGHTS)
+    found = sha256(folder / WEIGHTS)
     if found != card["sha256"]:
         raise UserError(
             f"{folder / WEIGHTS} is damaged: sha256 {found}, expected {card['sha256']}. Copy the model directory again."
@@ -144,12 +145,6 @@ def load(model_dir: str | Path, build_backbone: Callable[..., Any] = build_backb
 
 def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if name not in ("per_class", "confusion")}
-
-
-def to_device(inputs: Tensor | dict[str, Tensor], device: torch.device) -> Tensor | dict[str, Tensor]:
-    if isinstance(inputs, dict):
-        return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
-    return inputs.to(device, non_blocking=True)
 
 
 def _find(folder: Path) -> Path:
@@ -176,8 +171,3 @@ def _read_card(path: Path) -> dict[str, Any]:
             f"{path} has format {written}, written by ft_lightning {writer}; this one reads up to {FORMAT}: upgrade it."
         )
     return card
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

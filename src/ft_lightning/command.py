@@ -44,11 +44,10 @@ class Outcome:
     error: str = ""
 
 
-def run(verb: str, job: Job, summarise: Callable[[list[Outcome], Path], None] | None = None) -> None:
+def run(verb: str, job: Job) -> None:
     """Compose conf/<verb>.yaml with the command line, run `job(cfg, run_dir)` once or for each job of a multirun, exit.
 
-    A job that fails does not stop a multirun, which ends with its worst job's code. `summarise(outcomes, sweep_dir)` is
-    called at the end of a multirun.
+    A job that fails does not stop a multirun, which ends with a table and its worst job's code.
     """
     outcomes: list[Outcome] = []
     OmegaConf.register_new_resolver("unique", _unique, use_cache=True, replace=True)
@@ -69,8 +68,10 @@ def run(verb: str, job: Job, summarise: Callable[[list[Outcome], Path], None] | 
     except KeyboardInterrupt:
         _complain("Interrupted.")
         sys.exit(128 + signal.SIGINT)
-    if summarise and outcomes and outcomes[0].sweep_dir:
-        summarise(outcomes, outcomes[0].sweep_dir)
+    if outcomes and outcomes[0].sweep_dir:
+        from ft_lightning.summary import after_multirun
+
+        after_multirun(outcomes, outcomes[0].sweep_dir)
     sys.exit(max((outcome.exit_code for outcome in outcomes), default=0))
 
 
@@ -83,7 +84,8 @@ def compose(verb: str, *overrides: str) -> DictConfig:
 
 def is_main_process() -> bool:
     """Whether this process speaks for the run: the others of a distributed run stay silent and write nothing."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # of torchrun, SLURM, Lightning's own launcher
+    return next((os.environ[name] for name in names if name in os.environ), "0") == "0"
 
 
 def in_multirun() -> bool:
@@ -159,10 +161,10 @@ def _refuse_used_directory(run_dir: Path) -> None:
 
 
 def _refuse_run_inside_dataset(run_dir: Path, root: str | None) -> None:
-    if root is None or not run_dir.resolve().is_relative_to(Path(root).resolve()):
+    if root is None or not run_dir.resolve().is_relative_to(Path(root).expanduser().resolve()):
         return
     for folder in (run_dir, *run_dir.parents):  # what Hydra has just made, and nothing that holds anything
-        if folder.resolve() == Path(root).resolve() or any(folder.iterdir()):
+        if folder.resolve() == Path(root).expanduser().resolve() or any(folder.iterdir()):
             break
         folder.rmdir()
     raise UserError(

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ft_lightning.errors import UserError
 from ft_lightning.images import ImageError, read_image
-from ft_lightning.scan import Sample, class_map, refuse_conflicting_labels, scan_csv, scan_folder, some
+from ft_lightning.scan import Sample, class_map, refuse_conflicting_labels, scan, some
 from ft_lightning.split import by_hash, split_samples
 
 Transform = Callable[[Image.Image], Tensor]  # RGB image -> uint8 pixels (3, H, W)
@@ -26,7 +26,7 @@ Transform = Callable[[Image.Image], Tensor]  # RGB image -> uint8 pixels (3, H, 
 
 @dataclass(eq=False)
 class ImageFolderDataModule(LightningDataModule):
-    """Labelled images from a folder or a CSV; the fields are the keys of conf/data.
+    """Labelled images from a folder or a CSV; the fields are the keys of conf/data, and the run's seed.
 
     Making one reads and checks the dataset, so that every problem shows before time is spent; nothing is ever written
     into it. `set_transforms` has to be called before loaders are asked for.
@@ -54,7 +54,9 @@ class ImageFolderDataModule(LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
-        samples = self._scan()
+        root = self.root if self.root or self.csv or not self.create else str(self.create())
+        self.location = self.csv or root
+        samples = scan(root, self.csv, self.case_sensitive)
         refuse_conflicting_labels(samples)
         if self.group_by:
             samples = _grouped(samples, self.group_by)
@@ -94,16 +96,6 @@ class ImageFolderDataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         return self.loader("test")
 
-    def _scan(self) -> list[Sample]:
-        self.location = Path(self.csv or self.root or (self.create() if self.create else "")).expanduser()
-        if self.csv:
-            return scan_csv(self.location, Path(self.root).expanduser() if self.root else None, self.case_sensitive)
-        if not self.root and not self.create:
-            raise UserError(
-                "data.root is not set: say data.root=/folder/of/class/folders, or write it in your conf/data file."
-            )
-        return scan_folder(self.location, self.case_sensitive)
-
     def loader(self, split: str) -> DataLoader:
         """Batches of train, val or test for this process of the run."""
         dataset = SampleDataset(
@@ -126,7 +118,6 @@ class ImageFolderDataModule(LightningDataModule):
             # A last batch of one sample, which BatchNorm cannot train on, is left out: the next epoch orders anew.
             drop_last=split == "train" and len(sampler) % self.batch_size == 1 < len(sampler),
             num_workers=workers,
-            worker_init_fn=_one_thread,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator().manual_seed(self.seed),  # or making an iterator would draw from the global one
@@ -248,7 +239,3 @@ def _limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample]
 def _seed_of(seed: int, epoch: int, what: str) -> int:
     digest = hashlib.sha256(f"{seed}/{epoch}/{what}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1  # torch takes 63 bits
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)  # workers that fight over the cores made a 1 ms transform take 43 ms

@@ -29,7 +29,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     clock = results.Stopwatch()
     model = artifact.load(cfg.model_dir)
     samples = labelled_samples(cfg.data, model)
-    warn_of_trained_samples(samples, Path(cfg.model_dir))
+    warn_of_trained_samples(samples, Path(cfg.model_dir).expanduser())
     dataset = PathsDataset(
         [sample.path for sample in samples], model.classifier.backbone.preprocess, cfg.data.max_pixels
     )
@@ -48,7 +48,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         "model": {"sha256": model.card["sha256"]},
         "versions": results.versions(),
     }
-    table = results.prediction_table([sample.name for sample in samples], logits, model.class_names, model.temperature)
+    table = results.prediction_table([sample.name for sample in samples], logits, model.class_names)
     table.insert(1, "label", [sample.label for sample in samples])
     tables.write_table(table, run_dir / "predictions.csv")
     results.write_json(run_dir / "metrics.json", scored)
@@ -62,16 +62,9 @@ def labelled_samples(data: DictConfig, model: "TrainedModel") -> "list[Sample]":
     Raises:
         UserError: no data is named, the split is empty, or a label is no class of the model.
     """
-    from ft_lightning.scan import SPLITS, scan_csv, scan_folder, some
+    from ft_lightning.scan import SPLITS, scan, some
 
-    if data.csv:
-        samples = scan_csv(Path(data.csv), Path(data.root) if data.root else None, data.case_sensitive)
-    elif data.root:
-        samples = scan_folder(Path(data.root), data.case_sensitive)
-    else:
-        raise UserError(
-            "data.root is not set: say data.root=/folder/with/one/folder/per/class, or data.csv=/table.csv."
-        )
+    samples = scan(data.root, data.csv, data.case_sensitive)
     if data.split not in (None, "all", *SPLITS):
         raise UserError(f"data.split={data.split} is unknown: use one of {', '.join(SPLITS)}, all.")
     given = {sample.split for sample in samples}

@@ -65,12 +65,12 @@ def freeze_plan(backbone: Any, head: nn.Module, mode: str, k: int | None, freeze
 
 
 def _blocks_after_the_cut(blocks: tuple[tuple[str, ...], ...], mode: str, k: int | None) -> tuple[tuple[str, ...], ...]:
-    if mode == "frozen":
-        return ()
-    if mode == "full":
-        return blocks
-    if mode != "partial":
+    if mode not in MODES:
         raise UserError(f"finetune.mode={mode} is unknown: use one of {', '.join(MODES)}.")
+    if mode != "partial":
+        if k is not None:
+            raise UserError(f"finetune.k={k} has no meaning for finetune={mode}: say finetune=partial too.")
+        return blocks if mode == "full" else ()
     if k is None or not 1 <= k <= len(blocks):
         listing = ", ".join(block[0] for block in blocks)
         raise UserError(

@@ -22,7 +22,8 @@ def pick_device(requested: str, key: str = "device") -> torch.device:
         device = torch.device("cuda" if requested == "gpu" else requested)
     except RuntimeError:
         raise UserError(f"{key}={requested} is unknown: use auto, cpu, gpu, cuda or mps.") from None
-    if not available.get(device.type, False):
+    missing = device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    if missing or not available.get(device.type, False):
         raise UserError(f"{key}={requested}: this machine has no such device; use {key}=auto or {key}=cpu.")
     return device
 

@@ -36,9 +36,7 @@ def read_image(path: str | Path, max_pixels: int) -> Image.Image:
         with _open(path) as image:
             width, height = image.size
             if width * height > max_pixels:
-                raise ImageError(
-                    f"{path}: {width} x {height} pixels are more than data.max_pixels={max_pixels}; raise it."
-                )
+                raise ImageError(f"{path}: {width} x {height} pixels are more than max_pixels={max_pixels}; raise it.")
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image), path)
     except ImageError:

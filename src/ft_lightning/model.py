@@ -11,8 +11,9 @@ from ft_lightning.finetune import FreezePlan
 class Classifier(nn.Module):
     """`logits = head(backbone(prepare(inputs)))`, where what the plan holds never moves.
 
-    A backbone is any module with `network`, `blocks` (names of modules in `network`, in forward order), `feature_dim`,
-    `prepare(inputs)` (what the loader gives -> what the network takes) and `forward`, which gives features (B, D).
+    A backbone is any module with `network`, `blocks` (in forward order, each the names of its modules in `network`),
+    `feature_dim`, `prepare(inputs)` (what the loader gives -> what the network takes) and `forward`, which gives
+    features (B, D).
 
     Args:
         plan: names its parameters and modules as this class does; see `finetune.freeze_plan`.

@@ -1,5 +1,7 @@
 """`python -m ft_lightning.rename my_project`: make a clone yours, package, commands and documents alike."""
 
+import importlib.util
+import keyword
 import re
 import subprocess
 import sys
@@ -16,8 +18,10 @@ def rename(new: str, clone: Path) -> list[Path]:
     Raises:
         UserError: not a name that Python can import, or uncommitted changes, which would be mixed with the renaming.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", new):
-        raise UserError(f"{new!r} is no package name: use lower-case letters, digits and _, beginning with a letter.")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", new) or keyword.iskeyword(new) or importlib.util.find_spec(new):
+        raise UserError(f"{new!r} is no free package name: use lower-case letters, digits and _, and none that exists.")
+    if not (clone / ".git").exists() or not (clone / "src" / _OLD).is_dir():
+        raise UserError(f"{clone} is not the top folder of a clone with src/{_OLD}: change into it first.")
     if _git(clone, "status", "--porcelain"):
         raise UserError(
             f"{clone} has uncommitted changes: commit them first, so that the renaming can be undone alone."

@@ -1,7 +1,6 @@
 """What a run found: split.csv, predictions.csv, metrics.json."""
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -11,6 +10,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from ft_lightning.files import replacing
 from ft_lightning.metrics import full_metrics
 from ft_lightning.tables import write_table
 
@@ -79,7 +79,7 @@ def prediction_table(
     Args:
         logits: (N, C), in the order of `names`.
     """
-    probabilities = (logits.double() / temperature).softmax(1)
+    probabilities = logits.double().softmax(1)
     best, predicted = probabilities.max(1)
     columns: dict[str, Any] = {
         "path": names,
@@ -104,6 +104,6 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write JSON so that a reader finds the whole file or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(f"{text}\n", encoding="utf-8")

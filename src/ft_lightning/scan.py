@@ -1,6 +1,5 @@
 """A folder or a CSV of labelled images -> samples, or every reason why not."""
 
-import hashlib
 import logging
 import os
 import unicodedata
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ft_lightning.errors import UserError
+from ft_lightning.files import sha256
 from ft_lightning.images import SUFFIXES
 from ft_lightning.tables import read_table
 
@@ -39,6 +39,22 @@ class Sample:
     digest: str  # sha256 of the file's bytes
     split: str | None = None  # what the layout or the CSV says
     group: str | None = None
+
+
+def scan(root: str | None, csv: str | None, case_sensitive: bool) -> list[Sample]:
+    """The samples of a folder, or of a CSV whose relative paths start at `root` or at the CSV's own folder.
+
+    Raises:
+        UserError: neither is given, or what `scan_folder` and `scan_csv` raise.
+    """
+    folder = Path(root).expanduser() if root else None
+    if csv:
+        return scan_csv(Path(csv).expanduser(), folder, case_sensitive)
+    if folder:
+        return scan_folder(folder, case_sensitive)
+    raise UserError(
+        "data.root is not set: say data.root=/folder/of/class/folders, or write it in a conf/data file of your own."
+    )
 
 
 def scan_folder(root: Path, case_sensitive: bool) -> list[Sample]:
@@ -176,7 +192,6 @@ class _Found:
     broken: list[str] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
-    others: int = 0
 
     def add(self, files: Iterable[Path], folder: Path, label: str, split: str | None) -> None:
         before = len(self.images)
@@ -188,13 +203,10 @@ class _Found:
                 self.broken.append(str(path))
             elif suffix in _UNSUPPORTED:
                 self.unsupported.append(str(path))
-            else:
-                self.others += 1
         if len(self.images) == before:
             self.empty.append(str(folder))
 
     def report(self, root: Path) -> None:
-        log.info("%s: %d files that are no images are passed over.", root, self.others)
         if self.unsupported:
             counts = Counter(Path(path).suffix.lower() for path in self.unsupported)
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
@@ -271,7 +283,7 @@ def _with_digests(entries: list[_Entry], base: Path) -> list[Sample]:
     if undecodable := [ascii(e.path) for e in entries if not _is_utf8(e.path + e.label)]:
         raise UserError(f"{len(undecodable)} file names are not valid UTF-8: {some(undecodable)}. Rename the files.")
     with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(_digest, [entry.path for entry in entries]))
+        digests = list(pool.map(sha256, [entry.path for entry in entries]))
     samples = [
         Sample(entry.path, _name(Path(entry.path), base), _tidy(entry.label), digest, entry.split, entry.group)
         for entry, digest in zip(entries, digests, strict=True)
@@ -293,8 +305,3 @@ def _tidy(label: str) -> str:
 
 def _is_utf8(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)  # how Python shows bytes it cannot decode
-
-
-def _digest(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

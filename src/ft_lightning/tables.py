@@ -1,13 +1,13 @@
 """Tables as files: .csv or .jsonl, whole or not at all, harmless in a spreadsheet."""
 
 import json
-import os
 from pathlib import Path
 from typing import TextIO
 
 import pandas as pd
 
 from ft_lightning.errors import UserError
+from ft_lightning.files import replacing
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins so
 _KINDS = (".csv", ".jsonl")
@@ -22,15 +22,12 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         UserError: neither .csv nor .jsonl.
     """
     check_kind(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        # Names of files may hold bytes that are no text: they are written as \udcxx, not refused after hours of work.
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            (_write_csv if path.suffix == ".csv" else _write_jsonl)(table, file)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Names of files may hold bytes that are no text: they are written as \udcxx, not refused after hours of work.
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        (_write_csv if path.suffix == ".csv" else _write_jsonl)(table, file)
 
 
 def read_table(path: Path) -> pd.DataFrame:

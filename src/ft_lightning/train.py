@@ -106,6 +106,9 @@ def build_trainer(cfg: DictConfig, run_dir: Path) -> "tuple[Trainer, ModelCheckp
     from ft_lightning.hardware import pick_device, pick_precision
     from ft_lightning.history import EpochTable
 
+    for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
+        if cfg.trainer[key] == 0:
+            raise UserError(f"trainer.{key}=0 leaves nothing to train or to choose the best epoch by: use 1 or more.")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # the summary says it better
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
@@ -115,7 +118,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path) -> "tuple[Trainer, ModelCheckp
         cfg.trainer,
         precision=pick_precision(cfg.precision, pick_device(cfg.trainer.accelerator, "trainer.accelerator").type),
         callbacks=[best, last, *bar, *(instantiate(callback) for callback in cfg.callback.values())],
-        logger=[EpochTable(run_dir / "metrics.csv"), *_extra_loggers(cfg)],
+        logger=[EpochTable(run_dir / "metrics.csv"), *_extra_loggers(cfg, run_dir)],
         default_root_dir=run_dir,
     )
     if command.in_multirun() and trainer.num_devices * trainer.num_nodes > 1:
@@ -126,26 +129,17 @@ def build_trainer(cfg: DictConfig, run_dir: Path) -> "tuple[Trainer, ModelCheckp
     return trainer, best
 
 
-def _extra_loggers(cfg: DictConfig) -> list[Any]:
-    if not cfg.logger:
-        return []
-    try:
-        return [instantiate(cfg.logger)]
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, ImportError):
-            raise
-        extra = "wandb" if "Wandb" in cfg.logger._target_ else "tensorboard"
-        raise UserError(
-            f"logger={extra} needs a package that is not installed: pip install 'ft_lightning[{extra}]'"
-        ) from error
-
-
-def summarise(outcomes: list[command.Outcome], sweep_dir: Path) -> None:
-    """The table of a multirun."""
-    from ft_lightning import summary
-
-    summary.after_multirun(outcomes, sweep_dir)
+def _extra_loggers(cfg: DictConfig, run_dir: Path) -> list[Any]:
+    loggers = []
+    for name, logger in cfg.logger.items():
+        try:
+            loggers.append(instantiate(logger, save_dir=str(run_dir)))
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, ImportError):
+                raise
+            raise UserError(f"logger={name} needs a package: pip install {name} ({error.__cause__})") from error
+    return loggers
 
 
 if __name__ == "__main__":
-    command.run("train", train, summarise)
+    command.run("train", train)

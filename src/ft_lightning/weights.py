@@ -1,6 +1,5 @@
 """Pretrained values: found, verified and read without running anything that a file contains."""
 
-import hashlib
 import os
 import pickle
 import re
@@ -19,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ft_lightning.errors import UserError
+from ft_lightning.files import sha256
 
 EMBEDDED, EMBEDDED_NAME = "embedded", "tf_efficientnet_lite0"
 _EMBEDDED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -180,8 +180,7 @@ def _reach(endpoint: str) -> None:
 
 
 def _verify(path: Path, expected: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256(path)
     if not found.startswith(expected):
         raise UserError(
             f"{path} is damaged: its sha256 is {found}, expected {expected}. Delete it to have it fetched again."
