@@ -82,16 +82,12 @@ class FineTuner(LightningModule):
 
     def configure_optimizers(self) -> Any:
         trainable = [(name, p) for name, p in self.classifier.named_parameters() if p.requires_grad]
-        network = self.classifier.backbone.network
-        spared: set[str] = getattr(
-            network, "no_weight_decay", set
-        )()  # a timm network's own list, such as position embeddings
+        # timm networks list what should not decay either, such as position embeddings.
+        spared: set[str] = getattr(self.classifier.backbone.network, "no_weight_decay", set)()
         undecayed = {f"backbone.network.{name}" for name in spared}
         optimizer = build_optimizer(self.optimizer, trainable, self.backbone_lr_factor, undecayed)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": self.scheduler(optimizer, self.trainer.estimated_stepping_batches),
-        }
+        schedule = self.scheduler(optimizer, self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = self._trained_state()
@@ -137,4 +133,4 @@ class FineTuner(LightningModule):
     def _log(self, values: dict[str, float], split: str) -> None:
         # Every process has computed the same values from all samples, so there is nothing left to reduce.
         for name, value in values.items():
-            self.log(f"{split}/{name}", value, prog_bar=(split, name) in _IN_PROGRESS_BAR, sync_dist=False)
+            self.log(f"{split}/{name}", value, prog_bar=(split, name) in _IN_PROGRESS_BAR)
