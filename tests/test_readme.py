@@ -26,6 +26,10 @@ def commands(text: str) -> list[list[str]]:
     ]
 
 
+def test_nothing_is_left_to_be_filled_in() -> None:
+    assert not re.findall(r"RESULT_OF_MAKE_TRAIN|HEAD_RECIPE$|MEASURED|TODO", README, re.M)
+
+
 def test_the_tree_is_the_tree() -> None:
     tree = README.partition("## The tree")[2].split("```")[1]
     named: set[str] = set()
