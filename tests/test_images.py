@@ -166,7 +166,7 @@ def test_only_our_limit_counts_and_pillows_own_is_put_back(tmp_path: Path, monke
 
 def test_too_many_pixels_are_refused_and_the_limit_can_be_raised(tmp_path: Path) -> None:
     Image.new("L", (200, 200)).save(tmp_path / "large.png")
-    with pytest.raises(ImageError, match=r"data\.max_pixels=10000"):
+    with pytest.raises(ImageError, match="max_pixels=10000"):
         read_image(tmp_path / "large.png", LIMIT)
     assert read_image(tmp_path / "large.png", 40_000).size == (200, 200)
 
