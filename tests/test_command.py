@@ -46,6 +46,13 @@ def test_help_and_cfg_answer_without_the_heavy_imports(verb: str, run_command: R
         (["precision=64", *TINY[:3]], "precision=64 is unknown"),
         (["finetune=full", "finetune.k=2", *TINY[:3]], "say finetune=partial too"),
         (["trainer.limit_val_batches=0", *TINY[:3]], "trainer.limit_val_batches=0"),
+        (["monitor=val/acc"], "use one of val/accuracy"),
+        (["seed=abc"], "seed=abc"),
+        (["finetune.backbone_lr_factor=-1"], "use 0 or more"),
+        (["data.batch_size=0"], "batch_size=0"),
+        (["data.num_workers=-1"], "num_workers=-1"),
+        (["data.root=2024"], "data.root=2024: no such folder"),
+        (["data.root=~/my images"], "quote the value"),
         (["hydra.run.dir=/proc/none"], "/proc/none"),
     ],
 )
@@ -127,6 +134,19 @@ def test_a_second_run_does_not_mix_with_the_first(run_command: Run, pictures: Pa
     assert done.returncode == 2
     assert "holds a run already" in done.stderr
     assert {name: (tmp_path / "cwd/run" / name).read_bytes() for name in before} == before
+
+
+def test_a_start_that_failed_does_not_block_its_directory_and_a_sweep_keeps_its_table(
+    run_command: Run, pictures: Path, tmp_path: Path
+) -> None:
+    assert run_command("train", "data.root=/none", "hydra.run.dir=run").returncode == 2
+    sweep = ["train", "-m", f"data.root={pictures}", *TINY, "optimizer.lr=1e-3", "hydra.sweep.dir=run"]
+    assert run_command(*sweep).returncode == 0
+    table = (tmp_path / "cwd/run/multirun.csv").read_bytes()
+    done = run_command(*sweep)
+    assert done.returncode == 2
+    assert "holds a multirun already" in done.stderr
+    assert (tmp_path / "cwd/run/multirun.csv").read_bytes() == table
 
 
 def test_a_conf_folder_where_one_stands_is_searched(run_command: Run, pictures: Path, tmp_path: Path) -> None:

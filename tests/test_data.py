@@ -73,6 +73,15 @@ def test_augmentation_is_a_function_of_seed_epoch_and_sample(pictures: Path) -> 
         assert not torch.equal(first["inputs"][first["index"].argsort()], other["inputs"][other["index"].argsort()])
 
 
+def test_an_augmentation_touches_no_generator_but_its_own_process_s(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reseeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", reseeded.append)  # what torch.manual_seed would call
+    epoch_of(datamodule(pictures), 0)
+    assert not reseeded
+
+
 def test_workers_change_nothing_and_the_global_generator_is_left_alone(pictures: Path) -> None:
     state = torch.get_rng_state()
     alone = epoch_of(datamodule(pictures), 1)

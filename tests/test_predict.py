@@ -1,6 +1,7 @@
 """A model directory is all that evaluate and predict need."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,16 @@ def test_evaluate_finds_what_training_found_on_the_same_samples(world: Path, tmp
     assert scored["test"]["accuracy"] == expected["accuracy"]
     assert scored["test"]["loss"] == pytest.approx(expected["loss"], abs=1e-5)
     assert files_below(tmp_path / "out") == {"metrics.json", "predictions.csv"}
+
+
+def test_the_temperature_is_applied_once_and_everywhere(world: Path, tmp_path: Path) -> None:
+    folder = copy_of(world, tmp_path)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"temperature": 2.0}))
+    scored = evaluate(compose("evaluate", f"model_dir={folder}", f"data.root={world / 'pictures'}"), tmp_path)
+    table = read_table(tmp_path / "predictions.csv")
+    likelihood = [float(row[f"p({row['label']})"]) for _, row in table.iterrows()]
+    assert scored["test"]["loss"] == pytest.approx(-sum(map(math.log, likelihood)) / len(likelihood), rel=1e-6)
 
 
 def test_evaluate_warns_of_pictures_the_model_was_trained_on(

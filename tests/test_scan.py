@@ -35,9 +35,22 @@ def test_split_folders_are_recognised(tmp_path: Path) -> None:
     assert {sample.split for sample in scan_folder(tmp_path, False)} == {"train", "val", "test"}
 
 
-def test_a_class_may_be_called_test(tmp_path: Path) -> None:
-    write_pictures(tmp_path, {"test": 2, "val": 2})
-    assert {(sample.label, sample.split) for sample in scan_folder(tmp_path, False)} == {("test", None), ("val", None)}
+def test_splits_without_class_folders_are_not_taken_for_classes(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "flat", {"train": 2, "test": 2})
+    with pytest.raises(UserError, match="test, train read as splits but hold no class folders"):
+        scan_folder(tmp_path / "flat", False)
+    write_pictures(tmp_path / "kaggle/train", {"cat": 2, "dog": 2})
+    write_pictures(tmp_path / "kaggle", {"test": 2})
+    with pytest.raises(UserError, match="no class folders in .*test, 2 images lie directly in it"):
+        scan_folder(tmp_path / "kaggle", False)
+
+
+def test_a_stray_picture_does_not_turn_splits_into_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number, split in enumerate(("train", "test")):
+        write_pictures(tmp_path / split, {"a": 2, "b": 2}, seed=number)
+    Image.new("L", (4, 4)).save(tmp_path / "train" / "sheet.png")
+    assert {sample.split for sample in scan_folder(tmp_path, False)} == {"train", "test"}
+    assert "sheet.png" in caplog.text
 
 
 def test_hidden_and_system_files_are_neither_classes_nor_samples(pictures: Path) -> None:
@@ -220,6 +233,7 @@ def test_a_csv_may_be_named_by_a_relative_path(pictures: Path, tmp_path: Path, m
     [
         ("file,label\na,b\n", "no column 'path'"),
         ("path,label\n", "no rows"),
+        ("path,label\nant/00.png,a,\n", "more cells than the header"),
         ("path,label\nnone.png,a\n", r"1 files that do not exist: .*none\.png"),
         ("path,label,split\nant/00.png,a,dev\n", "split 'dev' is unknown"),
         ("path,label\nant/00.png,\n", "row 2 has no label"),

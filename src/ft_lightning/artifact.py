@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ft_lightning.backbones import build_backbone
-from ft_lightning.data import PathsDataset, default_workers
+from ft_lightning.data import PathsDataset, check_loader, default_workers
 from ft_lightning.errors import UserError
 from ft_lightning.files import sha256
 from ft_lightning.finetune import freeze_plan
@@ -64,6 +64,7 @@ class TrainedModel:
         self, dataset: Any, batch_size: int, num_workers: int | None, device: str, precision: str
     ) -> tuple[Tensor, dict[int, str]]:
         """Calibrated logits (N, C) of a dataset of `{"inputs", "index", "error"}`, and the errors by index."""
+        check_loader(batch_size, num_workers)
         target = pick_device(device)
         precision = pick_precision(precision, target.type)
         self.classifier.to(target)
@@ -129,7 +130,7 @@ def load(model_dir: str | Path, build_backbone: Callable[..., Any] = build_backb
     Raises:
         UserError: no model there, a newer format, or weights that are not those model.json was written with.
     """
-    folder = _find(Path(model_dir).expanduser())
+    folder = _find(Path(str(model_dir)).expanduser())
     card = _read_card(folder / CARD)
     found = sha256(folder / WEIGHTS)
     if found != card["sha256"]:

@@ -15,6 +15,7 @@ from typing import Any
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverrideParseException
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -57,11 +58,16 @@ def run(verb: str, job: Job) -> None:
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb)
     def main(cfg: DictConfig) -> None:
+        if in_multirun() and not outcomes:
+            _refuse_used_sweep(Path(HydraConfig.get().sweep.dir))
         outcomes.append(_attempt(job, cfg))
         gc.collect()  # the jobs of a multirun share a process: let go of the last one's model
 
     try:
         main()
+    except UserError as error:
+        _complain(error)
+        sys.exit(error.exit_code)
     except (HydraException, OmegaConfBaseException, OSError) as error:
         _complain(_config_error(error))
         sys.exit(UserError.exit_code)
@@ -100,7 +106,7 @@ def _attempt(job: Job, cfg: DictConfig) -> Outcome:
         _refuse_run_inside_dataset(outcome.run_dir, OmegaConf.select(cfg, "data.root"))
         if is_main_process():
             _refuse_used_directory(outcome.run_dir)
-            (outcome.run_dir / "config.yaml").write_text(OmegaConf.to_yaml(_without_secrets(cfg)))
+            (outcome.run_dir / "config.yaml").write_text(OmegaConf.to_yaml(_without_secrets(cfg)), encoding="utf-8")
         outcome.result = job(cfg, outcome.run_dir)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning answers Ctrl-C with sys.exit(1)
@@ -121,6 +127,8 @@ def _known_error(error: BaseException) -> UserError | NumericalError | None:
     """The typed error behind an exception of a job; None for a bug."""
     if isinstance(error, UserError | NumericalError):
         return error
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which is not imported for its name alone
+        return UserError(str(error))
     if isinstance(error, InstantiationException):
         if known := _known_error(error.__cause__ or RuntimeError()):
             return known
@@ -130,7 +138,9 @@ def _known_error(error: BaseException) -> UserError | NumericalError | None:
             type(error.__cause__).__name__ == "MisconfigurationException"
         )  # Lightning's, not imported for its name
         return UserError(str(error)) if refused else None
-    if isinstance(error, OmegaConfBaseException | PermissionError | NotADirectoryError) or _place_is_unwritable(error):
+    if isinstance(
+        error, OmegaConfBaseException | PermissionError | NotADirectoryError | IsADirectoryError
+    ) or _place_is_unwritable(error):
         return _config_error(error)
     return None
 
@@ -138,6 +148,8 @@ def _known_error(error: BaseException) -> UserError | NumericalError | None:
 def _config_error(error: BaseException) -> UserError:
     if isinstance(error.__cause__, UserError):
         return error.__cause__
+    if isinstance(error, OverrideParseException):
+        return UserError(f"{error.override} cannot be read: quote the value, for example 'data.root=\"~/my images\"'.")
     causes = [error] + ([error.__cause__] if error.__cause__ else [])
     text = "\n".join(dict.fromkeys(str(cause).partition("\nConfig search path")[0] for cause in causes))
     return UserError(text.replace("\n\n", "\n").replace(":\n\t", ": ").replace("\n\t", ", "))  # lists in one line
@@ -154,13 +166,21 @@ def _complain(message: object) -> None:
 
 
 def _refuse_used_directory(run_dir: Path) -> None:
-    if (run_dir / "config.yaml").exists():
+    if any((run_dir / name).exists() for name in ("split.csv", "metrics.json", "predictions.csv", "checkpoints")):
         raise UserError(
             f"hydra.run.dir={run_dir} holds a run already, which would be mixed with this one: name another."
         )
 
 
-def _refuse_run_inside_dataset(run_dir: Path, root: str | None) -> None:
+def _refuse_used_sweep(sweep_dir: Path) -> None:
+    if (sweep_dir / "multirun.csv").exists():
+        raise UserError(
+            f"hydra.sweep.dir={sweep_dir} holds a multirun already, whose table would be lost: name another."
+        )
+
+
+def _refuse_run_inside_dataset(run_dir: Path, root: Any) -> None:
+    root = None if root is None else str(root)  # Hydra makes a number of a folder called 2024
     if root is None or not run_dir.resolve().is_relative_to(Path(root).expanduser().resolve()):
         return
     for folder in (run_dir, *run_dir.parents):  # what Hydra has just made, and nothing that holds anything

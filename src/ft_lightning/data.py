@@ -54,6 +54,7 @@ class ImageFolderDataModule(LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
+        check_loader(self.batch_size, self.num_workers)
         root = self.root if self.root or self.csv or not self.create else str(self.create())
         self.location = self.csv or root
         samples = scan(root, self.csv, self.case_sensitive)
@@ -144,7 +145,8 @@ class SampleDataset(Dataset):
         sample = self.samples[position]
         image = read_image(sample.path, self.max_pixels)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_seed_of(self.seed, epoch, sample.digest))
+            # The CPU's generator only: torch.manual_seed would reseed a GPU's dropout too, and only without workers.
+            torch.default_generator.manual_seed(_seed_of(self.seed, epoch, sample.digest))
             inputs = self.transform(image)
         return {"inputs": inputs, "target": self.targets[sample.label], "index": position}
 
@@ -199,6 +201,14 @@ class EpochSampler(Sampler[tuple[int, int]]):
             order = torch.randperm(self.length, generator=generator).tolist()
         for turn in range(len(self)):
             yield self.epoch, order[(turn * self.world_size + self.rank) % self.length]
+
+
+def check_loader(batch_size: int, num_workers: int | None) -> None:
+    """Raise UserError for values that a DataLoader cannot work with."""
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"batch_size={batch_size}: use a number from 1.")
+    if num_workers is not None and (not isinstance(num_workers, int) or num_workers < 0):
+        raise UserError(f"num_workers={num_workers}: use a number from 0, or null for what suits this machine.")
 
 
 def default_workers() -> int:

@@ -29,7 +29,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     clock = results.Stopwatch()
     model = artifact.load(cfg.model_dir)
     samples = labelled_samples(cfg.data, model)
-    warn_of_trained_samples(samples, Path(cfg.model_dir).expanduser())
+    warn_of_trained_samples(samples, Path(str(cfg.model_dir)).expanduser())
     dataset = PathsDataset(
         [sample.path for sample in samples], model.classifier.backbone.preprocess, cfg.data.max_pixels
     )
@@ -40,9 +40,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     targets = torch.tensor([model.class_names.index(sample.label) for sample in samples])
     scored = {
-        "test": metrics.full_metrics(
-            logits / model.temperature, targets, model.class_names, model.card["class_counts"]
-        ),
+        "test": metrics.full_metrics(logits, targets, model.class_names, model.card["class_counts"]),
         "timing": clock.seconds,
         "data": {"location": cfg.data.csv or cfg.data.root, "samples": len(samples)},
         "model": {"sha256": model.card["sha256"]},

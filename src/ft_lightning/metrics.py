@@ -38,6 +38,9 @@ def metric_collection(num_classes: int) -> MetricCollection:
     )
 
 
+EPOCH_METRICS = ("accuracy", "f1_macro", "loss")
+
+
 def epoch_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
     """What is looked at after every epoch: accuracy, f1_macro, and loss, the mean negative log-likelihood in nats.
 

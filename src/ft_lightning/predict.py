@@ -18,9 +18,9 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Write one row for each file that `input` names; a file that cannot be read says why in its row."""
     from ft_lightning import artifact, summary, tables
 
-    output = Path(cfg.output).expanduser() if cfg.output else run_dir / "predictions.csv"
+    output = Path(str(cfg.output)).expanduser() if cfg.output else run_dir / "predictions.csv"
     tables.check_kind(output)
-    paths = find_files(cfg.input)
+    paths = find_files(str(cfg.input))
     model = artifact.load(cfg.model_dir)
     table = model.predict(paths, cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, cfg.max_pixels)
     tables.write_table(table, output)

@@ -69,9 +69,7 @@ def write(
     return metrics
 
 
-def prediction_table(
-    names: list[str], logits: Tensor, class_names: list[str], temperature: float = 1.0
-) -> pd.DataFrame:
+def prediction_table(names: list[str], logits: Tensor, class_names: list[str]) -> pd.DataFrame:
     """One row a sample: path, predicted class and its probability, then p(class) for each class.
 
     Above 100 classes the ten most probable are listed instead, as class_1, p_1 ... class_10, p_10.

@@ -47,9 +47,9 @@ def scan(root: str | None, csv: str | None, case_sensitive: bool) -> list[Sample
     Raises:
         UserError: neither is given, or what `scan_folder` and `scan_csv` raise.
     """
-    folder = Path(root).expanduser() if root else None
+    folder = Path(str(root)).expanduser() if root else None  # Hydra makes a number of a folder called 2024
     if csv:
-        return scan_csv(Path(csv).expanduser(), folder, case_sensitive)
+        return scan_csv(Path(str(csv)).expanduser(), folder, case_sensitive)
     if folder:
         return scan_folder(folder, case_sensitive)
     raise UserError(
@@ -229,8 +229,13 @@ def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
     folders = _subfolders(root)
     meant = {name: _MEANT[name.casefold()] for name in folders if name.casefold() in _MEANT}
     # A class may be called train, beside bus and car: then it holds images, where a split holds folders.
-    holds_folders = all(_subfolders(root / name) and not _loose_images(root / name) for name in meant)
-    if not meant or not holds_folders or not (len(meant) == len(folders) or "train" in meant.values()):
+    with_folders = {split for name, split in meant.items() if _subfolders(root / name)}
+    all_meant = bool(meant) and len(meant) == len(folders)
+    if all_meant and not with_folders:
+        raise UserError(
+            f"data.root={root}: {some(folders)} read as splits but hold no class folders: <split>/<class>/<image>."
+        )
+    if not (all_meant or "train" in with_folders):
         return [(None, root)]
     if wrong := [name for name, split in meant.items() if name != split]:
         raise UserError(f"{root / wrong[0]}: name it {meant[wrong[0]]!r} (splits are train, val and test).")

@@ -1,6 +1,7 @@
 """Tables as files: .csv or .jsonl, whole or not at all, harmless in a spreadsheet."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import TextIO
 
@@ -36,12 +37,17 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         UserError: no such file, or not a table.
     """
-    check_kind(path)
     try:
-        if path.suffix == ".jsonl":
+        if path.suffix.lower() == ".jsonl":
             with path.open(encoding="utf-8") as file:
                 return pd.DataFrame([json.loads(line) for line in file])  # pandas' own reader loses the last digits
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except pd.errors.ParserWarning:
+        raise UserError(
+            f"{path}: rows have more cells than the header; name every column, or drop the last comma."
+        ) from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (ValueError, OSError) as error:

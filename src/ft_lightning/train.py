@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ft_lightning.module import FineTuner
 
 
+log = logging.getLogger(__name__)
+
 # What the frameworks say in every run and a user can do nothing about.
 _NOISE = (
     r".*module\(s\) in eval mode at the start of training",  # they are meant to be
@@ -39,6 +41,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """One run of what conf/train.yaml and the command line say; its files go to `run_dir`; returns metrics.json."""
     from ft_lightning import artifact, results, summary, tables
 
+    check_values(cfg)
     clock = results.Stopwatch()
     data = instantiate(cfg.data, seed=cfg.seed)
     classifier = build_classifier(cfg, data)
@@ -52,6 +55,8 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     trainer.fit(module, datamodule=data)
     clock.lap("fit_s")
 
+    if not best.best_model_path:
+        log.warning("No epoch was validated: the last one is tested, not the best.")
     trainer.validate(module, datamodule=data, ckpt_path=best.best_model_path or None, verbose=False)
     trainer.test(module, datamodule=data, verbose=False)
     clock.lap("test_s")
@@ -63,6 +68,26 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     artifact.save(run_dir / "model", classifier, head, data, metrics)
     summary.after(run_dir, metrics)
     return metrics
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Refuse what would fail late or pass in silence.
+
+    Raises:
+        UserError: names the key, the value and what fits.
+    """
+    from ft_lightning.metrics import EPOCH_METRICS
+
+    if not isinstance(cfg.seed, int):
+        raise UserError(f"seed={cfg.seed}: use a whole number.")
+    known = [f"val/{name}" for name in EPOCH_METRICS]
+    if cfg.monitor not in known:
+        raise UserError(f"monitor={cfg.monitor} is not looked at each epoch: use one of {', '.join(known)}.")
+    if cfg.finetune.backbone_lr_factor < 0:
+        raise UserError(f"finetune.backbone_lr_factor={cfg.finetune.backbone_lr_factor}: use 0 or more.")
+    for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
+        if cfg.trainer[key] == 0:
+            raise UserError(f"trainer.{key}=0 leaves nothing to train or to choose the best epoch by: use 1 or more.")
 
 
 def build_classifier(cfg: DictConfig, data: "ImageFolderDataModule") -> "Classifier":
@@ -106,9 +131,6 @@ def build_trainer(cfg: DictConfig, run_dir: Path) -> "tuple[Trainer, ModelCheckp
     from ft_lightning.hardware import pick_device, pick_precision
     from ft_lightning.history import EpochTable
 
-    for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
-        if cfg.trainer[key] == 0:
-            raise UserError(f"trainer.{key}=0 leaves nothing to train or to choose the best epoch by: use 1 or more.")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # the summary says it better
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
