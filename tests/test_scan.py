@@ -41,7 +41,7 @@ def test_splits_without_class_folders_are_not_taken_for_classes(tmp_path: Path) 
         scan_folder(tmp_path / "flat", False)
     write_pictures(tmp_path / "kaggle/train", {"cat": 2, "dog": 2})
     write_pictures(tmp_path / "kaggle", {"test": 2})
-    with pytest.raises(UserError, match="no class folders in .*test, 2 images lie directly in it"):
+    with pytest.raises(UserError, match=r"no class folders in .*test, 2 images lie directly in it"):
         scan_folder(tmp_path / "kaggle", False)
 
 

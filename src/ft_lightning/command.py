@@ -134,9 +134,6 @@ def _known_error(error: BaseException) -> UserError | NumericalError | None:
             return known
         # What a library's constructor refuses was written in a config or an override.
         refused = isinstance(error.__cause__, TypeError | ValueError | ImportError | LookupError | None)
-        refused |= (
-            type(error.__cause__).__name__ == "MisconfigurationException"
-        )  # Lightning's, not imported for its name
         return UserError(str(error)) if refused else None
     if isinstance(
         error, OmegaConfBaseException | PermissionError | NotADirectoryError | IsADirectoryError
@@ -161,8 +158,8 @@ def _place_is_unwritable(error: BaseException) -> bool:
 
 
 def _complain(message: object) -> None:
-    if is_main_process():
-        print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    # Every process speaks up: a picture that only one of them reads would otherwise end the run without a word.
+    print(f"{'' if is_main_process() else '[another process] '}error: {message}", file=sys.stderr)  # noqa: T201
 
 
 def _refuse_used_directory(run_dir: Path) -> None:
