@@ -12,7 +12,7 @@ from PIL import Image
 
 from conftest import files_below, write_pictures
 from ft_lightning.errors import UserError
-from ft_lightning.scan import class_map, refuse_conflicting_labels, scan_csv, scan_folder
+from ft_lightning.scan import class_map, refuse_conflicting_labels, scan, scan_csv, scan_folder
 
 
 def names(samples: list) -> list[str]:
@@ -27,6 +27,12 @@ def test_class_folders_are_read_to_their_depths(pictures: Path) -> None:
     assert "ant/deep/00.PNG" in names(samples)
     assert {sample.label for sample in samples} == {"ant", "bee", "cat"}
     assert {sample.split for sample in samples} == {None}
+
+
+def test_the_home_directory_may_be_written_as_a_tilde(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(pictures.parent))
+    monkeypatch.setenv("USERPROFILE", str(pictures.parent))
+    assert len(scan("~/pictures", None, case_sensitive=False)) == 36
 
 
 def test_split_folders_are_recognised(tmp_path: Path) -> None:

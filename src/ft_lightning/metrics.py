@@ -54,11 +54,12 @@ def epoch_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
     _refuse_non_finite(logits)
     predicted = logits.argmax(1)
     f1 = classification.MulticlassF1Score(logits.shape[1], average="macro", sync_on_compute=False).to(logits.device)
-    return {
-        "accuracy": (predicted == targets).double().mean().item(),
-        "f1_macro": f1(predicted, targets).item(),
-        "loss": F.cross_entropy(logits.double(), targets).item(),
-    }
+    values = (
+        (predicted == targets).double().mean().item(),
+        f1(predicted, targets).item(),
+        F.cross_entropy(logits.double(), targets).item(),
+    )
+    return dict(zip(EPOCH_METRICS, values, strict=True))
 
 
 def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_counts: list[int]) -> dict[str, Any]:
