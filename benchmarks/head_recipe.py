@@ -19,9 +19,11 @@ from torch import Tensor, nn
 
 from ft_lightning.command import compose
 from ft_lightning.data import ImageFolderDataModule
-from ft_lightning.hardware import autocast, pick_precision
+from ft_lightning.features import Extractor, open_store
+from ft_lightning.hardware import pick_device, pick_precision
 from ft_lightning.metrics import epoch_metrics
 from ft_lightning.optim import build_optimizer, constant, cosine
+from ft_lightning.train import build_classifier
 
 RATES = (1e-3, 3e-3, 1e-2, 2e-2, 3e-2)
 SCHEDULES: dict[str, Any] = {"constant": constant, "cosine": functools.partial(cosine, warmup_fraction=0.05)}
@@ -30,32 +32,30 @@ SPLITS, EPOCHS, BATCH = 5, 10, 32
 
 def main() -> None:
     cfg = compose("train", *sys.argv[1:])
-    backbone = instantiate(cfg.model).eval()
-    features: dict[str, Tensor] = {}  # by digest
+    classifier = build_classifier(cfg, instantiate(cfg.data, seed=0))
+    device = pick_device("auto")
+    precision = pick_precision(cfg.precision, device.type)
+    store = open_store(cfg.cache.dir, classifier.backbone, precision, device.type)
+    extractor = Extractor(classifier, store, device, precision, cfg.data.num_workers, show_progress=True)
+    preprocess = classifier.backbone.preprocess
     rows = []
     for seed in range(SPLITS):
         data = instantiate(cfg.data, split_seed=seed, seed=0)
-        data.set_transforms(backbone.preprocess, backbone.preprocess)
-        splits = {split: stored(data, split, backbone, features) for split in data.splits}
+        data.set_transforms(preprocess, preprocess)
+        splits = {split: stored(data, split, extractor) for split in data.splits}
         for rate, schedule in itertools.product(RATES, SCHEDULES):
             result = best_epoch(splits, rate, schedule, len(data.class_names))
             rows.append({"schedule": schedule, "lr": rate, **result})
     print(pd.DataFrame(rows).groupby(["schedule", "lr"]).mean().to_string(float_format="{:.4f}".format))
 
 
-@torch.inference_mode()
-def stored(
-    data: ImageFolderDataModule, split: str, backbone: Any, features: dict[str, Tensor]
-) -> tuple[Tensor, Tensor]:
+def stored(data: ImageFolderDataModule, split: str, extractor: Extractor) -> tuple[Tensor, Tensor]:
     """(features (N, D), targets (N,)) of a split, each picture through the backbone once in all splits."""
     samples = data.splits[split]
-    if any(sample.digest not in features for sample in samples):
-        for batch in data.loader(split):
-            with autocast(pick_precision("auto", "cpu"), "cpu"):
-                rows = backbone(backbone.prepare(batch["inputs"])).float()
-            features |= {samples[i].digest: row for i, row in zip(batch["index"], rows, strict=True)}
+    digests = [sample.digest for sample in samples]
+    extractor.complete(digests, lambda at: data.unaugmented([samples[i] for i in at]))
     targets = [data.class_names.index(sample.label) for sample in samples]
-    return torch.stack([features[sample.digest] for sample in samples]), torch.tensor(targets)
+    return extractor.store.locate(digests).settled()[torch.arange(len(samples))], torch.tensor(targets)
 
 
 def best_epoch(splits: dict[str, tuple[Tensor, Tensor]], rate: float, schedule: str, classes: int) -> dict[str, float]:

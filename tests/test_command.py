@@ -217,5 +217,6 @@ def test_metrics_json_tells_seconds_and_versions(run_command: Run, pictures: Pat
     metrics = json.loads((tmp_path / "cwd/run/metrics.json").read_text())
     assert set(metrics) == {"val", "test", "timing", "data", "versions"}
     timing = metrics["timing"]
-    assert timing["total_s"] == pytest.approx(timing["setup_s"] + timing["fit_s"] + timing["test_s"])
+    phases = ("setup_s", "features_s", "fit_s", "test_s")
+    assert timing["total_s"] == pytest.approx(sum(timing[phase] for phase in phases))
     assert set(metrics["versions"]) >= {"torch", "torchvision", "lightning", "timm"}

@@ -13,7 +13,7 @@ from ft_lightning.errors import UserError
 from ft_lightning.train import train
 
 FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"))
-TOP = ("train.yaml", "evaluate.yaml", "predict.yaml", "command.yaml")
+TOP = ("train.yaml", "evaluate.yaml", "predict.yaml", "command.yaml", "cache.yaml")
 CHOICES = [name for name in FILES if name not in TOP]
 HYDRA_S = {"_target_", "_partial_", "_convert_"}
 
@@ -81,6 +81,7 @@ COMBINATIONS = [
     ["finetune=frozen", "optimizer=sgd", "scheduler=plateau", "augment=light", "head=mlp"],
     ["finetune=partial", "optimizer=adamw", "scheduler=onecycle", "augment=strong", "loss.class_weights=balanced"],
     ["finetune=full", "optimizer=adam", "scheduler=cosine", "loss.label_smoothing=0.1", "head.dropout=0.2"],
+    ["finetune=frozen", "optimizer=lbfgs", "head=mlp", "loss.class_weights=balanced"],
     ["finetune=full", "finetune.freeze_bn=false", "optimizer=sgd", "trainer.gradient_clip_val=1.0"],
 ]  # fmt: skip
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
+from torch.utils.data import BatchSampler
 from torchvision.transforms import v2
 
 from conftest import files_below, write_pictures
-from ft_lightning.data import EpochSampler, ImageFolderDataModule, PathsDataset
+from ft_lightning.data import ImageFolderDataModule
+from ft_lightning.datasets import BatchPositions, EpochSampler, PathsDataset
 from ft_lightning.errors import UserError
 from ft_lightning.images import ImageError
 from ft_lightning.preprocess import Preprocess, augmentation
@@ -108,6 +110,22 @@ def test_every_process_walks_its_own_share_of_one_order(world_size: int) -> None
     later.set_epoch(1)
     assert {epoch for epoch, _ in later} == {1}
     assert [position for _, position in later] != [position for _, position in merged]
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize(
+    ("length", "batch_size", "world_size"), [(7, 3, 1), (8, 4, 2), (9, 4, 1), (1, 4, 1), (5, 8, 2)]
+)
+def test_stored_batches_are_those_of_a_loader(length: int, batch_size: int, world_size: int, drop_last: bool) -> None:
+    for rank in range(world_size):
+        sampler = EpochSampler(length, 0, rank, world_size)
+        batches = BatchPositions(EpochSampler(length, 0, rank, world_size), batch_size, drop_last)
+        for epoch in (0, 3):
+            sampler.set_epoch(epoch)
+            batches.set_epoch(epoch)
+            reference = [[position for _, position in keys] for keys in BatchSampler(sampler, batch_size, drop_last)]
+            assert [batch.tolist() for batch in batches] == reference
+            assert len(batches) == len(reference)
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")  # what it says depends on the machine

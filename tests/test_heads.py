@@ -1,14 +1,17 @@
 """Heads: what a config or a model directory may ask for, and that it comes back the same."""
 
+import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
-from torch import nn
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
 
 from ft_lightning import heads
 from ft_lightning.command import CONF, compose
 from ft_lightning.errors import UserError
-from ft_lightning.heads import HEADS, build_head
+from ft_lightning.heads import HEADS, build_head, solve_head
 
 
 def test_a_linear_head_without_dropout_is_a_plain_layer() -> None:
@@ -57,3 +60,49 @@ def test_a_head_of_ones_own_is_a_function_and_a_line(monkeypatch: pytest.MonkeyP
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(UserError, match=rf"head.name={name} is unknown: use one of linear, mlp"):
         build_head(name, 6, 4)
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    data = load_digits()
+    return torch.tensor(data.data / 16, dtype=torch.float32), torch.tensor(data.target)
+
+
+@pytest.mark.parametrize("l2", [1e-1, 1e-3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_solved_linear_head_is_logistic_regression(l2: float, weighted: bool) -> None:
+    features, targets = digits()
+    weights = torch.linspace(0.5, 2, 10) if weighted else None
+    head = build_head("linear", 64, 10, dropout=0.0)
+    solve_head(head, features, targets, nn.CrossEntropyLoss(weights), l2, max_iter=1000)
+    sample_weights = (weights if weights is not None else torch.ones(10))[targets].numpy()
+    reference = LogisticRegression(C=1 / (l2 * sample_weights.sum()), tol=1e-8, max_iter=5000)
+    reference.fit(features.numpy(), targets.numpy(), sample_weights)
+    with torch.no_grad():
+        ours = head(features).softmax(1).numpy()
+    assert np.abs(ours - reference.predict_proba(features.numpy())).max() < 2e-3
+    assert np.abs(head.weight.detach().numpy() - reference.coef_).max() < 5e-3
+
+
+def test_a_solution_starts_from_the_last_and_leaves_the_head_as_it_was_set() -> None:
+    features, targets = digits()
+    loss, head = nn.CrossEntropyLoss(), build_head("mlp", 64, 10, hidden=16, dropout=0.5)
+    head.train()
+    values = []
+    for _ in range(3):
+        solve_head(head, features, targets, loss, 1e-3, max_iter=20)
+        assert head.training
+        assert all(p.grad is None for p in head.parameters())
+        values.append(loss(head.eval()(features), targets).item())
+        head.train()
+    assert values[0] > values[1] > values[2]
+    assert values[2] < 0.3
+
+
+def test_a_head_is_solved_in_float32_whatever_surrounds_it() -> None:
+    features, targets = digits()
+    heads = [build_head("linear", 64, 10, dropout=0.0) for _ in range(2)]
+    heads[1].load_state_dict(heads[0].state_dict())
+    solve_head(heads[0], features, targets, nn.CrossEntropyLoss(), 1e-2, max_iter=50)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        solve_head(heads[1], features, targets, nn.CrossEntropyLoss(), 1e-2, max_iter=50)
+    assert torch.equal(heads[0].weight, heads[1].weight)

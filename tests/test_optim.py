@@ -22,7 +22,7 @@ from ft_lightning.model import Classifier
 from ft_lightning.module import FineTuner
 from ft_lightning.optim import build_optimizer, constant, cosine, onecycle, plateau
 
-OPTIMIZERS = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
+OPTIMIZERS = sorted({path.stem for path in (CONF / "optimizer").glob("*.yaml")} - {"lbfgs"})  # which takes no steps
 SCHEDULERS = sorted(path.stem for path in (CONF / "scheduler").glob("*.yaml"))
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {

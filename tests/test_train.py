@@ -129,6 +129,9 @@ def test_each_kind_of_model_trains_leaves_the_promised_files_and_comes_back(case
     held = {name.removeprefix("classifier.") for name in checkpoint["state_dict"]}
     assert held & names == expected
     assert len(trained) == len(expected)
+    values = sum(p.numel() for name, p in model.classifier.named_parameters() if name in expected)
+    size = (tmp_path / "run/checkpoints/last.ckpt").stat().st_size
+    assert size < 1.1 * 3 * 4 * values + 100_000, "the trained part and Adam's two moments, nothing else"
 
     predictions = read_table(tmp_path / "run/predictions.csv")
     again = model.predict([root / path for path in predictions["path"]], precision="32-true")

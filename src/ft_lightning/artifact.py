@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ft_lightning.backbones import build_backbone
-from ft_lightning.data import PathsDataset, check_loader, default_workers
+from ft_lightning.datasets import PathsDataset, check_loader, default_workers
 from ft_lightning.errors import UserError
 from ft_lightning.files import sha256
 from ft_lightning.finetune import freeze_plan
@@ -37,6 +37,11 @@ class TrainedModel:
         self.card = card  # the content of model.json
         self.class_names: list[str] = card["class_names"]
         self.temperature: float = card["temperature"]
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the backbone is still the pretrained one."""
+        return self.card["finetune"]["mode"] == "frozen"
 
     def predict(
         self,
@@ -76,6 +81,12 @@ class TrainedModel:
                 logits[batch["index"]] = self.classifier(move_data_to_device(batch["inputs"], target)).cpu()
             errors |= {int(i): error for i, error in zip(batch["index"], batch["error"], strict=True) if error}
         return logits / self.temperature, errors
+
+    @torch.inference_mode()
+    def classify(self, features: Tensor) -> Tensor:
+        """Calibrated logits (B, C) of features (B, D)."""
+        head = next(self.classifier.head.parameters())
+        return self.classifier.classify(features.to(head.device)).cpu() / self.temperature
 
 
 def save(

@@ -1,27 +1,29 @@
 """The LightningDataModule: a scanned and split dataset, read with exactly the preprocessing the weights expect."""
 
-import hashlib
-import os
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 from lightning import LightningDataModule
-from PIL import Image
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
+from ft_lightning.datasets import (
+    BatchPositions,
+    EpochSampler,
+    PathsDataset,
+    SampleDataset,
+    StoredDataset,
+    Transform,
+    check_loader,
+    default_workers,
+)
 from ft_lightning.errors import UserError
-from ft_lightning.images import ImageError, read_image
-from ft_lightning.scan import Sample, class_map, refuse_conflicting_labels, scan, some
-from ft_lightning.split import by_hash, split_samples
-
-Transform = Callable[[Image.Image], Tensor]  # RGB image -> uint8 pixels (3, H, W)
+from ft_lightning.scan import Sample, scan, some
+from ft_lightning.split import class_map, grouped, limited, refuse_conflicting_labels, split_samples
+from ft_lightning.store import Rows
 
 
 @dataclass(eq=False)
@@ -31,7 +33,8 @@ class ImageFolderDataModule(LightningDataModule):
     Making one reads and checks the dataset, so that every problem shows before time is spent; nothing is ever written
     into it. `set_transforms` has to be called before loaders are asked for.
 
-    Batches are `{"inputs": uint8 (B, 3, H, W), "target": (B,), "index": (B,)}`.
+    Batches are `{"inputs": uint8 (B, 3, H, W), "target": (B,), "index": (B,)}`; of a split that stands in `features`
+    they have "features" (B, D) instead of inputs, in the same order. With `full_batch` train is a single batch.
 
     Raises:
         UserError: the dataset cannot be used as it is; the message says why and where.
@@ -57,15 +60,15 @@ class ImageFolderDataModule(LightningDataModule):
         check_loader(self.batch_size, self.num_workers)
         root = self.root if self.root or self.csv or not self.create else str(self.create())
         self.location = self.csv or root
+        self.features: dict[str, Rows] = {}  # split -> what the feature store has of it
+        self.full_batch = False
         samples = scan(root, self.csv, self.case_sensitive)
         refuse_conflicting_labels(samples)
         if self.group_by:
-            samples = _grouped(samples, self.group_by)
+            samples = grouped(samples, self.group_by)
         self.limited: list[Sample] = []
         if self.limit is not None:
-            if self.limit < 3:
-                raise UserError(f"data.limit={self.limit}: each class needs 3 at least, for train, val and test.")
-            samples, self.limited = _limited(samples, self.limit, self.split_seed)
+            samples, self.limited = limited(samples, self.limit, self.split_seed)
         self.class_names = class_map(samples)
         self.splits = split_samples(samples, self.val_fraction, self.test_fraction, self.split_seed, self.allow_leak)
         counts = Counter(sample.label for sample in self.splits["train"])
@@ -78,6 +81,15 @@ class ImageFolderDataModule(LightningDataModule):
     def set_transforms(self, preprocess: Transform, augmentation: Transform) -> None:
         """How images of val and test, and how those of train, become pixels."""
         self.transforms = {"train": augmentation, "val": preprocess, "test": preprocess}
+
+    def is_augmented(self, split: str) -> bool:
+        """Whether its pictures differ from epoch to epoch."""
+        return self.transforms[split] != self.transforms["test"]
+
+    def unaugmented(self, samples: list[Sample]) -> Dataset:
+        """What the feature store computes from: `{"inputs", "index", "error"}` of each sample."""
+        paths, digests = [sample.path for sample in samples], [sample.digest for sample in samples]
+        return PathsDataset(paths, self.transforms["test"], self.max_pixels, digests)
 
     def split_table(self) -> pd.DataFrame:
         """Where every sample went: path, class, split, digest, and why one was left out."""
@@ -99,153 +111,34 @@ class ImageFolderDataModule(LightningDataModule):
 
     def loader(self, split: str) -> DataLoader:
         """Batches of train, val or test for this process of the run."""
-        dataset = SampleDataset(
-            self.splits[split], self.class_names, self.transforms[split], self.max_pixels, self.seed
-        )
-        trainer = self.trainer
+        samples, train = self.splits[split], split == "train"
+        whole = train and self.full_batch
+        batch_size = len(samples) if whole else self.batch_size
         sampler = EpochSampler(
-            len(dataset),
-            shuffle_seed=self.seed if split == "train" else None,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
+            len(samples),
+            shuffle_seed=self.seed if train else None,
+            rank=self.trainer.global_rank if self.trainer and not whole else 0,
+            world_size=self.trainer.world_size if self.trainer and not whole else 1,
         )
-        if split == "train" and trainer:
-            sampler.set_epoch(trainer.current_epoch)
+        if train and self.trainer:
+            sampler.set_epoch(self.trainer.current_epoch)
+        # A last batch of one sample, which BatchNorm cannot train on, is left out: the next epoch orders anew.
+        drop_last = train and len(sampler) % batch_size == 1 < len(sampler)
+        generator = torch.Generator().manual_seed(self.seed)  # or making an iterator would draw from the global one
+        if split in self.features:
+            number = {name: i for i, name in enumerate(self.class_names)}
+            targets = torch.tensor([number[sample.label] for sample in samples])
+            stored = StoredDataset(self.features[split], targets)
+            batches = BatchPositions(sampler, batch_size, drop_last)
+            return DataLoader(stored, batch_size=None, sampler=batches, generator=generator)
         workers = default_workers() if self.num_workers is None else self.num_workers
         return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
+            SampleDataset(samples, self.class_names, self.transforms[split], self.max_pixels, self.seed),
+            batch_size=batch_size,
             sampler=sampler,
-            # A last batch of one sample, which BatchNorm cannot train on, is left out: the next epoch orders anew.
-            drop_last=split == "train" and len(sampler) % self.batch_size == 1 < len(sampler),
+            drop_last=drop_last,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator().manual_seed(self.seed),  # or making an iterator would draw from the global one
+            generator=generator,
         )
-
-
-class SampleDataset(Dataset):
-    """Samples by (epoch, position): the random numbers of an augmentation depend on seed, epoch and sample alone."""
-
-    def __init__(
-        self, samples: list[Sample], class_names: list[str], transform: Transform, max_pixels: int, seed: int
-    ) -> None:
-        self.samples = samples
-        self.targets = {name: index for index, name in enumerate(class_names)}
-        self.transform = transform
-        self.max_pixels = max_pixels
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        epoch, position = key
-        sample = self.samples[position]
-        image = read_image(sample.path, self.max_pixels)
-        with torch.random.fork_rng(devices=[]):
-            # The CPU's generator only: torch.manual_seed would reseed a GPU's dropout too, and only without workers.
-            torch.default_generator.manual_seed(_seed_of(self.seed, epoch, sample.digest))
-            inputs = self.transform(image)
-        return {"inputs": inputs, "target": self.targets[sample.label], "index": position}
-
-
-class PathsDataset(Dataset):
-    """Unlabelled files in a given order; one that cannot be read gives a blank picture and says why in `error`."""
-
-    def __init__(self, paths: list[str], preprocess: Transform, max_pixels: int) -> None:
-        self.paths = paths
-        self.preprocess = preprocess
-        self.max_pixels = max_pixels
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        error = ""
-        try:
-            inputs = self.preprocess(read_image(self.paths[position], self.max_pixels))
-        except ImageError as damaged:
-            error = str(damaged)
-            inputs = self.preprocess(Image.new("RGB", (32, 32)))
-        return {"inputs": inputs, "index": position, "error": error}
-
-
-class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, position) of one process's share of a split.
-
-    The order is a function of (seed, epoch). Every process gets equally many samples, the last ones twice if need be;
-    their position tells them apart when metrics are counted.
-    """
-
-    def __init__(self, length: int, shuffle_seed: int | None, rank: int, world_size: int) -> None:
-        self.length = length
-        self.shuffle_seed = shuffle_seed
-        self.rank = rank
-        self.world_size = world_size
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls it before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return (self.length + self.world_size - 1) // self.world_size
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        if self.shuffle_seed is None:
-            order = list(range(self.length))
-        else:
-            generator = torch.Generator().manual_seed(_seed_of(self.shuffle_seed, self.epoch, "order"))
-            order = torch.randperm(self.length, generator=generator).tolist()
-        for turn in range(len(self)):
-            yield self.epoch, order[(turn * self.world_size + self.rank) % self.length]
-
-
-def check_loader(batch_size: int, num_workers: int | None) -> None:
-    """Raise UserError for values that a DataLoader cannot work with."""
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise UserError(f"batch_size={batch_size}: use a number from 1.")
-    if num_workers is not None and (not isinstance(num_workers, int) or num_workers < 0):
-        raise UserError(f"num_workers={num_workers}: use a number from 0, or null for what suits this machine.")
-
-
-def default_workers() -> int:
-    """Processes that read images: none where one or two cores are busy computing anyway.
-
-    With a GPU the cores are free to read; without one, a quarter of them keeps up with the rest, which computes.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if torch.cuda.is_available():
-        return min(8, cores)
-    return 0 if cores <= 2 else min(8, cores // 4)
-
-
-def _grouped(samples: list[Sample], pattern: str) -> list[Sample]:
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"data.group_by={pattern} is not a regular expression: {error}.") from None
-    matches = [expression.search(sample.name) for sample in samples]
-    if unmatched := [sample.name for sample, match in zip(samples, matches, strict=True) if not match]:
-        raise UserError(f"data.group_by={pattern} does not match {len(unmatched)} paths, for example {unmatched[0]}.")
-    groups = [match.group(match.lastindex or 0) for match in matches if match]
-    return [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
-
-
-def _limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """At most `limit` samples of each class and given split, and those left out."""
-    taken: Counter[tuple[str, str | None]] = Counter()
-    kept: list[Sample] = []
-    left: list[Sample] = []
-    for sample in by_hash(samples, seed):
-        key = (sample.label, sample.split)
-        (kept if taken[key] < limit else left).append(sample)
-        taken[key] += 1
-    return sorted(kept, key=lambda sample: sample.name), left
-
-
-def _seed_of(seed: int, epoch: int, what: str) -> int:
-    digest = hashlib.sha256(f"{seed}/{epoch}/{what}".encode()).digest()
-    return int.from_bytes(digest[:8]) >> 1  # torch takes 63 bits

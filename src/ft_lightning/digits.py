@@ -10,17 +10,17 @@ from platformdirs import user_cache_dir
 
 from ft_lightning.errors import UserError
 
-_SCALE = 16  # 8 x 8 digits become 128 x 128 pixels
-_MARGIN = 48  # and stand in the middle of 224 x 224, as handwriting stands on paper
+_SCALE = 12  # 8 x 8 digits become 96 x 96 pixels
+_MARGIN = 64  # and stand in the middle of 224 x 224, dark on white, as handwriting stands on paper
 
 
 def write_digits() -> Path:
-    """Write the 1,797 digits once, as <user cache>/ft_lightning/digits-1/<digit>/<number>.png; returns that folder.
+    """Write the 1,797 digits once, as <user cache>/ft_lightning/digits-2/<digit>/<number>.png; returns that folder.
 
     Raises:
         UserError: the cache directory cannot be written to.
     """
-    folder = Path(user_cache_dir("ft_lightning")) / "digits-1"
+    folder = Path(user_cache_dir("ft_lightning")) / "digits-2"
     if folder.is_dir():
         return folder
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -47,8 +47,8 @@ def _write(folder: Path) -> None:
 
 
 def _render(pixels: np.ndarray) -> Image.Image:
-    image = Image.fromarray((pixels * (255 / 16)).round().astype(np.uint8))  # their values go from 0 to 16
+    image = Image.fromarray((255 - pixels * (255 / 16)).round().astype(np.uint8))  # ink from 0 to 16
     side = image.width * _SCALE
-    canvas = Image.new("L", (side + 2 * _MARGIN, side + 2 * _MARGIN))
+    canvas = Image.new("L", (side + 2 * _MARGIN, side + 2 * _MARGIN), "white")
     canvas.paste(image.resize((side, side), Image.Resampling.BICUBIC), (_MARGIN, _MARGIN))
     return canvas

@@ -13,7 +13,10 @@ from ft_lightning import command
 from ft_lightning.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ft_lightning.artifact import TrainedModel
+    from ft_lightning.datasets import PathsDataset
     from ft_lightning.scan import Sample
 
 log = logging.getLogger(__name__)
@@ -24,18 +27,15 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     import torch
 
     from ft_lightning import artifact, metrics, results, summary, tables
-    from ft_lightning.data import PathsDataset
+    from ft_lightning.datasets import check_loader
 
+    check_loader(cfg.batch_size, cfg.num_workers)
     clock = results.Stopwatch()
     model = artifact.load(cfg.model_dir)
     samples = labelled_samples(cfg.data, model)
     warn_of_trained_samples(samples, Path(str(cfg.model_dir)).expanduser())
-    dataset = PathsDataset(
-        [sample.path for sample in samples], model.classifier.backbone.preprocess, cfg.data.max_pixels
-    )
-    logits, errors = model.logits(dataset, cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision)
-    if errors:
-        raise UserError("\n".join([f"{len(errors)} of {len(samples)} images cannot be read:", *errors.values()]))
+    clock.lap("setup_s")
+    logits = (stored_logits if cfg.cache.enabled and model.is_frozen else live_logits)(cfg, model, samples)
     clock.lap("test_s")
 
     targets = torch.tensor([model.class_names.index(sample.label) for sample in samples])
@@ -52,6 +52,53 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     results.write_json(run_dir / "metrics.json", scored)
     summary.after_evaluate(run_dir, scored)
     return scored
+
+
+def live_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]") -> "Tensor":
+    """Logits (N, C) by the whole network.
+
+    Raises:
+        UserError: names every image that cannot be read.
+    """
+    from ft_lightning.features import refuse_unreadable
+
+    dataset = pictures(cfg, model, samples)
+    logits, errors = model.logits(dataset, cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision)
+    refuse_unreadable(list(errors.values()))
+    return logits
+
+
+def stored_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]") -> "Tensor":
+    """Logits (N, C) by the head on the features that a pretrained, frozen backbone has in the feature store.
+
+    Raises:
+        UserError: names every image that cannot be read.
+    """
+    import torch
+
+    from ft_lightning import summary
+    from ft_lightning.features import Extractor, open_store
+    from ft_lightning.hardware import pick_device, pick_precision
+
+    device = pick_device(cfg.device)
+    precision = pick_precision(cfg.precision, device.type)
+    store = open_store(cfg.cache.dir, model.classifier.backbone, precision, device.type)
+    extractor = Extractor(model.classifier, store, device, precision, cfg.num_workers, show_progress=True)
+    digests = [sample.digest for sample in samples]
+    missing = store.locate(digests).missing
+    summary.features(store, len(samples) - len(missing), len(missing), live={})
+    extractor.complete(digests, lambda at: pictures(cfg, model, [samples[i] for i in at]))
+    rows = store.locate(digests).settled()
+    parts = [model.classify(rows[at]) for at in torch.arange(len(samples)).split(4096)]
+    return torch.cat(parts)
+
+
+def pictures(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]") -> "PathsDataset":
+    """What is read of the samples, as the model's weights expect it."""
+    from ft_lightning.datasets import PathsDataset
+
+    paths, digests = [sample.path for sample in samples], [sample.digest for sample in samples]
+    return PathsDataset(paths, model.classifier.backbone.preprocess, cfg.data.max_pixels, digests)
 
 
 def labelled_samples(data: DictConfig, model: "TrainedModel") -> "list[Sample]":

@@ -31,11 +31,16 @@ def pick_device(requested: str, key: str = "device") -> torch.device:
 def pick_precision(requested: str, device_type: str) -> str:
     """Lightning's name of the precision to use: "auto" takes the fastest one the hardware computes natively.
 
+    "32-true" means it: TensorFloat-32, which keeps three digits and which GPUs otherwise convolve in, is switched off.
+
     Raises:
         UserError: an unknown precision.
     """
     if requested not in PRECISIONS:
         raise UserError(f"precision={requested} is unknown: use one of {', '.join(PRECISIONS)}.")
+    if requested == "32-true":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
     if requested != "auto":
         return requested
     if device_type == "cuda":

@@ -1,6 +1,8 @@
 """From a file to an RGB image: orientation, colour modes, size limits, damage."""
 
+import hashlib
 import threading
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +24,19 @@ class ImageError(UserError):
         super().__init__(message.strip().rpartition(f"{__name__}.{type(self).__name__}: ")[2])
 
 
-def read_image(path: str | Path, max_pixels: int) -> Image.Image:
+def read_image(path: str | Path, max_pixels: int, digest: str | None = None) -> Image.Image:
     """The picture as a person sees it, in RGB: turned as its EXIF orientation says, transparency on white, 16-bit grey
     scaled to 8 bits, of an animation the first frame.
 
     Args:
         max_pixels: a larger picture is refused by its header, before memory is spent on it.
+        digest: sha256 that the file's bytes must have; None for whatever is there.
 
     Raises:
-        ImageError: no such file, damaged, too large, or of a kind that has no RGB reading, such as a float TIFF.
+        ImageError: no such file, damaged, changed, too large, or without an RGB reading, such as a float TIFF.
     """
     try:
-        with _open(path) as image:
+        with _open(path if digest is None else _bytes(path, digest)) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageError(f"{path}: {width} x {height} pixels are more than max_pixels={max_pixels}; raise it.")
@@ -53,7 +56,14 @@ def _reason(error: Exception) -> str:
     return f"cannot be read as an image ({str(error).strip().rstrip('.')})"
 
 
-def _open(path: str | Path) -> Image.Image:
+def _bytes(path: str | Path, digest: str) -> BytesIO:
+    content = Path(path).read_bytes()
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ImageError(f"{path}: changed since the dataset was looked through; start again.")
+    return BytesIO(content)
+
+
+def _open(path: str | Path | BytesIO) -> Image.Image:
     # Pillow checks its own, lower limit while opening; ours comes right after, still before any pixel is decoded.
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None

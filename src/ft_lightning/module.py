@@ -12,13 +12,15 @@ from torch.optim import Optimizer
 from ft_lightning.errors import NumericalError, UserError
 from ft_lightning.metrics import epoch_metrics
 from ft_lightning.model import Classifier
-from ft_lightning.optim import build_optimizer
+from ft_lightning.optim import HeadSolver, build_optimizer
 
 _IN_PROGRESS_BAR = (("train", "loss"), ("val", "accuracy"))
 
 
 class FineTuner(LightningModule):
     """Trains what the classifier's freeze plan says, on batches `{"inputs", "target" (B,), "index" (B,)}`.
+
+    A batch may bring the frozen backbone's "features" (B, D) instead of inputs.
 
     `index` is the sample's position in its split. Several processes fill up their last batches by repeating samples;
     by their index every sample is counted exactly once.
@@ -53,6 +55,15 @@ class FineTuner(LightningModule):
     def forward(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
         return self.classifier(inputs)
 
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        if isinstance(optimizer, HeadSolver):
+            head = self.classifier.head
+            optimizer.solve(head, batch["features"], batch["target"], self.loss, self.current_epoch)
+            if self.trainer.world_size > 1:  # the same everywhere already, but for the last bits on unlike machines
+                for parameter in head.parameters():
+                    torch.distributed.broadcast(parameter.data, src=0)
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         return self._step(batch, "train")
 
@@ -72,13 +83,17 @@ class FineTuner(LightningModule):
         totals = torch.stack([torch.stack(seen) for seen in self._seen["train"]]).sum(0)  # (3,): loss, correct, samples
         self._seen["train"].clear()
         loss, correct, samples = torch.as_tensor(self.all_gather(totals)).reshape(-1, 3).sum(0).tolist()
-        lr = self.trainer.optimizers[0].param_groups[-1]["lr"]  # the head's group comes last
+        optimizer = self.trainer.optimizers[0]
+        if isinstance(optimizer, HeadSolver):
+            setting, value = "weight_decay", optimizer.strength
+        else:
+            setting, value = "lr", optimizer.param_groups[-1]["lr"]  # the head's group comes last
         if not math.isfinite(loss):
             raise NumericalError(
-                f"The training loss of epoch {self.current_epoch} is {loss / samples} at optimizer.lr={lr:g}: "
-                "use a lower optimizer.lr, or precision=32-true."
+                f"The training loss of epoch {self.current_epoch} is {loss / samples} "
+                f"at optimizer.{setting}={value:g}: use a lower optimizer.lr, or precision=32-true."
             )
-        self._log({"loss": loss / samples, "accuracy": correct / samples, "lr": lr}, "train")
+        self._log({"loss": loss / samples, "accuracy": correct / samples, setting: value}, "train")
 
     def configure_optimizers(self) -> Any:
         trainable = [(name, p) for name, p in self.classifier.named_parameters() if p.requires_grad]
@@ -105,7 +120,8 @@ class FineTuner(LightningModule):
         return {f"classifier.{name}": value for name, value in plan.trained_state(self.classifier.state_dict()).items()}
 
     def _step(self, batch: dict[str, Any], split: str) -> Tensor:
-        logits, target = self(batch["inputs"]), batch["target"]
+        stored, target = batch.get("features"), batch["target"]
+        logits = self(batch["inputs"]) if stored is None else self.classifier.classify(stored)
         loss = self.loss(logits, target)
         # Kept as it is and looked at once an epoch: a metric update or a log call each step costs more than a head.
         if split == "train":

@@ -1,14 +1,15 @@
-"""Parameter groups and learning-rate schedules."""
+"""Parameter groups, learning-rate schedules, and the solver that needs neither."""
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
 from ft_lightning.errors import UserError
+from ft_lightning.heads import solve_head
 
 
 def build_optimizer(
@@ -50,6 +51,56 @@ def build_optimizer(
     for group in optimizer.param_groups:
         group["lr"] *= backbone_lr_factor if group["name"].startswith("backbone") else 1.0
     return optimizer
+
+
+class HeadSolver(Optimizer):
+    """Finds the head's optimum by L-BFGS (`heads.solve_head`) for one L2 strength an epoch, each from the last's.
+
+    To Lightning it is an optimizer whose steps change nothing: checkpoints, metrics.csv and the choice of the best
+    epoch, which here is the choice of the strength, work as for any other.
+
+    Args:
+        lr: must be None; it has none.
+        weight_decay: the strengths, tried from strong to weak, or one.
+        max_iter: iterations of L-BFGS for each.
+
+    Raises:
+        UserError: a learning rate, or strengths below 0.
+    """
+
+    def __init__(
+        self, params: list[dict[str, Any]], lr: float | None, weight_decay: float | Sequence[float], max_iter: int
+    ) -> None:
+        if lr is not None:
+            raise UserError(
+                f"optimizer.lr={lr}: optimizer=lbfgs finds the head's optimum without a learning rate; to train step "
+                "by step say optimizer=adam too."
+            )
+        self.strengths = strengths(weight_decay)
+        self.max_iter = max_iter
+        self.strength = self.strengths[0]
+        super().__init__(params, {"lr": 0.0})
+
+    def solve(self, head: nn.Module, features: Tensor, targets: Tensor, loss: nn.Module, epoch: int) -> None:
+        """Put the head to its optimum for this epoch's strength."""
+        self.strength = self.strengths[min(epoch, len(self.strengths) - 1)]
+        solve_head(head, features, targets, loss, self.strength, self.max_iter)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Nothing is left to do."""
+        return closure() if closure else None
+
+
+def strengths(weight_decay: float | Sequence[float]) -> list[float]:
+    """The L2 strengths that HeadSolver tries, from strong to weak.
+
+    Raises:
+        UserError: none, or one below 0.
+    """
+    values = [weight_decay] if isinstance(weight_decay, int | float) else list(weight_decay or [])
+    if not values or not all(isinstance(value, int | float) and value >= 0 for value in values):
+        raise UserError(f"optimizer.weight_decay={weight_decay}: use a number from 0, or a list such as [1e-2,1e-4].")
+    return sorted(map(float, values), reverse=True)
 
 
 # A schedule takes the optimizer, Lightning's estimate of its steps (infinite when training has no end) and the values

@@ -31,10 +31,11 @@ class Stopwatch:
         self.seconds["total_s"] = now - self._start
         self._last = now
 
-    def timing(self, epochs: int, data: Any) -> dict[str, float]:
-        """The laps, and samples of train and val a second while fitting."""
+    def timing(self, epochs: int, data: Any, stored: Any) -> dict[str, Any]:
+        """The laps, samples of train and val a second while fitting, and what the feature store gave."""
         seen = epochs * sum(len(data.splits[split]) for split in ("train", "val"))
-        return self.seconds | {"images_per_s": seen / self.seconds["fit_s"]}
+        cache = {"hits": stored.found, "computed": stored.computed}
+        return self.seconds | {"images_per_s": seen / self.seconds["fit_s"], "cache": cache}
 
 
 def write(

@@ -117,41 +117,6 @@ def scan_csv(table: Path, root: Path | None, case_sensitive: bool) -> list[Sampl
     return _with_digests(entries, base)
 
 
-def class_map(samples: Iterable[Sample]) -> list[str]:
-    """The classes of train, sorted by name; their position is the index that everything else uses.
-
-    Raises:
-        UserError: fewer than two classes, or another split has a class that train does not know.
-    """
-    by_split: dict[str | None, set[str]] = defaultdict(set)
-    for sample in samples:
-        by_split[sample.split].add(sample.label)
-    names = sorted(by_split.get("train", set()) | by_split.get(None, set()))
-    if not names:
-        raise UserError(f"There is no train split, only {some(sorted(map(str, by_split)))}: nothing to learn from.")
-    for split, labels in by_split.items():
-        if unknown := sorted(labels - set(names)):
-            raise UserError(
-                f"The {split} split has {len(unknown)} classes that train does not know: {some(unknown)}. "
-                "Add them to train, or take them out."
-            )
-    if len(names) < 2:
-        raise UserError(f"The data has one class only ({some(names)}): a classifier needs at least two.")
-    return names
-
-
-def refuse_conflicting_labels(samples: Iterable[Sample]) -> None:
-    """Raise UserError where the same bytes stand under two labels: one of them must be wrong."""
-    first: dict[str, Sample] = {}
-    conflicts = []
-    for sample in samples:
-        other = first.setdefault(sample.digest, sample)
-        if other.label != sample.label:
-            conflicts.append(f"{other.name} and {sample.name}")
-    if conflicts:
-        raise UserError(f"{len(conflicts)} times the same picture has two labels: {some(conflicts)}. Keep one of each.")
-
-
 def walk(folder: Path, closed: Collection[str] = ()) -> Iterator[Path]:
     """Every visible file below a folder in sorted order; links are followed, but each real folder is entered once.
 

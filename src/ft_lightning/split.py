@@ -1,14 +1,86 @@
-"""Samples -> train, val and test: by content, stratified, the same on every machine."""
+"""Samples -> classes; groups; train, val and test by content, stratified, the same on every machine."""
 
 import hashlib
 import logging
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ft_lightning.errors import UserError
 from ft_lightning.scan import SPLITS, Sample, some
 
 log = logging.getLogger(__name__)
+
+
+def class_map(samples: Iterable[Sample]) -> list[str]:
+    """The classes of train, sorted by name; their position is the index that everything else uses.
+
+    Raises:
+        UserError: fewer than two classes, or another split has a class that train does not know.
+    """
+    by_split: dict[str | None, set[str]] = defaultdict(set)
+    for sample in samples:
+        by_split[sample.split].add(sample.label)
+    names = sorted(by_split.get("train", set()) | by_split.get(None, set()))
+    if not names:
+        raise UserError(f"There is no train split, only {some(sorted(map(str, by_split)))}: nothing to learn from.")
+    for split, labels in by_split.items():
+        if unknown := sorted(labels - set(names)):
+            raise UserError(
+                f"The {split} split has {len(unknown)} classes that train does not know: {some(unknown)}. "
+                "Add them to train, or take them out."
+            )
+    if len(names) < 2:
+        raise UserError(f"The data has one class only ({some(names)}): a classifier needs at least two.")
+    return names
+
+
+def refuse_conflicting_labels(samples: Iterable[Sample]) -> None:
+    """Raise UserError where the same bytes stand under two labels: one of them must be wrong."""
+    first: dict[str, Sample] = {}
+    conflicts = []
+    for sample in samples:
+        other = first.setdefault(sample.digest, sample)
+        if other.label != sample.label:
+            conflicts.append(f"{other.name} and {sample.name}")
+    if conflicts:
+        raise UserError(f"{len(conflicts)} times the same picture has two labels: {some(conflicts)}. Keep one of each.")
+
+
+def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
+    """The samples with what `data.group_by`, a regular expression, matches in their names as their group.
+
+    Raises:
+        UserError: not a regular expression, or one that does not match every name.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"data.group_by={pattern} is not a regular expression: {error}.") from None
+    matches = [expression.search(sample.name) for sample in samples]
+    if unmatched := [sample.name for sample, match in zip(samples, matches, strict=True) if not match]:
+        raise UserError(f"data.group_by={pattern} does not match {len(unmatched)} paths, for example {unmatched[0]}.")
+    groups = [match.group(match.lastindex or 0) for match in matches if match]
+    return [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
+
+
+def limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """At most `limit` samples of each class and given split, and those left out.
+
+    Raises:
+        UserError: too few for train, val and test.
+    """
+    if limit < 3:
+        raise UserError(f"data.limit={limit}: each class needs 3 at least, for train, val and test.")
+    taken: Counter[tuple[str, str | None]] = Counter()
+    kept: list[Sample] = []
+    left: list[Sample] = []
+    for sample in by_hash(samples, seed):
+        key = (sample.label, sample.split)
+        (kept if taken[key] < limit else left).append(sample)
+        taken[key] += 1
+    return sorted(kept, key=lambda sample: sample.name), left
 
 
 def split_samples(

@@ -12,6 +12,7 @@ from rich.table import Table
 from ft_lightning.command import Outcome
 from ft_lightning.finetune import FreezePlan
 from ft_lightning.model import Classifier
+from ft_lightning.store import FeatureStore
 from ft_lightning.tables import write_table
 
 _CLASSES_SHOWN = 10
@@ -39,12 +40,25 @@ def before(run_dir: Path, data: Any, classifier: Classifier, trainer: Trainer) -
     )
 
 
+def features(store: FeatureStore | None, found: int, computed: int, live: dict[str, str]) -> None:
+    """What the feature store has, what will be computed now, and why anything is computed in every epoch."""
+    lines = {}
+    if store:
+        where = f"{_short(store.folder)} ({store.size / 2**20:.1f} MB)" if store.on_disk else "in memory, for this run"
+        lines = {"features": f"{found:,} stored, {computed:,} to compute", "store": where}
+    reasons = {why: ", ".join(split for split in live if live[split] == why) for why in live.values()}
+    if reasons:
+        lines["live"] = "\n".join(f"{splits}: in every epoch, because {why}" for why, splits in reasons.items())
+    _pairs(**lines)
+
+
 def after(run_dir: Path, metrics: dict[str, Any]) -> None:
     """The result, and where it is."""
     _print_metrics({"val": metrics["val"], "test": metrics["test"]})
     timing = metrics["timing"]
+    features_s = timing.get("features_s", 0.0)
     _pairs(
-        time=f"{timing['total_s']:.0f} s, {timing['images_per_s']:.0f} images/s in training",
+        time=f"{timing['total_s']:.0f} s: features {features_s:.1f}, training {timing['fit_s']:.1f}",
         model=str(_short(run_dir / "model")),
     )
     console.print(
@@ -113,7 +127,7 @@ def _print_metrics(splits: dict[str, dict[str, Any]]) -> None:
 
 def _pairs(**pairs: str) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold")
+    table.add_column(style="bold", min_width=9)  # the longest name, so that all blocks stand in line
     table.add_column(overflow="fold")
     for name, value in pairs.items():
         table.add_row(name, value)

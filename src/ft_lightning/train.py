@@ -6,7 +6,9 @@ python -m ft_lightning.train -m model=resnet18,resnet50 optimizer.lr=1e-3,1e-2
 """
 
 import logging
+import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     from ft_lightning.data import ImageFolderDataModule
+    from ft_lightning.features import StoredFeatures
     from ft_lightning.model import Classifier
     from ft_lightning.module import FineTuner
 
@@ -44,9 +47,11 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     check_values(cfg)
     clock = results.Stopwatch()
     data = instantiate(cfg.data, seed=cfg.seed)
+    data.full_batch = solves_head(cfg)
     classifier = build_classifier(cfg, data)
     module = build_module(cfg, classifier, data)
-    trainer, best = build_trainer(cfg, run_dir)
+    stored = build_stored_features(cfg, ready=lambda: clock.lap("features_s"))
+    trainer, best = build_trainer(cfg, run_dir, stored)
     if trainer.is_global_zero:
         tables.write_table(data.split_table(), run_dir / "split.csv")
         summary.before(run_dir, data, classifier, trainer)
@@ -63,7 +68,8 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     if not trainer.is_global_zero:
         return {}
-    metrics = results.write(run_dir, module.outputs, data, clock.timing(trainer.current_epoch, data))
+    timing = clock.timing(trainer.current_epoch, data, stored)
+    metrics = results.write(run_dir, module.outputs, data, timing)
     head = {key: value for key, value in cfg.head.items() if key != "_target_"}
     artifact.save(run_dir / "model", classifier, head, data, metrics)
     summary.after(run_dir, metrics)
@@ -85,6 +91,10 @@ def check_values(cfg: DictConfig) -> None:
         raise UserError(f"monitor={cfg.monitor} is not looked at each epoch: use one of {', '.join(known)}.")
     if cfg.finetune.backbone_lr_factor < 0:
         raise UserError(f"finetune.backbone_lr_factor={cfg.finetune.backbone_lr_factor}: use 0 or more.")
+    if solves_head(cfg) and not cfg.scheduler._target_.endswith(".constant"):
+        raise UserError(
+            "optimizer=lbfgs has no learning rate to schedule: leave scheduler=... out, or say optimizer=adam."
+        )
     for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
         if cfg.trainer[key] == 0:
             raise UserError(f"trainer.{key}=0 leaves nothing to train or to choose the best epoch by: use 1 or more.")
@@ -120,26 +130,50 @@ def build_module(cfg: DictConfig, classifier: "Classifier", data: "ImageFolderDa
     )
 
 
-def build_trainer(cfg: DictConfig, run_dir: Path) -> "tuple[Trainer, ModelCheckpoint]":
+def solves_head(cfg: DictConfig) -> bool:
+    """Whether each epoch finds the head's optimum instead of walking towards it."""
+    return cfg.optimizer._target_.endswith(".HeadSolver")
+
+
+def build_stored_features(cfg: DictConfig, ready: Callable[[], None]) -> "StoredFeatures":
+    """What computes the frozen part once; calls `ready` when it has."""
+    from ft_lightning import summary
+    from ft_lightning.features import StoredFeatures
+
+    needed_by = "lbfgs" if solves_head(cfg) else None
+    return StoredFeatures(cfg.cache.enabled, cfg.cache.dir, needed_by, summary.features, ready)
+
+
+def build_trainer(cfg: DictConfig, run_dir: Path, stored: "StoredFeatures") -> "tuple[Trainer, ModelCheckpoint]":
     """Lightning's Trainer with our checkpoints, metrics.csv, progress bar, and what `callback` and `logger` add.
 
     The second value knows the best epoch.
     """
-    from lightning.pytorch.callbacks import RichProgressBar
+    import torch
 
     from ft_lightning.checkpoint import best_and_last
     from ft_lightning.hardware import pick_device, pick_precision
     from ft_lightning.history import EpochTable
+    from ft_lightning.optim import strengths
+    from ft_lightning.progress import EpochBar
 
+    if not torch.cuda.is_available():
+        # Lightning has torch look for a driver's library at each optimizer step: a tenth of a cached epoch.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # the summary says it better
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
     best, last = best_and_last(run_dir / "checkpoints", cfg.monitor, cfg.monitor_mode)
-    bar = [RichProgressBar()] if cfg.trainer.enable_progress_bar else []
+    bar = [EpochBar()] if cfg.trainer.enable_progress_bar else []
+    epochs = cfg.trainer.max_epochs
+    if solves_head(cfg):  # each epoch tries one L2 strength
+        tried = len(strengths(cfg.optimizer.weight_decay))
+        epochs = tried if epochs in (None, -1) else min(epochs, tried)
     trainer = instantiate(
         cfg.trainer,
+        max_epochs=epochs,
         precision=pick_precision(cfg.precision, pick_device(cfg.trainer.accelerator, "trainer.accelerator").type),
-        callbacks=[best, last, *bar, *(instantiate(callback) for callback in cfg.callback.values())],
+        callbacks=[stored, best, last, *bar, *(instantiate(callback) for callback in cfg.callback.values())],
         logger=[EpochTable(run_dir / "metrics.csv"), *_extra_loggers(cfg, run_dir)],
         default_root_dir=run_dir,
     )
