@@ -240,16 +240,14 @@ def test_killed_again_and_again_it_ends_with_the_same_rows(tmp_path: Path) -> No
 
 
 def test_four_processes_fill_one_store_and_one_of_them_is_killed(tmp_path: Path) -> None:
-    with (
-        filler(tmp_path, 400) as killed,
-        filler(tmp_path, 400) as a,
-        filler(tmp_path, 400) as b,
-        filler(tmp_path, 400) as c,
-    ):
+    with filler(tmp_path, 400) as killed:
+        others = [filler(tmp_path, 400) for _ in range(3)]
         assert killed.stdout
         killed.stdout.readline()
         killed.kill()
-    assert (a.returncode, b.returncode, c.returncode) == (0, 0, 0)
+    for process in others:
+        process.communicate()
+    assert [process.returncode for process in others] == [0, 0, 0]
     store = FeatureStore(tmp_path, {})
     assert torch.equal(read(store, list(range(400))), expected(list(range(400))))
 
