@@ -1,5 +1,7 @@
 """Heads: what a config or a model directory may ask for, and that it comes back the same."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from ft_lightning import heads
 from ft_lightning.command import CONF, compose
 from ft_lightning.errors import UserError
-from ft_lightning.heads import HEADS, build_head, solve_head
+from ft_lightning.heads import HEADS, build_head, probe, solve_head
 
 
 def test_a_linear_head_without_dropout_is_a_plain_layer() -> None:
@@ -113,3 +115,22 @@ def test_a_head_is_solved_in_float32_whatever_surrounds_it() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         solve_head(heads[1], features, targets, nn.CrossEntropyLoss(), 1e-2, max_iter=50)
     assert torch.equal(heads[0].weight, heads[1].weight)
+
+
+def test_a_probe_is_the_optimum_for_the_strength_that_is_best_on_val() -> None:
+    features, targets = digits()
+    train, val = (features[:900], targets[:900]), (features[900:], targets[900:])
+    loss, strengths = nn.CrossEntropyLoss(), (10.0, 1e-2, 1e-5)
+    head = build_head("linear", 64, 10, dropout=0.0)
+    alone, accuracies = copy.deepcopy(head), []
+    reached, chosen = probe(head, train, val, loss, strengths)
+    for l2 in strengths:
+        solve_head(alone, *train, loss, l2)
+        with torch.no_grad():
+            accuracies.append((alone(val[0]).argmax(1) == val[1]).float().mean().item())
+        if l2 == chosen:
+            wanted = alone.weight.detach().clone()
+    assert reached == max(accuracies)
+    assert chosen == strengths[accuracies.index(reached)]
+    assert chosen < strengths[0], "another one than the first, so that choosing shows"
+    assert torch.equal(head.weight, wanted)

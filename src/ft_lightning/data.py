@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ft_lightning.datasets import (
@@ -100,6 +101,11 @@ class ImageFolderDataModule(LightningDataModule):
             columns=["path", "class", "split", "digest", "excluded"],
         ).sort_values("path")
 
+    def targets(self, split: str) -> Tensor:
+        """(N,) index of each sample's class."""
+        number = {name: i for i, name in enumerate(self.class_names)}
+        return torch.tensor([number[sample.label] for sample in self.splits[split]])
+
     def train_dataloader(self) -> DataLoader:
         return self.loader("train")
 
@@ -126,9 +132,7 @@ class ImageFolderDataModule(LightningDataModule):
         drop_last = train and len(sampler) % batch_size == 1 < len(sampler)
         generator = torch.Generator().manual_seed(self.seed)  # or making an iterator would draw from the global one
         if split in self.features:
-            number = {name: i for i, name in enumerate(self.class_names)}
-            targets = torch.tensor([number[sample.label] for sample in samples])
-            stored = StoredDataset(self.features[split], targets)
+            stored = StoredDataset(self.features[split], self.targets(split))
             batches = BatchPositions(sampler, batch_size, drop_last)
             return DataLoader(stored, batch_size=None, sampler=batches, generator=generator)
         workers = default_workers() if self.num_workers is None else self.num_workers

@@ -1,4 +1,4 @@
-"""What fills the feature store, and what lets a run train from it: the frozen part is computed once per sample."""
+"""What fills the feature store: the frozen part is computed once per sample."""
 
 import hashlib
 import logging
@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
 from lightning.fabric.utilities import move_data_to_device
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.memory import is_oom_error
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
@@ -150,102 +148,6 @@ def refuse_unreadable(errors: list[str]) -> None:
     """Raise UserError with all of them, if there are any."""
     if errors:
         raise UserError("\n".join([f"{len(errors)} images cannot be read:", *errors]))
-
-
-class StoredFeatures(Callback):
-    """Lets a run train, validate and test on stored features wherever that changes nothing but its speed.
-
-    Lightning calls `setup` in every process before any loader exists, with device and process group ready.
-
-    Args:
-        enabled: False computes everything live.
-        root: as in `open_store`.
-        needed_by: the optimizer that cannot train on live features, or None.
-        tell: called in the main process with the store, the samples found in it, those to compute, and the reasons for
-            what is live by split.
-        ready: called when every row is there.
-    """
-
-    def __init__(
-        self,
-        enabled: bool,
-        root: str | None,
-        needed_by: str | None,
-        tell: Callable[..., None],
-        ready: Callable[[], None],
-    ) -> None:
-        self.enabled = enabled
-        self.root = root
-        self.needed_by = needed_by
-        self.tell = tell
-        self.ready = ready
-        self.found = self.computed = 0
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compute what is missing and have the datamodule serve the rows.
-
-        Raises:
-            UserError: the optimizer needs stored features of train, which this run computes live.
-        """
-        if stage != "fit":
-            return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        data.features.clear()  # of an earlier fit, perhaps of another backbone
-        classifier: Any = pl_module.classifier
-        live = self._live(classifier.plan.mode, data, trainer)
-        if self.needed_by and "train" in live:
-            raise UserError(
-                f"optimizer={self.needed_by} trains on stored features, but those of train are live "
-                f"({live['train']}): use optimizer=adam."
-            )
-        if stored := [split for split in data.splits if split not in live]:
-            device, precision = trainer.strategy.root_device, str(trainer.precision)
-            store = open_store(self.root, classifier.backbone, precision, device.type, on_disk=self.enabled)
-            bar = trainer.is_global_zero and trainer.progress_bar_callback is not None
-            extractor = Extractor(classifier, store, device, precision, data.num_workers, bar)
-            self._provide(extractor, trainer, data, stored, live)
-        elif trainer.is_global_zero:
-            self.tell(None, 0, 0, live)
-        self.ready()
-
-    def _live(self, mode: str, data: Any, trainer: Trainer) -> dict[str, str]:
-        """The splits whose features are computed anew in each epoch, and why."""
-        if mode != "frozen":
-            return dict.fromkeys(data.splits, f"finetune={mode} trains the backbone")
-        if not self.enabled and not self.needed_by:
-            return dict.fromkeys(data.splits, "cache.enabled=false")
-        limits = {split: getattr(trainer, f"limit_{split}_batches") for split in data.splits}
-        everything = 1.0  # of type float: the integer means one batch
-        live = {
-            split: f"trainer.limit_{split}_batches={limit}"
-            for split, limit in limits.items()
-            if not (isinstance(limit, float) and limit == everything)
-        }
-        return live | {split: "augment changes its pictures" for split in data.splits if data.is_augmented(split)}
-
-    def _provide(
-        self, extractor: Extractor, trainer: Trainer, data: Any, stored: list[str], live: dict[str, str]
-    ) -> None:
-        samples = {sample.digest: sample for split in stored for sample in data.splits[split]}
-        digests = list(samples)
-        missing = len(extractor.store.locate(digests).missing)
-        self.found, self.computed = len(digests) - missing, missing
-        if trainer.is_global_zero:
-            self.tell(extractor.store, self.found, self.computed, live)
-        trainer.strategy.barrier()  # so that no process sees what another one has already added, and shares are even
-        for share in _shares(trainer):
-            extractor.complete(digests, lambda at: data.unaugmented([samples[digests[i]] for i in at]), share)
-            trainer.strategy.barrier()
-            extractor.store.refresh()
-        for split in stored:
-            data.features[split] = extractor.store.locate([sample.digest for sample in data.splits[split]]).settled()
-
-
-def _shares(trainer: Trainer) -> list[tuple[int, int]]:
-    """Each process its share; then, where machines have no disk in common, each machine's; then whatever is left."""
-    if trainer.world_size == 1:
-        return [(0, 1)]
-    return [(trainer.global_rank, trainer.world_size), (trainer.local_rank, trainer.num_devices), (0, 1)]
 
 
 def _stored_dtype(precision: str) -> torch.dtype:

@@ -1,11 +1,16 @@
 """Heads: features (B, D) -> logits (B, C)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ft_lightning.errors import UserError
+
+HEAD_INITS = ("random", "probe")
+
+# L2 from strong, the best on few pictures, to hardly any: with pictures aplenty, on features that separate the classes.
+STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
 def linear(in_features: int, num_classes: int, dropout: float) -> nn.Module:
@@ -36,7 +41,9 @@ def build_head(name: str, in_features: int, num_classes: int, **arguments: float
     return HEADS[name](in_features, num_classes, **arguments)
 
 
-def solve_head(head: nn.Module, features: Tensor, targets: Tensor, loss: nn.Module, l2: float, max_iter: int) -> None:
+def solve_head(
+    head: nn.Module, features: Tensor, targets: Tensor, loss: nn.Module, l2: float, max_iter: int = 100
+) -> None:
     """Put a head to the minimum of `loss + l2 / 2 * |weights|^2` over all samples at once, starting from where it is.
 
     By L-BFGS with a strong Wolfe line search (Nocedal & Wright, 2006, chapters 3 and 7). For a linear head and
@@ -66,3 +73,39 @@ def solve_head(head: nn.Module, features: Tensor, targets: Tensor, loss: nn.Modu
         solver.step(objective)
     solver.zero_grad()
     head.train(training)
+
+
+def probe(
+    head: nn.Module,
+    train: tuple[Tensor, Tensor],
+    val: tuple[Tensor, Tensor],
+    loss: nn.Module,
+    strengths: Sequence[float] = STRENGTHS,
+) -> tuple[float, float]:
+    """Put a head to the best of its optima for several L2 strengths: the first one that is most accurate on `val`.
+
+    Training that starts from there does not distort pretrained features as it would from a random head (Kumar et al.,
+    "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022).
+
+    Args:
+        train, val: features (N, D) and targets (N,), on the head's device.
+
+    Returns:
+        The accuracy on `val` and the L2 strength.
+    """
+    best = (-1.0, 0.0)
+    for l2 in strengths:
+        solve_head(head, *train, loss, l2)
+        accuracy = _accuracy(head, *val)
+        if accuracy > best[0]:
+            best, state = (accuracy, l2), {name: value.clone() for name, value in head.state_dict().items()}
+    head.load_state_dict(state)
+    return best
+
+
+@torch.no_grad()
+def _accuracy(head: nn.Module, features: Tensor, targets: Tensor) -> float:
+    training = head.training
+    correct = (head.eval()(features).argmax(1) == targets).float().mean().item()
+    head.train(training)
+    return correct

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
 from ft_lightning.errors import UserError
-from ft_lightning.heads import solve_head
+from ft_lightning.heads import STRENGTHS, solve_head
 
 
 def build_optimizer(
@@ -61,15 +61,14 @@ class HeadSolver(Optimizer):
 
     Args:
         lr: must be None; it has none.
-        weight_decay: the strengths, tried from strong to weak, or one.
-        max_iter: iterations of L-BFGS for each.
+        weight_decay: the strengths, tried from strong to weak, or one; None for `heads.STRENGTHS`.
 
     Raises:
         UserError: a learning rate, or strengths below 0.
     """
 
     def __init__(
-        self, params: list[dict[str, Any]], lr: float | None, weight_decay: float | Sequence[float], max_iter: int
+        self, params: list[dict[str, Any]], lr: float | None, weight_decay: float | Sequence[float] | None
     ) -> None:
         if lr is not None:
             raise UserError(
@@ -77,27 +76,28 @@ class HeadSolver(Optimizer):
                 "by step say optimizer=adam too."
             )
         self.strengths = strengths(weight_decay)
-        self.max_iter = max_iter
         self.strength = self.strengths[0]
         super().__init__(params, {"lr": 0.0})
 
     def solve(self, head: nn.Module, features: Tensor, targets: Tensor, loss: nn.Module, epoch: int) -> None:
         """Put the head to its optimum for this epoch's strength."""
         self.strength = self.strengths[min(epoch, len(self.strengths) - 1)]
-        solve_head(head, features, targets, loss, self.strength, self.max_iter)
+        solve_head(head, features, targets, loss, self.strength)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Nothing is left to do."""
         return closure() if closure else None
 
 
-def strengths(weight_decay: float | Sequence[float]) -> list[float]:
+def strengths(weight_decay: float | Sequence[float] | None) -> list[float]:
     """The L2 strengths that HeadSolver tries, from strong to weak.
 
     Raises:
         UserError: none, or one below 0.
     """
-    values = [weight_decay] if isinstance(weight_decay, int | float) else list(weight_decay or [])
+    if weight_decay is None:
+        return list(STRENGTHS)
+    values = [weight_decay] if isinstance(weight_decay, int | float) else list(weight_decay)
     if not values or not all(isinstance(value, int | float) and value >= 0 for value in values):
         raise UserError(f"optimizer.weight_decay={weight_decay}: use a number from 0, or a list such as [1e-2,1e-4].")
     return sorted(map(float, values), reverse=True)

@@ -52,6 +52,11 @@ def features(store: FeatureStore | None, found: int, computed: int, live: dict[s
     _pairs(**lines)
 
 
+def probe(accuracy: float, l2: float) -> None:
+    """Where the head starts from."""
+    _pairs(head=f"starts at its optimum for stored features: accuracy {accuracy:.4f} on val with L2 {l2:g}")
+
+
 def after(run_dir: Path, metrics: dict[str, Any]) -> None:
     """The result, and where it is."""
     _print_metrics({"val": metrics["val"], "test": metrics["test"]})

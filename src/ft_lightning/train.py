@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning import command
 from ft_lightning.errors import UserError
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     from ft_lightning.data import ImageFolderDataModule
-    from ft_lightning.features import StoredFeatures
     from ft_lightning.model import Classifier
     from ft_lightning.module import FineTuner
+    from ft_lightning.stored import StoredFeatures
 
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         return {}
     timing = clock.timing(trainer.current_epoch, data, stored)
     metrics = results.write(run_dir, module.outputs, data, timing)
-    head = {key: value for key, value in cfg.head.items() if key != "_target_"}
+    head = {key: value for key, value in cfg.head.items() if key not in ("_target_", "init")}
     artifact.save(run_dir / "model", classifier, head, data, metrics)
     summary.after(run_dir, metrics)
     return metrics
@@ -82,6 +82,7 @@ def check_values(cfg: DictConfig) -> None:
     Raises:
         UserError: names the key, the value and what fits.
     """
+    from ft_lightning.heads import HEAD_INITS
     from ft_lightning.metrics import EPOCH_METRICS
 
     if not isinstance(cfg.seed, int):
@@ -89,6 +90,8 @@ def check_values(cfg: DictConfig) -> None:
     known = [f"val/{name}" for name in EPOCH_METRICS]
     if cfg.monitor not in known:
         raise UserError(f"monitor={cfg.monitor} is not looked at each epoch: use one of {', '.join(known)}.")
+    if cfg.head.init not in HEAD_INITS:
+        raise UserError(f"head.init={cfg.head.init} is unknown: use one of {', '.join(HEAD_INITS)}.")
     if cfg.finetune.backbone_lr_factor < 0:
         raise UserError(f"finetune.backbone_lr_factor={cfg.finetune.backbone_lr_factor}: use 0 or more.")
     if solves_head(cfg) and not cfg.scheduler._target_.endswith(".constant"):
@@ -112,7 +115,8 @@ def build_classifier(cfg: DictConfig, data: "ImageFolderDataModule") -> "Classif
     preprocess = backbone.preprocess
     data.set_transforms(preprocess, instantiate(cfg.augment)(preprocess))
     seed_everything(cfg.seed, workers=True, verbose=False)  # again, so that a head starts the same under any backbone
-    head = instantiate(cfg.head, in_features=backbone.feature_dim, num_classes=len(data.class_names))
+    own = OmegaConf.masked_copy(cfg.head, [key for key in cfg.head if key != "init"])
+    head = instantiate(own, in_features=backbone.feature_dim, num_classes=len(data.class_names))
     plan = freeze_plan(backbone, head, cfg.finetune.mode, cfg.finetune.k, cfg.finetune.freeze_bn)
     return Classifier(backbone, head, plan)
 
@@ -138,10 +142,10 @@ def solves_head(cfg: DictConfig) -> bool:
 def build_stored_features(cfg: DictConfig, ready: Callable[[], None]) -> "StoredFeatures":
     """What computes the frozen part once; calls `ready` when it has."""
     from ft_lightning import summary
-    from ft_lightning.features import StoredFeatures
+    from ft_lightning.stored import StoredFeatures
 
     needed_by = "lbfgs" if solves_head(cfg) else None
-    return StoredFeatures(cfg.cache.enabled, cfg.cache.dir, needed_by, summary.features, ready)
+    return StoredFeatures(cfg.cache.enabled, cfg.cache.dir, needed_by, cfg.head.init == "probe", summary, ready)
 
 
 def build_trainer(cfg: DictConfig, run_dir: Path, stored: "StoredFeatures") -> "tuple[Trainer, ModelCheckpoint]":

@@ -1,0 +1,121 @@
+"""What lets a run train from the feature store: the callback that completes it and has the datamodule serve it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from ft_lightning.errors import UserError
+from ft_lightning.features import Extractor, open_store
+from ft_lightning.heads import probe
+from ft_lightning.store import FeatureStore, Rows
+
+
+class StoredFeatures(Callback):
+    """Lets a run train, validate and test on stored features wherever that changes nothing but its speed.
+
+    Lightning calls `setup` in every process before any loader exists, with device and process group ready.
+
+    Args:
+        enabled: False computes everything live.
+        root: as in `features.open_store`.
+        needed_by: the optimizer that cannot train on live features, or None.
+        probe: start the head at its optimum for stored features of train, whatever trains afterwards.
+        tell: hears of the store before and after it is completed, in the main process.
+        ready: called when every row is there and the head is where it starts from.
+    """
+
+    def __init__(
+        self, enabled: bool, root: str | None, needed_by: str | None, probe: bool, tell: Any, ready: Callable[[], None]
+    ) -> None:
+        self.enabled = enabled
+        self.root = root
+        self.needed_by = needed_by
+        self.probe = probe
+        self.tell = tell
+        self.ready = ready
+        self.found = self.computed = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Compute what is missing and have the datamodule serve the rows.
+
+        Raises:
+            UserError: the optimizer needs stored features of train, which this run computes live.
+        """
+        if stage != "fit":
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data.features.clear()  # of an earlier fit, perhaps of another backbone
+        classifier: Any = pl_module.classifier
+        live = self._live(classifier.plan.mode, data, trainer)
+        if self.needed_by and "train" in live:
+            raise UserError(
+                f"optimizer={self.needed_by} trains on stored features, but those of train are live "
+                f"({live['train']}): use optimizer=adam."
+            )
+        needed = [split for split in data.splits if split not in live or (self.probe and split != "test")]
+        if needed:
+            device, precision = trainer.strategy.root_device, str(trainer.precision)
+            store = open_store(self.root, classifier.backbone, precision, device.type, on_disk=self.enabled)
+            bar = trainer.is_global_zero and trainer.progress_bar_callback is not None
+            extractor = Extractor(classifier, store, device, precision, data.num_workers, bar)
+            rows = self._complete(extractor, trainer, data, needed, live)
+            data.features |= {split: rows[split] for split in needed if split not in live}
+            if self.probe:
+                self._start_at_optimum(trainer, pl_module, data, rows)
+        elif trainer.is_global_zero:
+            self.tell.features(None, 0, 0, live)
+        self.ready()
+
+    def _live(self, mode: str, data: Any, trainer: Trainer) -> dict[str, str]:
+        """The splits whose features are computed anew in each epoch, and why."""
+        if mode != "frozen":
+            return dict.fromkeys(data.splits, f"finetune={mode} trains the backbone")
+        if not self.enabled and not self.needed_by:
+            return dict.fromkeys(data.splits, "cache.enabled=false")
+        limits = {split: getattr(trainer, f"limit_{split}_batches") for split in data.splits}
+        everything = 1.0  # of type float: the integer means one batch
+        live = {
+            split: f"trainer.limit_{split}_batches={limit}"
+            for split, limit in limits.items()
+            if not (isinstance(limit, float) and limit == everything)
+        }
+        return live | {split: "augment changes its pictures" for split in data.splits if data.is_augmented(split)}
+
+    def _complete(
+        self, extractor: Extractor, trainer: Trainer, data: Any, needed: list[str], live: dict[str, str]
+    ) -> dict[str, Rows]:
+        """Rows of the splits that are needed, after all processes together have computed what was missing."""
+        store: FeatureStore = extractor.store
+        samples = {sample.digest: sample for split in needed for sample in data.splits[split]}
+        digests = list(samples)
+        missing = len(store.locate(digests).missing)
+        self.found, self.computed = len(digests) - missing, missing
+        if trainer.is_global_zero:
+            self.tell.features(store, self.found, self.computed, live)
+        trainer.strategy.barrier()  # so that no process sees what another one has already added, and shares are even
+        for share in _shares(trainer):
+            extractor.complete(digests, lambda at: data.unaugmented([samples[digests[i]] for i in at]), share)
+            trainer.strategy.barrier()
+            store.refresh()
+        return {split: store.locate([sample.digest for sample in data.splits[split]]).settled() for split in needed}
+
+    def _start_at_optimum(self, trainer: Trainer, module: Any, data: Any, rows: dict[str, Rows]) -> None:
+        head = module.classifier.head
+        device = next(head.parameters()).device
+        train, val = (
+            (rows[split][torch.arange(len(rows[split]))].to(device), data.targets(split).to(device))
+            for split in ("train", "val")
+        )
+        accuracy, l2 = probe(head, train, val, module.loss)
+        if trainer.is_global_zero:
+            self.tell.probe(accuracy, l2)
+
+
+def _shares(trainer: Trainer) -> list[tuple[int, int]]:
+    """Each process its share; then, where machines have no disk in common, each machine's; then whatever is left."""
+    if trainer.world_size == 1:
+        return [(0, 1)]
+    return [(trainer.global_rank, trainer.world_size), (trainer.local_rank, trainer.num_devices), (0, 1)]
