@@ -105,21 +105,21 @@ def run_and_watch(command: list[str]) -> float | None:
     return peak / 1024 or None
 
 
-def report(out: Path, name: str, rows: list[dict[str, Any]]) -> None:
+def report(out: Path, name: str, rows: list[dict[str, Any]], precision: str = "auto") -> None:
     """Print the rows as a table with the machine below it; write both to <out>/<name>.json."""
-    write_json(out / f"{name}.json", {"rows": rows, "machine": machine()})
+    write_json(out / f"{name}.json", {"rows": rows, "machine": machine(precision)})
     print(pd.DataFrame(rows).to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
-    print(json.dumps(machine()))
+    print(json.dumps(machine(precision)))
 
 
-def machine() -> dict[str, Any]:
+def machine(precision: str) -> dict[str, Any]:
     """What a figure depends on beside the code."""
     return {
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "processor": _processor(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "precision": pick_precision("auto", pick_device("auto").type),
+        "precision": pick_precision(precision, pick_device("auto").type),
         "versions": versions(),
     }
 

@@ -47,7 +47,7 @@ def main() -> None:
             rows.append({"run": name, "total s": total, "peak MB": memory, "note": note})
     for row in rows:
         row["to the floor"], row["to ours cold"] = (row["total s"] / rows[at]["total s"] for at in (0, 1))
-    report(options.out, "frozen", rows)
+    report(options.out, "frozen", rows, options.precision)
 
 
 def arguments() -> argparse.Namespace:

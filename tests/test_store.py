@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ft_lightning import store as module
@@ -132,7 +133,7 @@ def test_a_flipped_byte_anywhere_is_never_read_and_is_healed_by_computing_again(
         assert torch.equal(read(again, numbers), expected(numbers))
 
 
-@pytest.mark.parametrize("content", [b"", b"not a shard", "half", "pickle"])
+@pytest.mark.parametrize("content", [b"", b"not a shard", "half", "pickle", "fewer digests", "flat"])
 def test_what_is_no_shard_is_passed_over_and_named(
     content: bytes | str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -145,7 +146,13 @@ def test_what_is_no_shard_is_passed_over_and_named(
         def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
             return Path.touch, (canary,)
 
-    made = {"half": shard.read_bytes()[:200], "pickle": pickle.dumps(Payload())}
+    tensors = load_file(shard)
+    made = {
+        "half": shard.read_bytes()[:200],
+        "pickle": pickle.dumps(Payload()),
+        "fewer digests": save(tensors | {"digests": tensors["digests"][:2].clone()}),
+        "flat": save(tensors | {"features": tensors["features"].flatten()[:5].clone()}),
+    }
     shard.write_bytes(content if isinstance(content, bytes) else made[content])
     again = FeatureStore(tmp_path, {})
     assert again.locate([digest(0)]).missing == [0]

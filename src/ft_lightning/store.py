@@ -28,7 +28,7 @@ from ft_lightning.files import replacing, sweep
 SHARD_ROWS = 512  # what is lost at most when a process is killed: this many samples,
 SHARD_SECONDS = 30  # or the work of this time, whichever comes first
 _IN_MEMORY = 256 * 2**20  # bytes of features up to which a split is copied, because one tensor is faster to index
-_CHECKSUM = 8  # bytes a row
+_DIGEST, _CHECKSUM = 32, 8  # bytes a row
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class FeatureStore:
             digests: sha256 of each sample, in hexadecimal.
         """
         shards = [self._shards[name] for name in sorted(self._shards)]
-        wanted = np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8).reshape(-1, 32)
+        wanted = np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8).reshape(-1, _DIGEST)
         shard, row = _look_up([shard.digests for shard in shards], wanted)
         for i in np.unique(shard[shard >= 0]):
             here = np.flatnonzero(shard == i)
@@ -99,7 +99,7 @@ class FeatureStore:
     def write(self, digests: list[str], features: Tensor) -> None:
         """Append a shard: one row of features (N, D) for each digest."""
         name = f"{time.time_ns():020d}_{uuid.uuid4().hex[:8]}.safetensors"
-        keys = np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8).reshape(-1, 32)
+        keys = np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8).reshape(-1, _DIGEST)
         shard = _Shard(self.folder / name, features, keys, _checksums(keys, features))
         if self.on_disk:
             tensors = {
@@ -211,8 +211,13 @@ class _Shard:
     def open(cls, path: Path) -> "_Shard":
         with safe_open(path, "pt") as file:
             features = file.get_tensor("features")  # a view of the mapped file
-            digests, checksums = (file.get_tensor(name).numpy().copy() for name in ("digests", "checksums"))
-        return cls(path, features, digests, checksums)
+            digests, checksums = (file.get_tensor(name) for name in ("digests", "checksums"))
+        n = len(features)
+        if features.ndim != 2 or (digests.shape, checksums.shape) != ((n, _DIGEST), (n, _CHECKSUM)):
+            raise SafetensorError(f"features {tuple(features.shape)} with digests {tuple(digests.shape)}")
+        if digests.dtype != torch.uint8 or checksums.dtype != torch.uint8:
+            raise SafetensorError(f"digests of type {digests.dtype}")
+        return cls(path, features, digests.numpy().copy(), checksums.numpy().copy())
 
     @cached_property
     def intact(self) -> np.ndarray:
