@@ -81,6 +81,7 @@ class ImageFolderDataModule(LightningDataModule):
 
     def set_transforms(self, preprocess: Transform, augmentation: Transform) -> None:
         """How images of val and test, and how those of train, become pixels."""
+        self.features.clear()  # they are those of earlier pixels
         self.transforms = {"train": augmentation, "val": preprocess, "test": preprocess}
 
     def is_augmented(self, split: str) -> bool:
@@ -122,7 +123,7 @@ class ImageFolderDataModule(LightningDataModule):
         batch_size = len(samples) if whole else self.batch_size
         sampler = EpochSampler(
             len(samples),
-            shuffle_seed=self.seed if train else None,
+            shuffle_seed=self.seed if train and not whole else None,
             rank=self.trainer.global_rank if self.trainer and not whole else 0,
             world_size=self.trainer.world_size if self.trainer and not whole else 1,
         )
@@ -134,7 +135,8 @@ class ImageFolderDataModule(LightningDataModule):
         if split in self.features:
             stored = StoredDataset(self.features[split], self.targets(split))
             batches = BatchPositions(sampler, batch_size, drop_last)
-            return DataLoader(stored, batch_size=None, sampler=batches, generator=generator)
+            pinned = torch.cuda.is_available()
+            return DataLoader(stored, batch_size=None, sampler=batches, generator=generator, pin_memory=pinned)
         workers = default_workers() if self.num_workers is None else self.num_workers
         return DataLoader(
             SampleDataset(samples, self.class_names, self.transforms[split], self.max_pixels, self.seed),

@@ -84,11 +84,13 @@ def stored_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]
     precision = pick_precision(cfg.precision, device.type)
     store = open_store(cfg.cache.dir, model.classifier.backbone, precision, device.type)
     extractor = Extractor(model.classifier, store, device, precision, cfg.num_workers, show_progress=True)
-    digests = [sample.digest for sample in samples]
+    distinct = {sample.digest: sample for sample in samples}
+    digests = list(distinct)
     missing = store.locate(digests).missing
-    summary.features(store, len(samples) - len(missing), len(missing), live={})
-    extractor.complete(digests, lambda at: pictures(cfg, model, [samples[i] for i in at]))
-    rows = store.locate(digests).settled()
+    summary.features(store, len(digests) - len(missing), len(missing), live={})
+    extractor.complete(digests, lambda at: pictures(cfg, model, [distinct[digests[i]] for i in at]))
+    rows = store.locate([sample.digest for sample in samples]).settled()
+    model.classifier.to(device)
     parts = [model.classify(rows[at]) for at in torch.arange(len(samples)).split(4096)]
     return torch.cat(parts)
 

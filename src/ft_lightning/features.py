@@ -1,9 +1,11 @@
 """What fills the feature store: the frozen part is computed once per sample."""
 
 import hashlib
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,6 @@ from ft_lightning.progress import sample_progress
 from ft_lightning.results import versions
 from ft_lightning.store import FeatureStore
 
-FORMAT = 1  # raised when reading or preparing a sample changes what its features are
-
 log = logging.getLogger(__name__)
 
 
@@ -31,7 +31,7 @@ def open_store(root: str | None, backbone: Any, precision: str, device: str, on_
     """The store of the features that this backbone computes in this precision on this type of device."""
     identity = asdict(backbone.identity)
     described = {
-        "format": FORMAT,
+        "code": _code_digest(backbone),
         "backbone": {name: value for name, value in identity.items() if name != "weights"},
         "weights": _weights_digest(backbone),
         "preprocess": backbone.preprocess.to_dict(),
@@ -45,7 +45,7 @@ def open_store(root: str | None, backbone: Any, precision: str, device: str, on_
             if name in ("torch", "torchvision", "timm", "pillow")
         },
     }
-    return FeatureStore(Path(root).expanduser() if root else None, described, on_disk)
+    return FeatureStore(Path(str(root)).expanduser() if root else None, described, on_disk)
 
 
 @dataclass
@@ -140,7 +140,8 @@ class Extractor:
         if broken := int((~rows.isfinite()).any(1).sum()):
             raise NumericalError(
                 f"The backbone's features of {broken} of {len(rows)} samples are not finite at "
-                f"precision={self.precision}: use precision=32-true."
+                f"precision={self.precision}: "
+                + ("its weights are broken." if self.precision == "32-true" else "use precision=32-true.")
             )
 
 
@@ -153,6 +154,13 @@ def refuse_unreadable(errors: list[str]) -> None:
 def _stored_dtype(precision: str) -> torch.dtype:
     # Whatever a network returns under autocast; float16 would overflow where a network returns float32.
     return torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+
+
+def _code_digest(backbone: Any) -> str:
+    """sha256 of the files that read, prepare and pass on a sample: who edits one must not get the old features."""
+    modules = ["ft_lightning.images", "ft_lightning.preprocess", type(backbone).__module__]
+    sources = [inspect.getsource(import_module(name)) for name in modules]
+    return hashlib.sha256("".join(sources).encode()).hexdigest()
 
 
 def _weights_digest(backbone: nn.Module) -> str:

@@ -6,7 +6,7 @@ import platform
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _A_DAY = 24 * 60 * 60
@@ -34,9 +34,10 @@ def sweep(folder: Path) -> None:
     """Remove what `replacing` left in a folder when its process was killed: dead on this host, or over a day ago."""
     for path in folder.glob(".*.tmp"):
         if written_by := re.search(r"\.(\d+)@(.*)\.tmp$", path.name):
-            old = time.time() - path.stat().st_mtime > _A_DAY
-            if old or (written_by[2] == platform.node() and not _is_alive(int(written_by[1]))):
-                path.unlink(missing_ok=True)
+            with suppress(OSError):  # gone meanwhile: renamed by its process, or swept by another
+                old = time.time() - path.stat().st_mtime > _A_DAY
+                if old or (written_by[2] == platform.node() and not _is_alive(int(written_by[1]))):
+                    path.unlink()
 
 
 def sha256(path: str | Path) -> str:

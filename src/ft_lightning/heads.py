@@ -44,16 +44,16 @@ def build_head(name: str, in_features: int, num_classes: int, **arguments: float
 def solve_head(
     head: nn.Module, features: Tensor, targets: Tensor, loss: nn.Module, l2: float, max_iter: int = 100
 ) -> None:
-    """Put a head to the minimum of `loss + l2 / 2 * |weights|^2` over all samples at once, starting from where it is.
+    """Put a head to a minimum of `loss + l2 / 2 * |weights|^2` over all samples at once, starting from where it is.
 
     By L-BFGS with a strong Wolfe line search (Nocedal & Wright, 2006, chapters 3 and 7). For a linear head and
-    cross-entropy this is logistic regression, which has one minimum. Biases are not penalised; dropout is off.
+    cross-entropy this is logistic regression, whose minimum is the only one. Biases are not penalised; dropout is off.
 
     Args:
         features: (N, D).
         targets: (N,).
         loss: (logits (N, C), targets (N,)) -> scalar.
-        max_iter: iterations at most; a good start, such as the solution for a larger `l2`, needs fewer.
+        max_iter: iterations at most.
     """
     training = head.training
     head.eval()
@@ -93,14 +93,19 @@ def probe(
     Returns:
         The accuracy on `val` and the L2 strength.
     """
-    best = (-1.0, 0.0)
+    best, start = (-1.0, 0.0), _copied(head)
     for l2 in strengths:
+        head.load_state_dict(start)  # from a strong optimum, where its weights have vanished, an mlp never moves again
         solve_head(head, *train, loss, l2)
         accuracy = _accuracy(head, *val)
         if accuracy > best[0]:
-            best, state = (accuracy, l2), {name: value.clone() for name, value in head.state_dict().items()}
+            best, state = (accuracy, l2), _copied(head)
     head.load_state_dict(state)
     return best
+
+
+def _copied(head: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in head.state_dict().items()}
 
 
 @torch.no_grad()

@@ -26,6 +26,8 @@ class Classifier(nn.Module):
         self.plan = plan
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in plan.trainable)
+        if plan.mode == "frozen":
+            backbone.eval()
         self._held = [module for name, module in self.named_modules() if name in plan.held]
         self.train()
 

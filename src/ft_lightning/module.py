@@ -91,7 +91,7 @@ class FineTuner(LightningModule):
         if not math.isfinite(loss):
             raise NumericalError(
                 f"The training loss of epoch {self.current_epoch} is {loss / samples} "
-                f"at optimizer.{setting}={value:g}: use a lower optimizer.lr, or precision=32-true."
+                f"at optimizer.{setting}={value:g}: use another one, or precision=32-true."
             )
         self._log({"loss": loss / samples, "accuracy": correct / samples, setting: value}, "train")
 

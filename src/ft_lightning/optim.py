@@ -54,7 +54,7 @@ def build_optimizer(
 
 
 class HeadSolver(Optimizer):
-    """Finds the head's optimum by L-BFGS (`heads.solve_head`) for one L2 strength an epoch, each from the last's.
+    """Finds the head's optimum by L-BFGS (`heads.solve_head`) for one L2 strength an epoch, each from the first head.
 
     To Lightning it is an optimizer whose steps change nothing: checkpoints, metrics.csv and the choice of the best
     epoch, which here is the choice of the strength, work as for any other.
@@ -77,11 +77,14 @@ class HeadSolver(Optimizer):
             )
         self.strengths = strengths(weight_decay)
         self.strength = self.strengths[0]
+        self._start: dict[str, Tensor] = {}
         super().__init__(params, {"lr": 0.0})
 
     def solve(self, head: nn.Module, features: Tensor, targets: Tensor, loss: nn.Module, epoch: int) -> None:
         """Put the head to its optimum for this epoch's strength."""
         self.strength = self.strengths[min(epoch, len(self.strengths) - 1)]
+        self._start = self._start or {name: value.clone() for name, value in head.state_dict().items()}
+        head.load_state_dict(self._start)
         solve_head(head, features, targets, loss, self.strength)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

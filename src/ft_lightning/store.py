@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ class FeatureStore:
             if path.name not in self._shards:
                 try:
                     self._shards[path.name] = _Shard.open(path)
-                except (SafetensorError, OSError) as error:
+                except (SafetensorError, OSError, RuntimeError) as error:
                     log.warning("%s is damaged (%s); delete it. Its features are computed again.", path, error)
 
     def locate(self, digests: Sequence[str]) -> "Rows":
@@ -79,12 +78,8 @@ class FeatureStore:
         shards = [self._shards[name] for name in sorted(self._shards)]
         wanted = np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8).reshape(-1, _DIGEST)
         shard, row = _look_up([shard.digests for shard in shards], wanted)
-        for i in np.unique(shard[shard >= 0]):
-            here = np.flatnonzero(shard == i)
-            damaged = here[~shards[i].intact[row[here]]]
-            if len(damaged):
-                log.warning("%s: %d rows are damaged and computed again.", shards[i].path, len(damaged))
-                shard[damaged] = -1
+        while sum(shards[i].drop_damaged() for i in np.unique(shard[shard >= 0])):
+            shard, row = _look_up([shard.digests for shard in shards], wanted)  # an older copy may be whole
         return Rows([shard.features for shard in shards], torch.from_numpy(shard), torch.from_numpy(row))
 
     @contextmanager
@@ -118,12 +113,12 @@ class FeatureStore:
     def _prepare(self, description: dict[str, Any]) -> None:
         self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.mkdir(exist_ok=True, mode=0o700)  # pictures can be guessed from their features
+        self.refresh()
         sweep(self.folder)
         card = self.folder / "key.json"
         if not card.exists():
             with replacing(card) as temporary:
                 temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-        self.refresh()
 
     def _stay_in_memory(self, error: Exception) -> None:
         self.on_disk = False
@@ -183,17 +178,20 @@ class Rows:
     def settled(self) -> "Rows":
         """The same rows, none of them missing, copied into one tensor if they are small enough."""
         assert not self.missing, f"{len(self.missing)} samples have no features"
-        row_bytes = self._tensors[0][0].nbytes
-        if len(self) * row_bytes > _IN_MEMORY:
+        if not len(self) or len(self) * self._like().shape[1] * self._like().itemsize > _IN_MEMORY:
             return self
         everything = torch.arange(len(self))
         return Rows([self._gather(everything)], torch.zeros_like(everything), everything)
+
+    def _like(self) -> Tensor:
+        """Of the type and width of all rows; a shard that serves none may be anything."""
+        return self._tensors[int(self._shard[0])]
 
     def _gather(self, positions: Tensor) -> Tensor:
         shard, row = self._shard[positions], self._row[positions]
         if len(self._tensors) == 1:
             return self._tensors[0].index_select(0, row)  # a fifth of the time of indexing by a tensor
-        found = self._tensors[0].new_empty(len(positions), self._tensors[0].shape[1])
+        found = self._like().new_empty(len(positions), self._like().shape[1])
         for i in shard.unique():
             here = shard == i
             found[here] = self._tensors[i][row[here]]
@@ -205,31 +203,39 @@ class _Shard:
     path: Path
     features: Tensor  # (N, D)
     digests: np.ndarray  # (N, 32) uint8
-    checksums: np.ndarray  # (N, 8) uint8
+    checksums: np.ndarray  # (N, 8) uint8, of all rows in the file
+    verified: bool = False
 
     @classmethod
     def open(cls, path: Path) -> "_Shard":
         with safe_open(path, "pt") as file:
             features = file.get_tensor("features")  # a view of the mapped file
             digests, checksums = (file.get_tensor(name) for name in ("digests", "checksums"))
-        n = len(features)
-        if features.ndim != 2 or (digests.shape, checksums.shape) != ((n, _DIGEST), (n, _CHECKSUM)):
+        n = features.shape[0] if features.ndim == 2 else 0
+        if n == 0 or (digests.shape, checksums.shape) != ((n, _DIGEST), (n, _CHECKSUM)):
             raise SafetensorError(f"features {tuple(features.shape)} with digests {tuple(digests.shape)}")
         if digests.dtype != torch.uint8 or checksums.dtype != torch.uint8:
             raise SafetensorError(f"digests of type {digests.dtype}")
         return cls(path, features, digests.numpy().copy(), checksums.numpy().copy())
 
-    @cached_property
-    def intact(self) -> np.ndarray:
-        """(N,) whether each row is what was written."""
-        return (_checksums(self.digests, self.features) == self.checksums).all(1)
+    def drop_damaged(self) -> int:
+        """Keep the rows that are what was written, which is looked at once; the number of others."""
+        if self.verified:
+            return 0
+        self.verified = True
+        intact = (_checksums(self.digests, self.features) == self.checksums).all(1)
+        if damaged := int((~intact).sum()):
+            log.warning("%s: %d rows are damaged and not used.", self.path, damaged)
+            self.features, self.digests = self.features[torch.from_numpy(intact)], self.digests[intact]
+        return damaged
 
 
 def _checksums(digests: np.ndarray, features: Tensor) -> np.ndarray:
-    """The first bytes of sha256(digest + row) of each row (N, D): (N, 8)."""
+    """The first bytes of sha256(type + digest + row) of each row (N, D): (N, 8)."""
+    kind = str(features.dtype).encode()
     rows = features.contiguous().view(torch.uint8).numpy()
     sums = [
-        hashlib.sha256(digest.tobytes() + row.tobytes()).digest()[:_CHECKSUM]
+        hashlib.sha256(kind + digest.tobytes() + row.tobytes()).digest()[:_CHECKSUM]
         for digest, row in zip(digests, rows, strict=True)
     ]
     return np.frombuffer(b"".join(sums), dtype=np.uint8).reshape(-1, _CHECKSUM).copy()
@@ -241,7 +247,7 @@ def _look_up(shards: list[np.ndarray], wanted: np.ndarray) -> tuple[np.ndarray, 
     Sorted by their first 8 bytes, a million digests take a tenth of a second; a dictionary of them ten times that.
     """
     shard, row = np.full(len(wanted), -1), np.zeros(len(wanted), dtype=np.int64)
-    if not shards:
+    if not sum(map(len, shards)):
         return shard, row
     digests = np.concatenate(shards)
     first = digests[:, :8].copy().view(np.uint64).ravel()

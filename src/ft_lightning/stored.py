@@ -7,7 +7,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from ft_lightning.errors import UserError
+from ft_lightning.errors import NumericalError, UserError
 from ft_lightning.features import Extractor, open_store
 from ft_lightning.heads import probe
 from ft_lightning.store import FeatureStore, Rows
@@ -97,21 +97,35 @@ class StoredFeatures(Callback):
             self.tell.features(store, self.found, self.computed, live)
         trainer.strategy.barrier()  # so that no process sees what another one has already added, and shares are even
         for share in _shares(trainer):
-            extractor.complete(digests, lambda at: data.unaugmented([samples[digests[i]] for i in at]), share)
-            trainer.strategy.barrier()
+            error = None
+            try:
+                extractor.complete(digests, lambda at: data.unaugmented([samples[digests[i]] for i in at]), share)
+            except (UserError, NumericalError) as own:
+                error = own
+            _raise_in_all(trainer, error)
             store.refresh()
         return {split: store.locate([sample.digest for sample in data.splits[split]]).settled() for split in needed}
 
     def _start_at_optimum(self, trainer: Trainer, module: Any, data: Any, rows: dict[str, Rows]) -> None:
-        head = module.classifier.head
-        device = next(head.parameters()).device
+        device = trainer.strategy.root_device  # where Lightning moves the module later
+        head, loss = module.classifier.head.to(device), module.loss.to(device)
         train, val = (
             (rows[split][torch.arange(len(rows[split]))].to(device), data.targets(split).to(device))
             for split in ("train", "val")
         )
-        accuracy, l2 = probe(head, train, val, module.loss)
+        accuracy, l2 = probe(head, train, val, loss)
         if trainer.is_global_zero:
             self.tell.probe(accuracy, l2)
+
+
+def _raise_in_all(trainer: Trainer, error: UserError | NumericalError | None) -> None:
+    """Wait for all processes; if any had an error, raise all of them in each: nobody waits for one that has left."""
+    errors: list[Any] = [error]
+    if trainer.world_size > 1:
+        errors *= trainer.world_size
+        torch.distributed.all_gather_object(errors, error)
+    if errors := [error for error in errors if error]:
+        raise type(errors[0])("\n".join(str(error) for error in errors))
 
 
 def _shares(trainer: Trainer) -> list[tuple[int, int]]:

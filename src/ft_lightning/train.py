@@ -98,6 +98,10 @@ def check_values(cfg: DictConfig) -> None:
         raise UserError(
             "optimizer=lbfgs has no learning rate to schedule: leave scheduler=... out, or say optimizer=adam."
         )
+    if solves_head(cfg) and cfg.trainer.check_val_every_n_epoch != 1:
+        raise UserError(
+            "trainer.check_val_every_n_epoch: optimizer=lbfgs has val choose from all epochs; use 1."
+        )
     for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
         if cfg.trainer[key] == 0:
             raise UserError(f"trainer.{key}=0 leaves nothing to train or to choose the best epoch by: use 1 or more.")
@@ -169,10 +173,8 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stored: "StoredFeatures") -> "
         warnings.filterwarnings("ignore", message)
     best, last = best_and_last(run_dir / "checkpoints", cfg.monitor, cfg.monitor_mode)
     bar = [EpochBar()] if cfg.trainer.enable_progress_bar else []
-    epochs = cfg.trainer.max_epochs
-    if solves_head(cfg):  # each epoch tries one L2 strength
-        tried = len(strengths(cfg.optimizer.weight_decay))
-        epochs = tried if epochs in (None, -1) else min(epochs, tried)
+    # Each epoch of a solver tries one L2 strength.
+    epochs = len(strengths(cfg.optimizer.weight_decay)) if solves_head(cfg) else cfg.trainer.max_epochs
     trainer = instantiate(
         cfg.trainer,
         max_epochs=epochs,
