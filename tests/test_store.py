@@ -275,3 +275,45 @@ def test_only_the_left_overs_of_the_dead_are_swept(tmp_path: Path) -> None:
     os.utime(folder / names["old"], (0, 0))
     FeatureStore(tmp_path, {})
     assert {path.name for path in folder.glob(".*.tmp")} == {names["alive"], names["elsewhere"]}
+
+
+def test_another_type_in_a_shard_s_header_is_damage(tmp_path: Path) -> None:
+    FeatureStore(tmp_path, {}).write([digest(0)], row(0)[None])
+    (shard,) = shards(FeatureStore(tmp_path, {}))
+    shard.write_bytes(shard.read_bytes().replace(b'"F32"', b'"I32"'))
+    store = FeatureStore(tmp_path, {})
+    assert store.locate([digest(0)]).missing == [0]
+    store.write([digest(0)], row(0)[None])
+    assert torch.equal(read(store, [0]), expected([0]))
+
+
+def test_a_whole_copy_is_found_behind_a_damaged_newer_one(tmp_path: Path) -> None:
+    for _ in range(2):
+        FeatureStore(tmp_path, {}).write([digest(0), digest(1)], expected([0, 1]))
+    newer = shards(FeatureStore(tmp_path, {}))[-1]
+    content = bytearray(newer.read_bytes())
+    at = content.find(row(0).numpy().tobytes())
+    content[at] ^= 1
+    newer.write_bytes(content)
+    assert torch.equal(read(FeatureStore(tmp_path, {}), [0, 1]), expected([0, 1]))
+
+
+def test_left_overs_that_vanish_while_they_are_swept_do_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FeatureStore(tmp_path, {})
+    fill(store, range(3))
+    left = store.folder / f".a.{os.getpid()}@elsewhere.tmp"
+    left.write_bytes(b"half")
+    glob = Path.glob
+
+    def and_then_it_is_gone(self: Path, pattern: str) -> list[Path]:
+        found = list(glob(self, pattern))
+        if pattern.endswith(".tmp"):
+            left.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "glob", and_then_it_is_gone)
+    again = FeatureStore(tmp_path, {})
+    assert again.on_disk
+    assert again.locate([digest(0)]).missing == []

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from conftest import files_below, write_pictures
+from ft_lightning import features
 from ft_lightning.backbones import Backbone, load_backbone
 from ft_lightning.command import compose
 from ft_lightning.errors import UserError
@@ -331,3 +332,29 @@ def test_a_probe_starts_any_mode_at_the_head_s_optimum(
     random = run(tmp_path / "random", *options)
     assert random["val"]["loss"] > 2 * started["val"]["loss"]
     assert json.loads((tmp_path / "probe/model/model.json").read_text())["head"] == {"name": "linear", "dropout": 0.0}
+
+
+def test_a_hidden_layer_is_not_lost_to_the_strongest_l2(pictures: Path, weights: Path, tmp_path: Path) -> None:
+    for name, how in (("lbfgs", ["optimizer=lbfgs"]), ("probe", ["head.init=probe", "optimizer.lr=0"])):
+        metrics = run(tmp_path / name, *tiny(weights, pictures), "head=mlp", *how)
+        assert metrics["val"]["accuracy"] > 0.9
+
+
+def test_processes_that_meet_unreadable_pictures_all_end_and_name_them_all(
+    pictures: Path, weights: Path, run_command: Run, tmp_path: Path
+) -> None:
+    bad = sorted(pictures.rglob("*.png"))[::3]  # in the shares of both
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:99] + path.name.encode() + path.parent.name.encode())
+    done = run_command("train", "model=timm", *tiny(weights, pictures), "trainer=ddp_cpu", "precision=32-true")
+    assert done.returncode == 2, done.stderr
+    assert all(str(path) in done.stderr for path in bad)
+    assert "Traceback" not in done.stderr
+
+
+def test_an_edited_preprocessing_gets_features_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = load_backbone("timm", "test_resnet", None, {})
+    usual = features.open_store(str(tmp_path), backbone, "32-true", "cpu").folder
+    source = features.inspect.getsource
+    monkeypatch.setattr(features.inspect, "getsource", lambda module: source(module) + "\n")
+    assert features.open_store(str(tmp_path), backbone, "32-true", "cpu").folder != usual

@@ -99,9 +99,7 @@ def check_values(cfg: DictConfig) -> None:
             "optimizer=lbfgs has no learning rate to schedule: leave scheduler=... out, or say optimizer=adam."
         )
     if solves_head(cfg) and cfg.trainer.check_val_every_n_epoch != 1:
-        raise UserError(
-            "trainer.check_val_every_n_epoch: optimizer=lbfgs has val choose from all epochs; use 1."
-        )
+        raise UserError("trainer.check_val_every_n_epoch: optimizer=lbfgs has val choose from all epochs; use 1.")
     for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
         if cfg.trainer[key] == 0:
             raise UserError(f"trainer.{key}=0 leaves nothing to train or to choose the best epoch by: use 1 or more.")
