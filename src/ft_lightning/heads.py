@@ -75,6 +75,14 @@ def solve_head(
     head.train(training)
 
 
+def has_one_optimum(head: nn.Module) -> bool:
+    """Whether the optimum for one L2 strength is a good start for the next weaker one, as it is for a linear head.
+
+    The weights of an mlp vanish at a strong one, all its gradients with them, and it would never move again.
+    """
+    return sum(parameter.ndim > 1 for parameter in head.parameters()) == 1
+
+
 def probe(
     head: nn.Module,
     train: tuple[Tensor, Tensor],
@@ -95,7 +103,8 @@ def probe(
     """
     best, start = (-1.0, 0.0), _copied(head)
     for l2 in strengths:
-        head.load_state_dict(start)  # from a strong optimum, where its weights have vanished, an mlp never moves again
+        if not has_one_optimum(head):
+            head.load_state_dict(start)
         solve_head(head, *train, loss, l2)
         accuracy = _accuracy(head, *val)
         if accuracy > best[0]:

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
 from ft_lightning.errors import UserError
-from ft_lightning.heads import STRENGTHS, solve_head
+from ft_lightning.heads import STRENGTHS, has_one_optimum, solve_head
 
 
 def build_optimizer(
@@ -54,7 +54,7 @@ def build_optimizer(
 
 
 class HeadSolver(Optimizer):
-    """Finds the head's optimum by L-BFGS (`heads.solve_head`) for one L2 strength an epoch, each from the first head.
+    """Finds the head's optimum by L-BFGS (`heads.solve_head`) for one L2 strength an epoch, from strong to weak.
 
     To Lightning it is an optimizer whose steps change nothing: checkpoints, metrics.csv and the choice of the best
     epoch, which here is the choice of the strength, work as for any other.
@@ -84,7 +84,8 @@ class HeadSolver(Optimizer):
         """Put the head to its optimum for this epoch's strength."""
         self.strength = self.strengths[min(epoch, len(self.strengths) - 1)]
         self._start = self._start or {name: value.clone() for name, value in head.state_dict().items()}
-        head.load_state_dict(self._start)
+        if not has_one_optimum(head):
+            head.load_state_dict(self._start)
         solve_head(head, features, targets, loss, self.strength)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
