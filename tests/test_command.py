@@ -126,6 +126,14 @@ def test_a_run_inside_the_dataset_is_refused_and_leaves_it_as_it_was(run_command
     assert sorted(pictures.rglob("*")) == before
 
 
+def test_a_feature_store_inside_the_dataset_is_refused(run_command: Run, pictures: Path) -> None:
+    before = sorted(pictures.rglob("*"))
+    done = run_command("train", f"data.root={pictures}", f"cache.dir={pictures}/store", *TINY)
+    assert done.returncode == 2
+    assert f"cache.dir={pictures}/store lies inside the dataset" in done.stderr
+    assert sorted(pictures.rglob("*")) == before
+
+
 def test_a_second_run_does_not_mix_with_the_first(run_command: Run, pictures: Path, tmp_path: Path) -> None:
     overrides = ["train", f"data.root={pictures}", *TINY, "hydra.run.dir=run"]
     assert run_command(*overrides).returncode == 0

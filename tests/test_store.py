@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -317,3 +318,15 @@ def test_left_overs_that_vanish_while_they_are_swept_do_no_harm(
     again = FeatureStore(tmp_path, {})
     assert again.on_disk
     assert again.locate([digest(0)]).missing == []
+
+
+def test_a_folder_that_is_pruned_while_it_is_used_is_made_again_whole(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path, {"a": 1})
+    fill(store, range(3))
+    shutil.rmtree(store.folder)
+    fill(store, range(3, 6))
+    assert torch.equal(read(store, list(range(6))), expected(list(range(6)))), "what is mapped stays readable"
+    again = FeatureStore(tmp_path, {"a": 1})
+    assert again.locate([digest(i) for i in range(6)]).missing == [0, 1, 2]
+    assert json.loads((store.folder / "key.json").read_text()) == {"a": 1}
+    assert store.folder.stat().st_mode & 0o777 == 0o700

@@ -358,3 +358,14 @@ def test_an_edited_preprocessing_gets_features_of_its_own(tmp_path: Path, monkey
     source = features.inspect.getsource
     monkeypatch.setattr(features.inspect, "getsource", lambda module: source(module) + "\n")
     assert features.open_store(str(tmp_path), backbone, "32-true", "cpu").folder != usual
+
+
+def test_evaluate_computes_in_the_precision_that_half_precision_means_on_this_device(
+    pictures: Path, weights: Path, tmp_path: Path, passes: list[int]
+) -> None:
+    run(tmp_path / "run", *tiny(weights, pictures), "precision=16-mixed", "trainer.accelerator=cpu")
+    passes.clear()
+    (tmp_path / "evaluate").mkdir()
+    where = [f"model_dir={tmp_path / 'run'}", f"data.root={pictures}", f"cache.dir={tmp_path / 'store'}", "device=cpu"]
+    evaluate(compose("evaluate", *where, "precision=16-mixed"), tmp_path / "evaluate")
+    assert not passes

@@ -104,6 +104,7 @@ def _attempt(job: Job, cfg: DictConfig) -> Outcome:
     outcome = Outcome(0, list(hydra_cfg.overrides.task), run_dir, Path(hydra_cfg.sweep.dir) if in_multirun() else None)
     try:
         _refuse_run_inside_dataset(outcome.run_dir, OmegaConf.select(cfg, "data.root"))
+        _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), OmegaConf.select(cfg, "data.root"))
         if is_main_process():
             _refuse_used_directory(outcome.run_dir)
             (outcome.run_dir / "config.yaml").write_text(OmegaConf.to_yaml(_without_secrets(cfg)), encoding="utf-8")
@@ -176,10 +177,22 @@ def _refuse_used_sweep(sweep_dir: Path) -> None:
         )
 
 
+def _refuse_cache_inside_dataset(cache_dir: Any, root: Any) -> None:
+    if cache_dir is not None and _is_inside(Path(str(cache_dir)).expanduser(), root):
+        raise UserError(
+            f"cache.dir={cache_dir} lies inside the dataset data.root={root}, which is never written to: name another."
+        )
+
+
+def _is_inside(folder: Path, root: Any) -> bool:
+    # str: Hydra makes a number of a folder called 2024
+    return root is not None and folder.resolve().is_relative_to(Path(str(root)).expanduser().resolve())
+
+
 def _refuse_run_inside_dataset(run_dir: Path, root: Any) -> None:
-    root = None if root is None else str(root)  # Hydra makes a number of a folder called 2024
-    if root is None or not run_dir.resolve().is_relative_to(Path(root).expanduser().resolve()):
+    if not _is_inside(run_dir, root):
         return
+    root = str(root)
     for folder in (run_dir, *run_dir.parents):  # what Hydra has just made, and nothing that holds anything
         if folder.resolve() == Path(root).expanduser().resolve() or any(folder.iterdir()):
             break

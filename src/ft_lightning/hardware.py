@@ -31,7 +31,8 @@ def pick_device(requested: str, key: str = "device") -> torch.device:
 def pick_precision(requested: str, device_type: str) -> str:
     """Lightning's name of the precision to use: "auto" takes the fastest one the hardware computes natively.
 
-    "32-true" means it: TensorFloat-32, which keeps three digits and which GPUs otherwise convolve in, is switched off.
+    "16-mixed" is bf16 on a CPU. "32-true" means it: TensorFloat-32, which keeps three digits and which GPUs otherwise
+    convolve in, is switched off.
 
     Raises:
         UserError: an unknown precision.
@@ -41,6 +42,8 @@ def pick_precision(requested: str, device_type: str) -> str:
     if requested == "32-true":
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
+    if requested == "16-mixed" and device_type == "cpu":
+        return "bf16-mixed"  # as Lightning does, so that evaluate computes in what train computed in
     if requested != "auto":
         return requested
     if device_type == "cuda":

@@ -46,10 +46,11 @@ class FeatureStore:
         root = root or user_cache_path("ft_lightning") / "features"
         self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:16]
         self.on_disk = on_disk
+        self._description = description
         self._shards: dict[str, _Shard] = {}  # by name, which begins with the time it was written
         if on_disk:
             try:
-                self._prepare(description)
+                self._prepare()
             except OSError as error:
                 self._stay_in_memory(error)
 
@@ -103,6 +104,8 @@ class FeatureStore:
                 "checksums": torch.from_numpy(shard.checksums),
             }
             try:
+                if not self.folder.exists():  # pruned meanwhile
+                    self._prepare()
                 with replacing(shard.path) as temporary:
                     save_file(tensors, temporary)
                 shard = _Shard.open(shard.path)  # from here on the memory is the file's
@@ -110,7 +113,7 @@ class FeatureStore:
                 self._stay_in_memory(error)
         self._shards[name] = shard
 
-    def _prepare(self, description: dict[str, Any]) -> None:
+    def _prepare(self) -> None:
         self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.mkdir(exist_ok=True, mode=0o700)  # pictures can be guessed from their features
         self.refresh()
@@ -118,7 +121,7 @@ class FeatureStore:
         card = self.folder / "key.json"
         if not card.exists():
             with replacing(card) as temporary:
-                temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+                temporary.write_text(json.dumps(self._description, indent=2) + "\n", encoding="utf-8")
 
     def _stay_in_memory(self, error: Exception) -> None:
         self.on_disk = False
