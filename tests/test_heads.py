@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from ft_lightning import heads
-from ft_lightning.command import CONF, compose
+from ft_lightning.command import CONF
 from ft_lightning.errors import UserError
 from ft_lightning.heads import HEADS, build_head, probe, solve_head
 
@@ -40,7 +41,7 @@ def test_every_head_has_a_config_and_every_config_a_head() -> None:
 
 @pytest.mark.parametrize("name", HEADS)
 def test_name_and_arguments_of_a_config_build_the_same_head_again(name: str) -> None:
-    cfg = compose("train", f"head={name}").head
+    cfg = OmegaConf.load(CONF / "head" / f"{name}.yaml")
     head = instantiate(cfg, in_features=6, num_classes=4)
     stored = {key: value for key, value in cfg.items() if key != "_target_"}
     again = build_head(in_features=6, num_classes=4, **stored)
