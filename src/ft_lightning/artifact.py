@@ -1,8 +1,6 @@
 """The model directory: model.safetensors + model.json, self-contained, verified, and read without running anything."""
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 from lightning.fabric.utilities import move_data_to_device
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -18,7 +17,7 @@ from torch.utils.data import DataLoader
 from ft_lightning.backbones import build_backbone
 from ft_lightning.datasets import PathsDataset, check_loader, default_workers
 from ft_lightning.errors import UserError
-from ft_lightning.files import sha256
+from ft_lightning.files import replacing, sha256
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.hardware import autocast, pick_device, pick_precision
 from ft_lightning.heads import build_head
@@ -105,12 +104,8 @@ def save(
         metrics: of val and test, as in metrics.json.
         build_backbone: as in `load`, for the check.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     backbone = classifier.backbone
     state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.state_dict().items()}
-    save_file(state, temporary / WEIGHTS)
     card = {
         "format": FORMAT,
         "backbone": asdict(backbone.identity),
@@ -122,14 +117,17 @@ def save(
         "temperature": 1.0,
         "metrics": {split: _headline(metrics[split]) for split in ("val", "test")},
         "versions": versions(),
-        "sha256": sha256(temporary / WEIGHTS),
     }
-    write_json(temporary / CARD, card)
-    reloaded = load(temporary, build_backbone).classifier.state_dict()
-    assert reloaded.keys() == state.keys(), "the saved model has other tensors than the trained one"
-    assert all(torch.equal(reloaded[name], state[name]) for name in state), "the saved model has other values"
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        try:
+            save_file(state, temporary / WEIGHTS)
+        except SafetensorError as error:  # how it tells of a full disk
+            raise OSError(str(error)) from error
+        write_json(temporary / CARD, card | {"sha256": sha256(temporary / WEIGHTS)})
+        reloaded = load(temporary, build_backbone).classifier.state_dict()
+        assert reloaded.keys() == state.keys(), "the saved model has other tensors than the trained one"
+        assert all(torch.equal(reloaded[name], state[name]) for name in state), "the saved model has other values"
 
 
 def load(model_dir: str | Path, build_backbone: Callable[..., Any] = build_backbone) -> TrainedModel:

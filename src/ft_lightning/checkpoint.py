@@ -1,14 +1,168 @@
-"""Checkpoints of a run: the best and the last epoch, without the frozen part."""
+"""Checkpoints of a run: small, written whole or not at all, and known to be what was written."""
 
+import hashlib
+import logging
+import struct
+import time
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
-from lightning.pytorch.callbacks import ModelCheckpoint
+import torch
+from lightning import LightningModule, Trainer
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+
+from ft_lightning.errors import UserError
+from ft_lightning.files import replacing, sweep
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+_MARK = b"sha256:"
+_SEAL = len(_MARK) + 64  # bytes
+
+log = logging.getLogger(__name__)
+
+
+class DamagedCheckpointError(UserError):
+    """A checkpoint that is not, byte for byte, what was written."""
+
+
+class SealedCheckpointIO(CheckpointIO):
+    """Writes checkpoints that a kill, a crash or a full disk cannot leave half, and reads only what it wrote.
+
+    Each file carries the sha256 of its content as the comment of its zip archive, which `torch.save` leaves empty and
+    every reader of zip files passes over: one file, so that no moment exists at which the two do not fit together.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write and read back; what stood there before stays until the new file is whole.
+
+        Raises:
+            UnwritableError: the place is full or cannot be written to.
+        """
+        with replacing(Path(path)) as temporary, temporary.open("wb+") as file:
+            writer = _Hashing(file)
+            try:
+                torch.save(checkpoint, cast(BinaryIO, writer))
+            except RuntimeError as error:  # what PyTorch makes of an error while writing
+                raise (error.__context__ if isinstance(error.__context__, OSError) else error) from error
+            seal = _MARK + writer.digest.hexdigest().encode()
+            file.seek(-2, 2)
+            file.write(struct.pack("<H", len(seal)) + seal)
+            file.flush()
+            if not _is_whole(file):
+                raise OSError("it reads back with other bytes than were written")
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Plain values and tensors, whose file is known to be whole; nothing in it is run.
+
+        Raises:
+            DamagedCheckpointError: the file is not what was written.
+        """
+        path = Path(path)
+        with path.open("rb") as file:
+            if not _is_whole(file):
+                raise DamagedCheckpointError(f"{path} is damaged or not a checkpoint of ft_lightning: delete it.")
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        for state in checkpoint.get("callbacks", {}).values():
+            if isinstance(state, dict) and "dirpath" in state:
+                _relocate(state, path.parent.resolve())
+        return checkpoint
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        Path(path).unlink(missing_ok=True)
 
 
 def best_and_last(folder: Path, monitor: str, mode: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """The two checkpoints a run keeps: best.ckpt (the first of equals) and last.ckpt, written after each epoch."""
-    best = ModelCheckpoint(
-        dirpath=folder, filename="best", monitor=monitor, mode=mode, save_top_k=1, enable_version_counter=False
-    )
-    last = ModelCheckpoint(dirpath=folder, filename="last", save_top_k=1, enable_version_counter=False)
-    return best, last
+    """What keeps best.ckpt (of equals the first) and last.ckpt, written after each epoch."""
+    common: dict[str, Any] = {
+        "dirpath": folder,
+        "save_top_k": 1,
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+    }
+    best = ModelCheckpoint(filename=Path(BEST).stem, monitor=monitor, mode=mode, **common)
+    return best, ModelCheckpoint(filename=Path(LAST).stem, **common)
+
+
+class WithinEpoch(Checkpoint):
+    """Writes last.ckpt within an epoch too, when it takes long.
+
+    Args:
+        minutes: from one to the next.
+    """
+
+    def __init__(self, folder: Path, minutes: float) -> None:
+        self.path = folder / LAST
+        self.seconds = 60 * minutes
+        self._since = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._since = time.monotonic()  # the end of an epoch writes one anyway
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0  # gradients are not kept
+        if not stepped or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        if trainer.strategy.broadcast(time.monotonic() - self._since > self.seconds):  # the clock of one for all
+            trainer.save_checkpoint(self.path)
+            self._since = time.monotonic()
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The checkpoint to go on from: last.ckpt, or best.ckpt where the last one is damaged, which is said."""
+    sweep(folder)
+    for path in (folder / LAST, folder / BEST):
+        if path.is_file():
+            with path.open("rb") as file:
+                if _is_whole(file):
+                    return path
+            log.warning("%s is damaged and not used.", path)
+    return None
+
+
+class _Hashing:
+    """A file to write to that knows the digest of what went into it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _is_whole(file: BinaryIO) -> bool:
+    """Whether a file ends with a seal that fits what comes before it."""
+    size = file.seek(0, 2)
+    if size < _SEAL + 2:
+        return False
+    file.seek(-_SEAL, 2)
+    mark, written = file.read(len(_MARK)), file.read()
+    digest = hashlib.sha256()
+    file.seek(0)
+    rest = size - _SEAL - 2  # the comment's length, two bytes, was zero when the digest was made
+    while rest and (part := file.read(min(rest, 2**20))):
+        digest.update(part)
+        rest -= len(part)
+    digest.update(b"\0\0")
+    return mark == _MARK and written == digest.hexdigest().encode()
+
+
+def _relocate(state: dict[str, Any], folder: Path) -> None:
+    """Have a ModelCheckpoint's state name the folder where its files are now: a run may have been moved."""
+
+    def moved(path: str) -> str:
+        return str(folder / Path(path).name) if path else path
+
+    state["dirpath"] = str(folder)
+    state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
+    for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+        state[key] = moved(state[key])

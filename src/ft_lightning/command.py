@@ -1,6 +1,5 @@
 """The one wrapper around `hydra.main`: run directories, errors -> exit codes, signals, multirun."""
 
-import errno
 import gc
 import os
 import signal
@@ -8,6 +7,7 @@ import sys
 import traceback
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,18 @@ from typing import Any
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverrideParseException
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from ft_lightning.errors import NumericalError, UserError
+from ft_lightning import resume
+from ft_lightning.errors import UserError
+from ft_lightning.files import claimed, replacing
+from ft_lightning.known_errors import config_error, known_error
 
 _PACKAGE = Path(__file__).parent
 # A wheel carries conf/ inside the package; in a clone it stands beside src/.
@@ -64,12 +66,14 @@ def run(verb: str, job: Job) -> None:
         gc.collect()  # the jobs of a multirun share a process: let go of the last one's model
 
     try:
+        if old := resume.run_directory(sys.argv[1:]):
+            sys.argv.append(f"hydra.run.dir={_quoted(old)}")
         main()
     except UserError as error:
         _complain(error)
         sys.exit(error.exit_code)
     except (HydraException, OmegaConfBaseException, OSError) as error:
-        _complain(_config_error(error))
+        _complain(config_error(error))
         sys.exit(UserError.exit_code)
     except KeyboardInterrupt:
         _complain("Interrupted.")
@@ -103,18 +107,20 @@ def _attempt(job: Job, cfg: DictConfig) -> Outcome:
     run_dir = Path(hydra_cfg.runtime.output_dir)
     outcome = Outcome(0, list(hydra_cfg.overrides.task), run_dir, Path(hydra_cfg.sweep.dir) if in_multirun() else None)
     try:
+        if OmegaConf.select(cfg, "resume"):
+            cfg = resume.config_of(outcome.run_dir, cfg, outcome.overrides)
         _refuse_run_inside_dataset(outcome.run_dir, OmegaConf.select(cfg, "data.root"))
         _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), OmegaConf.select(cfg, "data.root"))
-        if is_main_process():
-            _refuse_used_directory(outcome.run_dir)
-            (outcome.run_dir / "config.yaml").write_text(OmegaConf.to_yaml(_without_secrets(cfg)), encoding="utf-8")
-        outcome.result = job(cfg, outcome.run_dir)
+        with claimed(outcome.run_dir) if is_main_process() else nullcontext():
+            if is_main_process():
+                _begin(outcome.run_dir, cfg)
+            outcome.result = job(cfg, outcome.run_dir)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning answers Ctrl-C with sys.exit(1)
             raise KeyboardInterrupt from None
         raise
     except Exception as error:
-        known = _known_error(error)
+        known = known_error(error)
         outcome.exit_code = known.exit_code if known else 1
         outcome.error = str(known or repr(error))
         if known:
@@ -124,38 +130,15 @@ def _attempt(job: Job, cfg: DictConfig) -> Outcome:
     return outcome
 
 
-def _known_error(error: BaseException) -> UserError | NumericalError | None:
-    """The typed error behind an exception of a job; None for a bug."""
-    if isinstance(error, UserError | NumericalError):
-        return error
-    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which is not imported for its name alone
-        return UserError(str(error))
-    if isinstance(error, InstantiationException):
-        if known := _known_error(error.__cause__ or RuntimeError()):
-            return known
-        # What a library's constructor refuses was written in a config or an override.
-        refused = isinstance(error.__cause__, TypeError | ValueError | ImportError | LookupError | None)
-        return UserError(str(error)) if refused else None
-    if isinstance(
-        error, OmegaConfBaseException | PermissionError | NotADirectoryError | IsADirectoryError
-    ) or _place_is_unwritable(error):
-        return _config_error(error)
-    return None
-
-
-def _config_error(error: BaseException) -> UserError:
-    if isinstance(error.__cause__, UserError):
-        return error.__cause__
-    if isinstance(error, OverrideParseException):
-        return UserError(f"{error.override} cannot be read: quote the value, for example 'data.root=\"~/my images\"'.")
-    causes = [error] + ([error.__cause__] if error.__cause__ else [])
-    text = "\n".join(dict.fromkeys(str(cause).partition("\nConfig search path")[0] for cause in causes))
-    return UserError(text.replace("\n\n", "\n").replace(":\n\t", ": ").replace("\n\t", ", "))  # lists in one line
-
-
-def _place_is_unwritable(error: BaseException) -> bool:
-    names = ("ENOSPC", "EROFS", "EFBIG", "EDQUOT")  # the last one is not known to Windows
-    return isinstance(error, OSError) and error.errno in {getattr(errno, name, None) for name in names}
+def _begin(run_dir: Path, cfg: DictConfig) -> None:
+    """Write down what is about to run."""
+    if not OmegaConf.select(cfg, "resume"):
+        _refuse_used_directory(run_dir)
+    content = _without_secrets(cfg)
+    if "resume" in content:
+        content["resume"] = None  # the config is that of the whole run
+    with replacing(run_dir / "config.yaml") as temporary:
+        temporary.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
 
 
 def _complain(message: object) -> None:
@@ -210,6 +193,11 @@ def _without_secrets(cfg: DictConfig) -> Any:
         return OmegaConf.to_container(cfg, resolve=True)
     finally:
         OmegaConf.register_new_resolver("oc.env", oc.env, use_cache=False, replace=True)
+
+
+def _quoted(path: Path) -> str:
+    """As Hydra reads a value literally."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _unique() -> str:

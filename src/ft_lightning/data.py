@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -63,6 +64,7 @@ class ImageFolderDataModule(LightningDataModule):
         self.location = self.csv or root
         self.features: dict[str, Rows] = {}  # split -> what the feature store has of it
         self.full_batch = False
+        self._start: dict[str, int] | None = None
         samples = scan(root, self.csv, self.case_sensitive)
         refuse_conflicting_labels(samples)
         if self.group_by:
@@ -78,6 +80,34 @@ class ImageFolderDataModule(LightningDataModule):
             raise UserError(
                 f"train has no sample of {some(missing)}: groups are kept whole; use another data.split_seed."
             )
+
+    def setup(self, stage: str) -> None:
+        self._start = None  # a checkpoint that is taken up again comes after
+
+    def state_dict(self) -> dict[str, int]:
+        """How far a run is: the epoch and the batch of each process that come next."""
+        trainer: Any = self.trainer
+        epoch, batches = trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        if batches >= trainer.num_training_batches:
+            epoch, batches = epoch + 1, 0
+        return {"epoch": epoch, "batches": batches, "processes": trainer.world_size}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on from there.
+
+        Raises:
+            UserError: the checkpoint lies within an epoch that other processes share now.
+        """
+        self._start = state_dict
+        if state_dict["batches"] and self.trainer and state_dict["processes"] != self.trainer.world_size:
+            raise UserError(
+                f"trainer.devices: the run stopped within an epoch of {state_dict['processes']} processes, and "
+                f"{self.trainer.world_size} would share the rest of it otherwise: use as many as before."
+            )
+
+    def name_of(self, split: str, position: int) -> str:
+        """What the dataset calls a sample."""
+        return self.splits[split][position].name
 
     def set_transforms(self, preprocess: Transform, augmentation: Transform) -> None:
         """How images of val and test, and how those of train, become pixels."""
@@ -127,8 +157,8 @@ class ImageFolderDataModule(LightningDataModule):
             rank=self.trainer.global_rank if self.trainer and not whole else 0,
             world_size=self.trainer.world_size if self.trainer and not whole else 1,
         )
-        if train and self.trainer:
-            sampler.set_epoch(self.trainer.current_epoch)
+        if train and self._start:  # set before Lightning makes an iterator, which it does before it sets the epoch
+            sampler.start_at(self._start["epoch"], self._start["batches"] * batch_size)
         # A last batch of one sample, which BatchNorm cannot train on, is left out: the next epoch orders anew.
         drop_last = train and len(sampler) % batch_size == 1 < len(sampler)
         generator = torch.Generator().manual_seed(self.seed)  # or making an iterator would draw from the global one

@@ -1,6 +1,5 @@
 """Datasets and samplers: what a loader reads, in which order, and with which random numbers."""
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from ft_lightning.errors import UserError
 from ft_lightning.images import ImageError, read_image
 from ft_lightning.scan import Sample
+from ft_lightning.seeds import seed_of
 from ft_lightning.store import Rows
 
 Transform = Callable[[Image.Image], Tensor]  # RGB image -> uint8 pixels (3, H, W)
@@ -39,7 +39,7 @@ class SampleDataset(Dataset):
         image = read_image(sample.path, self.max_pixels)
         with torch.random.fork_rng(devices=[]):
             # The CPU's generator only: torch.manual_seed would reseed a GPU's dropout too, and only without workers.
-            torch.default_generator.manual_seed(_seed_of(self.seed, epoch, sample.digest))
+            torch.default_generator.manual_seed(seed_of(self.seed, epoch, sample.digest))
             inputs = self.transform(image)
         return {"inputs": inputs, "target": self.targets[sample.label], "index": position}
 
@@ -100,6 +100,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self._done = (-1, 0)
+
+    def start_at(self, epoch: int, samples: int) -> None:
+        """Go on within an epoch: leave out this many of its samples, those before have been trained on."""
+        self._done = (epoch, samples)
+        self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls it before each epoch."""
@@ -110,10 +116,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def positions(self) -> Tensor:
         """(n,) of this process in this epoch, in order."""
-        turns = torch.arange(len(self)) * self.world_size + self.rank
+        epoch, done = self._done
+        turns = torch.arange(done if epoch == self.epoch else 0, len(self)) * self.world_size + self.rank
         if self.shuffle_seed is None:
             return turns % self.length
-        generator = torch.Generator().manual_seed(_seed_of(self.shuffle_seed, self.epoch, "order"))
+        generator = torch.Generator().manual_seed(seed_of(self.shuffle_seed, self.epoch, "order"))
         return torch.randperm(self.length, generator=generator)[turns % self.length]
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -157,8 +164,3 @@ def default_workers() -> int:
     if torch.cuda.is_available():
         return min(8, cores)
     return 0 if cores <= 2 else min(8, cores // 4)
-
-
-def _seed_of(seed: int, epoch: int, what: str) -> int:
-    digest = hashlib.sha256(f"{seed}/{epoch}/{what}".encode()).digest()
-    return int.from_bytes(digest[:8]) >> 1  # torch takes 63 bits

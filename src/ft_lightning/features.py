@@ -13,11 +13,12 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities.memory import is_oom_error
 from lightning_utilities.core.apply_func import apply_to_collection
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ft_lightning.datasets import default_workers
 from ft_lightning.errors import NumericalError, UserError
+from ft_lightning.finetune import digest_of
 from ft_lightning.hardware import autocast
 from ft_lightning.model import Classifier
 from ft_lightning.progress import sample_progress
@@ -33,7 +34,7 @@ def open_store(root: str | None, backbone: Any, precision: str, device: str, on_
     described = {
         "code": _code_digest(backbone),
         "backbone": {name: value for name, value in identity.items() if name != "weights"},
-        "weights": _weights_digest(backbone),
+        "weights": digest_of(backbone.state_dict()),
         "preprocess": backbone.preprocess.to_dict(),
         "view": "preprocess",  # no augmentation
         "dtype": str(_stored_dtype(precision)),
@@ -161,12 +162,3 @@ def _code_digest(backbone: Any) -> str:
     modules = ["ft_lightning.images", "ft_lightning.preprocess", type(backbone).__module__]
     sources = [inspect.getsource(import_module(name)) for name in modules]
     return hashlib.sha256("".join(sources).encode()).hexdigest()
-
-
-def _weights_digest(backbone: nn.Module) -> str:
-    """sha256 over names, types, shapes and bytes of all parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, value in sorted(backbone.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()

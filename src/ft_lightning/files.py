@@ -1,33 +1,85 @@
-"""Writing a file whole or not at all, sweeping up after those that could not, and knowing a file again."""
+"""Writing a file or a folder whole or not at all, sweeping up after those that could not, knowing a file again."""
 
 import hashlib
 import os
 import platform
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ft_lightning.errors import UserError
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
 _A_DAY = 24 * 60 * 60
+
+
+class UnwritableError(UserError, OSError):
+    """A place that cannot be written to: full, read-only, a file where a folder should be."""
+
+    def __init__(self, path: Path, reason: object) -> None:
+        super().__init__(f"{path} cannot be written ({reason}). Make room there, or name another place.")
+
+    def __reduce__(self) -> tuple:  # an error of one process is raised again in the others
+        return UserError, (str(self),)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends, and is gone when the block fails.
 
-    After a crash, of the process or of the machine, `path` holds all of the old content or all of the new.
+    The block makes a file of it or a folder. After a crash, of the process or of the machine, `path` holds all of the
+    old content or all of the new (a folder that replaces another: or nothing).
+
+    Raises:
+        UnwritableError: the block or what comes after it met an OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}@{platform.node()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(temporary)
         yield temporary
-        _to_disk(temporary, os.O_RDWR)
+        _to_disk(temporary)
+        if path.is_dir():
+            shutil.rmtree(path)
         temporary.replace(path)
-        if os.name == "posix":  # elsewhere a folder cannot be opened
-            _to_disk(path.parent, os.O_RDONLY)
+        _to_disk(path.parent, content=False)
+    except UnwritableError:
+        raise
+    except OSError as error:
+        raise UnwritableError(path, error.strerror or error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            _remove(temporary)
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Have a folder for this process alone while the block runs; the system lets go of it even after a kill.
+
+    Raises:
+        UserError: another process has it.
+    """
+    if fcntl is None:  # on Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder} is in use by another process: wait for it, or end it first.") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sweep(folder: Path) -> None:
@@ -37,7 +89,7 @@ def sweep(folder: Path) -> None:
             with suppress(OSError):  # gone meanwhile: renamed by its process, or swept by another
                 old = time.time() - path.stat().st_mtime > _A_DAY
                 if old or (written_by[2] == platform.node() and not _is_alive(int(written_by[1]))):
-                    path.unlink()
+                    _remove(path)
 
 
 def sha256(path: str | Path) -> str:
@@ -46,12 +98,25 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _to_disk(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
+def _to_disk(path: Path, content: bool = True) -> None:
+    """Have a file, or a folder and, with `content`, all that is in it, survive a power cut."""
+    if is_folder := path.is_dir():
+        for inside in path.iterdir() if content else ():
+            _to_disk(inside)
+        if os.name != "posix":  # where a folder cannot be opened
+            return
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:

@@ -1,9 +1,11 @@
 """From a finetune mode to a freeze plan: what trains, and what stays exactly as it was."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -62,6 +64,15 @@ def freeze_plan(backbone: Any, head: nn.Module, mode: str, k: int | None, freeze
         held=frozenset(f"backbone.network.{name}".rstrip(".") for name in held),
         trained_blocks=tuple(block[0] for block in trained),
     )
+
+
+def digest_of(state: Mapping[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes of parameters and buffers, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _blocks_after_the_cut(blocks: tuple[tuple[str, ...], ...], mode: str, k: int | None) -> tuple[tuple[str, ...], ...]:

@@ -1,44 +1,44 @@
-"""metrics.csv: one row an epoch, whatever other loggers a run has."""
+"""metrics.csv: one row an epoch, whatever loggers a run has."""
 
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 
 from ft_lightning.tables import write_table
 
 
-class EpochTable(Logger):
-    """Writes the metrics of each epoch as one row of a CSV file.
+class EpochTable(Checkpoint):
+    """Writes what the module logs in each epoch as one row of a CSV file.
 
-    Lightning hands over an epoch's validation metrics first and its training metrics last, which completes the row.
+    A `Checkpoint` to Lightning, which calls those last in an epoch: in front of the others, so that a checkpoint holds
+    the rows up to it, and a run that goes on from there goes on with them.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__()
         self.path = path
-        self._row: dict[str, float] = {}
-        self._rows: list[dict[str, float]] = []
+        self.rows: list[dict[str, float]] = []
+        self._val: dict[str, float] = {}
 
-    @property
-    def name(self) -> str:
-        return ""
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._val = _logged(trainer, "val/")
 
-    @property
-    def version(self) -> str:
-        return ""
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        logged = _logged(trainer, "train/") | self._val
+        self.rows.append({"epoch": trainer.current_epoch, **dict(sorted(logged.items()))})
+        self._val = {}  # the next epoch may have no validation
+        if trainer.is_global_zero:
+            write_table(pd.DataFrame(self.rows), self.path)
 
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """config.yaml has them."""
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
 
-    @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self._row |= metrics
-        if "train/loss" in metrics:
-            self._rows.append({"epoch": int(self._row.pop("epoch")), **dict(sorted(self._row.items()))})
-            self._row = {}
-            write_table(pd.DataFrame(self._rows), self.path)
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = state_dict["rows"]
+
+
+def _logged(trainer: Trainer, prefix: str) -> dict[str, float]:
+    values = trainer.callback_metrics
+    return {name: value.item() for name, value in values.items() if name.startswith(prefix)}

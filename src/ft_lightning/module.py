@@ -1,19 +1,22 @@
 """The LightningModule: one step for three splits, metrics once an epoch, small checkpoints."""
 
-import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ft_lightning.errors import NumericalError, UserError
+from ft_lightning.finetune import digest_of
 from ft_lightning.metrics import epoch_metrics
 from ft_lightning.model import Classifier
 from ft_lightning.optim import HeadSolver, build_optimizer
+from ft_lightning.seeds import reseed, seed_of
 
+_STEPS_AT_ONCE = 32  # whose losses are looked at together
 _IN_PROGRESS_BAR = (("train", "loss"), ("val", "accuracy"))
 
 
@@ -30,6 +33,8 @@ class FineTuner(LightningModule):
         optimizer: parameter groups -> optimizer.
         scheduler: (optimizer, total_steps) -> Lightning's lr_scheduler configuration.
         backbone_lr_factor: learning rate of the backbone as a multiple of the head's.
+        seed: of dropout and whatever else is random in a step, which depends on it, the epoch, the step and the
+            process, so that a run that is taken up again within an epoch goes on as if it had not stopped.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class FineTuner(LightningModule):
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         scheduler: Callable[..., Any],
         backbone_lr_factor: float,
+        seed: int,
     ) -> None:
         super().__init__()
         self.classifier = classifier
@@ -46,17 +52,22 @@ class FineTuner(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.backbone_lr_factor = backbone_lr_factor
+        self.seed = seed
         self.strict_loading = False  # a checkpoint leaves the frozen part out
         self.outputs: dict[
             str, tuple[Tensor, Tensor, Tensor]
         ] = {}  # val, test -> index, logits, targets of the last look
         self._seen: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "val": [], "test": []}
+        self._unchecked: list[_Step] = []
+        self._frozen_digest = ""
 
     def forward(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
         return self.classifier(inputs)
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        optimizer = self.optimizers(use_pl_optimizer=False)
+        seed = seed_of(self.seed, self.current_epoch, "step", batch_idx, self.global_rank)
+        reseed(seed, self.device)
+        optimizer = self.trainer.optimizers[0]
         if isinstance(optimizer, HeadSolver):
             head = self.classifier.head
             optimizer.solve(head, batch["features"], batch["target"], self.loss, self.current_epoch)
@@ -65,7 +76,13 @@ class FineTuner(LightningModule):
                     torch.distributed.broadcast(parameter.data, src=0)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        return self._step(batch, "train")
+        loss = self._step(batch, "train")
+        place = f"step {self.global_step} (epoch {self.current_epoch}, batch {batch_idx})"
+        setting, value = _setting(self.trainer.optimizers[0])
+        self._unchecked.append(_Step(place, f"optimizer.{setting}={value:g}", loss.detach(), batch["index"]))
+        if len(self._unchecked) == _STEPS_AT_ONCE:
+            self._refuse_non_finite()
+        return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         return self._step(batch, "val")
@@ -73,26 +90,25 @@ class FineTuner(LightningModule):
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         return self._step(batch, "test")
 
+    def on_validation_start(self) -> None:
+        self._refuse_non_finite()
+
     def on_validation_epoch_end(self) -> None:
-        self._log(epoch_metrics(*self._gather("val")[1:]), "val")
+        values = epoch_metrics(*self._gather("val")[1:])
+        self._log(values, "val")
+        for schedule in self.trainer.lr_scheduler_configs if self.trainer.state.fn == "fit" else ():
+            if isinstance(schedule.scheduler, ReduceLROnPlateau):
+                schedule.scheduler.step(values[str(schedule.monitor).removeprefix("val/")])
 
     def on_test_epoch_end(self) -> None:
         self._log(epoch_metrics(*self._gather("test")[1:]), "test")
 
     def on_train_epoch_end(self) -> None:
+        self._refuse_non_finite()
         totals = torch.stack([torch.stack(seen) for seen in self._seen["train"]]).sum(0)  # (3,): loss, correct, samples
         self._seen["train"].clear()
         loss, correct, samples = torch.as_tensor(self.all_gather(totals)).reshape(-1, 3).sum(0).tolist()
-        optimizer = self.trainer.optimizers[0]
-        if isinstance(optimizer, HeadSolver):
-            setting, value = "weight_decay", optimizer.strength
-        else:
-            setting, value = "lr", optimizer.param_groups[-1]["lr"]  # the head's group comes last
-        if not math.isfinite(loss):
-            raise NumericalError(
-                f"The training loss of epoch {self.current_epoch} is {loss / samples} "
-                f"at optimizer.{setting}={value:g}: use another one, or precision=32-true."
-            )
+        setting, value = _setting(self.trainer.optimizers[0])
         self._log({"loss": loss / samples, "accuracy": correct / samples, setting: value}, "train")
 
     def configure_optimizers(self) -> Any:
@@ -105,7 +121,12 @@ class FineTuner(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._refuse_non_finite()  # a broken state never takes the place of an intact one
         checkpoint["state_dict"] = self._trained_state()
+        checkpoint["frozen_sha256"] = self._frozen_sha256()
+        if self._seen["train"]:  # within an epoch: what its row of metrics.csv will count, (processes, steps, 3)
+            seen = torch.stack([torch.stack(step) for step in self._seen["train"]])
+            checkpoint["seen"] = torch.as_tensor(self.all_gather(seen)).reshape(-1, *seen.shape).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         expected, found = self._trained_state().keys(), checkpoint["state_dict"].keys()
@@ -114,6 +135,21 @@ class FineTuner(LightningModule):
                 f"The checkpoint holds another trained part than this run, for example {sorted(expected ^ found)[0]}: "
                 "use the finetune, model and head settings it was trained with."
             )
+        if checkpoint["frozen_sha256"] != self._frozen_sha256():
+            raise UserError(
+                f"The frozen weights have sha256 {self._frozen_sha256()}, the checkpoint was trained on "
+                f"{checkpoint['frozen_sha256']}: use the model.weights it was trained with."
+            )
+        if "seen" in checkpoint:
+            self._seen["train"] = [tuple(step) for step in checkpoint["seen"][self.global_rank].to(self.device)]
+        for schedule in checkpoint.get("lr_schedulers", ()):
+            for planned in ("total_steps", "_schedule_phases"):  # of OneCycleLR: this run may be a longer one
+                schedule.pop(planned, None)
+
+    def _frozen_sha256(self) -> str:
+        plan = self.classifier.plan
+        self._frozen_digest = self._frozen_digest or digest_of(plan.frozen_state(self.classifier.state_dict()))
+        return self._frozen_digest
 
     def _trained_state(self) -> dict[str, Tensor]:
         plan = self.classifier.plan
@@ -131,6 +167,33 @@ class FineTuner(LightningModule):
         else:
             self._seen[split].append((batch["index"], logits.detach(), target))
         return loss
+
+    def _refuse_non_finite(self) -> None:
+        """Look at the losses of the steps since the last look; looking at each would have a GPU wait at each.
+
+        Raises:
+            NumericalError: names the first step of any process whose loss is not finite, and its samples.
+        """
+        steps, self._unchecked = self._unchecked, []
+        if not steps:
+            return
+        finite = torch.stack([step.loss for step in steps]).isfinite().tolist()
+        mine = finite.index(False) if not all(finite) else len(steps)
+        first = int(torch.as_tensor(self.all_gather(torch.tensor(mine, device=self.device))).min())
+        if first == len(steps):
+            return
+        told: list[Any] = [self._describe(steps[first]) if mine == first else None] * self.trainer.world_size
+        if self.trainer.world_size > 1:
+            torch.distributed.all_gather_object(told, told[0])
+        raise NumericalError("\n".join(filter(None, told)))
+
+    def _describe(self, step: "_Step") -> str:
+        name_of = getattr(self.trainer.datamodule, "name_of", lambda split, position: f"sample {position}")  # type: ignore[attr-defined]
+        names = ", ".join(name_of("train", position) for position in step.samples.tolist())
+        return (
+            f"The training loss of {step.place} is {step.loss.item()} at {step.setting}: use another one, or "
+            f"precision=32-true, or look at the batch: {names}."
+        )
 
     def _gather(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
         """(index, logits, targets) of the whole split from all processes, in the split's order, each sample once."""
@@ -150,3 +213,17 @@ class FineTuner(LightningModule):
         # Every process has computed the same values from all samples, so there is nothing left to reduce.
         for name, value in values.items():
             self.log(f"{split}/{name}", value, prog_bar=(split, name) in _IN_PROGRESS_BAR)
+
+
+class _Step(NamedTuple):
+    place: str
+    setting: str
+    loss: Tensor
+    samples: Tensor  # (B,), their positions in train
+
+
+def _setting(optimizer: Optimizer) -> tuple[str, float]:
+    """What moves the head in this step: its learning rate, or a solver's L2 strength."""
+    if isinstance(optimizer, HeadSolver):
+        return "weight_decay", optimizer.strength
+    return "lr", optimizer.param_groups[-1]["lr"]  # the head's group comes last

@@ -1,6 +1,7 @@
 """Parameter groups, learning-rate schedules, and the solver that needs neither."""
 
 import math
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal
 
@@ -77,15 +78,15 @@ class HeadSolver(Optimizer):
             )
         self.strengths = strengths(weight_decay)
         self.strength = self.strengths[0]
-        self._start: dict[str, Tensor] = {}
         super().__init__(params, {"lr": 0.0})
 
     def solve(self, head: nn.Module, features: Tensor, targets: Tensor, loss: nn.Module, epoch: int) -> None:
         """Put the head to its optimum for this epoch's strength."""
         self.strength = self.strengths[min(epoch, len(self.strengths) - 1)]
-        self._start = self._start or {name: value.clone() for name, value in head.state_dict().items()}
         if not has_one_optimum(head):
-            head.load_state_dict(self._start)
+            for parameter in head.parameters():  # kept as state, which a checkpoint holds
+                start = self.state[parameter].setdefault("start", parameter.detach().clone())
+                parameter.data.copy_(start)
         solve_head(head, features, targets, loss, self.strength)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -157,12 +158,9 @@ def plateau(
     patience: int,
     monitor: str,
     mode: Literal["min", "max"],
-    frequency: int | None,
 ) -> dict[str, Any]:
-    """Multiply the learning rate by `factor` when the monitored metric has not improved for more than `patience` looks.
-
-    Args:
-        frequency: epochs between two looks, None for one; a metric that is not new would count as no improvement.
+    """Multiply the learning rate by `factor` when the monitored metric of val has not improved for more than `patience`
+    validations.
 
     Raises:
         UserError: a factor that would not reduce.
@@ -171,7 +169,8 @@ def plateau(
         raise UserError(f"scheduler.factor={factor} does not reduce the learning rate: use a value between 0 and 1.")
     # eps: the smallest change torch makes; above 0, the group with the smaller rate would stop before the other.
     scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience, eps=0.0)
-    return {"scheduler": scheduler, "interval": "epoch", "frequency": frequency or 1, "monitor": monitor}
+    # FineTuner steps it when val is done; Lightning would after the checkpoint is written, which then lacks a step.
+    return {"scheduler": scheduler, "interval": "epoch", "frequency": sys.maxsize, "monitor": monitor}
 
 
 def _finite(total_steps: float, name: str) -> int:

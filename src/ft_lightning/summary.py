@@ -21,8 +21,8 @@ _HEADLINE = ("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "m
 console = Console(highlight=False, markup=False)  # a class may be called [b]
 
 
-def before(run_dir: Path, data: Any, classifier: Classifier, trainer: Trainer) -> None:
-    """What is about to be trained, on what, and where it goes."""
+def before(run_dir: Path, data: Any, classifier: Classifier, trainer: Trainer, start: Path | None) -> None:
+    """What is about to be trained, on what, where it goes, and the checkpoint that it goes on from."""
     identity = classifier.backbone.identity
     parameters = list(classifier.parameters())
     total = sum(p.numel() for p in parameters)
@@ -36,7 +36,7 @@ def before(run_dir: Path, data: Any, classifier: Classifier, trainer: Trainer) -
         cut=_cut(classifier.plan),
         trainable=f"{trainable:,} of {total:,} parameters ({trainable / total:.2%})",
         device=f"{devices}{trainer.strategy.root_device.type}, precision {trainer.precision}",
-        run=str(_short(run_dir)),
+        run=str(_short(run_dir)) + (f", goes on from {start.name}" if start else ""),
     )
 
 

@@ -3,6 +3,7 @@
 python -m ft_lightning.train data.root=/my/images
 python -m ft_lightning.train model=resnet50 data=mydata finetune=partial
 python -m ft_lightning.train -m model=resnet18,resnet50 optimizer.lr=1e-3,1e-2
+python -m ft_lightning.train resume=outputs/train/<run>
 """
 
 import logging
@@ -16,7 +17,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning import command
+from ft_lightning import command, resume
 from ft_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _NOISE = (
     r".*module\(s\) in eval mode at the start of training",  # they are meant to be
     r".*does not have many workers",  # the number is chosen for the machine
     r".*recommended to use `self\.log\(.*sync_dist=True",  # every process logs the same value already
+    r"Checkpoint directory .* exists and is not empty",  # when a run goes on
+    r".*your dataloader is not resumable",  # it is
     r".*isinstance\(treespec, LeafSpec\).* is deprecated",  # Lightning 2.6 with torch 2.15
 )
 
@@ -52,12 +55,13 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     module = build_module(cfg, classifier, data)
     stored = build_stored_features(cfg, ready=lambda: clock.lap("features_s"))
     trainer, best = build_trainer(cfg, run_dir, stored)
+    start = checkpoint_to_go_on_from(cfg, run_dir, data)
     if trainer.is_global_zero:
         tables.write_table(data.split_table(), run_dir / "split.csv")
-        summary.before(run_dir, data, classifier, trainer)
+        summary.before(run_dir, data, classifier, trainer, start)
     clock.lap("setup_s")
 
-    trainer.fit(module, datamodule=data)
+    trainer.fit(module, datamodule=data, ckpt_path=start)
     clock.lap("fit_s")
 
     if not best.best_model_path:
@@ -133,7 +137,25 @@ def build_module(cfg: DictConfig, classifier: "Classifier", data: "ImageFolderDa
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
         backbone_lr_factor=cfg.finetune.backbone_lr_factor,
+        seed=cfg.seed,
     )
+
+
+def checkpoint_to_go_on_from(cfg: DictConfig, run_dir: Path, data: "ImageFolderDataModule") -> Path | None:
+    """Where `resume` takes the run up again; None to begin at the beginning.
+
+    Raises:
+        UserError: the dataset is another one now.
+    """
+    from ft_lightning.checkpoint import newest_whole
+
+    if not cfg.resume:
+        return None
+    resume.refuse_other_data(data.split_table(), run_dir)
+    start = newest_whole(run_dir / "checkpoints")
+    if start is None:
+        log.warning("%s has no checkpoint yet: the run begins at the beginning.", run_dir)
+    return start
 
 
 def solves_head(cfg: DictConfig) -> bool:
@@ -157,7 +179,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stored: "StoredFeatures") -> "
     """
     import torch
 
-    from ft_lightning.checkpoint import best_and_last
+    from ft_lightning.checkpoint import SealedCheckpointIO, WithinEpoch, best_and_last
     from ft_lightning.hardware import pick_device, pick_precision
     from ft_lightning.history import EpochTable
     from ft_lightning.optim import strengths
@@ -170,6 +192,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stored: "StoredFeatures") -> "
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
     best, last = best_and_last(run_dir / "checkpoints", cfg.monitor, cfg.monitor_mode)
+    kept = [best, last, WithinEpoch(run_dir / "checkpoints", cfg.checkpoint_minutes)]
     bar = [EpochBar()] if cfg.trainer.enable_progress_bar else []
     # Each epoch of a solver tries one L2 strength.
     epochs = len(strengths(cfg.optimizer.weight_decay)) if solves_head(cfg) else cfg.trainer.max_epochs
@@ -177,8 +200,15 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stored: "StoredFeatures") -> "
         cfg.trainer,
         max_epochs=epochs,
         precision=pick_precision(cfg.precision, pick_device(cfg.trainer.accelerator, "trainer.accelerator").type),
-        callbacks=[stored, best, last, *bar, *(instantiate(callback) for callback in cfg.callback.values())],
-        logger=[EpochTable(run_dir / "metrics.csv"), *_extra_loggers(cfg, run_dir)],
+        callbacks=[
+            stored,
+            EpochTable(run_dir / "metrics.csv"),
+            *kept,
+            *bar,
+            *(instantiate(callback) for callback in cfg.callback.values()),
+        ],
+        logger=_extra_loggers(cfg, run_dir) or False,
+        plugins=[SealedCheckpointIO()],
         default_root_dir=run_dir,
     )
     if command.in_multirun() and trainer.num_devices * trainer.num_nodes > 1:

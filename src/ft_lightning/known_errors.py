@@ -1,0 +1,58 @@
+"""What the exceptions of frameworks, of the system and of its memory mean to a user, where a user can do something."""
+
+import errno
+
+from hydra.core.override_parser.overrides_parser import OverrideParseException
+from hydra.errors import InstantiationException
+from omegaconf.errors import OmegaConfBaseException
+
+from ft_lightning.errors import NumericalError, UserError
+
+# Full, read-only or not a folder; not every system knows all of them.
+_UNWRITABLE = ("ENOSPC", "EROFS", "EFBIG", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST", "EIO", "EDQUOT")
+
+
+def known_error(error: BaseException) -> UserError | NumericalError | None:
+    """The typed error behind an exception of a job; None for a bug."""
+    if isinstance(error, UserError | NumericalError):
+        return error
+    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which is not imported for its name alone
+        return UserError(str(error))
+    if isinstance(error, InstantiationException):
+        if known := known_error(error.__cause__ or RuntimeError()):
+            return known
+        # What a library's constructor refuses was written in a config or an override.
+        refused = isinstance(error.__cause__, TypeError | ValueError | ImportError | LookupError | None)
+        return UserError(str(error)) if refused else None
+    unwritable = isinstance(error, OSError) and error.errno in {getattr(errno, name, None) for name in _UNWRITABLE}
+    if unwritable or isinstance(error, OmegaConfBaseException):
+        return config_error(error)
+    return _shortage(error)
+
+
+def config_error(error: BaseException) -> UserError:
+    """What Hydra, OmegaConf or the system complain of, in a few lines."""
+    if isinstance(error.__cause__, UserError):
+        return error.__cause__
+    if isinstance(error, OverrideParseException):
+        return UserError(f"{error.override} cannot be read: quote the value, for example 'data.root=\"~/my images\"'.")
+    causes = [error] + ([error.__cause__] if error.__cause__ else [])
+    text = "\n".join(dict.fromkeys(str(cause).partition("\nConfig search path")[0] for cause in causes))
+    return UserError(text.replace("\n\n", "\n").replace(":\n\t", ": ").replace("\n\t", ", "))  # lists in one line
+
+
+def _shortage(error: BaseException) -> UserError | None:
+    """Of memory; a process that reads images is killed for it without a word."""
+    reason = str(error).partition("\n")[0][:200]
+    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if full or (isinstance(error, RuntimeError) and "can't allocate memory" in reason):
+        return UserError(
+            f"Out of memory ({reason}): lower data.batch_size, and raise trainer.accumulate_grad_batches by the same "
+            "factor for equal steps."
+        )
+    if isinstance(error, RuntimeError) and reason.startswith("DataLoader worker"):
+        return UserError(
+            f"A process that reads images was killed ({reason}), as happens when memory runs out: lower "
+            "data.num_workers; 0 reads within the main process."
+        )
+    return None

@@ -1,0 +1,74 @@
+"""`resume=<run directory>`: the same run goes on, in its own directory and with its own config."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from ft_lightning.errors import UserError
+
+# What may change when a run goes on, with everything below it: how long and where it trains, and where things are.
+CHANGEABLE = ("trainer", "cache", "data.root", "data.csv", "data.num_workers", "model.weights")
+_WHERE = ("accelerator", "devices", "strategy", "num_nodes")  # what another trainer=... is chosen for
+
+
+def run_directory(arguments: list[str]) -> Path | None:
+    """The run that a command line takes up again, before Hydra makes a directory for a new one.
+
+    Raises:
+        UserError: no run is there.
+    """
+    given = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
+    if not given or given[-1] in ("", "null"):
+        return None
+    folder = Path(given[-1].strip("'\"")).expanduser()
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"resume={folder}: no run is there, which would have a config.yaml; see outputs/train/.")
+    return folder
+
+
+def config_of(run_dir: Path, composed: DictConfig, overrides: list[str]) -> DictConfig:
+    """The config of a run, changed by what the command line says beside `resume`.
+
+    Args:
+        composed: the config that the command line alone makes, for the values.
+        overrides: the command line.
+
+    Raises:
+        UserError: a key that must stay what it was, or fewer epochs than are done.
+    """
+    config = OmegaConf.load(run_dir / "config.yaml")
+    assert isinstance(config, DictConfig)
+    for override in OverridesParser.create().parse_overrides(overrides):
+        key = override.key_or_group
+        if key == "resume":
+            continue
+        if override.is_delete() or not any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE):
+            raise UserError(
+                f"{override.input_line} cannot change when a run goes on: leave it out, or start a new run without "
+                f"resume. {', '.join(CHANGEABLE)} can."
+            )
+        names = [f"trainer.{name}" for name in _WHERE] if key == "trainer" else [key]
+        for name in names:
+            OmegaConf.update(config, name, OmegaConf.select(composed, name), force_add=True)
+    config.resume = str(run_dir)
+    return config
+
+
+def refuse_other_data(table: Any, run_dir: Path) -> None:
+    """Raise UserError where the dataset (path, class, digest) is not the one that the run's split.csv lists."""
+    from ft_lightning.scan import some
+    from ft_lightning.tables import read_table
+
+    if not (run_dir / "split.csv").is_file():  # it stopped before it had looked at its data
+        return
+    columns = ["path", "class", "digest"]
+    before, now = (
+        set(map(tuple, rows[columns].to_numpy().tolist())) for rows in (read_table(run_dir / "split.csv"), table)
+    )
+    if changed := sorted({path for path, *_ in before ^ now}):
+        raise UserError(
+            f"resume={run_dir}: {len(changed)} files of the dataset are new, gone or changed since the run began: "
+            f"{some(changed)}. Put them back, or start a new run."
+        )
