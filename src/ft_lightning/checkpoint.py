@@ -16,8 +16,7 @@ from ft_lightning.errors import UserError
 from ft_lightning.files import replacing, sweep
 
 LAST, BEST = "last.ckpt", "best.ckpt"
-_MARK = b"sha256:"
-_SEAL = len(_MARK) + 64  # bytes
+_NO_COMMENT = b"\0\0"  # how torch.save ends a file: with the length of its comment
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +44,8 @@ class SealedCheckpointIO(CheckpointIO):
                 torch.save(checkpoint, cast(BinaryIO, writer))
             except RuntimeError as error:  # what PyTorch makes of an error while writing
                 raise (error.__context__ if isinstance(error.__context__, OSError) else error) from error
-            seal = _MARK + writer.digest.hexdigest().encode()
-            file.seek(-2, 2)
-            file.write(struct.pack("<H", len(seal)) + seal)
+            file.seek(-len(_NO_COMMENT), 2)
+            file.write(_seal(writer.digest.hexdigest()))
             file.flush()
             if not _is_whole(file):
                 raise OSError("it reads back with other bytes than were written")
@@ -141,19 +139,22 @@ class _Hashing:
 
 def _is_whole(file: BinaryIO) -> bool:
     """Whether a file ends with a seal that fits what comes before it."""
-    size = file.seek(0, 2)
-    if size < _SEAL + 2:
+    content = file.seek(0, 2) - len(_seal("")) - 64
+    if content < 0:
         return False
-    file.seek(-_SEAL, 2)
-    mark, written = file.read(len(_MARK)), file.read()
     digest = hashlib.sha256()
     file.seek(0)
-    rest = size - _SEAL - 2  # the comment's length, two bytes, was zero when the digest was made
-    while rest and (part := file.read(min(rest, 2**20))):
+    while content and (part := file.read(min(content, 2**20))):
         digest.update(part)
-        rest -= len(part)
-    digest.update(b"\0\0")
-    return mark == _MARK and written == digest.hexdigest().encode()
+        content -= len(part)
+    digest.update(_NO_COMMENT)
+    return file.read() == _seal(digest.hexdigest())
+
+
+def _seal(digest: str) -> bytes:
+    """A zip archive's comment: its length in two bytes and itself."""
+    comment = b"sha256:" + digest.encode()
+    return struct.pack("<H", len(comment)) + comment
 
 
 def _relocate(state: dict[str, Any], folder: Path) -> None:

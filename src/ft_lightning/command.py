@@ -108,6 +108,8 @@ def _attempt(job: Job, cfg: DictConfig) -> Outcome:
     outcome = Outcome(0, list(hydra_cfg.overrides.task), run_dir, Path(hydra_cfg.sweep.dir) if in_multirun() else None)
     try:
         if OmegaConf.select(cfg, "resume"):
+            if in_multirun():
+                raise UserError("resume=... goes on in one directory, a multirun makes new ones: leave out -m.")
             cfg = resume.config_of(outcome.run_dir, cfg, outcome.overrides)
         _refuse_run_inside_dataset(outcome.run_dir, OmegaConf.select(cfg, "data.root"))
         _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), OmegaConf.select(cfg, "data.root"))

@@ -18,6 +18,7 @@ except ImportError:
     fcntl = None  # type: ignore[assignment]
 
 _A_DAY = 24 * 60 * 60
+_claims: set[int] = set()  # descriptors
 
 
 class UnwritableError(UserError, OSError):
@@ -70,6 +71,7 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
+    _claims.add(descriptor)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,7 +81,17 @@ def claimed(folder: Path) -> Iterator[None]:
             pass
         yield
     finally:
+        _claims.discard(descriptor)
         os.close(descriptor)
+
+
+def _let_go() -> None:
+    while _claims:
+        os.close(_claims.pop())
+
+
+if hasattr(os, "register_at_fork"):  # or processes that read images would hold a folder beyond a killed parent's end
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def sweep(folder: Path) -> None:

@@ -60,9 +60,13 @@ class FineTuner(LightningModule):
         self._seen: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "val": [], "test": []}
         self._unchecked: list[_Step] = []
         self._frozen_digest = ""
+        self._stopped = False
 
     def forward(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
         return self.classifier(inputs)
+
+    def on_train_start(self) -> None:
+        self.trainer.should_stop = self._stopped  # by a callback, before the checkpoint that this run goes on from
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         seed = seed_of(self.seed, self.current_epoch, "step", batch_idx, self.global_rank)
@@ -124,6 +128,7 @@ class FineTuner(LightningModule):
         self._refuse_non_finite()  # a broken state never takes the place of an intact one
         checkpoint["state_dict"] = self._trained_state()
         checkpoint["frozen_sha256"] = self._frozen_sha256()
+        checkpoint["stopped"] = self.trainer.should_stop
         if self._seen["train"]:  # within an epoch: what its row of metrics.csv will count, (processes, steps, 3)
             seen = torch.stack([torch.stack(step) for step in self._seen["train"]])
             checkpoint["seen"] = torch.as_tensor(self.all_gather(seen)).reshape(-1, *seen.shape).cpu()
@@ -140,6 +145,7 @@ class FineTuner(LightningModule):
                 f"The frozen weights have sha256 {self._frozen_sha256()}, the checkpoint was trained on "
                 f"{checkpoint['frozen_sha256']}: use the model.weights it was trained with."
             )
+        self._stopped = checkpoint["stopped"]
         if "seen" in checkpoint:
             self._seen["train"] = [tuple(step) for step in checkpoint["seen"][self.global_rank].to(self.device)]
         for schedule in checkpoint.get("lr_schedulers", ()):
