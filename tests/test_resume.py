@@ -1,0 +1,285 @@
+"""A run that was stopped goes on as if it had not been, and says so when it cannot."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from omegaconf import OmegaConf
+
+from conftest import files_below
+from ft_lightning.command import compose
+from ft_lightning.errors import UserError
+from ft_lightning.resume import config_of
+from ft_lightning.train import train
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+TESTS = Path(__file__).parent
+TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "precision=32-true", "data.batch_size=4"]
+RANDOM = ["finetune=partial", "augment=strong", "head=mlp", "head.dropout=0.3"]  # whatever draws random numbers
+SAME = ("model/model.safetensors", "metrics.csv", "predictions.csv", "split.csv", "config.yaml")
+
+
+class Stop(BaseException):
+    """Ends a run like a kill: nothing in it expects this."""
+
+
+class StopAt(Callback):
+    """Stops before a step, or with -1 when the last epoch is over."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
+        if self.step < 0 and trainer.state.fn == "validate":
+            raise Stop
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == self.step:
+            raise Stop
+
+
+def begin(folder: Path, *overrides: str, stop_at: int | None = None) -> None:
+    """A new run of five steps an epoch, up to a step or to its end."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(compose("train", *TINY, *overrides), resolve=True))
+    stop = [] if stop_at is None else ["+callback.stop._target_=test_resume.StopAt", f"+callback.stop.step={stop_at}"]
+    cfg = compose("train", *TINY, *overrides, *stop)
+    if stop:
+        with pytest.raises(Stop):
+            train(cfg, folder)
+    else:
+        train(cfg, folder)
+
+
+def go_on(folder: Path, *overrides: str) -> dict[str, Any]:
+    return train(config_of(folder, compose("train", *overrides), list(overrides)), folder)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in SAME}
+
+
+@pytest.mark.promise(24)
+@pytest.mark.parametrize(
+    ("overrides", "stop_at"),
+    [
+        ([*RANDOM, "checkpoint_minutes=0"], 8),
+        ([*RANDOM, "checkpoint_minutes=0", "data.num_workers=1"], 8),
+        ([*RANDOM], 11),
+        (["finetune=full", "checkpoint_minutes=0", "trainer.accumulate_grad_batches=2", "scheduler=onecycle"], 5),
+        (["finetune=full", "scheduler=plateau", "scheduler.patience=0", "optimizer=sgd"], 11),
+        (["head.dropout=0.3", "checkpoint_minutes=0"], 8),  # on stored features
+        (["optimizer=lbfgs", "optimizer.weight_decay=[1e-1,1e-2,1e-3]", "head=mlp", "head.hidden=16"], 2),
+        (["callback=early_stopping", "callback.early_stopping.patience=1", "optimizer.lr=0"], -1),
+        (["trainer.check_val_every_n_epoch=2", *RANDOM], 11),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_a_run_that_goes_on_equals_one_that_did_not_stop(
+    overrides: list[str], stop_at: int, pictures: Path, tmp_path: Path
+) -> None:
+    common = [f"data.root={pictures}", "trainer.max_epochs=4", *overrides]
+    begin(tmp_path / "whole", *common)
+    begin(tmp_path / "stopped", *common, stop_at=stop_at)
+    assert not (tmp_path / "stopped/metrics.json").exists()
+    go_on(tmp_path / "stopped")
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+    assert files_below(tmp_path / "stopped") == files_below(tmp_path / "whole")
+
+
+def killed(folder: Path, number: int, *overrides: str) -> None:
+    """Runs the command, which kills itself in place of its n-th write below its checkpoints."""
+    command = [sys.executable, str(TESTS / "faults.py"), str(number), "kill", str(folder / "checkpoints"), *overrides]
+    done = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.promise(24)
+def test_a_run_killed_in_each_epoch_ends_as_if_it_had_not_been(
+    pictures: Path, run_command: Run, tmp_path: Path
+) -> None:
+    common = [*TINY, *RANDOM, f"data.root={pictures}", "trainer.max_epochs=6", "trainer.enable_progress_bar=false"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert run_command("train", *common, f"hydra.run.dir={whole}").returncode == 0
+    killed(stopped, 14, *common, f"hydra.run.dir={stopped}")
+    for number in (9, 10, 15, 11):
+        epochs = epochs_done(stopped)
+        killed(stopped, number, f"resume={stopped}")
+        assert epochs_done(stopped) >= epochs
+    assert 1 <= epochs_done(stopped) < 6
+    done = run_command("train", f"resume={stopped}")
+    assert done.returncode == 0, done.stderr
+    assert "goes on from last.ckpt" in done.stdout
+    assert contents(stopped) == contents(whole)
+    assert files_below(stopped) == files_below(whole)
+
+
+def epochs_done(folder: Path) -> int:
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] + 1
+
+
+@pytest.mark.promise(25)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_run_soon_with_its_own_code_and_it_can_go_on(
+    number: signal.Signals, code: int, pictures: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "stopped"
+    overrides = [*TINY, *RANDOM, f"data.root={pictures}", "checkpoint_minutes=0.001", "data.num_workers=1"]
+    overrides.append("scheduler=constant")  # which does not depend on when it ends
+    command = [sys.executable, "-m", "ft_lightning.train", *overrides, "trainer.max_epochs=1000"]
+    process = subprocess.Popen(
+        [*command, f"hydra.run.dir={folder}"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 90
+    while not (folder / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    sent = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == code, errors.decode()
+    assert time.monotonic() - sent < 10
+    assert b"Traceback" not in errors
+    assert not list(folder.rglob(".*.tmp"))
+
+    epochs = f"trainer.max_epochs={epochs_done(folder) + 1}"
+    go_on(folder, epochs)
+    begin(tmp_path / "whole", *overrides, epochs)
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+def test_more_epochs_go_on_where_the_run_ended(pictures: Path, tmp_path: Path) -> None:
+    for scheduler in ("cosine", "onecycle", "constant"):
+        folder = tmp_path / scheduler
+        begin(folder, f"data.root={pictures}", "trainer.max_epochs=2", f"scheduler={scheduler}")
+        best = (folder / "checkpoints/best.ckpt").read_bytes()
+        metrics = go_on(folder, "trainer.max_epochs=4")
+        table = pd.read_csv(folder / "metrics.csv")
+        assert table["epoch"].tolist() == [0, 1, 2, 3]
+        assert metrics["val"]["accuracy"] == pytest.approx(table["val/accuracy"].max())
+        if table["val/accuracy"].idxmax() < 2:
+            assert (folder / "checkpoints/best.ckpt").read_bytes() == best
+        with pytest.raises(Exception, match="max_epochs=3"):
+            go_on(folder, "trainer.max_epochs=3")
+
+
+def test_a_finished_run_is_finished_again(pictures: Path, tmp_path: Path) -> None:
+    begin(tmp_path / "run", f"data.root={pictures}", "trainer.max_epochs=2")
+    before = contents(tmp_path / "run")
+    go_on(tmp_path / "run")
+    assert contents(tmp_path / "run") == before
+
+
+def test_a_moved_run_and_a_moved_dataset_go_on(pictures: Path, tmp_path: Path) -> None:
+    begin(tmp_path / "whole", f"data.root={pictures}", "trainer.max_epochs=3")
+    begin(tmp_path / "old", f"data.root={pictures}", "trainer.max_epochs=3", stop_at=11)
+    shutil.move(tmp_path / "old", tmp_path / "elsewhere/new")
+    shutil.move(pictures, tmp_path / "elsewhere/pictures")
+    go_on(tmp_path / "elsewhere/new", f"data.root={tmp_path / 'elsewhere/pictures'}")
+    assert not (tmp_path / "old").exists()
+    same = contents(tmp_path / "elsewhere/new") | {"config.yaml": b""}
+    assert same == contents(tmp_path / "whole") | {"config.yaml": b""}
+
+
+def test_a_damaged_last_checkpoint_leaves_the_best_to_go_on_from(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    common = [f"data.root={pictures}", "trainer.max_epochs=4"]
+    begin(tmp_path / "whole", *common)
+    begin(tmp_path / "run", *common, stop_at=16)
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    go_on(tmp_path / "run")
+    assert "last.ckpt is damaged and not used" in caplog.text
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+
+
+def test_a_run_without_a_checkpoint_begins_at_the_beginning(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    common = [f"data.root={pictures}", "trainer.max_epochs=2"]
+    begin(tmp_path / "whole", *common)
+    begin(tmp_path / "run", *common, stop_at=3)
+    go_on(tmp_path / "run")
+    assert "no checkpoint yet" in caplog.text
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+
+
+def test_what_would_not_be_the_same_run_is_refused(pictures: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "w.pth"
+    torch.save({}, weights)
+    begin(tmp_path / "run", f"data.root={pictures}", "trainer.max_epochs=2", stop_at=6)
+    for override, said in (
+        ("optimizer.lr=1", r"optimizer\.lr=1 cannot change when a run goes on"),
+        ("seed=1", "seed=1 cannot change"),
+        ("~trainer.deterministic", "cannot change"),
+        ("trainer.max_epochs=0", "max_epochs=0"),
+    ):
+        with pytest.raises(Exception, match=said) as caught:
+            go_on(tmp_path / "run", override)
+        assert type(caught.value).__name__ in ("UserError", "MisconfigurationException")
+    changed = next(pictures.rglob("*.png"))
+    before = changed.read_bytes()
+    changed.write_bytes(before + b"\0")
+    with pytest.raises(UserError, match=r"1 files of the dataset are new, gone or changed .*\.png"):
+        go_on(tmp_path / "run")
+    changed.write_bytes(before)
+
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    from ft_lightning.checkpoint import SealedCheckpointIO
+
+    checkpoint = SealedCheckpointIO().load_checkpoint(last)
+    SealedCheckpointIO().save_checkpoint(checkpoint | {"frozen_sha256": "0" * 64}, last)
+    with pytest.raises(UserError, match=r"frozen weights have sha256 [0-9a-f]{64}, the checkpoint was trained on 0000"):
+        go_on(tmp_path / "run")
+
+
+def test_what_cannot_go_on_exits_2(pictures: Path, run_command: Run, tmp_path: Path) -> None:
+    begin(tmp_path / "run", f"data.root={pictures}", "trainer.max_epochs=2", stop_at=6)
+    before = {name: (tmp_path / "run" / name).read_bytes() for name in files_below(tmp_path / "run")}
+    for overrides, said in (
+        ([f"resume={tmp_path / 'none'}"], "no run is there"),
+        ([f"resume={tmp_path / 'run'}", "optimizer.lr=1"], "optimizer.lr=1 cannot change"),
+        (["-m", f"resume={tmp_path / 'run'}", "trainer.max_epochs=3,4"], "leave out -m"),
+    ):
+        done = run_command("train", *overrides)
+        assert done.returncode == 2, done.stderr
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in files_below(tmp_path / "run")} == before
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_run_in_progress_is_not_taken_up_by_a_second_terminal(
+    pictures: Path, run_command: Run, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    overrides = [*TINY, f"data.root={pictures}", "trainer.max_epochs=100000", f"hydra.run.dir={folder}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ft_lightning.train", *overrides],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=dict(os.environ),
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while not (folder / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        done = run_command("train", f"resume={folder}")
+        assert done.returncode == 2
+        assert "is in use by another process" in done.stderr
+    finally:
+        process.kill()
+        process.wait()
+    done = run_command("train", f"resume={folder}", "trainer.max_epochs=1")
+    assert "is in use" not in done.stderr
