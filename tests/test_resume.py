@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +109,15 @@ def killed(folder: Path, number: int, *overrides: str) -> None:
 def test_a_run_killed_in_each_epoch_ends_as_if_it_had_not_been(
     pictures: Path, run_command: Run, tmp_path: Path
 ) -> None:
-    common = [*TINY, *RANDOM, f"data.root={pictures}", "trainer.max_epochs=6", "trainer.enable_progress_bar=false"]
+    common = [*TINY, *RANDOM, f"data.root={pictures}", "trainer.max_epochs=11", "trainer.enable_progress_bar=false"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert run_command("train", *common, f"hydra.run.dir={whole}").returncode == 0
-    killed(stopped, 14, *common, f"hydra.run.dir={stopped}")
-    for number in (9, 10, 15, 11):
-        epochs = epochs_done(stopped)
+    killed(stopped, 11, *common, f"hydra.run.dir={stopped}")
+    epochs = [epochs_done(stopped)]
+    for number in (12, 13, 14, 12):  # five a file
         killed(stopped, number, f"resume={stopped}")
-        assert epochs_done(stopped) >= epochs
-    assert 1 <= epochs_done(stopped) < 6
+        epochs.append(epochs_done(stopped))
+    assert all(one < next_one < 11 for one, next_one in pairwise(epochs)), epochs
     done = run_command("train", f"resume={stopped}")
     assert done.returncode == 0, done.stderr
     assert "goes on from last.ckpt" in done.stdout
@@ -154,7 +155,7 @@ def test_a_signal_ends_a_run_soon_with_its_own_code_and_it_can_go_on(
     epochs = f"trainer.max_epochs={epochs_done(folder) + 1}"
     go_on(folder, epochs)
     begin(tmp_path / "whole", *overrides, epochs)
-    assert contents(folder) == contents(tmp_path / "whole")
+    assert contents(folder) | {"config.yaml": b""} == contents(tmp_path / "whole") | {"config.yaml": b""}
 
 
 def test_more_epochs_go_on_where_the_run_ended(pictures: Path, tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_more_epochs_go_on_where_the_run_ended(pictures: Path, tmp_path: Path) -
         assert metrics["val"]["accuracy"] == pytest.approx(table["val/accuracy"].max())
         if table["val/accuracy"].idxmax() < 2:
             assert (folder / "checkpoints/best.ckpt").read_bytes() == best
-        with pytest.raises(Exception, match="max_epochs=3"):
+        with pytest.raises(UserError, match="max_epochs=3: the run is in its epoch 4 already"):
             go_on(folder, "trainer.max_epochs=3")
 
 
@@ -222,11 +223,9 @@ def test_what_would_not_be_the_same_run_is_refused(pictures: Path, tmp_path: Pat
         ("optimizer.lr=1", r"optimizer\.lr=1 cannot change when a run goes on"),
         ("seed=1", "seed=1 cannot change"),
         ("~trainer.deterministic", "cannot change"),
-        ("trainer.max_epochs=0", "max_epochs=0"),
     ):
-        with pytest.raises(Exception, match=said) as caught:
+        with pytest.raises(UserError, match=said):
             go_on(tmp_path / "run", override)
-        assert type(caught.value).__name__ in ("UserError", "MisconfigurationException")
     changed = next(pictures.rglob("*.png"))
     before = changed.read_bytes()
     changed.write_bytes(before + b"\0")

@@ -145,6 +145,11 @@ class FineTuner(LightningModule):
                 f"The frozen weights have sha256 {self._frozen_sha256()}, the checkpoint was trained on "
                 f"{checkpoint['frozen_sha256']}: use the model.weights it was trained with."
             )
+        if self.trainer.state.fn == "fit" and 0 <= (self.trainer.max_epochs or -1) <= checkpoint["epoch"]:
+            raise UserError(
+                f"trainer.max_epochs={self.trainer.max_epochs}: the run is in its epoch {checkpoint['epoch'] + 1} "
+                "already, and goes on with that many or more."
+            )
         self._stopped = checkpoint["stopped"]
         if "seen" in checkpoint:
             self._seen["train"] = [tuple(step) for step in checkpoint["seen"][self.global_rank].to(self.device)]

@@ -37,6 +37,7 @@ _NOISE = (
     r".*module\(s\) in eval mode at the start of training",  # they are meant to be
     r".*does not have many workers",  # the number is chosen for the machine
     r".*recommended to use `self\.log\(.*sync_dist=True",  # every process logs the same value already
+    r".*could not find the monitored key",  # in epochs before the first that is validated
     r"Checkpoint directory .* exists and is not empty",  # when a run goes on
     r".*your dataloader is not resumable",  # it is
     r".*isinstance\(treespec, LeafSpec\).* is deprecated",  # Lightning 2.6 with torch 2.15
