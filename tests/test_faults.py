@@ -1,5 +1,6 @@
 """Full disks, unwritable places, broken numbers, killed processes: said, and nothing that was there is lost."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from ft_lightning.errors import NumericalError, UserError
 from ft_lightning.files import claimed
 from ft_lightning.known_errors import known_error
 from ft_lightning.train import train
-from test_resume import TINY, begin, contents, epochs_done, go_on
+from test_resume import TINY, begin, contents, epochs_done, go_on, prepare
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 TESTS = Path(__file__).parent
@@ -48,10 +49,11 @@ def test_whichever_write_of_a_run_fails_it_is_told_and_the_run_goes_on_later(
     number, tried = 1, 0
     while True:
         folder = tmp_path / f"run{number}"
+        prepare(folder, *common)
         error: Exception | None = None
         try:
             with failing_write(number, fault, folder) as operations:
-                begin(folder, *common)
+                train(compose("train", *TINY, *common), folder)
         except Exception as caught:
             error = caught
         if error:
@@ -63,9 +65,8 @@ def test_whichever_write_of_a_run_fails_it_is_told_and_the_run_goes_on_later(
         assert not list(folder.rglob(".*.tmp"))
         if operations() < number:
             break
-        if (folder / "config.yaml").exists():
-            go_on(folder)
-            assert contents(folder) == contents(tmp_path / "whole")
+        go_on(folder)
+        assert contents(folder) == contents(tmp_path / "whole")
         number, tried = number + step, tried + 1
     assert tried > 8
 
@@ -77,15 +78,15 @@ def test_whichever_write_of_the_store_fails_the_run_goes_on_without_it(
     common = [f"data.root={some_pictures(tmp_path)}", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
     begin(tmp_path / "whole", *common, f"cache.dir={tmp_path / 'good'}")
     for number in range(1, 100):
-        store, caplog_before = tmp_path / f"store{number}", len(caplog.records)
+        store = tmp_path / f"store{number}"
         with failing_write(number, "ENOSPC", store) as operations:
             begin(tmp_path / f"run{number}", *common, f"cache.dir={store}")
         if operations() < number:
             break
-        assert any("cannot be written" in record.message for record in caplog.records[caplog_before:]), number
         same = contents(tmp_path / f"run{number}") | {"config.yaml": b""}
         assert same == contents(tmp_path / "whole") | {"config.yaml": b""}
     assert number > 6
+    assert caplog.text.count("features are kept in memory") > 4
 
 
 @pytest.mark.promise(26)
@@ -135,19 +136,21 @@ def test_a_disk_that_fills_up_ends_a_run_with_2_and_leaves_its_checkpoints(pictu
 
 
 @pytest.mark.promise(26)
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_place_of_somebody_else_ends_a_run_with_2(pictures: Path, tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents):
-        folder.chmod(folder.stat().st_mode | 0o055)
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+def test_a_place_that_is_not_ours_ends_a_run_with_2(pictures: Path, tmp_path: Path) -> None:
+    libc = ctypes.CDLL(None)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o555)
     done = limited_command(
         tmp_path,
-        lambda: os.setuid(65534),
-        *(*TINY, f"data.root={pictures}", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'mine/run'}"),
+        lambda: libc.prctl(24, 1),  # without CAP_DAC_OVERRIDE even root obeys permissions
+        *(*TINY, f"data.root={pictures}", "trainer.max_epochs=1", f"hydra.run.dir={theirs / 'run'}"),
     )
     assert done.returncode == 2, done.stderr
     assert "Permission denied" in done.stderr
+    assert "theirs/run" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "mine").exists()
+    assert not list(theirs.iterdir())
 
 
 class Explode(Callback):
@@ -228,8 +231,11 @@ def test_a_folder_has_one_owner_who_may_have_been_killed(tmp_path: Path) -> None
     with claimed(tmp_path):
         with pytest.raises(UserError, match="in use by another process"), claimed(tmp_path):
             pass
+        ready, told = os.pipe()
         if (child := os.fork()) == 0:  # a process that reads images, say, must not hold it
+            os.write(told, b".")
             signal.pause()
+        os.read(ready, 1)
     with claimed(tmp_path):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -51,8 +51,7 @@ class StopAt(Callback):
 
 def begin(folder: Path, *overrides: str, stop_at: int | None = None) -> None:
     """A new run of five steps an epoch, up to a step or to its end."""
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(compose("train", *TINY, *overrides), resolve=True))
+    prepare(folder, *overrides)
     stop = [] if stop_at is None else ["+callback.stop._target_=test_resume.StopAt", f"+callback.stop.step={stop_at}"]
     cfg = compose("train", *TINY, *overrides, *stop)
     if stop:
@@ -60,6 +59,12 @@ def begin(folder: Path, *overrides: str, stop_at: int | None = None) -> None:
             train(cfg, folder)
     else:
         train(cfg, folder)
+
+
+def prepare(folder: Path, *overrides: str) -> None:
+    """What the command does first."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(compose("train", *TINY, *overrides), resolve=True))
 
 
 def go_on(folder: Path, *overrides: str) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
         _remove(temporary)
         yield temporary
         _to_disk(temporary)
-        if path.is_dir():
+        if path.is_dir() and temporary.is_dir():  # a folder in the place of a file is not ours to remove
             shutil.rmtree(path)
         temporary.replace(path)
         _to_disk(path.parent, content=False)
