@@ -167,6 +167,17 @@ class Explode(Callback):
 
 
 @pytest.mark.promise(27)
+def test_a_checkpoint_within_an_epoch_is_never_of_a_broken_state(pictures: Path, tmp_path: Path) -> None:
+    explode = ["+callback.explode._target_=test_faults.Explode", "+callback.explode.step=13"]
+    (tmp_path / "run").mkdir()
+    with pytest.raises(NumericalError, match="step 13"):
+        train(compose("train", *TINY, f"data.root={pictures}", "checkpoint_minutes=0", *explode), tmp_path / "run")
+    last = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == 13
+    assert all(value.isfinite().all() for value in last["state_dict"].values())
+
+
+@pytest.mark.promise(27)
 def test_a_loss_that_is_not_finite_is_told_and_the_best_checkpoint_stays(pictures: Path, tmp_path: Path) -> None:
     common = [f"data.root={pictures}", "trainer.max_epochs=4"]
     explode = ["+callback.explode._target_=test_faults.Explode", "+callback.explode.step=13"]

@@ -199,6 +199,7 @@ def test_a_checkpoint_holds_the_trained_part_and_refuses_another_one(tmp_path: P
         trainer().test(finetuner("full"), datamodule=Sentences(), ckpt_path=tmp_path / "x.ckpt", verbose=False)
 
 
+@pytest.mark.promise(27)
 @pytest.mark.parametrize("validates", [0, None])
 def test_a_loss_that_is_not_finite_is_told_with_its_step_rate_and_samples(validates: int | None) -> None:
     class Poison(Callback):
@@ -212,6 +213,16 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step_rate_and_samples(valida
     with pytest.raises(NumericalError, match=said):
         fit.fit(finetuner("full", lr=0.5), datamodule=Sentences())
     assert fit.current_epoch == 1
+
+
+@pytest.mark.promise(27)
+def test_a_long_epoch_does_not_go_on_for_long_with_a_loss_that_is_not_finite() -> None:
+    module = finetuner("full")
+    nn.init.constant_(module.classifier.head[0].weight, math.inf)
+    fit = trainer(max_epochs=1)
+    with pytest.raises(NumericalError, match=r"step 0 .* batch: sample 0\."):
+        fit.fit(module, DataLoader(Sentences().rows(120, 0), batch_size=1), Sentences().val_dataloader())
+    assert fit.global_step < 40
 
 
 def test_outputs_that_are_not_finite_are_an_error() -> None:
