@@ -45,10 +45,10 @@ def consequence(error: BaseException) -> tuple[int, str] | None:
     return max(code, 1), _sentence(code)
 
 
-def _observe(children: list[subprocess.Popen]) -> None:
-    _started[:] = children
+def _observe(child_processes: list[subprocess.Popen]) -> None:
+    _started[:] = child_processes
     _nothing_to_wait_for.clear()
-    atexit.register(_end, children)
+    atexit.register(_end, child_processes)
     threading.Thread(target=_end_with_the_first, daemon=True, name="processes").start()
 
 
