@@ -67,13 +67,13 @@ def _end_with_the_first() -> None:
 
 
 def _failed() -> int:
-    """The code of the first process in rank's order that failed, with a typed error if one did; 0 for none so far."""
+    """The exit code of a process that failed, one with a typed error if there is one; 0 for none so far."""
     codes = [code for process in _started if (code := process.poll())]
     return next((code for code in codes if code in (2, 3)), codes[0] if codes else 0)
 
 
 def _sentence(code: int) -> str:
-    how = f"was ended by signal {-code}" if code < 0 else "has failed, whose own message says why"
+    how = f"was ended by signal {-code}" if code < 0 else "has failed: its own message says why"
     return f"another process of this run {how}."
 
 
