@@ -100,7 +100,11 @@ def launch(launcher: str, cwd: Path, *overrides: str, verb: str = "train") -> tu
         subprocess.Popen(command, cwd=cwd, env=os.environ | task, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for task in environments
     ]
-    ended = [task.communicate(timeout=100) for task in tasks]
+    try:
+        ended = [task.communicate(timeout=100) for task in tasks]
+    finally:
+        for task in tasks:
+            task.kill()
     return max(task.returncode for task in tasks), "".join(errors.decode() for _, errors in ended)
 
 
