@@ -142,7 +142,8 @@ def test_metrics_count_every_sample_once_and_all_share_one_directory(
     (run_dir,) = (cwd / "outputs/train").iterdir()
     assert {name for name in files_below(run_dir) if not name.startswith("tensorboard/")} == RUN_FILES
     assert [path.name for path in cwd.iterdir()] == ["outputs"]
-    assert len(list((run_dir / "tensorboard").glob("events*"))) == 1
+    writers = {path.name.split(".")[-2] for path in (run_dir / "tensorboard").glob("events*")}
+    assert len(writers) == 1, "the main process"
     several = json.loads((run_dir / "metrics.json").read_text())
 
     one = tmp_path / "one"
@@ -278,7 +279,7 @@ def test_a_failure_in_one_process_ends_all_within_a_minute(
     else:
         assert errors.count(f"injected into {rank}") == 1, errors
         assert ("Traceback" in errors) == (how == "bug" or launcher == "torchrun"), errors  # torchrun's own
-        assert errors.count("injected into") == 1
+        assert f"injected into {1 - rank}" not in errors
     assert not alive(injected), "a process is left behind"
 
 
