@@ -21,7 +21,7 @@ def commands(text: str) -> list[list[str]]:
     return [
         shlex.split(line)
         for block in re.findall(r"```bash\n(.*?)```", text, re.S)
-        for line in block.splitlines()
+        for line in block.replace("torchrun --nproc-per-node 2 ", "python ").splitlines()
         if line.startswith("python -m ft_lightning.")
     ]
 

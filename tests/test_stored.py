@@ -278,26 +278,6 @@ def test_a_store_that_cannot_be_written_costs_nothing_but_the_store(
     assert json.loads((tmp_path / "run/metrics.json").read_text())["timing"]["cache"] == {"hits": 0, "computed": 36}
 
 
-def test_two_processes_share_the_work_and_find_what_one_finds(
-    pictures: Path, weights: Path, run_command: Run, tmp_path: Path
-) -> None:
-    shares = ["data.val_fraction=0.17", "data.test_fraction=0.17"]  # 24 of train: three whole batches
-    options = [*tiny(weights, pictures), *shares, "trainer.max_epochs=4"]
-    for optimizer, hits in (("adam", 0), ("lbfgs", 36)):
-        one = run(tmp_path / f"one_{optimizer}", *options, f"optimizer={optimizer}", "data.batch_size=8")
-        done = run_command(
-            "train", "model=timm", "precision=32-true", *options, f"optimizer={optimizer}", "data.batch_size=4",
-            "trainer=ddp_cpu", f"cache.dir={tmp_path / 'two_store'}", f"hydra.run.dir={tmp_path / 'two'}_{optimizer}",
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        two = json.loads((tmp_path / f"two_{optimizer}/metrics.json").read_text())
-        assert one["test"]["n"] == two["test"]["n"]
-        assert same_result(tmp_path / f"one_{optimizer}", tmp_path / f"two_{optimizer}", atol=1e-4)
-        assert two["timing"]["cache"] == {"hits": hits, "computed": 36 - hits}
-        shards = list((tmp_path / "two_store").rglob("*.safetensors"))
-        assert len(shards) == 2, "each process wrote its half, once"
-
-
 def test_a_killed_run_starts_again_where_it_was(weights: Path, tmp_path: Path) -> None:
     root = write_pictures(tmp_path / "pictures", {"ant": 700, "bee": 700})
     command = [sys.executable, "-m", "ft_lightning.train", "model=timm", *tiny(weights, root), "precision=32-true"]

@@ -238,27 +238,3 @@ def test_tensorboard_and_a_missing_logger(pictures: Path, tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r"logger=wandb needs a package: pip install wandb"):
         in_process(tmp_path / "two", f"data.root={pictures}", *tiny(), "logger=wandb")
-
-
-def test_two_processes_find_what_one_finds(pictures: Path, run_command: Run, tmp_path: Path) -> None:
-    weights = tmp_path / "w.pth"
-    torch.save(load_backbone("timm", "test_resnet", None, {}).network.state_dict(), weights)
-    common = [
-        f"data.root={pictures}",
-        "model=timm",
-        "model.name=test_resnet",
-        f"model.weights={weights}",
-        "precision=32-true",
-        "trainer.max_epochs=1",
-        "data.test_fraction=0.19",
-    ]
-    for folder, trainer, batch in ((tmp_path / "one", "default", 8), (tmp_path / "two", "ddp_cpu", 4)):
-        done = run_command(
-            "train", *common, f"trainer={trainer}", f"data.batch_size={batch}", f"hydra.run.dir={folder}"
-        )
-        assert done.returncode == 0, done.stderr
-        assert files_below(folder) == RUN_FILES
-    one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
-    assert one["test"]["n"] == two["test"]["n"]
-    assert two["test"]["accuracy"] == pytest.approx(one["test"]["accuracy"])
-    assert two["test"]["loss"] == pytest.approx(one["test"]["loss"], abs=1e-3)

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from ft_lightning import resume
+from ft_lightning import processes, resume
 from ft_lightning.errors import UserError
 from ft_lightning.files import claimed, replacing
 from ft_lightning.known_errors import config_error, known_error
@@ -47,10 +47,13 @@ class Outcome:
     error: str = ""
 
 
-def run(verb: str, job: Job) -> None:
+def run(verb: str, job: Job, distributed: bool = False) -> None:
     """Compose conf/<verb>.yaml with the command line, run `job(cfg, run_dir)` once or for each job of a multirun, exit.
 
     A job that fails does not stop a multirun, which ends with a table and its worst job's code.
+
+    Args:
+        distributed: whether several processes, as torchrun or srun start them, can do the job together.
     """
     outcomes: list[Outcome] = []
     OmegaConf.register_new_resolver("unique", _unique, use_cache=True, replace=True)
@@ -68,6 +71,7 @@ def run(verb: str, job: Job) -> None:
     try:
         if old := resume.run_directory(sys.argv[1:]):
             sys.argv.append(f"hydra.run.dir={_quoted(old)}")
+        _join_run(verb, distributed)
         main()
     except UserError as error:
         _complain(error)
@@ -94,12 +98,30 @@ def compose(verb: str, *overrides: str) -> DictConfig:
 
 def is_main_process() -> bool:
     """Whether this process speaks for the run: the others of a distributed run stay silent and write nothing."""
-    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK")  # of torchrun, SLURM, Lightning's own launcher
-    return next((os.environ[name] for name in names if name in os.environ), "0") == "0"
+    if "RANK" in os.environ:  # of torchrun, which counts in its own way inside SLURM
+        return os.environ["RANK"] == "0"
+    # Lightning's own launcher, also in an interactive job of SLURM, where all have SLURM_PROCID=0; then srun.
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def in_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _join_run(verb: str, distributed: bool) -> None:
+    """Where torchrun or srun started several processes: leave the run directory to the main one.
+
+    The others write nothing, and read checkpoints where the main one says. Lightning's own launcher names the
+    directory on their command line.
+    """
+    if is_main_process() and os.environ.get("WORLD_SIZE", "1") == "1":
+        return
+    if not distributed:
+        raise UserError(f"{verb} runs in one process: start it without torchrun, or as one task of srun.")
+    if {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv[1:]):
+        raise UserError("-m: several processes would each run the whole multirun: run the jobs one by one.")
+    if not is_main_process() and not any(argument.startswith("hydra.run.dir=") for argument in sys.argv):
+        sys.argv.append("hydra.run.dir=.")
 
 
 def _attempt(job: Job, cfg: DictConfig) -> Outcome:
@@ -123,9 +145,9 @@ def _attempt(job: Job, cfg: DictConfig) -> Outcome:
         raise
     except Exception as error:
         known = known_error(error)
-        outcome.exit_code = known.exit_code if known else 1
-        outcome.error = str(known or repr(error))
-        if known:
+        elsewhere = None if known else processes.consequence(error)
+        outcome.exit_code, outcome.error = elsewhere or (known.exit_code if known else 1, str(known or repr(error)))
+        if known or elsewhere:
             _complain(outcome.error)
         else:
             traceback.print_exc()
@@ -179,9 +201,12 @@ def _refuse_run_inside_dataset(run_dir: Path, root: Any) -> None:
         return
     root = str(root)
     for folder in (run_dir, *run_dir.parents):  # what Hydra has just made, and nothing that holds anything
-        if folder.resolve() == Path(root).expanduser().resolve() or any(folder.iterdir()):
-            break
-        folder.rmdir()
+        try:
+            if folder.resolve() == Path(root).expanduser().resolve() or any(folder.iterdir()):
+                break
+            folder.rmdir()
+        except FileNotFoundError:  # another process of this run was here
+            continue
     raise UserError(
         f"hydra.run.dir={run_dir} lies inside the dataset data.root={root}, which is never written to: "
         "start from another directory, or set hydra.run.dir."

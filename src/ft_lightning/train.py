@@ -17,7 +17,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning import command, resume
+from ft_lightning import command, processes, resume
 from ft_lightning.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ _NOISE = (
     r".*could not find the monitored key",  # in epochs before the first that is validated
     r"Checkpoint directory .* exists and is not empty",  # when a run goes on
     r".*your dataloader is not resumable",  # it is
+    r".*distributed\.nn\.functional\.all_gather is deprecated",  # Lightning 2.6 with torch 2.15
     r".*isinstance\(treespec, LeafSpec\).* is deprecated",  # Lightning 2.6 with torch 2.15
 )
 
@@ -73,6 +74,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     if not trainer.is_global_zero:
         return {}
+    processes.go_on_alone()
     timing = clock.timing(trainer.current_epoch, data, stored)
     metrics = results.write(run_dir, module.outputs, data, timing)
     head = {key: value for key, value in cfg.head.items() if key not in ("_target_", "init")}
@@ -189,7 +191,8 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stored: "StoredFeatures") -> "
     if not torch.cuda.is_available():
         # Lightning has torch look for a driver's library at each optimizer step: a tenth of a cached epoch.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # the summary says it better
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # the summary says it better
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
     best, last = best_and_last(run_dir / "checkpoints", cfg.monitor, cfg.monitor_mode)
@@ -217,7 +220,21 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stored: "StoredFeatures") -> "
             f"trainer.devices={cfg.trainer.devices} starts processes that would each run the whole multirun: "
             "run the jobs one by one, or with trainer.devices=1."
         )
+    _refuse_another_number_of_processes(trainer)
+    processes.end_together()
     return trainer, best
+
+
+def _refuse_another_number_of_processes(trainer: "Trainer") -> None:
+    """Each of several processes would otherwise train alone, or wait for ever for one that was not started."""
+    needed = trainer.num_devices * trainer.num_nodes
+    started = int(os.environ["WORLD_SIZE"]) if "RANK" in os.environ else None  # by torchrun
+    if started not in (None, needed) or (needed == 1 and not command.is_main_process()):
+        raise UserError(
+            f"trainer.devices={trainer.num_devices}, trainer.num_nodes={trainer.num_nodes}: a run of {needed} "
+            f"processes, but torchrun or srun started {started or 'more'}: say trainer=ddp (or trainer=ddp_cpu) with "
+            "as many trainer.devices as there are processes on a machine."
+        )
 
 
 def _extra_loggers(cfg: DictConfig, run_dir: Path) -> list[Any]:
@@ -233,4 +250,4 @@ def _extra_loggers(cfg: DictConfig, run_dir: Path) -> list[Any]:
 
 
 if __name__ == "__main__":
-    command.run("train", train)
+    command.run("train", train, distributed=True)

@@ -1,0 +1,88 @@
+"""The processes of a distributed run end together, with the exit code of the one that failed first."""
+
+import atexit
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+
+_PATIENCE_S = 10  # between the failure of one process and the end of all
+
+_started: list[subprocess.Popen] = []  # by Lightning, from this process
+_nothing_to_wait_for = threading.Event()
+
+
+def end_together() -> None:
+    """See to the processes that Lightning starts.
+
+    Its own observer kills the main process when another one fails, whose exit code is then lost; and it leaves the
+    others alone when the main process fails, where they may wait for it for ever.
+    """
+    from lightning.pytorch.strategies.launchers import subprocess_script
+
+    subprocess_script._launch_process_observer = _observe
+
+
+def go_on_alone() -> None:
+    """The main process needs the others no more: what happens to them does not matter from here on."""
+    _nothing_to_wait_for.set()
+
+
+def consequence(error: BaseException) -> tuple[int, str] | None:
+    """The exit code and a sentence where this error only says that another process has failed; None where it does not.
+
+    A process that Lightning started is given a moment to end, so that its code is known.
+    """
+    # What gloo, NCCL and the rendezvous say; a download's broken connection is an OSError.
+    said = r"(closed|reset) by peer|[Bb]roken pipe|remote process exited|Connection was likely closed"
+    if not isinstance(error, RuntimeError) or not re.search(said, str(error)):
+        return None
+    deadline = time.monotonic() + _PATIENCE_S / 2
+    while not (code := _failed()) and time.monotonic() < deadline and any(p.poll() is None for p in _started):
+        time.sleep(0.1)
+    return max(code, 1), _sentence(code)
+
+
+def _observe(child_processes: list[subprocess.Popen]) -> None:
+    _started[:] = child_processes
+    _nothing_to_wait_for.clear()
+    atexit.register(_end, child_processes)
+    threading.Thread(target=_end_with_the_first, daemon=True, name="processes").start()
+
+
+def _end_with_the_first() -> None:
+    while not _failed():
+        if _nothing_to_wait_for.wait(0.2):
+            return
+    # A closed connection tells the main process in the midst of training, and it ends in its own way. Where it waits
+    # for a process that was never connected, or on a GPU, nothing tells it.
+    if _nothing_to_wait_for.wait(_PATIENCE_S):
+        return
+    print(f"error: {_sentence(_failed())}", file=sys.stderr, flush=True)  # noqa: T201
+    sys.stdout.flush()
+    _end(_started)
+    os._exit(max(_failed(), 1))
+
+
+def _failed() -> int:
+    """The exit code of a process that failed, one with a typed error if there is one; 0 for none so far."""
+    codes = [code for process in _started if (code := process.poll())]
+    return next((code for code in codes if code in (2, 3)), codes[0] if codes else 0)
+
+
+def _sentence(code: int) -> str:
+    how = f"was ended by signal {-code}" if code < 0 else "has failed: its own message says why"
+    return f"another process of this run {how}."
+
+
+def _end(processes: list[subprocess.Popen]) -> None:
+    """Give each a moment to end by itself, and kill the others: they may wait for one that is gone."""
+    _nothing_to_wait_for.set()
+    deadline = time.monotonic() + _PATIENCE_S / 4
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
