@@ -32,6 +32,8 @@ def datamodule(root: Path | None, **changes: Any) -> ImageFolderDataModule:
         "case_sensitive": False,
         "allow_leak": False,
         "max_pixels": 10**6,
+        "on_bad_image": "error",
+        "max_bad_fraction": 0.5,
         "limit": None,
         "batch_size": 4,
         "num_workers": 0,

@@ -104,10 +104,39 @@ def test_a_link_to_pictures_elsewhere_is_followed(pictures: Path, tmp_path: Path
     assert "ant/more/00.png" in names(samples)
 
 
-def test_all_broken_links_are_listed_at_once(pictures: Path) -> None:
+def test_all_broken_links_are_found(pictures: Path) -> None:
     for name in ("ant", "bee", "cat"):
         (pictures / name / "gone.png").symlink_to("nowhere.png")
-    with pytest.raises(UserError, match=r"3 links lead to nothing: .*ant/gone.*bee/gone.*cat/gone"):
+    samples = scan_folder(pictures, False)
+    assert len(samples) == 39
+    found = {sample.name: sample for sample in samples if sample.problem}
+    assert sorted(found) == ["ant/gone.png", "bee/gone.png", "cat/gone.png"]
+    assert {sample.problem for sample in found.values()} == {"a link that leads to nothing"}
+    assert len({sample.digest for sample in found.values()}) == 3, "they have no bytes to tell them apart by"
+    assert found["ant/gone.png"] in scan_folder(pictures, False), "and are the same the next time"
+
+
+def test_what_is_no_file_with_bytes_is_a_sample_with_a_problem(pictures: Path) -> None:
+    (pictures / "ant/empty.png").touch()
+    (pictures / "ant/itself.png").symlink_to("itself.png")
+    os.mkfifo(pictures / "ant/pipe.png")
+    said = {sample.name: sample.problem for sample in scan_folder(pictures, False) if sample.problem}
+    assert said.keys() == {"ant/empty.png", "ant/itself.png", "ant/pipe.png"}
+    assert said["ant/empty.png"] == "an empty file"
+    assert "symbolic links" in said["ant/itself.png"]
+    assert said["ant/pipe.png"] == "not a file"
+
+
+def test_a_folder_that_cannot_be_listed_is_named(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = os.scandir
+
+    def refused(folder: Path) -> object:
+        if Path(folder).name == "bee":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(UserError, match=r"bee: the folder cannot be listed \(Permission denied\)"):
         scan_folder(pictures, False)
 
 
@@ -196,9 +225,6 @@ def test_what_cannot_be_trained_is_said_in_clear_words(tmp_path: Path) -> None:
     (tmp_path / "one" / "empty").mkdir()
     with pytest.raises(UserError, match="empty: a class folder without images"):
         scan_folder(tmp_path / "one", False)
-    (tmp_path / "one" / "a" / "gone.png").symlink_to("nowhere")
-    with pytest.raises(UserError, match=r"gone\.png"):
-        scan_folder(tmp_path / "one", False)
     write_pictures(tmp_path / "two" / "train", {"a": 2})
     write_pictures(tmp_path / "two" / "valid", {"a": 2})
     with pytest.raises(UserError, match="name it 'val'"):
@@ -241,7 +267,7 @@ def test_a_csv_may_be_named_by_a_relative_path(pictures: Path, tmp_path: Path, m
         ("file,label\na,b\n", "no column 'path'"),
         ("path,label\n", "no rows"),
         ("path,label\nant/00.png,a,\n", "more cells than the header"),
-        ("path,label\nnone.png,a\n", r"1 files that do not exist: .*none\.png"),
+        ("path,label\nnone.png,a\n", r"names 1 files, none of which exists: .*none\.png"),
         ("path,label,split\nant/00.png,a,dev\n", "split 'dev' is unknown"),
         ("path,label\nant/00.png,\n", "row 2 has no label"),
         ("path,label\nant/00.png,a\nant/00.png,b\n", "more than once"),
@@ -253,6 +279,18 @@ def test_a_wrong_csv_is_explained(pictures: Path, content: str, said: str) -> No
     table.write_text(content)
     with pytest.raises(UserError, match=said):
         scan_csv(table, None, False)
+
+
+def test_some_missing_files_of_a_csv_are_problems_of_theirs(pictures: Path) -> None:
+    table = pictures / "t.csv"
+    table.write_text(f"path,label\nant/00.png,a\nnone.png,a\nbee,b\n{'x' * 300}.png,b\n")
+    said = {sample.name[:5]: sample.problem for sample in scan_csv(table, None, False)}
+    assert said == {
+        "ant/0": "",
+        "none.": "no such file",
+        "bee": "not a file",
+        "xxxxx": "cannot be read (File name too long)",
+    }
 
 
 def test_scanning_writes_nothing(pictures: Path) -> None:

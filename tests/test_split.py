@@ -8,7 +8,7 @@ import pytest
 
 from ft_lightning.errors import UserError
 from ft_lightning.scan import Sample
-from ft_lightning.split import split_samples
+from ft_lightning.split import refuse_leaks, split_samples
 
 
 def sample(
@@ -21,7 +21,9 @@ def sample(
 def cut(
     samples: list[Sample], val: float = 0.2, test: float = 0.2, seed: int = 0, allow_leak: bool = False
 ) -> dict[str, str]:
-    splits = split_samples(samples, val, test, seed, allow_leak)
+    if not allow_leak:
+        refuse_leaks(samples)
+    splits = split_samples(samples, val, test, seed)
     names = [(s.name, split) for split, members in splits.items() for s in members]
     assert len(names) == len(dict(names)) == len(samples), "every sample is in exactly one split"
     return dict(names)
