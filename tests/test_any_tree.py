@@ -131,7 +131,7 @@ def check(good: dict, odd: dict, policy: str) -> None:
             assert all(problem.problem and str(problem) in str(refused) for problem in refused.problems)
 
 
-ODD = TREES | st.just({})
+ODD = TREES | st.just({}) | st.fixed_dictionaries({"ant": FOLDERS})
 PLAIN = {
     "deadline": None,
     "derandomize": True,
@@ -150,7 +150,7 @@ def test_any_tree_works_or_says_why(good: dict, odd: dict, policy: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=3000, **PLAIN)
+@settings(max_examples=800, **PLAIN)
 @given(good=GOOD | st.just({}), odd=ODD, policy=st.sampled_from(["error", "skip"]))
 def test_any_of_many_trees_works_or_says_why(good: dict, odd: dict, policy: str) -> None:
     check(good, odd, policy)

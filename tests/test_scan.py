@@ -60,6 +60,7 @@ def test_a_stray_picture_does_not_turn_splits_into_classes(tmp_path: Path, caplo
     assert "sheet.png" in caplog.text
 
 
+@pytest.mark.promise(14)
 def test_hidden_and_system_files_are_neither_classes_nor_samples(pictures: Path) -> None:
     before = names(scan_folder(pictures, False))
     for path in (
@@ -75,6 +76,7 @@ def test_hidden_and_system_files_are_neither_classes_nor_samples(pictures: Path)
     assert names(scan_folder(pictures, False)) == before
 
 
+@pytest.mark.promise(14)
 def test_unsupported_images_and_stray_ones_are_reported(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
     (pictures / "ant" / "phone.HEIC").write_bytes(b"x")
     Image.new("L", (4, 4)).save(pictures / "stray.png")
@@ -84,6 +86,7 @@ def test_unsupported_images_and_stray_ones_are_reported(pictures: Path, caplog: 
     assert "stray.png" in caplog.text
 
 
+@pytest.mark.promise(16)
 def test_a_link_cycle_ends_with_the_exact_count(pictures: Path) -> None:
     (pictures / "ant" / "again").symlink_to(pictures / "ant", target_is_directory=True)
     (pictures / "ant" / "up").symlink_to(pictures / "ant" / "again", target_is_directory=True)
@@ -188,12 +191,14 @@ def test_a_name_that_is_no_text_is_refused_before_anything_has_to_be_written(pic
         scan_folder(pictures, False)
 
 
+@pytest.mark.promise(15)
 def test_names_with_spaces_letters_of_the_world_and_200_characters(tmp_path: Path) -> None:
     classes = ["with space", "größe 猫", "x" * 200]
     write_pictures(tmp_path, dict.fromkeys(classes, 2))
     assert class_map(scan_folder(tmp_path, False)) == sorted(classes)
 
 
+@pytest.mark.promise(15)
 @pytest.mark.parametrize(
     ("classes", "case_sensitive"),
     [(("caf\u00e9", "cafe\u0301"), True), (("cat", "cat "), True), (("Cat", "cat"), False)],
@@ -206,11 +211,13 @@ def test_class_names_that_read_the_same_are_refused(
         scan_folder(tmp_path, case_sensitive)
 
 
+@pytest.mark.promise(15)
 def test_case_can_be_meant(tmp_path: Path) -> None:
     write_pictures(tmp_path, {"Cat": 2, "cat": 2})
     assert class_map(scan_folder(tmp_path, case_sensitive=True)) == ["Cat", "cat"]
 
 
+@pytest.mark.promise(18)
 def test_what_cannot_be_trained_is_said_in_clear_words(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         scan_folder(tmp_path / "none", False)

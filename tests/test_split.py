@@ -94,6 +94,7 @@ def test_a_full_layout_is_left_as_it_is() -> None:
     assert cut(samples, val=0.0, test=0.0) == {"a/0.png": "train", "a/1.png": "val", "a/2.png": "test"}
 
 
+@pytest.mark.promise(17)
 def test_the_same_picture_in_train_and_test_is_refused_unless_allowed() -> None:
     samples = [sample("a", i, split=split, content="same") for i, split in enumerate(("train", "val", "test"))]
     with pytest.raises(UserError, match=r"2 pictures of val or test are in train too: a/0\.png and a/1\.png"):
