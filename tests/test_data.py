@@ -32,6 +32,8 @@ def datamodule(root: Path | None, **changes: Any) -> ImageFolderDataModule:
         "case_sensitive": False,
         "allow_leak": False,
         "max_pixels": 10**6,
+        "on_bad_image": "error",
+        "max_bad_fraction": 0.5,
         "limit": None,
         "batch_size": 4,
         "num_workers": 0,
@@ -252,6 +254,7 @@ def test_a_damaged_file_is_named_when_training_and_kept_as_a_row_when_predicting
     assert rows[1]["error"] == ""
 
 
+@pytest.mark.promise(12)
 def test_the_dataset_is_left_byte_for_byte(pictures: Path) -> None:
     before = {name: (pictures / name).read_bytes() for name in files_below(pictures)}
     data = datamodule(pictures)

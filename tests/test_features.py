@@ -55,6 +55,7 @@ def pixels(backbone: Backbone, path: str) -> Tensor:
     return backbone.preprocess(Image.open(path).convert("RGB"))
 
 
+@pytest.mark.promise(29)
 def test_whatever_shapes_a_feature_is_part_of_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     backbone = load_backbone("timm", "test_resnet", None, {})

@@ -164,6 +164,7 @@ def test_only_our_limit_counts_and_pillows_own_is_put_back(tmp_path: Path, monke
     assert Image.MAX_IMAGE_PIXELS == 16
 
 
+@pytest.mark.promise(13)
 def test_too_many_pixels_are_refused_and_the_limit_can_be_raised(tmp_path: Path) -> None:
     Image.new("L", (200, 200)).save(tmp_path / "large.png")
     with pytest.raises(ImageError, match="max_pixels=10000"):
@@ -171,6 +172,7 @@ def test_too_many_pixels_are_refused_and_the_limit_can_be_raised(tmp_path: Path)
     assert read_image(tmp_path / "large.png", 40_000).size == (200, 200)
 
 
+@pytest.mark.promise(13)
 def test_a_decompression_bomb_is_refused_without_its_memory(tmp_path: Path) -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -107,6 +107,7 @@ def test_what_was_computed_is_kept_when_filling_is_stopped(tmp_path: Path) -> No
     assert torch.equal(read(FeatureStore(tmp_path, {}), [0]), expected([0]))
 
 
+@pytest.mark.promise(29)
 def test_a_flipped_byte_anywhere_is_never_read_and_is_healed_by_computing_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -217,7 +217,7 @@ def test_all_unreadable_pictures_are_listed_and_the_others_stored(
         path.write_bytes(path.read_bytes()[: 100 + number])
     with pytest.raises(UserError) as refused:
         run(tmp_path / "run", *tiny(weights, pictures))
-    assert "2 images cannot be read" in str(refused.value)
+    assert "2 of 36 images cannot be used:" in str(refused.value)
     assert all(str(path) in str(refused.value) for path in bad)
     for path in bad:
         path.unlink()

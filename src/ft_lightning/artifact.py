@@ -65,9 +65,19 @@ class TrainedModel:
 
     @torch.inference_mode()
     def logits(
-        self, dataset: Any, batch_size: int, num_workers: int | None, device: str, precision: str
+        self,
+        dataset: Any,
+        batch_size: int,
+        num_workers: int | None,
+        device: str,
+        precision: str,
+        observe: Callable[[dict[str, Any]], None] = lambda batch: None,
     ) -> tuple[Tensor, dict[int, str]]:
-        """Calibrated logits (N, C) of a dataset of `{"inputs", "index", "error"}`, and the errors by index."""
+        """Calibrated logits (N, C) of a dataset of `{"inputs", "index", "error"}`, and the errors by index.
+
+        Args:
+            observe: hears of each batch.
+        """
         check_loader(batch_size, num_workers)
         target = pick_device(device)
         precision = pick_precision(precision, target.type)
@@ -78,6 +88,7 @@ class TrainedModel:
         for batch in DataLoader(dataset, batch_size, num_workers=workers, pin_memory=target.type == "cuda"):
             with autocast(precision, target.type):
                 logits[batch["index"]] = self.classifier(move_data_to_device(batch["inputs"], target)).cpu()
+            observe(batch)
             errors |= {int(i): error for i, error in zip(batch["index"], batch["error"], strict=True) if error}
         return logits / self.temperature, errors
 

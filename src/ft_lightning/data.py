@@ -1,5 +1,6 @@
 """The LightningDataModule: a scanned and split dataset, read with exactly the preprocessing the weights expect."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ from typing import Any
 import pandas as pd
 import torch
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ft_lightning.check_images import ImageCheck
 from ft_lightning.datasets import (
     BatchPositions,
     EpochSampler,
@@ -23,9 +26,15 @@ from ft_lightning.datasets import (
     default_workers,
 )
 from ft_lightning.errors import UserError
+from ft_lightning.memo import Memo
+from ft_lightning.problems import DataProblemsError, Problem
 from ft_lightning.scan import Sample, scan, some
-from ft_lightning.split import class_map, grouped, limited, refuse_conflicting_labels, split_samples
+from ft_lightning.split import class_map, grouped, limited, refuse_conflicting_labels, refuse_leaks, split_samples
 from ft_lightning.store import Rows
+
+ON_BAD_IMAGE = ("error", "skip")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -37,6 +46,12 @@ class ImageFolderDataModule(LightningDataModule):
 
     Batches are `{"inputs": uint8 (B, 3, H, W), "target": (B,), "index": (B,)}`; of a split that stands in `features`
     they have "features" (B, D) instead of inputs, in the same order. With `full_batch` train is a single batch.
+
+    With `on_bad_image=skip` every picture is decoded here, unless the memo knows it, and `left_out` is what cannot be
+    used; without, that is found by whatever decodes the pictures first, which calls `refuse_problems`.
+
+    Args:
+        memo: what earlier runs know of files and pictures.
 
     Raises:
         UserError: the dataset cannot be used as it is; the message says why and where.
@@ -52,31 +67,49 @@ class ImageFolderDataModule(LightningDataModule):
     case_sensitive: bool
     allow_leak: bool
     max_pixels: int
+    on_bad_image: str
+    max_bad_fraction: float
     limit: int | None
     batch_size: int
     num_workers: int | None
     seed: int
+    memo: Memo | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
         check_loader(self.batch_size, self.num_workers)
+        if self.on_bad_image not in ON_BAD_IMAGE:
+            raise UserError(f"data.on_bad_image={self.on_bad_image}: use one of {', '.join(ON_BAD_IMAGE)}.")
+        if not isinstance(self.max_bad_fraction, int | float) or not 0 <= self.max_bad_fraction <= 1:
+            raise UserError(f"data.max_bad_fraction={self.max_bad_fraction}: use a share from 0 to 1, such as 0.05.")
         root = self.root if self.root or self.csv or not self.create else str(self.create())
         self.location = self.csv or root
         self.features: dict[str, Rows] = {}  # split -> what the feature store has of it
         self.full_batch = False
         self._start: dict[str, int] | None = None
-        samples = scan(root, self.csv, self.case_sensitive)
-        refuse_conflicting_labels(samples)
-        if self.group_by:
-            samples = grouped(samples, self.group_by)
-        self.limited: list[Sample] = []
-        if self.limit is not None:
-            samples, self.limited = limited(samples, self.limit, self.split_seed)
-        self.class_names = class_map(samples)
-        self.splits = split_samples(samples, self.val_fraction, self.test_fraction, self.split_seed, self.allow_leak)
+        self.left_out: list[Problem] = []
+        self._without_split: list[tuple[Sample, str]] = []  # and why
+        self.check = ImageCheck(self.memo, self.max_pixels)
+        self._place(scan(root, self.csv, self.case_sensitive, self.memo))
+        self._settle_problems()
+        samples = [sample for split in self.splits.values() for sample in split]
+        sound = [sample for sample in samples if not self.check.problem(sample)]
+        refuse_conflicting_labels(sound)
+        if not self.allow_leak:
+            refuse_leaks(sound)
         counts = Counter(sample.label for sample in self.splits["train"])
         self.class_counts = [counts[name] for name in self.class_names]
-        if missing := [name for name in self.class_names if not counts[name]]:
+
+    def _place(self, samples: list[Sample]) -> None:
+        """Find classes and splits of all samples, usable or not: leaving some out moves none of the others."""
+        if self.group_by:
+            samples = grouped(samples, self.group_by)
+        if self.limit is not None:
+            samples, beyond = limited(samples, self.limit, self.split_seed)
+            self._without_split += [(sample, "data.limit") for sample in beyond]
+        self.class_names = class_map(samples)
+        self.splits = split_samples(samples, self.val_fraction, self.test_fraction, self.split_seed)
+        if missing := self._untrained_classes(self.splits):
             raise UserError(
                 f"train has no sample of {some(missing)}: groups are kept whole; use another data.split_seed."
             )
@@ -109,6 +142,43 @@ class ImageFolderDataModule(LightningDataModule):
         """What the dataset calls a sample."""
         return self.splits[split][position].name
 
+    def _settle_problems(self) -> None:
+        """Refuse what is known to be unusable; with `on_bad_image=skip` find it, and leave it out."""
+        samples = [sample for split in self.splits.values() for sample in split]
+        skip = self.on_bad_image == "skip"
+        self.check.begin(samples, decode=skip, show_progress=_is_first_process())
+        if skip:
+            self._leave_out(self.check.problems(self.splits), samples)
+        else:
+            self.refuse_problems()
+
+    def _leave_out(self, problems: list[Problem], samples: list[Sample]) -> None:
+        kept = {split: [s for s in samples if not self.check.problem(s)] for split, samples in self.splits.items()}
+        said = f"{len(problems)} of {len(samples)} images cannot be used"
+        if len(problems) > self.max_bad_fraction * len(samples):
+            fix = "Mend or remove them, or raise data.max_bad_fraction."
+            raise DataProblemsError(problems, f"{said}, more than data.max_bad_fraction={self.max_bad_fraction}:", fix)
+        lost = [f"the {split} split" for split in kept if not kept[split]]
+        lost += [f"the class {label} in train" for label in self._untrained_classes(kept)]
+        if lost:
+            raise DataProblemsError(problems, f"{said}, and nothing is left of {some(lost)}:", "Mend or replace them.")
+        if problems:
+            shown = some([problem.path for problem in problems])
+            log.warning("%s and are left out, all in problems.json and split.csv: %s.", said, shown)
+        self._without_split += [(s, self.check.problem(s)) for s in samples if self.check.problem(s)]
+        self.left_out, self.splits = problems, kept
+
+    def _untrained_classes(self, splits: dict[str, list[Sample]]) -> list[str]:
+        return sorted(set(self.class_names) - {sample.label for sample in splits["train"]})
+
+    def refuse_problems(self) -> None:
+        """Raise DataProblemsError with everything that is known to be unusable in the splits, if anything is."""
+        if problems := self.check.problems(self.splits):
+            count = sum(map(len, self.splits.values()))
+            first = "Mend or remove them, or leave them out: data.on_bad_image=skip."
+            fix = first if self.on_bad_image == "error" else "They could be used a moment ago: start again."
+            raise DataProblemsError(problems, f"{len(problems)} of {count} images cannot be used:", fix)
+
     def set_transforms(self, preprocess: Transform, augmentation: Transform) -> None:
         """How images of val and test, and how those of train, become pixels."""
         self.features.clear()  # they are those of earlier pixels
@@ -126,9 +196,9 @@ class ImageFolderDataModule(LightningDataModule):
     def split_table(self) -> pd.DataFrame:
         """Where every sample went: path, class, split, digest, and why one was left out."""
         rows = [(sample, split, "") for split, samples in self.splits.items() for sample in samples]
-        rows += [(sample, "", "data.limit") for sample in self.limited]
+        rows += [(sample, "", why) for sample, why in self._without_split]
         return pd.DataFrame(
-            [(sample.name, sample.label, split, sample.digest, why) for sample, split, why in rows],
+            [(s.name, s.label, split, "" if s.problem else s.digest, why) for s, split, why in rows],
             columns=["path", "class", "split", "digest", "excluded"],
         ).sort_values("path")
 
@@ -178,3 +248,7 @@ class ImageFolderDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             generator=generator,
         )
+
+
+def _is_first_process() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0

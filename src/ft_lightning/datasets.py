@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ft_lightning.errors import UserError
-from ft_lightning.images import ImageError, read_image
+from ft_lightning.images import look_at, read_image
 from ft_lightning.scan import Sample
 from ft_lightning.seeds import seed_of
 from ft_lightning.store import Rows
@@ -61,6 +61,8 @@ class StoredDataset(Dataset):
 class PathsDataset(Dataset):
     """Files in a given order, without labels; one that cannot be read gives a blank picture and says why in `error`.
 
+    Samples are `{"inputs", "index", "error", "look"}`, the last an `images.Look`.
+
     Args:
         digests: of each file's bytes; other bytes are an error.
     """
@@ -77,14 +79,10 @@ class PathsDataset(Dataset):
         return len(self.paths)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        error = ""
-        digest = self.digests[position] if self.digests else None
-        try:
-            inputs = self.preprocess(read_image(self.paths[position], self.max_pixels, digest))
-        except ImageError as damaged:
-            error = str(damaged)
-            inputs = self.preprocess(Image.new("RGB", (32, 32)))
-        return {"inputs": inputs, "index": position, "error": error}
+        path, digest = self.paths[position], self.digests[position] if self.digests else None
+        image, look = look_at(path, self.max_pixels, digest)
+        inputs = self.preprocess(image or Image.new("RGB", (32, 32)))
+        return {"inputs": inputs, "index": position, "error": look.error and f"{path}: {look.error}.", "look": look}
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

@@ -11,31 +11,43 @@ from omegaconf import DictConfig
 
 from ft_lightning import command
 from ft_lightning.errors import UserError
+from ft_lightning.problems import DataProblemsError, lists_problems
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ft_lightning.artifact import TrainedModel
+    from ft_lightning.check_images import ImageCheck
     from ft_lightning.datasets import PathsDataset
+    from ft_lightning.memo import Memo
     from ft_lightning.scan import Sample
 
 log = logging.getLogger(__name__)
 
 
+@lists_problems
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled images; classes are matched by name."""
     import torch
 
     from ft_lightning import artifact, metrics, results, summary, tables
+    from ft_lightning.check_images import ImageCheck
     from ft_lightning.datasets import check_loader
+    from ft_lightning.memo import open_memo
+    from ft_lightning.switches import check_switches
 
+    check_switches(cfg)
     check_loader(cfg.batch_size, cfg.num_workers)
+    memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     clock = results.Stopwatch()
     model = artifact.load(cfg.model_dir)
-    samples = labelled_samples(cfg.data, model)
+    samples = labelled_samples(cfg.data, model, memo)
+    check = ImageCheck(memo, cfg.data.max_pixels)
+    check.begin(samples, decode=False, show_progress=True)
+    refuse_problems(check, samples)
     warn_of_trained_samples(samples, Path(str(cfg.model_dir)).expanduser())
     clock.lap("setup_s")
-    logits = (stored_logits if cfg.cache.enabled and model.is_frozen else live_logits)(cfg, model, samples)
+    logits = (stored_logits if cfg.cache.enabled and model.is_frozen else live_logits)(cfg, model, samples, check)
     clock.lap("test_s")
 
     targets = torch.tensor([model.class_names.index(sample.label) for sample in samples])
@@ -54,25 +66,38 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     return scored
 
 
-def live_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]") -> "Tensor":
+def refuse_problems(check: "ImageCheck", samples: "list[Sample]") -> None:
+    """Raise DataProblemsError with all samples that are known to be unusable, if there are any."""
+    splits: dict[str, list[Sample]] = {}
+    for sample in samples:
+        splits.setdefault(sample.split or "", []).append(sample)
+    if problems := check.problems(splits):
+        said = f"{len(problems)} of {len(samples)} images cannot be used:"
+        raise DataProblemsError(problems, said, "Mend or remove them.")
+
+
+def live_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]", check: "ImageCheck") -> "Tensor":
     """Logits (N, C) by the whole network.
 
     Raises:
-        UserError: names every image that cannot be read.
+        DataProblemsError: names every image that cannot be used.
     """
-    from ft_lightning.features import refuse_unreadable
+
+    def learn(batch: dict[str, Any]) -> None:
+        check.learn_batch([samples[i] for i in batch["index"]], batch)
 
     dataset = pictures(cfg, model, samples)
-    logits, errors = model.logits(dataset, cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision)
-    refuse_unreadable(list(errors.values()))
+    logits, _ = model.logits(dataset, cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, learn)
+    check.flush()
+    refuse_problems(check, samples)
     return logits
 
 
-def stored_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]") -> "Tensor":
+def stored_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]", check: "ImageCheck") -> "Tensor":
     """Logits (N, C) by the head on the features that a pretrained, frozen backbone has in the feature store.
 
     Raises:
-        UserError: names every image that cannot be read.
+        DataProblemsError: names every image that cannot be used.
     """
     import torch
 
@@ -84,11 +109,19 @@ def stored_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]
     precision = pick_precision(cfg.precision, device.type)
     store = open_store(cfg.cache.dir, model.classifier.backbone, precision, device.type)
     extractor = Extractor(model.classifier, store, device, precision, cfg.num_workers, show_progress=True)
-    distinct = {sample.digest: sample for sample in samples}
-    digests = list(distinct)
+    distinct = list({sample.digest: sample for sample in samples}.values())
+    digests = [sample.digest for sample in distinct]
     missing = store.locate(digests).missing
     summary.features(store, len(digests) - len(missing), len(missing), live={})
-    extractor.complete(digests, lambda at: pictures(cfg, model, [distinct[digests[i]] for i in at]))
+
+    def learn(at: list[int], batch: dict[str, Any]) -> None:
+        check.learn_batch([distinct[i] for i in at], batch)
+
+    later = {digests[i] for i in missing}
+    check.look([sample for sample in check.unknown(samples) if sample.digest not in later], show_progress=True)
+    extractor.complete(digests, lambda at: pictures(cfg, model, [distinct[i] for i in at]), observe=learn)
+    check.flush()
+    refuse_problems(check, samples)
     rows = store.locate([sample.digest for sample in samples]).settled()
     model.classifier.to(device)
     parts = [model.classify(rows[at]) for at in torch.arange(len(samples)).split(4096)]
@@ -103,7 +136,7 @@ def pictures(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]") ->
     return PathsDataset(paths, model.classifier.backbone.preprocess, cfg.data.max_pixels, digests)
 
 
-def labelled_samples(data: DictConfig, model: "TrainedModel") -> "list[Sample]":
+def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None" = None) -> "list[Sample]":
     """The samples to score.
 
     Raises:
@@ -111,7 +144,7 @@ def labelled_samples(data: DictConfig, model: "TrainedModel") -> "list[Sample]":
     """
     from ft_lightning.scan import SPLITS, scan, some
 
-    samples = scan(data.root, data.csv, data.case_sensitive)
+    samples = scan(data.root, data.csv, data.case_sensitive, memo)
     if data.split not in (None, "all", *SPLITS):
         raise UserError(f"data.split={data.split} is unknown: use one of {', '.join(SPLITS)}, all.")
     given = {sample.split for sample in samples}

@@ -71,27 +71,41 @@ class Extractor:
         self.batch_size = max(16, torch.get_num_threads()) if self.device.type == "cpu" else 256
 
     def complete(
-        self, digests: Sequence[str], dataset_of: Callable[[list[int]], Dataset], share: tuple[int, int] = (0, 1)
+        self,
+        digests: Sequence[str],
+        dataset_of: Callable[[list[int]], Dataset],
+        share: tuple[int, int] = (0, 1),
+        observe: Callable[[list[int], dict[str, Any]], None] | None = None,
     ) -> None:
         """Compute what the store lacks of these samples, or of what is missing this process's share.
 
         Args:
             dataset_of: positions in `digests` -> the dataset of those samples, as `compute` takes it.
             share: rank and number of those who share the work.
+            observe: (positions, batch) hears of what was read, and answers for what cannot be; None: that is an error.
         """
         rank, world_size = share
-        if missing := self.store.locate(digests).missing[rank::world_size]:
-            self.compute(dataset_of(missing), [digests[i] for i in missing])
+        missing = self.store.locate(digests).missing[rank::world_size]
 
-    def compute(self, dataset: Dataset, digests: Sequence[str]) -> None:
+        def hear(batch: dict[str, Any]) -> None:
+            if observe:
+                observe([missing[i] for i in batch["index"]], batch)
+
+        if missing:
+            self.compute(dataset_of(missing), [digests[i] for i in missing], hear if observe else None)
+
+    def compute(
+        self, dataset: Dataset, digests: Sequence[str], observe: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
         """Append the features of every sample to the store; what was computed when this is stopped stays there.
 
         Args:
             dataset: `{"inputs", "index", "error"}` of each sample.
             digests: of each sample, by index.
+            observe: hears of each batch and answers for what cannot be read.
 
         Raises:
-            UserError: names every sample that cannot be read, after the others were computed.
+            UserError: names every sample that cannot be read, after the others were computed; not with `observe`.
             NumericalError: features that are not finite.
         """
         workers = default_workers() if self.num_workers is None else self.num_workers
@@ -105,13 +119,17 @@ class Extractor:
             bar = progress.add_task("Features", total=len(digests))
             for batch in loader:
                 rows = self._features(move_data_to_device(batch["inputs"], self.device)).cpu()
-                errors += filter(None, batch["error"])
+                if observe:
+                    observe(batch)
+                else:
+                    errors += filter(None, batch["error"])
                 readable = [i for i, error in enumerate(batch["error"]) if not error]
                 self._refuse_non_finite(rows[readable])
                 appender.add([digests[i] for i in batch["index"][readable]], rows[readable])
                 progress.advance(bar, len(rows))
         self.classifier.train(was_training)
-        refuse_unreadable(errors)
+        if errors:
+            raise UserError("\n".join([f"{len(errors)} samples cannot be read:", *errors]))
 
     def _features(self, inputs: Any) -> Tensor:
         """(B, D); where memory runs out, in smaller pieces from then on."""
@@ -144,12 +162,6 @@ class Extractor:
                 f"precision={self.precision}: "
                 + ("its weights are broken." if self.precision == "32-true" else "use precision=32-true.")
             )
-
-
-def refuse_unreadable(errors: list[str]) -> None:
-    """Raise UserError with all of them, if there are any."""
-    if errors:
-        raise UserError("\n".join([f"{len(errors)} images cannot be read:", *errors]))
 
 
 def _stored_dtype(precision: str) -> torch.dtype:

@@ -4,8 +4,10 @@ import hashlib
 import threading
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ft_lightning.errors import UserError
@@ -14,6 +16,16 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff",
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG opens MPO too, the two-picture JPEG of some phones
 
 _opening = threading.Lock()
+
+
+class Look(NamedTuple):
+    """What one look at a file found; a DataLoader puts those of a batch together."""
+
+    width: int  # of the header, as stored; 0 where there is none
+    height: int
+    mode: str
+    error: str  # why it cannot be used, without its path; empty for a picture
+    lasting: bool  # whether the same bytes will always give this: not so of a full memory or a file that changed
 
 
 class ImageError(UserError):
@@ -35,31 +47,64 @@ def read_image(path: str | Path, max_pixels: int, digest: str | None = None) -> 
     Raises:
         ImageError: no such file, damaged, changed, too large, or without an RGB reading, such as a float TIFF.
     """
+    image, look = look_at(path, max_pixels, digest)
+    if image is None:
+        raise ImageError(f"{path}: {look.error}.")
+    return image
+
+
+def look_at(path: str | Path, max_pixels: int, digest: str | None = None) -> tuple[Image.Image | None, Look]:
+    """The picture as `read_image` gives it and what its file is like; without a picture, why there is none."""
+    header = (0, 0, "")
     try:
-        with _open(path if digest is None else _bytes(path, digest)) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise ImageError(f"{path}: {width} x {height} pixels are more than max_pixels={max_pixels}; raise it.")
+        content = path if digest is None else _bytes(path, digest)
+        with _open(content) as image:
+            header = (*image.size, image.mode)
+            if too_large := size_error(*image.size, max_pixels):
+                return None, Look(*header, too_large, False)
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image), path)
-    except ImageError:
-        raise
+            return _to_rgb(ImageOps.exif_transpose(image)), Look(*header, "", digest is not None)
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more
-        raise ImageError(f"{path}: {_reason(error)}.") from error
+        lasting = digest is not None and not isinstance(error, MemoryError | _FileError)
+        return None, Look(*header, _reason(error), lasting)
+
+
+def size_error(width: int, height: int, max_pixels: int) -> str:
+    """What is wrong with a picture of this size; empty if nothing is."""
+    fits = width * height <= max_pixels
+    return "" if fits else f"{width} x {height} pixels are more than max_pixels={max_pixels}; raise it"
+
+
+def reader() -> str:
+    """A key of what a verdict on a picture depends on besides its bytes: the decoder's version, and this file."""
+    return hashlib.sha256(PIL.__version__.encode() + Path(__file__).read_bytes()).hexdigest()[:16]
+
+
+class _UnusableError(ValueError):
+    """Decoded, but without an RGB reading; the message says why."""
+
+
+class _FileError(OSError):
+    """Not the bytes that were asked for; the message says why."""
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
+    if isinstance(error, _UnusableError | _FileError):
+        return str(error)
     if isinstance(error, UnidentifiedImageError):
         return "empty, or not a PNG, JPEG, WebP, BMP, TIFF or GIF image, whatever its name says"
-    return f"cannot be read as an image ({str(error).strip().rstrip('.')})"
+    return f"cannot be read as an image ({str(error).strip().rstrip('.') or type(error).__name__})"
 
 
 def _bytes(path: str | Path, digest: str) -> BytesIO:
-    content = Path(path).read_bytes()
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise _FileError(f"cannot be read ({error.strerror})") from error
     if hashlib.sha256(content).hexdigest() != digest:
-        raise ImageError(f"{path}: changed since the dataset was looked through; start again.")
+        raise _FileError("changed since the dataset was looked through; start again")
     return BytesIO(content)
 
 
@@ -73,11 +118,11 @@ def _open(path: str | Path | BytesIO) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ImageError(f"{path}: float pixels have no agreed range; convert the file to 8 or 16 bits.")
+        raise _UnusableError("float pixels have no agreed range; convert the file to 8 or 16 bits")
     if image.mode.startswith("I"):
-        return _from_16_bit(image, path)
+        return _from_16_bit(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -85,10 +130,10 @@ def _to_rgb(image: Image.Image, path: str | Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_16_bit(image: Image.Image, path: str | Path) -> Image.Image:
+def _from_16_bit(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"{path}: grey from {values.min()} to {values.max()} does not fit 16 bits; convert the file.")
+        raise _UnusableError(f"grey from {values.min()} to {values.max()} does not fit 16 bits; convert the file")
     # 65535 / 257 = 255, so that black stays black and white stays white; Pillow's own conversion clips at 255 instead.
     grey = (values / 257).round().astype(np.uint8)
     if "transparency" in image.info:

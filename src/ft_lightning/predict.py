@@ -34,8 +34,8 @@ def find_files(pattern: str) -> list[Path]:
     Raises:
         UserError: nothing there.
     """
+    from ft_lightning.folders import walk
     from ft_lightning.images import SUFFIXES
-    from ft_lightning.scan import walk
 
     path = Path(pattern).expanduser()
     if path.is_dir():

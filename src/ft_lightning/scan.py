@@ -1,17 +1,18 @@
 """A folder or a CSV of labelled images -> samples, or every reason why not."""
 
+import hashlib
 import logging
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ft_lightning.errors import UserError
-from ft_lightning.files import sha256
+from ft_lightning.folders import loose_images, subfolders, walk
 from ft_lightning.images import SUFFIXES
+from ft_lightning.memo import Memo, digest_files
 from ft_lightning.tables import read_table
 
 SPLITS = ("train", "val", "test")
@@ -20,9 +21,6 @@ _MEANT |= {split: split for split in SPLITS}
 _UNSUPPORTED = frozenset(
     """.avif .cr2 .cr3 .arw .dcm .dng .eps .exr .hdr .heic .heif .icns .ico .j2k .jfif .jp2 .jpe .jxl .nef .nii .npy
     .orf .pbm .pcx .pgm .ppm .psd .raf .raw .rw2 .svg .svs .tga .xcf""".split()  # noqa: SIM905 (one line a suffix otherwise)
-)
-_SYSTEM_NAMES = frozenset(
-    {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
 )
 _SHOWN = 5
 
@@ -36,35 +34,41 @@ class Sample:
     path: str  # absolute
     name: str  # as the dataset calls it: relative to its root, with forward slashes
     label: str
-    digest: str  # sha256 of the file's bytes
+    digest: str  # sha256 of the file's bytes; of its name where there are none
     split: str | None = None  # what the layout or the CSV says
     group: str | None = None
+    problem: str = ""  # why there are no bytes
 
 
-def scan(root: str | None, csv: str | None, case_sensitive: bool) -> list[Sample]:
+def scan(root: str | None, csv: str | None, case_sensitive: bool, memo: Memo | None = None) -> list[Sample]:
     """The samples of a folder, or of a CSV whose relative paths start at `root` or at the CSV's own folder.
+
+    A file that cannot be read is a sample with a problem, so that all of them can be told at once.
+
+    Args:
+        memo: knows files that need not be read again.
 
     Raises:
         UserError: neither is given, or what `scan_folder` and `scan_csv` raise.
     """
     folder = Path(str(root)).expanduser() if root else None  # Hydra makes a number of a folder called 2024
     if csv:
-        return scan_csv(Path(str(csv)).expanduser(), folder, case_sensitive)
+        return scan_csv(Path(str(csv)).expanduser(), folder, case_sensitive, memo)
     if folder:
-        return scan_folder(folder, case_sensitive)
+        return scan_folder(folder, case_sensitive, memo)
     raise UserError(
         "data.root is not set: say data.root=/folder/of/class/folders, or write it in a conf/data file of your own."
     )
 
 
-def scan_folder(root: Path, case_sensitive: bool) -> list[Sample]:
+def scan_folder(root: Path, case_sensitive: bool, memo: Memo | None = None) -> list[Sample]:
     """The samples of `root/{train,val,test}/<class>/**` or `root/<class>/**`, sorted by name.
 
     Hidden and system files are passed over, images of unsupported kinds reported. Links are followed, but none leads
     into another class or out of the dataset through its top, so that a cycle adds nothing.
 
     Raises:
-        UserError: no such folder, no classes in it, an empty class, colliding class names, broken links.
+        UserError: no such folder, no classes in it, an empty class, colliding class names.
     """
     if not root.is_dir():
         raise UserError(f"data.root={root}: {'a file, not a folder' if root.exists() else 'no such folder'}.")
@@ -79,16 +83,16 @@ def scan_folder(root: Path, case_sensitive: bool) -> list[Sample]:
         found.add(walk(folder, closed), folder, label, split)
     found.report(root)
     _check_class_names({entry.label for entry in found.images}, case_sensitive, f"data.root={root}")
-    return _with_digests(found.images, root)
+    return _with_digests(found.images, root, memo)
 
 
-def scan_csv(table: Path, root: Path | None, case_sensitive: bool) -> list[Sample]:
+def scan_csv(table: Path, root: Path | None, case_sensitive: bool, memo: Memo | None = None) -> list[Sample]:
     """The samples of a CSV with the columns path, label and, if wanted, split and group, sorted by name.
 
     Relative paths start at `root`, or at the CSV's folder.
 
     Raises:
-        UserError: no such file, missing columns, files that do not exist, unknown splits, colliding class names.
+        UserError: no such file, missing columns, not one file that exists, unknown splits, colliding class names.
     """
     where = f"data.csv={table}"
     rows = read_table(table)
@@ -109,31 +113,12 @@ def scan_csv(table: Path, root: Path | None, case_sensitive: bool) -> list[Sampl
         raise UserError(f"{where}: some rows have a split and some have none; give all of them one, or none.")
     if nameless := [row for row, label in enumerate(rows["label"], start=2) if not label.strip()]:
         raise UserError(f"{where}: row {nameless[0]} has no label ({len(nameless)} such rows).")
-    if gone := [path for path in paths if not Path(path).is_file()]:
-        raise UserError(f"{where} names {len(gone)} files that do not exist: {some(gone)}.")
+    if not any(map(os.path.exists, paths)):  # Path.exists raises where a name is too long
+        raise UserError(f"{where} names {len(paths)} files, none of which exists: {some(paths)}. Set data.root.")
     if repeated := [path for path, count in Counter(paths).items() if count > 1]:
         raise UserError(f"{where} names {len(repeated)} files more than once: {some(repeated)}.")
     _check_class_names({entry.label for entry in entries}, case_sensitive, where)
-    return _with_digests(entries, base)
-
-
-def walk(folder: Path, closed: Collection[str] = ()) -> Iterator[Path]:
-    """Every visible file below a folder in sorted order; links are followed, but each real folder is entered once.
-
-    Args:
-        closed: real paths of folders that no link may lead into.
-    """
-    entered = set(closed) - {os.path.realpath(folder)}
-    pending = [folder]
-    while pending:
-        current = pending.pop()
-        real = os.path.realpath(current)
-        if real in entered:
-            continue
-        entered.add(real)
-        entries = _visible(current)
-        yield from (Path(entry.path) for entry in entries if not entry.is_dir())
-        pending += [Path(entry.path) for entry in reversed(entries) if entry.is_dir()]
+    return _with_digests(entries, base, memo)
 
 
 def some(names: list[str]) -> str:
@@ -154,7 +139,6 @@ class _Found:
     """What a scan came across, so that each kind of problem is told once, however many folders it is in."""
 
     images: list[_Entry] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
 
@@ -162,10 +146,8 @@ class _Found:
         before = len(self.images)
         for path in files:
             suffix = path.suffix.lower()
-            if suffix in SUFFIXES and path.is_file():
+            if suffix in SUFFIXES:
                 self.images.append(_Entry(str(path), label, split))
-            elif suffix in SUFFIXES:
-                self.broken.append(str(path))
             elif suffix in _UNSUPPORTED:
                 self.unsupported.append(str(path))
         if len(self.images) == before:
@@ -177,11 +159,6 @@ class _Found:
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
             message = "%s: %s files are not used (%s); convert them to PNG or JPEG."
             log.warning(message, root, kinds, some(self.unsupported))
-        if self.broken:
-            count = len(self.broken)
-            raise UserError(
-                f"data.root={root}: {count} links lead to nothing: {some(self.broken)}. Mend or remove them."
-            )
         if self.empty:
             raise UserError(
                 f"{some(self.empty)}: a class folder without images; add some ({', '.join(sorted(SUFFIXES))}) "
@@ -191,10 +168,10 @@ class _Found:
 
 def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
     """The folders that hold class folders: one for each split, or the root itself."""
-    folders = _subfolders(root)
+    folders = subfolders(root)
     meant = {name: _MEANT[name.casefold()] for name in folders if name.casefold() in _MEANT}
     # A class may be called train, beside bus and car: then it holds images, where a split holds folders.
-    with_folders = {split for name, split in meant.items() if _subfolders(root / name)}
+    with_folders = {split for name, split in meant.items() if subfolders(root / name)}
     all_meant = bool(meant) and len(meant) == len(folders)
     if all_meant and not with_folders:
         raise UserError(
@@ -210,27 +187,13 @@ def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
 
 
 def _class_folders(root: Path, top: Path) -> list[str]:
-    names, loose = _subfolders(top), _loose_images(top)
+    names, loose = subfolders(top), loose_images(top)
     if not names:
         there = f"{len(loose)} images lie directly in it" if loose else "it is empty"
         raise UserError(f"data.root={root}: no class folders in {top}, {there}; expected <class>/<image>.")
     if loose:
         log.warning("%s: %d images beside the class folders are not used: %s.", top, len(loose), some(loose))
     return names
-
-
-def _subfolders(folder: Path) -> list[str]:
-    return [entry.name for entry in _visible(folder) if entry.is_dir()]
-
-
-def _loose_images(folder: Path) -> list[str]:
-    return [e.name for e in _visible(folder) if not e.is_dir() and Path(e.name).suffix.lower() in SUFFIXES]
-
-
-def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        shown = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in _SYSTEM_NAMES]
-    return sorted(shown, key=lambda entry: entry.name)
 
 
 def _check_class_names(names: set[str], case_sensitive: bool, where: str) -> None:
@@ -249,15 +212,14 @@ def _refuse_collisions(names: set[str], key: Callable[[str], str], where: str, f
             raise UserError(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
 
 
-def _with_digests(entries: list[_Entry], base: Path) -> list[Sample]:
+def _with_digests(entries: list[_Entry], base: Path, memo: Memo | None) -> list[Sample]:
     if undecodable := [ascii(e.path) for e in entries if not _is_utf8(e.path + e.label)]:
         raise UserError(f"{len(undecodable)} file names are not valid UTF-8: {some(undecodable)}. Rename the files.")
-    with ThreadPoolExecutor() as pool:
-        digests = list(pool.map(sha256, [entry.path for entry in entries]))
-    samples = [
-        Sample(entry.path, _name(Path(entry.path), base), _tidy(entry.label), digest, entry.split, entry.group)
-        for entry, digest in zip(entries, digests, strict=True)
-    ]
+    samples = []
+    for entry, (digest, problem) in zip(entries, digest_files([entry.path for entry in entries], memo), strict=True):
+        name = _name(Path(entry.path), base)
+        identity = digest or hashlib.sha256(f"no bytes: {name}".encode()).hexdigest()
+        samples.append(Sample(entry.path, name, _tidy(entry.label), identity, entry.split, entry.group, problem))
     return sorted(samples, key=lambda sample: sample.name)
 
 

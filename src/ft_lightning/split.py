@@ -48,6 +48,24 @@ def refuse_conflicting_labels(samples: Iterable[Sample]) -> None:
         raise UserError(f"{len(conflicts)} times the same picture has two labels: {some(conflicts)}. Keep one of each.")
 
 
+def refuse_leaks(samples: Iterable[Sample]) -> None:
+    """Raise UserError where the same bytes or group stand in train and in val or test of a given layout."""
+    given: dict[str | None, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        given[sample.split].append(sample)
+    trained = {key: sample for sample in given["train"] for key in _keys(sample)}
+    leaks = [
+        f"{trained[shared[0]].name} and {sample.name} (the same {shared[0].partition(' ')[0]})"
+        for sample in given["val"] + given["test"]
+        if (shared := [key for key in _keys(sample) if key in trained])
+    ]
+    if leaks:
+        raise UserError(
+            f"{len(leaks)} pictures of val or test are in train too: {some(leaks)}. "
+            "Take them out of one, or set data.allow_leak=true."
+        )
+
+
 def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
     """The samples with what `data.group_by`, a regular expression, matches in their names as their group.
 
@@ -84,7 +102,7 @@ def limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample],
 
 
 def split_samples(
-    samples: list[Sample], val_fraction: float, test_fraction: float, split_seed: int, allow_leak: bool
+    samples: list[Sample], val_fraction: float, test_fraction: float, split_seed: int
 ) -> dict[str, list[Sample]]:
     """What the layout left open is cut inside each class, in the order of a hash of `split_seed` and the content.
 
@@ -92,8 +110,7 @@ def split_samples(
     different pictures. Identical files, and all files of a group, stay together; a group counts to its commonest class.
 
     Raises:
-        UserError: fractions that leave nothing over, an empty split, or the same bytes or group in train and in val or
-            test of a given layout, unless `allow_leak`.
+        UserError: fractions that leave nothing over, or an empty split.
     """
     given: dict[str | None, list[Sample]] = defaultdict(list)
     for sample in samples:
@@ -106,8 +123,6 @@ def split_samples(
         raise UserError(
             f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave nothing for train."
         )
-    if not allow_leak:
-        _refuse_leaks(given)
     pool = given["train"] or given[None]
     cut = _cut(pool, shares, split_seed)
     splits = {name: [] if name == "train" else given[name] for name in SPLITS}
@@ -180,20 +195,6 @@ def _units(pool: list[Sample]) -> list[list[Sample]]:
     for sample in pool:
         units[find(_keys(sample)[0])].append(sample)
     return list(units.values())
-
-
-def _refuse_leaks(given: dict[str | None, list[Sample]]) -> None:
-    trained = {key: sample for sample in given["train"] for key in _keys(sample)}
-    leaks = [
-        f"{trained[shared[0]].name} and {sample.name} (the same {shared[0].partition(' ')[0]})"
-        for sample in given["val"] + given["test"]
-        if (shared := [key for key in _keys(sample) if key in trained])
-    ]
-    if leaks:
-        raise UserError(
-            f"{len(leaks)} pictures of val or test are in train too: {some(leaks)}. "
-            "Take them out of one, or set data.allow_leak=true."
-        )
 
 
 def _keys(sample: Sample) -> list[str]:

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from ft_lightning.errors import NumericalError, UserError
 from ft_lightning.features import Extractor, open_store
 from ft_lightning.heads import probe
+from ft_lightning.scan import Sample, some
 from ft_lightning.store import FeatureStore, Rows
 
 
@@ -56,17 +57,20 @@ class StoredFeatures(Callback):
                 f"({live['train']}): use optimizer=adam."
             )
         needed = [split for split in data.splits if split not in live or (self.probe and split != "test")]
+        bar = trainer.is_global_zero and trainer.progress_bar_callback is not None
+        _refuse_differences(trainer, data)
         if needed:
             device, precision = trainer.strategy.root_device, str(trainer.precision)
             store = open_store(self.root, classifier.backbone, precision, device.type, on_disk=self.enabled)
-            bar = trainer.is_global_zero and trainer.progress_bar_callback is not None
             extractor = Extractor(classifier, store, device, precision, data.num_workers, bar)
             rows = self._complete(extractor, trainer, data, needed, live)
             data.features |= {split: rows[split] for split in needed if split not in live}
             if self.probe:
                 self._start_at_optimum(trainer, pl_module, data, rows)
-        elif trainer.is_global_zero:
-            self.tell.features(None, 0, 0, live)
+        else:
+            if trainer.is_global_zero:
+                self.tell.features(None, 0, 0, live)
+            _check_images(trainer, data, set(), bar)
         self.ready()
 
     def _live(self, mode: str, data: Any, trainer: Trainer) -> dict[str, str]:
@@ -91,18 +95,30 @@ class StoredFeatures(Callback):
         store: FeatureStore = extractor.store
         samples = {sample.digest: sample for split in needed for sample in data.splits[split]}
         digests = list(samples)
-        missing = len(store.locate(digests).missing)
-        self.found, self.computed = len(digests) - missing, missing
+
+        def picked(at: list[int]) -> list[Sample]:
+            return [samples[digests[i]] for i in at]
+
+        def learn(at: list[int], batch: dict[str, Any]) -> None:
+            data.check.learn_batch(picked(at), batch)
+
+        missing = store.locate(digests).missing
+        self.found, self.computed = len(digests) - len(missing), len(missing)
         if trainer.is_global_zero:
             self.tell.features(store, self.found, self.computed, live)
-        trainer.strategy.barrier()  # so that no process sees what another one has already added, and shares are even
+        # Waits for all, so that no process sees what another one has already added, and shares are even.
+        _check_images(trainer, data, {digests[i] for i in missing}, extractor.show_progress)
         for share in _shares(trainer):
             error = None
             try:
-                extractor.complete(digests, lambda at: data.unaugmented([samples[digests[i]] for i in at]), share)
+                extractor.complete(digests, lambda at: data.unaugmented(picked(at)), share, learn)
             except (UserError, NumericalError) as own:
                 error = own
+            finally:
+                data.check.flush()
             _raise_in_all(trainer, error)
+            data.check.share(_gather(trainer))
+            data.refuse_problems()
             store.refresh()
         return {split: store.locate([sample.digest for sample in data.splits[split]]).settled() for split in needed}
 
@@ -118,13 +134,52 @@ class StoredFeatures(Callback):
             self.tell.probe(accuracy, l2)
 
 
+def _check_images(trainer: Trainer, data: Any, later: set[str], show_progress: bool) -> None:
+    """Have all processes together decode what nothing else will, and refuse what cannot be used; waits for all.
+
+    Args:
+        later: digests of what the feature pass will decode; decoded now if anything is wrong, to be told with it.
+    """
+
+    def look(samples: list[Sample]) -> None:
+        # By digest: what is unknown may differ between processes, of which some knew more.
+        mine = [s for s in samples if int(s.digest[:8], 16) % trainer.world_size == trainer.global_rank]
+        data.check.look(mine, show_progress)
+        data.check.share(_gather(trainer))
+
+    unknown = data.check.unknown([sample for samples in data.splits.values() for sample in samples])
+    look([sample for sample in unknown if sample.digest not in later])
+    if data.check.problems(data.splits):
+        look([sample for sample in unknown if sample.digest in later])
+    data.refuse_problems()
+
+
+def _refuse_differences(trainer: Trainer, data: Any) -> None:
+    """Raise UserError in all processes if they left out different pictures: their splits would not fit together."""
+    left_out = [{problem.path for problem in problems} for problems in _gather(trainer)(data.left_out)]
+    if differing := sorted(set.union(*left_out) - set.intersection(*left_out)):
+        raise UserError(
+            f"{len(differing)} images can be read by some processes of this run and not by others: {some(differing)}. "
+            "Start again; if it happens again, look at the disk they are on."
+        )
+
+
+def _gather(trainer: Trainer) -> Callable[[Any], list[Any]]:
+    """What makes of an object of this process those of all."""
+
+    def gather(own: Any) -> list[Any]:
+        everyone = [own]
+        if trainer.world_size > 1:
+            everyone *= trainer.world_size
+            torch.distributed.all_gather_object(everyone, own)
+        return everyone
+
+    return gather
+
+
 def _raise_in_all(trainer: Trainer, error: UserError | NumericalError | None) -> None:
     """Wait for all processes; if any had an error, raise all of them in each: nobody waits for one that has left."""
-    errors: list[Any] = [error]
-    if trainer.world_size > 1:
-        errors *= trainer.world_size
-        torch.distributed.all_gather_object(errors, error)
-    if errors := [error for error in errors if error]:
+    if errors := [error for error in _gather(trainer)(error) if error]:
         raise type(errors[0])("\n".join(str(error) for error in errors))
 
 

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning import command, processes, resume
 from ft_lightning.errors import UserError
+from ft_lightning.problems import lists_problems
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -45,13 +46,15 @@ _NOISE = (
 )
 
 
+@lists_problems
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """One run of what conf/train.yaml and the command line say; its files go to `run_dir`; returns metrics.json."""
-    from ft_lightning import artifact, results, summary, tables
+    from ft_lightning import artifact, memo, problems, results, summary, tables
 
     check_values(cfg)
     clock = results.Stopwatch()
-    data = instantiate(cfg.data, seed=cfg.seed)
+    known = memo.open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
+    data = instantiate(cfg.data, seed=cfg.seed, memo=known)
     data.full_batch = solves_head(cfg)
     classifier = build_classifier(cfg, data)
     module = build_module(cfg, classifier, data)
@@ -60,6 +63,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     start = checkpoint_to_go_on_from(cfg, run_dir, data)
     if trainer.is_global_zero:
         tables.write_table(data.split_table(), run_dir / "split.csv")
+        problems.write_problems(data.left_out, run_dir)
         summary.before(run_dir, data, classifier, trainer, start)
     clock.lap("setup_s")
 
@@ -91,7 +95,9 @@ def check_values(cfg: DictConfig) -> None:
     """
     from ft_lightning.heads import HEAD_INITS
     from ft_lightning.metrics import EPOCH_METRICS
+    from ft_lightning.switches import check_switches
 
+    check_switches(cfg)
     if not isinstance(cfg.seed, int):
         raise UserError(f"seed={cfg.seed}: use a whole number.")
     known = [f"val/{name}" for name in EPOCH_METRICS]

@@ -1,0 +1,62 @@
+"""What is in a folder, for one who looks for pictures: no hidden and system files, no link followed for ever."""
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from ft_lightning.errors import UserError
+from ft_lightning.images import SUFFIXES
+
+_SYSTEM_NAMES = frozenset(
+    {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
+)
+
+
+def walk(folder: Path, closed: Collection[str] = ()) -> Iterator[Path]:
+    """Every visible file below a folder in sorted order; links are followed, but each real folder is entered once.
+
+    Args:
+        closed: real paths of folders that no link may lead into.
+
+    Raises:
+        UserError: a folder that cannot be listed.
+    """
+    entered = set(closed) - {os.path.realpath(folder)}
+    pending = [folder]
+    while pending:
+        current = pending.pop()
+        real = os.path.realpath(current)
+        if real in entered:
+            continue
+        entered.add(real)
+        entries = _visible(current)
+        yield from (Path(entry.path) for entry, is_folder in entries if not is_folder)
+        pending += [Path(entry.path) for entry, is_folder in reversed(entries) if is_folder]
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Their names, sorted."""
+    return [entry.name for entry, is_folder in _visible(folder) if is_folder]
+
+
+def loose_images(folder: Path) -> list[str]:
+    """The names of what looks like a picture directly in a folder, sorted."""
+    visible = _visible(folder)
+    return [e.name for e, is_folder in visible if not is_folder and Path(e.name).suffix.lower() in SUFFIXES]
+
+
+def _visible(folder: Path) -> list[tuple[os.DirEntry[str], bool]]:
+    """Each entry by name, and whether it is a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            shown = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in _SYSTEM_NAMES]
+    except OSError as error:
+        raise UserError(f"{folder}: the folder cannot be listed ({error.strerror}); mend or remove it.") from error
+    return [(entry, _is_folder(entry)) for entry in sorted(shown, key=lambda entry: entry.name)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into what may not be looked at
+        return False

@@ -1,0 +1,86 @@
+"""Pictures that cannot be used: told all at once, on the terminal and in the run's problems.json."""
+
+import functools
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ft_lightning.errors import UserError
+from ft_lightning.files import replacing
+
+FILE = "problems.json"
+_SHOWN = 1000
+
+Job = Callable[[Any, Path], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One picture that cannot be used, and why."""
+
+    path: str  # absolute
+    label: str
+    split: str  # empty where it has none
+    problem: str
+
+    def __str__(self) -> str:
+        place = ", ".join(filter(None, (f"class {self.label}", self.split)))
+        return f"{_printable(self.path)} ({_printable(place)}): {_printable(self.problem)}."
+
+
+class DataProblemsError(UserError):
+    """All pictures of a dataset that cannot be used.
+
+    Args:
+        problems: each of them.
+        said: what is wrong with the dataset as a whole.
+        fix: what can be done, as a sentence.
+    """
+
+    def __init__(self, problems: Sequence[Problem], said: str, fix: str) -> None:
+        super().__init__(problems, said, fix)
+        self.problems = list(problems)
+        self.said = said
+        self.fix = fix
+
+    def __str__(self) -> str:
+        lines = [self.said, *map(str, self.problems[:_SHOWN])]
+        if more := len(self.problems) - _SHOWN:
+            lines += [f"... and {more} more, in {FILE} of the run's directory."] if more > 0 else []
+        return "\n".join([*lines, self.fix])
+
+
+def write_problems(problems: Iterable[Problem], run_dir: Path) -> None:
+    """Write problems.json, path, class, split and what is wrong of each; nothing where there are none."""
+    rows = [{"path": p.path, "class": p.label, "split": p.split, "problem": p.problem} for p in problems]
+    if not rows:
+        return
+    with replacing(run_dir / FILE) as temporary:
+        temporary.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def lists_problems(job: Job) -> Job:
+    """Have a command's job leave problems.json when it is stopped by pictures that cannot be used."""
+
+    @functools.wraps(job)
+    def listing(cfg: Any, run_dir: Path) -> dict[str, Any]:
+        try:
+            return job(cfg, run_dir)
+        except Exception as error:
+            cause: BaseException | None = error  # Hydra wraps what a constructor raises
+            while cause and not isinstance(cause, DataProblemsError):
+                cause = cause.__cause__
+            from ft_lightning.command import is_main_process
+
+            if isinstance(cause, DataProblemsError) and is_main_process():
+                write_problems(cause.problems, run_dir)
+            raise
+
+    return listing
+
+
+def _printable(text: str) -> str:
+    """Names come from anywhere: none of them clears a screen or begins a line of its own."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -1,0 +1,38 @@
+"""On or off: what is neither ends the command."""
+
+import pytest
+import yaml
+
+from conftest import ROOT
+from ft_lightning.command import compose
+from ft_lightning.errors import UserError
+from ft_lightning.switches import SWITCHES, check_switches
+
+
+def test_every_switch_of_conf_is_looked_at() -> None:
+    found = set()
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        group = path.parent.name
+        for key, value in (yaml.safe_load(path.read_text()) or {}).items():
+            if isinstance(value, bool):
+                found.add(f"{group}.{key}")
+            elif isinstance(value, dict) and group == "conf":
+                found |= {f"{key}.{inner}" for inner, content in value.items() if isinstance(content, bool)}
+    theirs = {
+        key
+        for key in found
+        if key.startswith(("trainer.", "model.", "callback.", "hydra.")) or key.endswith("._partial_")
+    }
+    assert found - theirs <= set(SWITCHES)
+
+
+@pytest.mark.parametrize("key", ["cache.enabled", "data.allow_leak", "data.case_sensitive", "finetune.freeze_bn"])
+@pytest.mark.parametrize("value", ["off", "no", "0", "null"])
+def test_what_is_neither_true_nor_false_is_refused(key: str, value: str) -> None:
+    with pytest.raises(UserError, match=f"{key}=.*: use true or false"):
+        check_switches(compose("train", f"{key}={value}"))
+
+
+def test_true_and_false_are_fine_and_so_are_keys_a_command_lacks() -> None:
+    check_switches(compose("train", "cache.enabled=false", "data.allow_leak=true", "optimizer=sgd"))
+    check_switches(compose("evaluate", "model_dir=x", "cache.enabled=true"))
