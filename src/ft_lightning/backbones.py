@@ -8,6 +8,7 @@ import timm
 import timm.data
 import torch
 import torchvision
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import get_model_builder, get_model_weights, list_models
 
@@ -114,7 +115,9 @@ def build_backbone(identity: dict[str, Any], preprocess: dict[str, Any]) -> Back
     known = Identity(**identity)
     network, *_ = _build(known.source, known.name, None, known.arguments)
     take_off_last_layer(network)
-    return _backbone(network, Preprocess.from_dict(preprocess), known)
+    prepared = Preprocess.from_dict(preprocess)
+    prepared(Image.new("RGB", (1, 1)))  # values that mean nothing show here, not in the first batch
+    return _backbone(network, prepared, known)
 
 
 def _backbone(network: nn.Module, preprocess: Preprocess, identity: Identity) -> Backbone:

@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
+from yaml import YAMLError
 
 from ft_lightning.errors import NumericalError, UserError
 
@@ -68,7 +69,7 @@ def run(verb: str, job: Job) -> None:
     except UserError as error:
         _complain(error)
         sys.exit(error.exit_code)
-    except (HydraException, OmegaConfBaseException, OSError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         _complain(_config_error(error))
         sys.exit(UserError.exit_code)
     except KeyboardInterrupt:
