@@ -169,16 +169,38 @@ def backbone_of(source: str, name: str) -> Backbone:
     return load_backbone(source, name, None, {})
 
 
-def test_prepare_is_the_libraries_normalisation_and_features_do_not_depend_on_batch_mates() -> None:
+def test_prepare_is_the_libraries_normalisation() -> None:
     backbone = backbone_of("torchvision", "resnet18").eval()
     pixels = torch.randint(0, 255, (4, 3, 64, 64), dtype=torch.uint8)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (backbone.preprocess.mean, backbone.preprocess.std))
     assert torch.equal(backbone.prepare(pixels), pixels.float().div(255).sub(mean).div(std))
     assert backbone.prepare(pixels).is_contiguous(memory_format=torch.channels_last)
-    together = backbone(backbone.prepare(pixels))
-    alone = torch.cat([backbone(backbone.prepare(pixels[i : i + 1])) for i in range(4)])
-    assert torch.allclose(together, alone, atol=1e-5)
     assert all(name.startswith("network.") for name in backbone.state_dict())
+
+
+MOVING = {  # what depends on batch-mates or on chance in train mode; a random EfficientNet would be chaotic
+    "BatchNorm": ("torchvision", "resnet18", None, {}),
+    "LayerNorm": ("timm", "test_vit", None, {"drop_rate": 0.5, "drop_path_rate": 0.5}),
+    "stochastic depth": ("timm", "tf_efficientnet_lite0", "embedded", {"drop_rate": 0.5, "drop_path_rate": 0.5}),
+}
+
+
+@pytest.mark.promise(2)
+@pytest.mark.parametrize("kind", MOVING)
+def test_a_frozen_image_s_features_do_not_depend_on_its_batch_mates(kind: str) -> None:
+    torch.manual_seed(0)
+    backbone = load_backbone(*MOVING[kind])
+    head = nn.Linear(backbone.feature_dim, 2)
+    model = Classifier(backbone, head, freeze_plan(backbone, head, "frozen", None, freeze_bn=False)).train()
+    backbone.network.train()  # somebody's mistake
+    photographs = (skimage.data.chelsea(), skimage.data.coffee(), skimage.data.astronaut(), skimage.data.rocket())
+    pixels = torch.stack([backbone.preprocess(Image.fromarray(photograph)) for photograph in photographs])
+    together, alone = model.features(pixels), torch.cat([model.features(one[None]) for one in pixels])
+    assert (together - alone).abs().max() <= 1e-5
+    assert (together - together[0]).abs().max() > 0.1, "they do depend on the image"
+    with torch.no_grad():
+        moving = backbone.network.train()(backbone.prepare(pixels)).flatten(1)
+    assert (together - moving).abs().max() > 1e-2, "and would depend on more"
 
 
 @pytest.mark.parametrize(
@@ -527,6 +549,7 @@ class Payload:
         return (os.mkdir, (str(self.canary),))
 
 
+@pytest.mark.promise(19)
 def test_a_malicious_weight_file_runs_nothing(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     canary = offline / "canary"
     content = {"features.0.weight": Payload(canary)}
