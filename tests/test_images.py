@@ -22,6 +22,7 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(image)
 
 
+@pytest.mark.promise(8)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     upright = np.zeros((4, 6, 3), np.uint8)
@@ -37,6 +38,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     assert np.array_equal(pixels(tmp_path / "x.png"), upright)
 
 
+@pytest.mark.promise(8)
 def test_a_16_bit_grey_ramp_keeps_its_levels_and_its_ends(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 4096).astype(np.uint16).reshape(64, 64)
     Image.fromarray(ramp).save(tmp_path / "ramp.png")
@@ -45,6 +47,7 @@ def test_a_16_bit_grey_ramp_keeps_its_levels_and_its_ends(tmp_path: Path) -> Non
     assert (read.min(), read.max()) == (0, 255)
 
 
+@pytest.mark.promise(8)
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_transparency_is_composited_on_white(tmp_path: Path, mode: str) -> None:
     image = Image.new("RGBA", (4, 4), (0, 0, 0, 0))  # black, and not to be seen
@@ -61,6 +64,7 @@ def test_transparency_is_composited_on_white(tmp_path: Path, mode: str) -> None:
     assert (read[1:, 1:] == 255).all()
 
 
+@pytest.mark.promise(8)
 def test_cmyk_is_converted(tmp_path: Path) -> None:
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "red.jpg", quality=100)
     red, green, blue = pixels(tmp_path / "red.jpg")[4, 4]
@@ -80,6 +84,7 @@ def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
     assert tuple(pixels(tmp_path / "x.gif")[0, 0]) == (255, 0, 0)
 
 
+@pytest.mark.promise(8)
 def test_a_float_tiff_is_refused_by_name(tmp_path: Path) -> None:
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tif")
     with pytest.raises(ImageError, match=r"float\.tif: float pixels"):

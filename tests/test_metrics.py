@@ -71,6 +71,7 @@ def test_averages_equal_scikit_learns(case: str) -> None:
     assert brief == pytest.approx({name: expected[name] for name in ("accuracy", "f1_macro", "loss")}, abs=1e-6)
 
 
+@pytest.mark.promise(4)
 @pytest.mark.parametrize("case", PROBLEMS)
 def test_per_class_and_confusion_equal_scikit_learns(case: str) -> None:
     n, classes, present = PROBLEMS[case]

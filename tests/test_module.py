@@ -110,6 +110,7 @@ def trainer(**options: Any) -> Trainer:
     return Trainer(accelerator="cpu", devices=1, num_sanity_val_steps=0, **quiet | {"max_epochs": 5} | options)
 
 
+@pytest.mark.promise(10)
 @pytest.mark.parametrize("mode", ["frozen", "partial", "full"])
 def test_tokens_train_are_measured_and_come_back_from_a_model_directory(mode: str, tmp_path: Path) -> None:
     data, module = Sentences(), finetuner(mode)
@@ -155,6 +156,7 @@ class CallTrain(Callback):
     on_validation_batch_start = on_train_batch_start
 
 
+@pytest.mark.promise(1)
 def test_the_frozen_part_survives_fit_validation_and_a_callback_that_calls_train() -> None:
     module = finetuner("partial")
     plan = module.classifier.plan
@@ -165,6 +167,7 @@ def test_the_frozen_part_survives_fit_validation_and_a_callback_that_calls_train
     assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
+@pytest.mark.promise(4)
 @pytest.mark.parametrize("n", [1, 7, 8])
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_accuracy_equals_a_plain_count_for_any_batch_size(n: int, size: int) -> None:
@@ -176,6 +179,7 @@ def test_accuracy_equals_a_plain_count_for_any_batch_size(n: int, size: int) -> 
     assert fit.callback_metrics["test/accuracy"].item() == pytest.approx(right / n)
 
 
+@pytest.mark.promise(5)
 def test_samples_that_fill_up_a_batch_are_counted_once() -> None:
     module, rows = finetuner("frozen"), Sentences().rows(7, 5)
     trainer().test(module, DataLoader([*rows, rows[0], rows[3]], batch_size=4), verbose=False)

@@ -62,6 +62,7 @@ def head_rates(make: Callable[[Optimizer], dict[str, Any]], steps: int) -> list[
 # Parameter groups
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_parameter_is_in_exactly_one_group(network: str) -> None:
     model = with_head(NETWORKS[network]())
@@ -244,12 +245,13 @@ class Rates(Callback):
         self.seen.append([group["lr"] for group in optimizer.param_groups])
 
 
-def fit(*overrides: str, **trainer: Any) -> tuple[FineTuner, list[list[float]]]:
+def fit(*overrides: str, mode: str = "partial", **trainer: Any) -> tuple[FineTuner, list[list[float]]]:
     """Fit 22 samples in batches of 4 for three epochs, configured as the train command is."""
     torch.manual_seed(0)
-    cfg = compose("train", "finetune=partial", "finetune.backbone_lr_factor=0.1", *overrides)
+    cfg = compose("train", f"finetune={mode}", "finetune.backbone_lr_factor=0.1", *overrides)
     backbone, head = Backbone(), nn.Linear(8, 3)
-    classifier = Classifier(backbone, head, freeze_plan(backbone, head, "partial", k=1, freeze_bn=False))
+    plan = freeze_plan(backbone, head, mode, k=1 if mode == "partial" else None, freeze_bn=False)
+    classifier = Classifier(backbone, head, plan)
     module = FineTuner(
         classifier,
         loss=nn.CrossEntropyLoss(),
@@ -273,6 +275,7 @@ def fit(*overrides: str, **trainer: Any) -> tuple[FineTuner, list[list[float]]]:
     return module, rates.seen
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_fits_with_every_schedule(optimizer: str, scheduler: str) -> None:
@@ -281,10 +284,25 @@ def test_every_optimizer_fits_with_every_schedule(optimizer: str, scheduler: str
     for backbone, backbone_no_decay, head, head_no_decay in seen:
         assert backbone == backbone_no_decay == pytest.approx(0.1 * head)
         assert head == head_no_decay
-    trained = {id(p) for p in module.classifier.parameters() if p.requires_grad}
-    held = [id(p) for group in module.trainer.optimizers[0].param_groups for p in group["params"]]
-    assert sorted(held) == sorted(trained)
+    assert_each_trained_parameter_once(module)
     assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
+def assert_each_trained_parameter_once(module: FineTuner) -> None:
+    held = [id(p) for group in module.trainer.optimizers[0].param_groups for p in group["params"]]
+    planned = [id(p) for name, p in module.classifier.named_parameters() if name in module.classifier.plan.trainable]
+    assert sorted(held) == sorted(planned)
+    assert sorted(held) == sorted(id(p) for p in module.classifier.parameters() if p.requires_grad)
+
+
+@pytest.mark.promise(7)
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize(("mode", "parameters"), [("frozen", 2), ("partial", 6), ("full", 8)])
+def test_every_schedule_fits_with_every_mode(mode: str, parameters: int, scheduler: str) -> None:
+    module, seen = fit("optimizer=sgd", f"scheduler={scheduler}", mode=mode)
+    assert len(seen) == 18
+    assert sum(len(group["params"]) for group in module.trainer.optimizers[0].param_groups) == parameters
+    assert_each_trained_parameter_once(module)
 
 
 @pytest.mark.parametrize("accumulate", [1, 4])

@@ -4,9 +4,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from conftest import ROOT, files_below
 
@@ -53,3 +56,16 @@ def test_a_wrong_python_is_said_at_once(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert "needs Python 3.11, 3.12 or 3.13, found Python 3." in done.stdout
     assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.promise(22)
+def test_what_is_installed_passes_the_floors_that_have_a_reason() -> None:
+    reasons = {"lightning": ">=2.6.6,!=2.6.2,!=2.6.3", "hydra-core": ">=1.3.8", "pillow": ">=13"}
+    declared = {r.name: r.specifier for r in map(Requirement, requires("ft_lightning") or []) if not r.marker}
+    for package, floor in reasons.items():
+        installed = version(package)
+        assert SpecifierSet(floor).contains(installed), f"{package} {installed}"
+        for below in ("2.6.2", "2.6.3", "2.6.5", "1.3.7", "12.9"):
+            assert SpecifierSet(floor).contains(below) or not declared[package].contains(below), package
+    for package, specifier in declared.items():
+        assert specifier.contains(version(package), prereleases=True), package

@@ -1,11 +1,18 @@
 """A model directory is all that evaluate and predict need."""
 
+import getpass
 import json
 import math
+import platform
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
+from tempfile import gettempdir
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,6 +21,7 @@ from safetensors.torch import load_file
 
 import ft_lightning
 from conftest import files_below, write_pictures
+from ft_lightning.backbones import load_backbone
 from ft_lightning.command import compose
 from ft_lightning.errors import UserError
 from ft_lightning.evaluate import evaluate
@@ -53,6 +61,7 @@ socket.socket.connect = socket.getaddrinfo = refuse
 """
 
 
+@pytest.mark.promise(10)
 def test_a_copied_model_predicts_the_same_without_network_and_in_another_home(
     world: Path, tmp_path: Path, run_command: Run
 ) -> None:
@@ -175,6 +184,7 @@ def test_a_newer_format_and_a_card_that_is_none_are_refused_by_name(world: Path,
         ft_lightning.load(folder)
 
 
+@pytest.mark.promise(21)
 @pytest.mark.parametrize("change", [{"name": "hf-hub:someone/evil"}, {"name": "/tmp/evil"}, {"source": "os"}])
 def test_a_card_cannot_name_what_is_not_on_the_libraries_lists(
     world: Path, tmp_path: Path, change: dict[str, str]
@@ -187,8 +197,62 @@ def test_a_card_cannot_name_what_is_not_on_the_libraries_lists(
         ft_lightning.load(folder)
 
 
+@pytest.mark.promise(10)
 def test_what_was_saved_is_what_was_trained(world: Path) -> None:
     state = load_file(world / "run/model/model.safetensors")
     best = torch.load(world / "run/checkpoints/best.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(state[name.removeprefix("classifier.")], value) for name, value in best.items())
     assert any(name.startswith("backbone.network.") for name in state), "it needs no other file"
+
+
+@pytest.mark.promise(22)
+def test_a_model_directory_holds_no_secret_and_no_path(run_command: Run, pictures: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "cwd/mine.pth"
+    torch.save(load_backbone("timm", "test_resnet", None, {}).network.state_dict(), weights)
+    secrets = {"WANDB_API_KEY": "hush-0123456789", "TOKEN": "quiet-abcdef"}
+    done = run_command(
+        "train", f"data.root={pictures}", "model=timm", "model.name=test_resnet", f"model.weights={weights}",
+        "trainer.max_epochs=1", "+secret=${oc.env:TOKEN}", f"hydra.run.dir={tmp_path / 'run'}", env=secrets,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert files_below(tmp_path / "run/model") == {"model.json", "model.safetensors"}
+    places = {str(tmp_path), str(Path.home()), str(Path.cwd()), gettempdir(), platform.node(), getpass.getuser()}
+    for path in (tmp_path / "run/model").iterdir():
+        content = path.read_bytes()
+        found = {value for value in {*secrets.values(), *places} if len(value) > 4 and value.encode() in content}
+        assert not found, path.name
+    card = json.loads((tmp_path / "run/model/model.json").read_text())
+    assert [text for text in strings(card) if Path(text).is_absolute() or text.startswith("~")] == []
+    assert card["backbone"]["weights"] == "mine.pth"
+
+
+def strings(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict | list):
+        for part in [*node, *node.values()] if isinstance(node, dict) else node:
+            yield from strings(part)
+
+
+@pytest.mark.promise(22)
+def test_own_checkpoints_load_with_plain_values_only(world: Path) -> None:
+    script = (
+        "import sys, torch, ft_lightning.artifact, ft_lightning.module, ft_lightning.train\n"
+        "torch.serialization.clear_safe_globals()\n"  # torch itself has some, for tensors over several machines
+        "for path in sys.argv[1:]: torch.load(path, weights_only=True)\n"
+        "print(torch.serialization.get_safe_globals())"
+    )
+    paths = [world / "run/checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
+    done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    for path in paths:
+        assert set(kinds(torch.load(path, weights_only=True))) <= {
+            *(dict, OrderedDict, list, tuple, str, int, float, bool, type(None), torch.Tensor)
+        }
+
+
+def kinds(node: Any) -> Iterator[type]:
+    yield type(node)
+    if isinstance(node, dict | list | tuple):
+        for part in [*node, *node.values()] if isinstance(node, dict) else node:
+            yield from kinds(part)

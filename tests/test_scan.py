@@ -238,6 +238,7 @@ def test_what_cannot_be_trained_is_said_in_clear_words(tmp_path: Path) -> None:
         scan_folder(tmp_path / "two", False)
 
 
+@pytest.mark.promise(9)
 def test_a_class_that_train_does_not_know_is_refused(tmp_path: Path) -> None:
     write_pictures(tmp_path / "train", {"a": 2, "b": 2})
     write_pictures(tmp_path / "val", {"a": 2, "zebra": 2}, seed=1)

@@ -135,6 +135,7 @@ def test_a_flipped_byte_anywhere_is_never_read_and_is_healed_by_computing_again(
         assert torch.equal(read(again, numbers), expected(numbers))
 
 
+@pytest.mark.promise(19)
 @pytest.mark.parametrize("content", [b"", b"not a shard", "half", "pickle", "fewer digests", "flat"])
 def test_what_is_no_shard_is_passed_over_and_named(
     content: bytes | str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -248,6 +249,7 @@ def test_killed_again_and_again_it_ends_with_the_same_rows(tmp_path: Path) -> No
     assert list(store.folder.glob(".*.tmp")) == [], "left-overs of the killed are swept"
 
 
+@pytest.mark.promise(28)
 def test_four_processes_fill_one_store_and_one_of_them_is_killed(tmp_path: Path) -> None:
     with filler(tmp_path, 400) as killed:
         others = [filler(tmp_path, 400) for _ in range(3)]

@@ -153,14 +153,27 @@ def load(model_dir: str | Path, build_backbone: Callable[..., Any] = build_backb
     folder = _find(Path(str(model_dir)).expanduser())
     card = _read_card(folder / CARD)
     found = sha256(folder / WEIGHTS)
-    if found != card["sha256"]:
+    if found != card.get("sha256"):
         raise UserError(
-            f"{folder / WEIGHTS} is damaged: sha256 {found}, expected {card['sha256']}. Copy the model directory again."
+            f"{folder / WEIGHTS} is damaged: sha256 {found}, expected {card.get('sha256')}. "
+            "Copy the model directory again."
         )
+    try:
+        return _build(card, load_file(folder / WEIGHTS), build_backbone)
+    except UserError:
+        raise
+    except Exception as error:  # of many kinds, for a card or a file that somebody has changed
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{folder} holds no model that can be read ({type(error).__name__}: {reason}): copy it again."
+        ) from error
+
+
+def _build(card: dict[str, Any], state: dict[str, Tensor], build_backbone: Callable[..., Any]) -> TrainedModel:
     backbone = build_backbone(card["backbone"], card["preprocess"])
     head = build_head(in_features=backbone.feature_dim, num_classes=len(card["class_names"]), **card["head"])
     classifier = Classifier(backbone, head, freeze_plan(backbone, head, mode="frozen", k=None, freeze_bn=True))
-    classifier.load_state_dict(load_file(folder / WEIGHTS))
+    classifier.load_state_dict(state)
     return TrainedModel(classifier.eval().requires_grad_(False), card)
 
 

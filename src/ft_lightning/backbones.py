@@ -1,6 +1,5 @@
 """Backbones: a library's network without its last, class-producing layer, with its blocks and its preprocess."""
 
-import pickle
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -9,6 +8,7 @@ import timm
 import timm.data
 import torch
 import torchvision
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import get_model_builder, get_model_weights, list_models
 
@@ -115,7 +115,9 @@ def build_backbone(identity: dict[str, Any], preprocess: dict[str, Any]) -> Back
     known = Identity(**identity)
     network, *_ = _build(known.source, known.name, None, known.arguments)
     take_off_last_layer(network)
-    return _backbone(network, Preprocess.from_dict(preprocess), known)
+    prepared = Preprocess.from_dict(preprocess)
+    prepared(Image.new("RGB", (1, 1)))  # values that mean nothing show here, not in the first batch
+    return _backbone(network, prepared, known)
 
 
 def _backbone(network: nn.Module, preprocess: Preprocess, identity: Identity) -> Backbone:
@@ -147,7 +149,7 @@ def _build(
 def _torchvision_network(
     name: str, weights: str | None, arguments: dict[str, Any]
 ) -> tuple[nn.Module, Preprocess, Identity]:
-    published = get_model_weights(name)
+    published, passing = get_model_weights(name), _of(arguments)
     chosen = published.DEFAULT if weights == "DEFAULT" else None
     if weights is not None and chosen is None:
         if weights not in published.__members__:
@@ -163,10 +165,8 @@ def _torchvision_network(
         network = get_model_builder(name)(weights=None, **arguments)
     else:
         path = files.fetch(chosen.url)
-        try:
+        with files.reading(path, passing):
             network = get_model_builder(name)(weights=chosen, progress=False, **arguments)
-        except (pickle.UnpicklingError, RuntimeError) as error:
-            raise files.unreadable(path, error) from error
     for auxiliary in ("aux1", "aux2", "AuxLogits"):  # classifiers that only help training from scratch
         if hasattr(network, auxiliary):
             network.aux_logits = False
@@ -188,12 +188,15 @@ def _timm_network(name: str, weights: str | None, arguments: dict[str, Any]) -> 
     else:
         path = files.fetch_from_hub(config.hf_hub_id) if config.hf_hub_id else files.fetch(config.url)
         overlay = {"file": str(path)}  # timm renames and resizes what older files hold
-        try:
+        with files.reading(path, _of(arguments)):
             network = timm.create_model(full_name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
-        except (pickle.UnpicklingError, RuntimeError) as error:
-            raise files.unreadable(path, error) from error
     preprocess = Preprocess.from_timm(timm.data.resolve_data_config(arguments, model=network), full_name)
     return network, preprocess, Identity("timm", full_name, arguments, config.tag if weights else "random")
+
+
+def _of(arguments: dict[str, Any]) -> tuple[type[Exception], ...]:
+    """What a builder raises over its arguments; where none are given it is about the file."""
+    return (TypeError, ValueError) if arguments else ()
 
 
 def _check(source: str, name: str, arguments: dict[str, Any]) -> None:

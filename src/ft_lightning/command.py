@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
+from yaml import YAMLError
 
 from ft_lightning import processes, resume
 from ft_lightning.errors import UserError
@@ -76,7 +77,7 @@ def run(verb: str, job: Job, distributed: bool = False) -> None:
     except UserError as error:
         _complain(error)
         sys.exit(error.exit_code)
-    except (HydraException, OmegaConfBaseException, OSError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         _complain(config_error(error))
         sys.exit(UserError.exit_code)
     except KeyboardInterrupt:
