@@ -62,7 +62,12 @@ class SealedCheckpointIO(CheckpointIO):
         with path.open("rb") as file:
             if not _is_whole(file):
                 raise DamagedCheckpointError(f"{path} is damaged or not a checkpoint of ft_lightning: delete it.")
-        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        try:
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        except Exception as error:  # torch raises many kinds for a file that is not what it should be
+            raise DamagedCheckpointError(
+                f"{path} holds more than tensors and plain values, which could run code: delete it."
+            ) from error
         for state in checkpoint.get("callbacks", {}).values():
             if isinstance(state, dict) and "dirpath" in state:
                 _relocate(state, path.parent.resolve())

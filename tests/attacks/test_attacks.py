@@ -11,14 +11,15 @@ import hostile
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torchvision.models import SqueezeNet1_1_Weights
 
 from conftest import write_pictures
 from ft_lightning.backbones import load_backbone
+from ft_lightning.checkpoint import SealedCheckpointIO, _seal
 from ft_lightning.command import compose
 from ft_lightning.errors import UserError
 from ft_lightning.train import train
-from test_module import Sentences, finetuner, trainer
 
 Run = Callable[..., CompletedProcess[str]]
 TINY = ["model=timm", "model.name=test_resnet", "trainer.max_epochs=1", "precision=32-true"]
@@ -31,7 +32,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_pictures(folder / "pictures", {"ant": 12, "bee": 12, "cat": 12})
     torch.save(load_backbone("timm", "test_resnet", None, {}).network.state_dict(), folder / "weights.pth")
     (folder / "run").mkdir()
-    train(compose("train", *usual(folder), f"model.weights={folder / 'weights.pth'}"), folder / "run")
+    cfg = compose("train", *usual(folder), f"model.weights={folder / 'weights.pth'}")
+    (folder / "run/config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    train(cfg, folder / "run")
     return folder
 
 
@@ -160,15 +163,29 @@ def test_a_shard_of_the_feature_store_runs_nothing_and_is_computed_again(
 
 @pytest.mark.promise(19)
 @pytest.mark.parametrize("where", ["payload", "state_dict", "optimizer_states", "callbacks", "loops"])
-def test_a_checkpoint_runs_nothing(where: str, tmp_path: Path) -> None:
-    """As Lightning loads it: what `train` does with best.ckpt."""
-    fit, canary = trainer(max_epochs=1), tmp_path / "canary"
-    fit.fit(finetuner("partial"), datamodule=Sentences())
-    fit.save_checkpoint(tmp_path / "x.ckpt", weights_only=False)
-    path = hostile.checkpoint(tmp_path / "x.ckpt", canary, where)
-    with pytest.raises(Exception, match="Weights only load failed"):
-        trainer().validate(finetuner("partial"), datamodule=Sentences(), ckpt_path=path, verbose=False)
+def test_a_checkpoint_runs_nothing(where: str, world: Path, tmp_path: Path, run_command: Run) -> None:
+    """Neither as it comes, nor with a seal, which anybody can put on."""
+    canary = tmp_path / "canary"
+    run = shutil.copytree(world / "run", tmp_path / "run")
+    path = hostile.checkpoint(run / "checkpoints/last.ckpt", canary, where)
+    (run / "checkpoints/best.ckpt").unlink()
+    if where == "payload":
+        done = run_command("train", f"resume={run}", "trainer.max_epochs=2")
+        assert "last.ckpt is damaged and not used" in done.stderr
+        assert not canary.exists()
+    path.write_bytes(_sealed(path.read_bytes()))
+    with pytest.raises(UserError, match="holds more than tensors"):
+        SealedCheckpointIO().load_checkpoint(path)
+    if where in ("payload", "callbacks"):
+        done = run_command("train", f"resume={run}", "trainer.max_epochs=3")
+        assert done.returncode == 2, done.stderr
+        assert "last.ckpt holds more than tensors and plain values" in done.stderr
+        assert "Traceback" not in done.stderr
     assert not canary.exists()
+
+
+def _sealed(content: bytes) -> bytes:
+    return content[:-2] + _seal(hashlib.sha256(content).hexdigest())
 
 
 @pytest.mark.promise(21)
