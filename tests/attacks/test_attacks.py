@@ -168,12 +168,13 @@ def test_a_checkpoint_runs_nothing(where: str, world: Path, tmp_path: Path, run_
     canary = tmp_path / "canary"
     run = shutil.copytree(world / "run", tmp_path / "run")
     path = hostile.checkpoint(run / "checkpoints/last.ckpt", canary, where)
+    armed = path.read_bytes()
     (run / "checkpoints/best.ckpt").unlink()
     if where == "payload":
         done = run_command("train", f"resume={run}", "trainer.max_epochs=2")
         assert "last.ckpt is damaged and not used" in done.stderr
         assert not canary.exists()
-    path.write_bytes(_sealed(path.read_bytes()))
+    path.write_bytes(_sealed(armed))
     with pytest.raises(UserError, match="holds more than tensors"):
         SealedCheckpointIO().load_checkpoint(path)
     if where in ("payload", "callbacks"):
