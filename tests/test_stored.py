@@ -353,3 +353,25 @@ def test_evaluate_computes_in_the_precision_that_half_precision_means_on_this_de
     where = [f"model_dir={tmp_path / 'run'}", f"data.root={pictures}", f"cache.dir={tmp_path / 'store'}", "device=cpu"]
     evaluate(compose("evaluate", *where, "precision=16-mixed"), tmp_path / "evaluate")
     assert not passes
+
+
+@pytest.mark.slow
+@pytest.mark.promise(28)
+def test_four_runs_fill_one_store_one_is_killed_and_the_others_find_the_same(weights: Path, tmp_path: Path) -> None:
+    root = write_pictures(tmp_path / "pictures", {"ant": 100, "bee": 100})
+    options = ["model=timm", *tiny(weights, root), "precision=32-true", "trainer.max_epochs=2", "data.num_workers=0"]
+    command = [sys.executable, "-m", "ft_lightning.train", *options, f"cache.dir={tmp_path / 'store'}"]
+    runs = [
+        subprocess.Popen([*command, f"hydra.run.dir={i}"], cwd=tmp_path, stdout=subprocess.DEVNULL) for i in range(4)
+    ]
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "store").rglob("*.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    runs[0].kill()
+    assert [process.wait(timeout=300) for process in runs] == [-9, 0, 0, 0]
+    after = run(tmp_path / "after", *tiny(weights, root), "trainer.max_epochs=2")
+    assert after["timing"]["cache"] == {"hits": 200, "computed": 0}
+    for i in (1, 2, 3):
+        assert same_result(tmp_path / str(i), tmp_path / "after")
+        model = (tmp_path / str(i) / "model/model.safetensors").read_bytes()
+        assert model == (tmp_path / "after/model/model.safetensors").read_bytes()
