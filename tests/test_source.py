@@ -163,3 +163,42 @@ def test_the_look_at_the_source_sees(source: str) -> None:
 )
 def test_the_look_at_the_source_lets_pass(source: str) -> None:
     assert offences(source) == []
+
+
+WRITES = {"write_text", "write_bytes", "save_file", "savetxt", "to_json"}  # and `open` in a mode that writes
+# A fresh copy elsewhere that is renamed when whole; a clone's own files.
+WRITE_IN_THEIR_OWN_WAY = {"files.py", "digits.py", "rename.py"}
+
+
+def writes_past_replacing(source: str) -> list[int]:
+    """Lines that write a file outside a `with replacing(...)`, which alone makes it whole or leaves the old one."""
+    tree = ast.parse(source)
+    guarded = {
+        id(inside)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.With) and any("replacing(" in ast.unparse(item) for item in block.items)
+        for inside in ast.walk(block)
+    }
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and id(node) not in guarded]
+    return [call.lineno for call in calls if _writes(call)]
+
+
+def _writes(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    modes = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+    modes += [keyword.value.value for keyword in call.keywords if isinstance(keyword.value, ast.Constant)]
+    in_mode = any(isinstance(mode, str) and len(mode) < 4 and set(mode) & set("wax+") for mode in modes)
+    return name in WRITES or (name == "open" and in_mode)
+
+
+@pytest.mark.promise(26)
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.parent.name == "ft_lightning"], ids=lambda p: p.name)
+def test_files_are_written_whole_or_not_at_all(path: Path) -> None:
+    if path.name not in WRITE_IN_THEIR_OWN_WAY:
+        assert writes_past_replacing(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_write_past_the_one_way_is_seen() -> None:
+    assert writes_past_replacing("path.write_text('x')\nopen(path, 'w')\npath.open(mode='wb')\nsave_file(x, path)")
+    inside = "with replacing(path) as new, new.open('w') as file:\n    file.write('x')\n    new.write_text('x')"
+    assert writes_past_replacing(f"{inside}\nopen(path)\npath.open('rb')") == []

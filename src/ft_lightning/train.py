@@ -157,9 +157,11 @@ def checkpoint_to_go_on_from(cfg: DictConfig, run_dir: Path, data: "ImageFolderD
         UserError: the dataset is another one now.
     """
     from ft_lightning.checkpoint import newest_whole
+    from ft_lightning.files import sweep
 
     if not cfg.resume:
         return None
+    sweep(run_dir)
     resume.refuse_other_data(data.split_table(), run_dir)
     start = newest_whole(run_dir / "checkpoints")
     if start is None:
