@@ -180,10 +180,10 @@ def writes_past_replacing(source: str) -> list[int]:
         for inside in ast.walk(block)
     }
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and id(node) not in guarded]
-    return [call.lineno for call in calls if _writes(call)]
+    return [call.lineno for call in calls if _is_write(call)]
 
 
-def _writes(call: ast.Call) -> bool:
+def _is_write(call: ast.Call) -> bool:
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     modes = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
     modes += [keyword.value.value for keyword in call.keywords if isinstance(keyword.value, ast.Constant)]
