@@ -14,6 +14,7 @@ from torchvision.models import get_model_builder, get_model_weights, list_models
 
 from ft_lightning import weights as files
 from ft_lightning.blocks import take_off_last_layer, trace
+from ft_lightning.downloads import fetch, fetch_from_hub
 from ft_lightning.errors import UserError
 from ft_lightning.preprocess import Preprocess
 
@@ -164,7 +165,7 @@ def _torchvision_network(
     if chosen is None:
         network = get_model_builder(name)(weights=None, **arguments)
     else:
-        path = files.fetch(chosen.url)
+        path = fetch(chosen.url)
         with files.reading(path, passing):
             network = get_model_builder(name)(weights=chosen, progress=False, **arguments)
     for auxiliary in ("aux1", "aux2", "AuxLogits"):  # classifiers that only help training from scratch
@@ -186,7 +187,7 @@ def _timm_network(name: str, weights: str | None, arguments: dict[str, Any]) -> 
     if weights is None:
         network = timm.create_model(full_name, **arguments)
     else:
-        path = files.fetch_from_hub(config.hf_hub_id) if config.hf_hub_id else files.fetch(config.url)
+        path = fetch_from_hub(config.hf_hub_id) if config.hf_hub_id else fetch(config.url)
         overlay = {"file": str(path)}  # timm renames and resizes what older files hold
         with files.reading(path, _of(arguments)):
             network = timm.create_model(full_name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
