@@ -48,6 +48,7 @@ def test_help_and_cfg_answer_without_the_heavy_imports(verb: str, run_command: R
         (["trainer.limit_val_batches=0", *TINY[:3]], "trainer.limit_val_batches=0"),
         (["monitor=val/acc"], "use one of val/accuracy"),
         (["seed=abc"], "seed=abc"),
+        (["checkpoint_minutes=-1"], "checkpoint_minutes=-1"),
         (["finetune.backbone_lr_factor=-1"], "use 0 or more"),
         (["data.batch_size=0"], "batch_size=0"),
         (["data.num_workers=-1"], "num_workers=-1"),

@@ -32,9 +32,9 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     from ft_lightning import artifact, metrics, results, summary, tables
     from ft_lightning.check_images import ImageCheck
+    from ft_lightning.config_checks import check_switches
     from ft_lightning.datasets import check_loader
     from ft_lightning.memo import open_memo
-    from ft_lightning.switches import check_switches
 
     check_switches(cfg)
     check_loader(cfg.batch_size, cfg.num_workers)

@@ -18,6 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning import command, processes, resume
+from ft_lightning.config_checks import check_values, solves_head
 from ft_lightning.errors import UserError
 from ft_lightning.problems import lists_problems
 
@@ -87,37 +88,6 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     return metrics
 
 
-def check_values(cfg: DictConfig) -> None:
-    """Refuse what would fail late or pass in silence.
-
-    Raises:
-        UserError: names the key, the value and what fits.
-    """
-    from ft_lightning.heads import HEAD_INITS
-    from ft_lightning.metrics import EPOCH_METRICS
-    from ft_lightning.switches import check_switches
-
-    check_switches(cfg)
-    if not isinstance(cfg.seed, int):
-        raise UserError(f"seed={cfg.seed}: use a whole number.")
-    known = [f"val/{name}" for name in EPOCH_METRICS]
-    if cfg.monitor not in known:
-        raise UserError(f"monitor={cfg.monitor} is not looked at each epoch: use one of {', '.join(known)}.")
-    if cfg.head.init not in HEAD_INITS:
-        raise UserError(f"head.init={cfg.head.init} is unknown: use one of {', '.join(HEAD_INITS)}.")
-    if cfg.finetune.backbone_lr_factor < 0:
-        raise UserError(f"finetune.backbone_lr_factor={cfg.finetune.backbone_lr_factor}: use 0 or more.")
-    if solves_head(cfg) and not cfg.scheduler._target_.endswith(".constant"):
-        raise UserError(
-            "optimizer=lbfgs has no learning rate to schedule: leave scheduler=... out, or say optimizer=adam."
-        )
-    if solves_head(cfg) and cfg.trainer.check_val_every_n_epoch != 1:
-        raise UserError("trainer.check_val_every_n_epoch: optimizer=lbfgs has val choose from all epochs; use 1.")
-    for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
-        if cfg.trainer[key] == 0:
-            raise UserError(f"trainer.{key}=0 leaves nothing to train or to choose the best epoch by: use 1 or more.")
-
-
 def build_classifier(cfg: DictConfig, data: "ImageFolderDataModule") -> "Classifier":
     """The pretrained backbone and a new head of the data's size; tells the data what the weights expect."""
     from lightning import seed_everything
@@ -167,11 +137,6 @@ def checkpoint_to_go_on_from(cfg: DictConfig, run_dir: Path, data: "ImageFolderD
     if start is None:
         log.warning("%s has no checkpoint yet: the run begins at the beginning.", run_dir)
     return start
-
-
-def solves_head(cfg: DictConfig) -> bool:
-    """Whether each epoch finds the head's optimum instead of walking towards it."""
-    return cfg.optimizer._target_.endswith(".HeadSolver")
 
 
 def build_stored_features(cfg: DictConfig, ready: Callable[[], None]) -> "StoredFeatures":

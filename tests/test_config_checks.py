@@ -1,12 +1,12 @@
-"""On or off: what is neither ends the command."""
+"""What would fail late or pass in silence ends the command."""
 
 import pytest
 import yaml
 
 from conftest import ROOT
 from ft_lightning.command import compose
+from ft_lightning.config_checks import SWITCHES, check_switches
 from ft_lightning.errors import UserError
-from ft_lightning.switches import SWITCHES, check_switches
 
 
 def test_every_switch_of_conf_is_looked_at() -> None:

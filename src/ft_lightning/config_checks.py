@@ -1,0 +1,62 @@
+"""Values of a config that would fail late or pass in silence."""
+
+from omegaconf import DictConfig, OmegaConf
+
+from ft_lightning.errors import UserError
+
+# On or off: any text that is not empty would count as on.
+SWITCHES = (
+    "augment.trivial",
+    "cache.enabled",
+    "data.allow_leak",
+    "data.case_sensitive",
+    "finetune.freeze_bn",
+    "optimizer.nesterov",
+    "scheduler.cycle_momentum",
+    "trainer.enable_progress_bar",
+)
+
+
+def check_switches(cfg: DictConfig) -> None:
+    """Raise UserError for one that is neither true nor false."""
+    for key in SWITCHES:
+        value = OmegaConf.select(cfg, key, default=False)
+        if not isinstance(value, bool):
+            raise UserError(f"{key}={value}: use true or false.")
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Refuse what would fail late or pass in silence.
+
+    Raises:
+        UserError: names the key, the value and what fits.
+    """
+    from ft_lightning.heads import HEAD_INITS
+    from ft_lightning.metrics import EPOCH_METRICS
+
+    check_switches(cfg)
+    if not isinstance(cfg.seed, int):
+        raise UserError(f"seed={cfg.seed}: use a whole number.")
+    known = [f"val/{name}" for name in EPOCH_METRICS]
+    if cfg.monitor not in known:
+        raise UserError(f"monitor={cfg.monitor} is not looked at each epoch: use one of {', '.join(known)}.")
+    if cfg.head.init not in HEAD_INITS:
+        raise UserError(f"head.init={cfg.head.init} is unknown: use one of {', '.join(HEAD_INITS)}.")
+    if cfg.finetune.backbone_lr_factor < 0:
+        raise UserError(f"finetune.backbone_lr_factor={cfg.finetune.backbone_lr_factor}: use 0 or more.")
+    if solves_head(cfg) and not cfg.scheduler._target_.endswith(".constant"):
+        raise UserError(
+            "optimizer=lbfgs has no learning rate to schedule: leave scheduler=... out, or say optimizer=adam."
+        )
+    if solves_head(cfg) and cfg.trainer.check_val_every_n_epoch != 1:
+        raise UserError("trainer.check_val_every_n_epoch: optimizer=lbfgs has val choose from all epochs; use 1.")
+    if not isinstance(cfg.checkpoint_minutes, int | float) or cfg.checkpoint_minutes < 0:
+        raise UserError(f"checkpoint_minutes={cfg.checkpoint_minutes}: use a number of minutes, 0 or more.")
+    for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
+        if cfg.trainer[key] == 0:
+            raise UserError(f"trainer.{key}=0 leaves nothing to train or to choose the best epoch by: use 1 or more.")
+
+
+def solves_head(cfg: DictConfig) -> bool:
+    """Whether each epoch finds the head's optimum instead of walking towards it."""
+    return cfg.optimizer._target_.endswith(".HeadSolver")
