@@ -16,6 +16,7 @@ from ft_lightning.errors import UserError
 from ft_lightning.files import replacing, sweep
 
 LAST, BEST = "last.ckpt", "best.ckpt"
+_ASKED_EVERY = 32  # steps: agreeing with other processes on what time it is takes time
 _NO_COMMENT = b"\0\0"  # how torch.save ends a file: with the length of its comment
 
 log = logging.getLogger(__name__)
@@ -64,12 +65,14 @@ class SealedCheckpointIO(CheckpointIO):
                 raise DamagedCheckpointError(f"{path} is damaged or not a checkpoint of ft_lightning: delete it.")
         try:
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+        except (MemoryError, OSError):
+            raise
         except Exception as error:  # torch raises many kinds for a file that is not what it should be
-            raise DamagedCheckpointError(
-                f"{path} holds more than tensors and plain values, which could run code: delete it."
-            ) from error
+            hostile = type(error).__name__ == "UnpicklingError"
+            reason = "holds more than tensors and plain values, which could run code" if hostile else "is damaged"
+            raise DamagedCheckpointError(f"{path} {reason}: delete it.") from error
         for state in checkpoint.get("callbacks", {}).values():
-            if isinstance(state, dict) and "dirpath" in state:
+            if isinstance(state, dict) and Path(state.get("best_model_path") or "").name in (BEST, LAST):
                 _relocate(state, path.parent.resolve())
         return checkpoint
 
@@ -108,7 +111,8 @@ class WithinEpoch(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0  # gradients are not kept
-        if not stepped or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        asked = trainer.world_size == 1 or batch_idx % _ASKED_EVERY == 0
+        if not stepped or not asked or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
         if trainer.strategy.broadcast(time.monotonic() - self._since > self.seconds):  # the clock of one for all
             trainer.save_checkpoint(self.path)
@@ -116,14 +120,20 @@ class WithinEpoch(Checkpoint):
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """The checkpoint to go on from: last.ckpt, or best.ckpt where the last one is damaged, which is said."""
+    """The checkpoint to go on from: last.ckpt, or best.ckpt where the last one is damaged, which is said; None yet.
+
+    Raises:
+        DamagedCheckpointError: there are some, and none is whole.
+    """
     sweep(folder)
-    for path in (folder / LAST, folder / BEST):
-        if path.is_file():
-            with path.open("rb") as file:
-                if _is_whole(file):
-                    return path
-            log.warning("%s is damaged and not used.", path)
+    present = [path for path in (folder / LAST, folder / BEST) if path.is_file()]
+    for path in present:
+        with path.open("rb") as file:
+            if _is_whole(file):
+                return path
+        log.warning("%s is damaged and not used.", path)
+    if present:
+        raise DamagedCheckpointError(f"{folder} has no checkpoint that is whole: start a new run.")
     return None
 
 

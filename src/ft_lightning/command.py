@@ -70,6 +70,8 @@ def run(verb: str, job: Job, distributed: bool = False) -> None:
         gc.collect()  # the jobs of a multirun share a process: let go of the last one's model
 
     try:
+        if is_main_process():
+            resume.refuse_other_directory(sys.argv[1:])
         if old := resume.run_directory(sys.argv[1:]):
             sys.argv.append(f"hydra.run.dir={_quoted(old)}")
         _join_run(verb, distributed)
@@ -95,6 +97,15 @@ def compose(verb: str, *overrides: str) -> DictConfig:
     Plugins.instance().register(_WorkingDirectoryConf)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(verb, overrides=list(overrides))
+
+
+def write_config(cfg: DictConfig, run_dir: Path) -> None:
+    """Write config.yaml of a run: resolved, but for what comes from the environment."""
+    content = _without_secrets(cfg)
+    if "resume" in content:
+        content["resume"] = None  # the config is that of the whole run
+    with replacing(run_dir / "config.yaml") as temporary:
+        temporary.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
 
 
 def is_main_process() -> bool:
@@ -130,15 +141,14 @@ def _attempt(job: Job, cfg: DictConfig) -> Outcome:
     run_dir = Path(hydra_cfg.runtime.output_dir)
     outcome = Outcome(0, list(hydra_cfg.overrides.task), run_dir, Path(hydra_cfg.sweep.dir) if in_multirun() else None)
     try:
-        if OmegaConf.select(cfg, "resume"):
-            if in_multirun():
-                raise UserError("resume=... goes on in one directory, a multirun makes new ones: leave out -m.")
-            cfg = resume.config_of(outcome.run_dir, cfg, outcome.overrides)
-        _refuse_run_inside_dataset(outcome.run_dir, OmegaConf.select(cfg, "data.root"))
-        _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), OmegaConf.select(cfg, "data.root"))
         with claimed(outcome.run_dir) if is_main_process() else nullcontext():
-            if is_main_process():
-                _begin(outcome.run_dir, cfg)
+            if OmegaConf.select(cfg, "resume"):
+                cfg = resume.config_of(outcome.run_dir, cfg, outcome.overrides)
+            _refuse_run_inside_dataset(outcome.run_dir, OmegaConf.select(cfg, "data.root"))
+            _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), OmegaConf.select(cfg, "data.root"))
+            if is_main_process() and not OmegaConf.select(cfg, "resume"):
+                _refuse_used_directory(outcome.run_dir)
+                write_config(cfg, outcome.run_dir)
             outcome.result = job(cfg, outcome.run_dir)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning answers Ctrl-C with sys.exit(1)
@@ -155,26 +165,17 @@ def _attempt(job: Job, cfg: DictConfig) -> Outcome:
     return outcome
 
 
-def _begin(run_dir: Path, cfg: DictConfig) -> None:
-    """Write down what is about to run."""
-    if not OmegaConf.select(cfg, "resume"):
-        _refuse_used_directory(run_dir)
-    content = _without_secrets(cfg)
-    if "resume" in content:
-        content["resume"] = None  # the config is that of the whole run
-    with replacing(run_dir / "config.yaml") as temporary:
-        temporary.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
-
-
 def _complain(message: object) -> None:
     # Every process speaks up: a picture that only one of them reads would otherwise end the run without a word.
     print(f"{'' if is_main_process() else '[another process] '}error: {message}", file=sys.stderr)  # noqa: T201
 
 
 def _refuse_used_directory(run_dir: Path) -> None:
-    if any((run_dir / name).exists() for name in ("split.csv", "metrics.json", "predictions.csv", "checkpoints")):
+    # A run that was refused before it began leaves these two.
+    if others := sorted({path.name for path in run_dir.iterdir()} - {"config.yaml", "problems.json"}):
         raise UserError(
-            f"hydra.run.dir={run_dir} holds a run already, which would be mixed with this one: name another."
+            f"hydra.run.dir={run_dir} holds a run already, or something else ({others[0]}), which would be mixed with "
+            "this one: name another."
         )
 
 
@@ -216,7 +217,9 @@ def _refuse_run_inside_dataset(run_dir: Path, root: Any) -> None:
 
 def _without_secrets(cfg: DictConfig) -> Any:
     """The resolved config, in which values of the environment stay what was written: `${oc.env:NAME}`."""
-    OmegaConf.register_new_resolver("oc.env", lambda *args: f"${{oc.env:{','.join(args)}}}", replace=True)
+    OmegaConf.register_new_resolver(
+        "oc.env", lambda *args: f"${{oc.env:{','.join('null' if a is None else str(a) for a in args)}}}", replace=True
+    )
     try:
         return OmegaConf.to_container(cfg, resolve=True)
     finally:

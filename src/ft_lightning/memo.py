@@ -136,13 +136,13 @@ class Memo:
 
 def digest_files(paths: Sequence[str], memo: Memo | None) -> list[tuple[str, str]]:
     """(digest, error) of each file, one of them empty; what the memo knows is not read."""
-    known = memo.digest_of(paths) if memo else {}
     found: list[tuple[str, str]] = []
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), _FILES_AT_ONCE):  # what is stopped half way keeps the first half
             some = paths[start : start + _FILES_AT_ONCE]
+            known = memo.digest_of(some) if memo else {}
             fresh: list[tuple[str, int, int, str]] = []
-            found += pool.map(lambda path, fresh=fresh: _digest(path, known.get(path), fresh), some)
+            found += pool.map(lambda path, known=known, fresh=fresh: _digest(path, known.get(path), fresh), some)
             if memo:
                 memo.remember_files(fresh)
     return found

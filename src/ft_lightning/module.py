@@ -1,5 +1,8 @@
 """The LightningModule: one step for three splits, metrics once an epoch, small checkpoints."""
 
+import hashlib
+import json
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +18,8 @@ from ft_lightning.metrics import epoch_metrics
 from ft_lightning.model import Classifier
 from ft_lightning.optim import HeadSolver, build_optimizer
 from ft_lightning.seeds import reseed, seed_of
+
+log = logging.getLogger(__name__)
 
 _STEPS_AT_ONCE = 32  # whose losses are looked at together
 _IN_PROGRESS_BAR = (("train", "loss"), ("val", "accuracy"))
@@ -61,12 +66,17 @@ class FineTuner(LightningModule):
         self._unchecked: list[_Step] = []
         self._frozen_digest = ""
         self._stopped = False
+        self.first_epoch = 0  # that this fit trains
 
     def forward(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
         return self.classifier(inputs)
 
     def on_train_start(self) -> None:
-        self.trainer.should_stop = self._stopped  # by a callback, before the checkpoint that this run goes on from
+        self.first_epoch = self.current_epoch
+        self._seen["train"] = [tuple(value.to(self.device) for value in step) for step in self._seen["train"]]
+        if self._stopped:  # before the checkpoint that this run goes on from was written
+            self.trainer.should_stop = True
+            log.warning("Early stopping has ended this run: there is nothing left to train.")
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         seed = seed_of(self.seed, self.current_epoch, "step", batch_idx, self.global_rank)
@@ -100,7 +110,8 @@ class FineTuner(LightningModule):
     def on_validation_epoch_end(self) -> None:
         values = epoch_metrics(*self._gather("val")[1:])
         self._log(values, "val")
-        for schedule in self.trainer.lr_scheduler_configs if self.trainer.state.fn == "fit" else ():
+        fitting = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
+        for schedule in self.trainer.lr_scheduler_configs if fitting else ():
             if isinstance(schedule.scheduler, ReduceLROnPlateau):
                 schedule.scheduler.step(values[str(schedule.monitor).removeprefix("val/")])
 
@@ -126,9 +137,19 @@ class FineTuner(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._refuse_non_finite()  # a broken state never takes the place of an intact one
-        checkpoint["state_dict"] = self._trained_state()
+        trained = self._trained_state().keys()
+        checkpoint["state_dict"] = {name: value for name, value in checkpoint["state_dict"].items() if name in trained}
+        if broken := [name for name, value in checkpoint["state_dict"].items() if not value.isfinite().all()]:
+            setting, value = _setting(self.trainer.optimizers[0])
+            raise NumericalError(
+                f"{broken[0].removeprefix('classifier.')} is not finite after step {self.global_step} at "
+                f"optimizer.{setting}={value:g}: use another one, or precision=32-true."
+            )
         checkpoint["frozen_sha256"] = self._frozen_sha256()
-        checkpoint["stopped"] = self.trainer.should_stop
+        checkpoint["stopped"] = any(
+            stopping.stopped_epoch or stopping.wait_count >= stopping.patience
+            for stopping in self.trainer.early_stopping_callbacks
+        )
         if self._seen["train"]:  # within an epoch: what its row of metrics.csv will count, (processes, steps, 3)
             seen = torch.stack([torch.stack(step) for step in self._seen["train"]])
             checkpoint["seen"] = torch.as_tensor(self.all_gather(seen)).reshape(-1, *seen.shape).cpu()
@@ -142,24 +163,36 @@ class FineTuner(LightningModule):
             )
         if checkpoint["frozen_sha256"] != self._frozen_sha256():
             raise UserError(
-                f"The frozen weights have sha256 {self._frozen_sha256()}, the checkpoint was trained on "
-                f"{checkpoint['frozen_sha256']}: use the model.weights it was trained with."
+                f"The frozen weights and their preprocess have sha256 {self._frozen_sha256()}, the checkpoint was "
+                f"trained on {checkpoint['frozen_sha256']}: use the model.weights it was trained with."
             )
-        if self.trainer.state.fn == "fit" and 0 <= (self.trainer.max_epochs or -1) <= checkpoint["epoch"]:
+        if self.trainer.state.fn == "fit":
+            self._go_on(checkpoint)
+
+    def _go_on(self, checkpoint: dict[str, Any]) -> None:
+        if 0 <= (self.trainer.max_epochs or -1) <= checkpoint["epoch"]:
             raise UserError(
                 f"trainer.max_epochs={self.trainer.max_epochs}: the run is in its epoch {checkpoint['epoch'] + 1} "
                 "already, and goes on with that many or more."
             )
         self._stopped = checkpoint["stopped"]
+        self.first_epoch = checkpoint["epoch"] + 1
         if "seen" in checkpoint:
-            self._seen["train"] = [tuple(step) for step in checkpoint["seen"][self.global_rank].to(self.device)]
+            if len(checkpoint["seen"]) != self.trainer.world_size:
+                raise UserError(
+                    f"trainer.devices: the run stopped within an epoch of {len(checkpoint['seen'])} processes, and "
+                    f"{self.trainer.world_size} would share the rest of it otherwise: use as many as before."
+                )
+            self._seen["train"] = [tuple(step) for step in checkpoint["seen"][self.global_rank]]
         for schedule in checkpoint.get("lr_schedulers", ()):
             for planned in ("total_steps", "_schedule_phases"):  # of OneCycleLR: this run may be a longer one
                 schedule.pop(planned, None)
 
     def _frozen_sha256(self) -> str:
-        plan = self.classifier.plan
-        self._frozen_digest = self._frozen_digest or digest_of(plan.frozen_state(self.classifier.state_dict()))
+        if not self._frozen_digest:
+            frozen = digest_of(self.classifier.plan.frozen_state(self.classifier.state_dict()))
+            preprocess = json.dumps(self.classifier.backbone.preprocess.to_dict(), sort_keys=True)
+            self._frozen_digest = hashlib.sha256(f"{frozen}{preprocess}".encode()).hexdigest()
         return self._frozen_digest
 
     def _trained_state(self) -> dict[str, Tensor]:

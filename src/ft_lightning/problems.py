@@ -56,6 +56,7 @@ def write_problems(problems: Iterable[Problem], run_dir: Path) -> None:
     """Write problems.json, path, class, split and what is wrong of each; nothing where there are none."""
     rows = [{"path": p.path, "class": p.label, "split": p.split, "problem": p.problem} for p in problems]
     if not rows:
+        (run_dir / FILE).unlink(missing_ok=True)  # of an attempt that was refused
         return
     with replacing(run_dir / FILE) as temporary:
         temporary.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

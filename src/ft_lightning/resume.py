@@ -1,5 +1,7 @@
 """`resume=<run directory>`: the same run goes on, in its own directory and with its own config."""
 
+import re
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,21 @@ def run_directory(arguments: list[str]) -> Path | None:
     Raises:
         UserError: no run is there.
     """
-    given = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
+    given = [match[1] for argument in arguments if (match := re.match(r"\+{0,2}resume=(.*)", argument))]
     if not given or given[-1] in ("", "null"):
         return None
+    if {"-m", "--multirun"} & set(arguments):
+        raise UserError("resume=... goes on in one directory, a multirun makes new ones: leave out -m.")
     folder = Path(given[-1].strip("'\"")).expanduser()
     if not (folder / "config.yaml").is_file():
         raise UserError(f"resume={folder}: no run is there, which would have a config.yaml; see outputs/train/.")
     return folder
+
+
+def refuse_other_directory(arguments: list[str]) -> None:
+    """Raise UserError where a command line names another directory for a run that goes on in its own."""
+    if run_directory(arguments) and any(argument.startswith("hydra.run.dir=") for argument in arguments):
+        raise UserError("hydra.run.dir: a run that is taken up again goes on in its own directory; leave it out.")
 
 
 def config_of(run_dir: Path, composed: DictConfig, overrides: list[str]) -> DictConfig:
@@ -36,39 +46,46 @@ def config_of(run_dir: Path, composed: DictConfig, overrides: list[str]) -> Dict
         overrides: the command line.
 
     Raises:
-        UserError: a key that must stay what it was, or fewer epochs than are done.
+        UserError: a key that must stay what it was.
     """
+    if not (run_dir / "config.yaml").is_file():
+        raise UserError(f"resume={composed.resume}: say it on the command line, where it decides the directory too.")
     config = OmegaConf.load(run_dir / "config.yaml")
     assert isinstance(config, DictConfig)
+    written: Any = OmegaConf.to_container(composed, resolve=False)  # what comes from the environment stays a reference
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.key_or_group
         if key == "resume":
             continue
-        if override.is_delete() or not any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE):
+        changeable = any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE)
+        if not changeable and "." in key and OmegaConf.select(config, key) == OmegaConf.select(composed, key):
+            continue  # it says what is so already
+        if override.is_delete() or not changeable:
             raise UserError(
                 f"{override.input_line} cannot change when a run goes on: leave it out, or start a new run without "
                 f"resume. {', '.join(CHANGEABLE)} can."
             )
         names = [f"trainer.{name}" for name in _WHERE] if key == "trainer" else [key]
         for name in names:
-            OmegaConf.update(config, name, OmegaConf.select(composed, name), force_add=True)
+            value = reduce(lambda node, part: node[part], name.split("."), written)
+            OmegaConf.update(config, name, value, force_add=True)
     config.resume = str(run_dir)
     return config
 
 
 def refuse_other_data(table: Any, run_dir: Path) -> None:
-    """Raise UserError where the dataset (path, class, digest) is not the one that the run's split.csv lists."""
+    """Raise UserError where the dataset (path, class, split, digest) is not the one that the run's split.csv lists."""
     from ft_lightning.scan import some
     from ft_lightning.tables import read_table
 
     if not (run_dir / "split.csv").is_file():  # it stopped before it had looked at its data
         return
-    columns = ["path", "class", "digest"]
+    columns = ["path", "class", "split", "digest"]
     before, now = (
         set(map(tuple, rows[columns].to_numpy().tolist())) for rows in (read_table(run_dir / "split.csv"), table)
     )
     if changed := sorted({path for path, *_ in before ^ now}):
         raise UserError(
-            f"resume={run_dir}: {len(changed)} files of the dataset are new, gone or changed since the run began: "
-            f"{some(changed)}. Put them back, or start a new run."
+            f"resume={run_dir}: {len(changed)} files of the dataset are new, gone, changed or in another split since "
+            f"the run began: {some(changed)}. Put them back, or start a new run."
         )

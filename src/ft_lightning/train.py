@@ -71,16 +71,17 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     trainer.fit(module, datamodule=data, ckpt_path=start)
     clock.lap("fit_s")
 
-    if not best.best_model_path:
-        log.warning("No epoch was validated: the last one is tested, not the best.")
-    trainer.validate(module, datamodule=data, ckpt_path=best.best_model_path or None, verbose=False)
+    chosen = best.best_model_path if Path(best.best_model_path).is_file() else None
+    if not chosen:
+        log.warning("There is no best.ckpt, of an epoch that was validated: the last epoch is tested, not the best.")
+    trainer.validate(module, datamodule=data, ckpt_path=chosen, verbose=False)
     trainer.test(module, datamodule=data, verbose=False)
     clock.lap("test_s")
 
     if not trainer.is_global_zero:
         return {}
     processes.go_on_alone()
-    timing = clock.timing(trainer.current_epoch, data, stored)
+    timing = clock.timing(trainer.current_epoch - module.first_epoch, data, stored)
     metrics = results.write(run_dir, module.outputs, data, timing)
     head = {key: value for key, value in cfg.head.items() if key not in ("_target_", "init")}
     artifact.save(run_dir / "model", classifier, head, data, metrics)
@@ -154,6 +155,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stored: "StoredFeatures") -> "
     The second value knows the best epoch.
     """
     import torch
+    from lightning.pytorch.callbacks import LambdaCallback
 
     from ft_lightning.checkpoint import SealedCheckpointIO, WithinEpoch, best_and_last
     from ft_lightning.hardware import pick_device, pick_precision
@@ -170,6 +172,8 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stored: "StoredFeatures") -> "
         warnings.filterwarnings("ignore", message)
     best, last = best_and_last(run_dir / "checkpoints", cfg.monitor, cfg.monitor_mode)
     kept = [best, last, WithinEpoch(run_dir / "checkpoints", cfg.checkpoint_minutes)]
+    # A config that is refused on the way must not take the place of the one that works.
+    accepted = LambdaCallback(on_train_start=lambda trainer, module: _keep_config(cfg, run_dir, trainer))
     bar = [EpochBar()] if cfg.trainer.enable_progress_bar else []
     # Each epoch of a solver tries one L2 strength.
     epochs = len(strengths(cfg.optimizer.weight_decay)) if solves_head(cfg) else cfg.trainer.max_epochs
@@ -182,6 +186,7 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stored: "StoredFeatures") -> "
             EpochTable(run_dir / "metrics.csv"),
             *kept,
             *bar,
+            *([accepted] if cfg.resume else []),
             *(instantiate(callback) for callback in cfg.callback.values()),
         ],
         logger=_extra_loggers(cfg, run_dir) or False,
@@ -196,6 +201,11 @@ def build_trainer(cfg: DictConfig, run_dir: Path, stored: "StoredFeatures") -> "
     _refuse_another_number_of_processes(trainer)
     processes.end_together()
     return trainer, best
+
+
+def _keep_config(cfg: DictConfig, run_dir: Path, trainer: "Trainer") -> None:
+    if trainer.is_global_zero:
+        command.write_config(cfg, run_dir)
 
 
 def _refuse_another_number_of_processes(trainer: "Trainer") -> None:
