@@ -60,7 +60,8 @@ def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
     content = path.read_bytes()
     for position in range(len(content)):
         path.write_bytes(content[:position] + bytes([content[position] ^ 4]) + content[position + 1 :])
-        assert newest_whole(tmp_path) is None, position
+        with pytest.raises(DamagedCheckpointError, match="no checkpoint that is whole"):
+            newest_whole(tmp_path)
 
 
 def test_a_moved_run_finds_its_best_checkpoint_where_it_is_now(tmp_path: Path) -> None:

@@ -136,6 +136,18 @@ def test_a_feature_store_inside_the_dataset_is_refused(run_command: Run, picture
     assert sorted(pictures.rglob("*")) == before
 
 
+def test_a_folder_that_holds_something_else_is_no_run_directory(
+    run_command: Run, pictures: Path, tmp_path: Path
+) -> None:
+    theirs = tmp_path / "cwd/project/model/notes.txt"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mine")
+    done = run_command("train", f"data.root={pictures}", *TINY, "hydra.run.dir=project")
+    assert done.returncode == 2
+    assert "or something else (model)" in done.stderr
+    assert files_below(tmp_path / "cwd/project") == {"model/notes.txt"}
+
+
 def test_a_second_run_does_not_mix_with_the_first(run_command: Run, pictures: Path, tmp_path: Path) -> None:
     overrides = ["train", f"data.root={pictures}", *TINY, "hydra.run.dir=run"]
     assert run_command(*overrides).returncode == 0

@@ -177,6 +177,28 @@ def test_a_checkpoint_within_an_epoch_is_never_of_a_broken_state(pictures: Path,
     assert all(value.isfinite().all() for value in last["state_dict"].values())
 
 
+class BreakAfter(Explode):
+    """Breaks the weights by a step whose own loss is finite."""
+
+    def on_train_batch_start(self, *args: Any) -> None:
+        pass
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
+        if trainer.global_step == self.step:
+            with torch.no_grad():
+                next(pl_module.classifier.head.parameters()).mul_(np.inf)
+
+
+@pytest.mark.promise(27)
+def test_a_state_that_is_not_finite_takes_no_checkpoint_s_place(pictures: Path, tmp_path: Path) -> None:
+    broken = ["+callback.broken._target_=test_faults.BreakAfter", "+callback.broken.step=10"]
+    rare = ["trainer.check_val_every_n_epoch=3", "trainer.max_epochs=3"]
+    (tmp_path / "run").mkdir()
+    with pytest.raises(NumericalError, match=r"head\.\w+ is not finite after step 10"):
+        train(compose("train", *TINY, f"data.root={pictures}", *rare, *broken), tmp_path / "run")
+    assert epochs_done(tmp_path / "run") == 1
+
+
 @pytest.mark.promise(27)
 def test_a_loss_that_is_not_finite_is_told_and_the_best_checkpoint_stays(pictures: Path, tmp_path: Path) -> None:
     common = [f"data.root={pictures}", "trainer.max_epochs=4"]

@@ -18,9 +18,11 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
 from conftest import files_below
+from ft_lightning.checkpoint import SealedCheckpointIO
 from ft_lightning.command import compose
 from ft_lightning.errors import UserError
-from ft_lightning.resume import config_of
+from ft_lightning.resume import config_of, refuse_other_data
+from ft_lightning.tables import read_table
 from ft_lightning.train import train
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -228,22 +230,28 @@ def test_what_would_not_be_the_same_run_is_refused(pictures: Path, tmp_path: Pat
         ("optimizer.lr=1", r"optimizer\.lr=1 cannot change when a run goes on"),
         ("seed=1", "seed=1 cannot change"),
         ("~trainer.deterministic", "cannot change"),
+        ("data.split_seed=3", "cannot change"),
     ):
         with pytest.raises(UserError, match=said):
             go_on(tmp_path / "run", override)
     changed = next(pictures.rglob("*.png"))
     before = changed.read_bytes()
     changed.write_bytes(before + b"\0")
-    with pytest.raises(UserError, match=r"1 files of the dataset are new, gone or changed .*\.png"):
+    with pytest.raises(UserError, match=r"1 files of the dataset are new, gone, changed .*\.png"):
         go_on(tmp_path / "run")
     changed.write_bytes(before)
 
-    last = tmp_path / "run/checkpoints/last.ckpt"
-    from ft_lightning.checkpoint import SealedCheckpointIO
+    table = read_table(tmp_path / "run/split.csv")
+    table.loc[0, "split"] = "test" if table.loc[0, "split"] == "train" else "train"
+    with pytest.raises(UserError, match="1 files of the dataset .* in another split"):
+        refuse_other_data(table, tmp_path / "run")
 
+    last = tmp_path / "run/checkpoints/last.ckpt"
     checkpoint = SealedCheckpointIO().load_checkpoint(last)
     SealedCheckpointIO().save_checkpoint(checkpoint | {"frozen_sha256": "0" * 64}, last)
-    with pytest.raises(UserError, match=r"frozen weights have sha256 [0-9a-f]{64}, the checkpoint was trained on 0000"):
+    with pytest.raises(
+        UserError, match=r"frozen weights .* have sha256 [0-9a-f]{64}, the checkpoint was trained on 0000"
+    ):
         go_on(tmp_path / "run")
 
 
@@ -254,6 +262,9 @@ def test_what_cannot_go_on_exits_2(pictures: Path, run_command: Run, tmp_path: P
         ([f"resume={tmp_path / 'none'}"], "no run is there"),
         ([f"resume={tmp_path / 'run'}", "optimizer.lr=1"], "optimizer.lr=1 cannot change"),
         (["-m", f"resume={tmp_path / 'run'}", "trainer.max_epochs=3,4"], "leave out -m"),
+        ([f"resume={tmp_path / 'run'}", "data.root=/none"], "data.root=/none: no such folder"),
+        ([f"resume={tmp_path / 'run'}", "trainer.max_epochs=0"], "max_epochs=0"),
+        ([f"resume={tmp_path / 'run'}", "hydra.run.dir=other"], "leave it out"),
     ):
         done = run_command("train", *overrides)
         assert done.returncode == 2, done.stderr
@@ -261,6 +272,36 @@ def test_what_cannot_go_on_exits_2(pictures: Path, run_command: Run, tmp_path: P
         assert "Traceback" not in done.stderr
     assert {name: (tmp_path / "run" / name).read_bytes() for name in files_below(tmp_path / "run")} == before
     assert not (tmp_path / "none").exists()
+
+
+def test_what_says_the_same_and_what_comes_from_the_environment(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path / "run", f"data.root={pictures}")
+    monkeypatch.setenv("SECRET", str(tmp_path / "hush"))
+    overrides = ["optimizer.lr=2e-2", "cache.dir=${oc.env:SECRET}"]
+    config = config_of(tmp_path / "run", compose("train", *overrides), overrides)
+    assert config.cache.dir == str(tmp_path / "hush")
+    assert "hush" not in OmegaConf.to_yaml(config)
+
+
+@pytest.mark.promise(24)
+def test_steps_that_end_within_an_epoch_go_on_with_the_next_one(pictures: Path, tmp_path: Path) -> None:
+    for workers in (0, 1):
+        common = [f"data.root={pictures}", *RANDOM, f"data.num_workers={workers}", "trainer.max_epochs=4"]
+        begin(tmp_path / str(workers), *common, "scheduler=constant", "+trainer.max_steps=7")
+        go_on(tmp_path / str(workers), "+trainer.max_steps=-1")
+        table = pd.read_csv(tmp_path / str(workers) / "metrics.csv")
+        assert table["epoch"].tolist() == [0, 1, 2, 3]
+    one, other = (contents(tmp_path / name) | {"config.yaml": b""} for name in ("0", "1"))
+    assert one == other
+
+
+def test_a_lost_best_checkpoint_is_said(pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    begin(tmp_path / "run", f"data.root={pictures}", "trainer.max_epochs=1")
+    (tmp_path / "run/checkpoints/best.ckpt").unlink()
+    go_on(tmp_path / "run")
+    assert "There is no best.ckpt" in caplog.text
 
 
 def test_a_run_in_progress_is_not_taken_up_by_a_second_terminal(

@@ -72,7 +72,7 @@ class SealedCheckpointIO(CheckpointIO):
             reason = "holds more than tensors and plain values, which could run code" if hostile else "is damaged"
             raise DamagedCheckpointError(f"{path} {reason}: delete it.") from error
         for state in checkpoint.get("callbacks", {}).values():
-            if isinstance(state, dict) and Path(state.get("best_model_path") or "").name in (BEST, LAST):
+            if isinstance(state, dict) and Path(state.get("best_model_path", "other")).name in (BEST, LAST, ""):
                 _relocate(state, path.parent.resolve())
         return checkpoint
 
