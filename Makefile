@@ -15,10 +15,10 @@ train: $(READY)
 	$(BIN)/python -m ft_lightning.train $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -m "" $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "" $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -243,14 +243,14 @@ def test_what_would_not_be_the_same_run_is_refused(pictures: Path, tmp_path: Pat
 
     table = read_table(tmp_path / "run/split.csv")
     table.loc[0, "split"] = "test" if table.loc[0, "split"] == "train" else "train"
-    with pytest.raises(UserError, match="1 files of the dataset .* in another split"):
+    with pytest.raises(UserError, match=r"1 files of the dataset .* in another split"):
         refuse_other_data(table, tmp_path / "run")
 
     last = tmp_path / "run/checkpoints/last.ckpt"
     checkpoint = SealedCheckpointIO().load_checkpoint(last)
     SealedCheckpointIO().save_checkpoint(checkpoint | {"frozen_sha256": "0" * 64}, last)
     with pytest.raises(
-        UserError, match=r"frozen weights .* have sha256 [0-9a-f]{64}, the checkpoint was trained on 0000"
+        UserError, match=r"frozen weights .* sha256 [0-9a-f]{64}, .* was trained on 0000"
     ):
         go_on(tmp_path / "run")
 

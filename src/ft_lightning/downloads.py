@@ -19,7 +19,7 @@ from platformdirs import user_cache_path
 from rich.progress import wrap_file
 
 from ft_lightning.errors import UserError
-from ft_lightning.files import replacing, sha256, sweep
+from ft_lightning.files import UnwritableError, replacing, sha256, sweep
 
 _OFFLINE = "Without a network, model=efficientnet_lite0 works: its weights are installed."
 _TIMEOUT = 60  # seconds without an answer
@@ -39,8 +39,9 @@ def fetch(url: str) -> Path:
         try:
             _download(url, path)
         except (OSError, HTTPException) as error:
+            reason = error.__cause__ if isinstance(error, UnwritableError) else error  # the connection, as a rule
             raise UserError(
-                f"Cannot download {path.name} ({error}). By hand: fetch {url} elsewhere, put it at {path}. {_OFFLINE}"
+                f"Cannot download {path.name} ({reason}). By hand: fetch {url} elsewhere, put it at {path}. {_OFFLINE}"
             ) from error
     verify(path, _prefix(path))
     return path

@@ -170,7 +170,7 @@ class FineTuner(LightningModule):
             self._go_on(checkpoint)
 
     def _go_on(self, checkpoint: dict[str, Any]) -> None:
-        if 0 <= (self.trainer.max_epochs or -1) <= checkpoint["epoch"]:
+        if self.trainer.max_epochs is not None and 0 <= self.trainer.max_epochs <= checkpoint["epoch"]:
             raise UserError(
                 f"trainer.max_epochs={self.trainer.max_epochs}: the run is in its epoch {checkpoint['epoch'] + 1} "
                 "already, and goes on with that many or more."
