@@ -249,9 +249,7 @@ def test_what_would_not_be_the_same_run_is_refused(pictures: Path, tmp_path: Pat
     last = tmp_path / "run/checkpoints/last.ckpt"
     checkpoint = SealedCheckpointIO().load_checkpoint(last)
     SealedCheckpointIO().save_checkpoint(checkpoint | {"frozen_sha256": "0" * 64}, last)
-    with pytest.raises(
-        UserError, match=r"frozen weights .* sha256 [0-9a-f]{64}, .* was trained on 0000"
-    ):
+    with pytest.raises(UserError, match=r"frozen weights .* sha256 [0-9a-f]{64}, .* was trained on 0000"):
         go_on(tmp_path / "run")
 
 
