@@ -302,6 +302,14 @@ def test_a_lost_best_checkpoint_is_said(pictures: Path, tmp_path: Path, caplog: 
     assert "There is no best.ckpt" in caplog.text
 
 
+def test_a_run_goes_on_from_any_folder(pictures: Path, run_command: Run, tmp_path: Path) -> None:
+    options = [*TINY, "data.root=pictures", "trainer.max_epochs=1", "hydra.run.dir=run"]
+    assert run_command("train", *options, cwd=tmp_path).returncode == 0
+    done = run_command("train", f"resume={tmp_path / 'run'}", "trainer.max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    assert OmegaConf.load(tmp_path / "run/config.yaml").data.root == str(pictures)
+
+
 def test_a_run_in_progress_is_not_taken_up_by_a_second_terminal(
     pictures: Path, run_command: Run, tmp_path: Path
 ) -> None:

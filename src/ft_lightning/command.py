@@ -100,10 +100,14 @@ def compose(verb: str, *overrides: str) -> DictConfig:
 
 
 def write_config(cfg: DictConfig, run_dir: Path) -> None:
-    """Write config.yaml of a run: resolved, but for what comes from the environment."""
+    """Write config.yaml of a run: resolved, but for what comes from the environment; it can go on from any folder."""
     content = _without_secrets(cfg)
     if "resume" in content:
         content["resume"] = None  # the config is that of the whole run
+    for group, key in (("data", "root"), ("data", "csv"), ("cache", "dir")):
+        place = content.get(group, {}).get(key)
+        if place is not None and "${" not in str(place):
+            content[group][key] = str(Path(str(place)).expanduser().absolute())
     with replacing(run_dir / "config.yaml") as temporary:
         temporary.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
 
