@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lightning import LightningModule
@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from ft_lightning.divergence import RecentLosses
 from ft_lightning.errors import NumericalError, UserError
 from ft_lightning.finetune import digest_of
 from ft_lightning.metrics import epoch_metrics
 from ft_lightning.model import Classifier
-from ft_lightning.optim import HeadSolver, build_optimizer
+from ft_lightning.optim import HeadSolver, build_optimizer, setting_of
 from ft_lightning.seeds import reseed, seed_of
 
 log = logging.getLogger(__name__)
 
-_STEPS_AT_ONCE = 32  # whose losses are looked at together
 _IN_PROGRESS_BAR = (("train", "loss"), ("val", "accuracy"))
 
 
@@ -63,7 +63,7 @@ class FineTuner(LightningModule):
             str, tuple[Tensor, Tensor, Tensor]
         ] = {}  # val, test -> index, logits, targets of the last look
         self._seen: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "val": [], "test": []}
-        self._unchecked: list[_Step] = []
+        self._losses = RecentLosses()
         self._frozen_digest = ""
         self._stopped = False
         self.first_epoch = 0  # that this fit trains
@@ -91,11 +91,7 @@ class FineTuner(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss = self._step(batch, "train")
-        place = f"step {self.global_step} (epoch {self.current_epoch}, batch {batch_idx})"
-        setting, value = _setting(self.trainer.optimizers[0])
-        self._unchecked.append(_Step(place, f"optimizer.{setting}={value:g}", loss.detach(), batch["index"]))
-        if len(self._unchecked) == _STEPS_AT_ONCE:
-            self._refuse_non_finite()
+        self._losses.add(self, loss, batch["index"], batch_idx)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -105,7 +101,7 @@ class FineTuner(LightningModule):
         return self._step(batch, "test")
 
     def on_validation_start(self) -> None:
-        self._refuse_non_finite()
+        self._losses.refuse_non_finite(self)
 
     def on_validation_epoch_end(self) -> None:
         values = epoch_metrics(*self._gather("val")[1:])
@@ -119,11 +115,11 @@ class FineTuner(LightningModule):
         self._log(epoch_metrics(*self._gather("test")[1:]), "test")
 
     def on_train_epoch_end(self) -> None:
-        self._refuse_non_finite()
+        self._losses.refuse_non_finite(self)
         totals = torch.stack([torch.stack(seen) for seen in self._seen["train"]]).sum(0)  # (3,): loss, correct, samples
         self._seen["train"].clear()
         loss, correct, samples = torch.as_tensor(self.all_gather(totals)).reshape(-1, 3).sum(0).tolist()
-        setting, value = _setting(self.trainer.optimizers[0])
+        setting, value = setting_of(self.trainer.optimizers[0])
         self._log({"loss": loss / samples, "accuracy": correct / samples, setting: value}, "train")
 
     def configure_optimizers(self) -> Any:
@@ -136,11 +132,11 @@ class FineTuner(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._refuse_non_finite()  # a broken state never takes the place of an intact one
+        self._losses.refuse_non_finite(self)  # a broken state never takes the place of an intact one
         trained = self._trained_state().keys()
         checkpoint["state_dict"] = {name: value for name, value in checkpoint["state_dict"].items() if name in trained}
         if broken := [name for name, value in checkpoint["state_dict"].items() if not value.isfinite().all()]:
-            setting, value = _setting(self.trainer.optimizers[0])
+            setting, value = setting_of(self.trainer.optimizers[0])
             raise NumericalError(
                 f"{broken[0].removeprefix('classifier.')} is not finite after step {self.global_step} at "
                 f"optimizer.{setting}={value:g}: use another one, or precision=32-true."
@@ -212,33 +208,6 @@ class FineTuner(LightningModule):
             self._seen[split].append((batch["index"], logits.detach(), target))
         return loss
 
-    def _refuse_non_finite(self) -> None:
-        """Look at the losses of the steps since the last look; looking at each would have a GPU wait at each.
-
-        Raises:
-            NumericalError: names the first step of any process whose loss is not finite, and its samples.
-        """
-        steps, self._unchecked = self._unchecked, []
-        if not steps:
-            return
-        finite = torch.stack([step.loss for step in steps]).isfinite().tolist()
-        mine = finite.index(False) if not all(finite) else len(steps)
-        first = int(torch.as_tensor(self.all_gather(torch.tensor(mine, device=self.device))).min())
-        if first == len(steps):
-            return
-        told: list[Any] = [self._describe(steps[first]) if mine == first else None] * self.trainer.world_size
-        if self.trainer.world_size > 1:
-            torch.distributed.all_gather_object(told, told[0])
-        raise NumericalError("\n".join(filter(None, told)))
-
-    def _describe(self, step: "_Step") -> str:
-        name_of = getattr(self.trainer.datamodule, "name_of", lambda split, position: f"sample {position}")  # type: ignore[attr-defined]
-        names = ", ".join(name_of("train", position) for position in step.samples.tolist())
-        return (
-            f"The training loss of {step.place} is {step.loss.item()} at {step.setting}: use another one, or "
-            f"precision=32-true, or look at the batch: {names}."
-        )
-
     def _gather(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
         """(index, logits, targets) of the whole split from all processes, in the split's order, each sample once."""
         index, logits, targets = (torch.cat(kept) for kept in zip(*self._seen[split], strict=True))
@@ -257,17 +226,3 @@ class FineTuner(LightningModule):
         # Every process has computed the same values from all samples, so there is nothing left to reduce.
         for name, value in values.items():
             self.log(f"{split}/{name}", value, prog_bar=(split, name) in _IN_PROGRESS_BAR)
-
-
-class _Step(NamedTuple):
-    place: str
-    setting: str
-    loss: Tensor
-    samples: Tensor  # (B,), their positions in train
-
-
-def _setting(optimizer: Optimizer) -> tuple[str, float]:
-    """What moves the head in this step: its learning rate, or a solver's L2 strength."""
-    if isinstance(optimizer, HeadSolver):
-        return "weight_decay", optimizer.strength
-    return "lr", optimizer.param_groups[-1]["lr"]  # the head's group comes last

@@ -108,6 +108,13 @@ def strengths(weight_decay: float | Sequence[float] | None) -> list[float]:
     return sorted(map(float, values), reverse=True)
 
 
+def setting_of(optimizer: Optimizer) -> tuple[str, float]:
+    """What moves the head in this step: its learning rate, or a solver's L2 strength."""
+    if isinstance(optimizer, HeadSolver):
+        return "weight_decay", optimizer.strength
+    return "lr", optimizer.param_groups[-1]["lr"]  # the head's group comes last
+
+
 # A schedule takes the optimizer, Lightning's estimate of its steps (infinite when training has no end) and the values
 # of its file in conf/scheduler; it gives Lightning's lr_scheduler configuration. The groups' rates keep their ratio.
 

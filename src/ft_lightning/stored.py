@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from ft_lightning.errors import NumericalError, UserError
 from ft_lightning.features import Extractor, open_store
 from ft_lightning.heads import probe
+from ft_lightning.processes import gather_objects
 from ft_lightning.scan import Sample, some
 from ft_lightning.store import FeatureStore, Rows
 
@@ -117,7 +118,7 @@ class StoredFeatures(Callback):
             finally:
                 data.check.flush()
             _raise_in_all(trainer, error)
-            data.check.share(_gather(trainer))
+            data.check.share(lambda own: gather_objects(own, trainer.world_size))
             data.refuse_problems()
             store.refresh()
         return {split: store.locate([sample.digest for sample in data.splits[split]]).settled() for split in needed}
@@ -145,7 +146,7 @@ def _check_images(trainer: Trainer, data: Any, later: set[str], show_progress: b
         # By digest: what is unknown may differ between processes, of which some knew more.
         mine = [s for s in samples if int(s.digest[:8], 16) % trainer.world_size == trainer.global_rank]
         data.check.look(mine, show_progress)
-        data.check.share(_gather(trainer))
+        data.check.share(lambda own: gather_objects(own, trainer.world_size))
 
     unknown = data.check.unknown([sample for samples in data.splits.values() for sample in samples])
     look([sample for sample in unknown if sample.digest not in later])
@@ -156,7 +157,9 @@ def _check_images(trainer: Trainer, data: Any, later: set[str], show_progress: b
 
 def _refuse_differences(trainer: Trainer, data: Any) -> None:
     """Raise UserError in all processes if they left out different pictures: their splits would not fit together."""
-    left_out = [{problem.path for problem in problems} for problems in _gather(trainer)(data.left_out)]
+    left_out = [
+        {problem.path for problem in problems} for problems in gather_objects(data.left_out, trainer.world_size)
+    ]
     if differing := sorted(set.union(*left_out) - set.intersection(*left_out)):
         raise UserError(
             f"{len(differing)} images can be read by some processes of this run and not by others: {some(differing)}. "
@@ -164,22 +167,9 @@ def _refuse_differences(trainer: Trainer, data: Any) -> None:
         )
 
 
-def _gather(trainer: Trainer) -> Callable[[Any], list[Any]]:
-    """What makes of an object of this process those of all."""
-
-    def gather(own: Any) -> list[Any]:
-        everyone = [own]
-        if trainer.world_size > 1:
-            everyone *= trainer.world_size
-            torch.distributed.all_gather_object(everyone, own)
-        return everyone
-
-    return gather
-
-
 def _raise_in_all(trainer: Trainer, error: UserError | NumericalError | None) -> None:
     """Wait for all processes; if any had an error, raise all of them in each: nobody waits for one that has left."""
-    if errors := [error for error in _gather(trainer)(error) if error]:
+    if errors := [error for error in gather_objects(error, trainer.world_size) if error]:
         raise type(errors[0])("\n".join(str(error) for error in errors))
 
 
