@@ -112,23 +112,28 @@ def test_a_feature_pass_teaches_the_same_as_looking(pictures: Path, tmp_path: Pa
 
 
 class Process:
-    """One of several processes, of which the others are told by hand."""
+    """One of two processes."""
 
-    def __init__(self, rank: int, others: Callable[[Any], list[Any]]) -> None:
-        self.global_rank, self.world_size, self.others = rank, 2, others
+    def __init__(self, rank: int) -> None:
+        self.global_rank, self.world_size = rank, 2
+
+
+def others(monkeypatch: pytest.MonkeyPatch, gather: Callable[[Any], list[Any]]) -> None:
+    """Tell by hand what the processes of a run tell each other."""
+    monkeypatch.setattr("ft_lightning.stored.gather_objects", lambda own, world_size: gather(own))
 
 
 def test_processes_look_at_all_pictures_together_and_hear_of_each_other(
     pictures: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[str]
 ) -> None:
     (pictures / "ant/00.png").write_bytes(b"no picture")
-    monkeypatch.setattr("ft_lightning.stored._gather", lambda trainer: trainer.others)
     told: list[Any] = []
+    others(monkeypatch, lambda own: told.append(own) or [own])
     shares = []
     for rank in (0, 1):
         data: Any = datamodule(pictures)
         monkeypatch.setattr(type(data), "refuse_problems", lambda self: None)
-        _check_images(Process(rank, lambda own: told.append(own) or [own]), data, set(), False)  # type: ignore[arg-type]
+        _check_images(Process(rank), data, set(), False)  # type: ignore[arg-type]
         shares.append(set(decoded))
         decoded.clear()
     assert not shares[0] & shares[1]
@@ -142,7 +147,8 @@ def test_processes_that_left_out_different_pictures_stop(pictures: Path, monkeyp
     (pictures / "ant/00.png").write_bytes(b"no picture")
     data = datamodule(pictures, on_bad_image="skip")
     assert [problem.path for problem in data.left_out] == [str(pictures / "ant/00.png")]
-    monkeypatch.setattr("ft_lightning.stored._gather", lambda trainer: trainer.others)
-    _refuse_differences(Process(0, lambda own: [own, own]), data)  # type: ignore[arg-type]
+    others(monkeypatch, lambda own: [own, own])
+    _refuse_differences(Process(0), data)  # type: ignore[arg-type]
+    others(monkeypatch, lambda own: [own, []])
     with pytest.raises(Exception, match="1 images can be read by some processes of this run and not by others"):
-        _refuse_differences(Process(0, lambda own: [own, []]), data)  # type: ignore[arg-type]
+        _refuse_differences(Process(0), data)  # type: ignore[arg-type]
