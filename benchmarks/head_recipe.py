@@ -17,13 +17,13 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from ft_lightning.build import build_classifier, build_pretrained
 from ft_lightning.command import compose
 from ft_lightning.data import ImageFolderDataModule
 from ft_lightning.features import Extractor, open_store
 from ft_lightning.hardware import pick_device, pick_precision
 from ft_lightning.metrics import epoch_metrics
 from ft_lightning.optim import build_optimizer, constant, cosine
-from ft_lightning.train import build_classifier
 
 RATES = (1e-3, 3e-3, 1e-2, 2e-2, 3e-2)
 SCHEDULES: dict[str, Any] = {"constant": constant, "cosine": functools.partial(cosine, warmup_fraction=0.05)}
@@ -32,7 +32,7 @@ SPLITS, EPOCHS, BATCH = 5, 10, 32
 
 def main() -> None:
     cfg = compose("train", *sys.argv[1:])
-    classifier = build_classifier(cfg, instantiate(cfg.data, seed=0))
+    classifier = build_classifier(cfg, instantiate(cfg.data, seed=0), build_pretrained(cfg))
     device = pick_device("auto")
     precision = pick_precision(cfg.precision, device.type)
     store = open_store(cfg.cache.dir, classifier.backbone, precision, device.type)

@@ -7,13 +7,14 @@ import sys
 import traceback
 import uuid
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
@@ -21,12 +22,12 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from omegaconf.resolvers import oc
 from yaml import YAMLError
 
 from ft_lightning import processes, resume
 from ft_lightning.errors import UserError
-from ft_lightning.files import claimed, replacing
+from ft_lightning.files import claimed
+from ft_lightning.kept_config import study_digest, write_config
 from ft_lightning.known_errors import config_error, known_error
 
 _PACKAGE = Path(__file__).parent
@@ -48,16 +49,18 @@ class Outcome:
     error: str = ""
 
 
-def run(verb: str, job: Job, distributed: bool = False) -> None:
+def run(verb: str, job: Job, distributed: bool = False, shared: bool = False) -> None:
     """Compose conf/<verb>.yaml with the command line, run `job(cfg, run_dir)` once or for each job of a multirun, exit.
 
     A job that fails does not stop a multirun, which ends with a table and its worst job's code.
 
     Args:
         distributed: whether several processes, as torchrun or srun start them, can do the job together.
+        shared: whether any number of processes may work in one run directory, now and later; the job sees to it.
     """
     outcomes: list[Outcome] = []
     OmegaConf.register_new_resolver("unique", _unique, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("study", lambda *, _root_: study_digest(_root_), replace=True)
     Plugins.instance().register(_WorkingDirectoryConf)
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra re-raises, and the exit code is decided here
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
@@ -66,7 +69,7 @@ def run(verb: str, job: Job, distributed: bool = False) -> None:
     def main(cfg: DictConfig) -> None:
         if in_multirun() and not outcomes:
             _refuse_used_sweep(Path(HydraConfig.get().sweep.dir))
-        outcomes.append(_attempt(job, cfg))
+        outcomes.append(_attempt(job, cfg, shared))
         gc.collect()  # the jobs of a multirun share a process: let go of the last one's model
 
     try:
@@ -94,22 +97,22 @@ def run(verb: str, job: Job, distributed: bool = False) -> None:
 
 def compose(verb: str, *overrides: str) -> DictConfig:
     """The config a command would run with, for Python: `train(compose("train", "model=resnet50"), folder)`."""
-    Plugins.instance().register(_WorkingDirectoryConf)
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    with _composing():
         return hydra.compose(verb, overrides=list(overrides))
 
 
-def write_config(cfg: DictConfig, run_dir: Path) -> None:
-    """Write config.yaml of a run: resolved, but for what comes from the environment; it can go on from any folder."""
-    content = _without_secrets(cfg)
-    if "resume" in content:
-        content["resume"] = None  # the config is that of the whole run
-    for group, key in (("data", "root"), ("data", "csv"), ("cache", "dir")):
-        place = content.get(group, {}).get(key)
-        if place is not None and "${" not in str(place):
-            content[group][key] = str(Path(str(place)).expanduser().absolute())
-    with replacing(run_dir / "config.yaml") as temporary:
-        temporary.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
+def groups_of(verb: str, *overrides: str) -> list[str]:
+    """The groups of choices in the config that `compose` makes, such as model."""
+    with _composing():
+        cfg = hydra.compose(verb, overrides=list(overrides), return_hydra_config=True)
+    return [group for group in map(str, cfg.hydra.runtime.choices) if not group.startswith("hydra/")]
+
+
+def _composing() -> AbstractContextManager:
+    if GlobalHydra.instance().is_initialized():  # within a command
+        return nullcontext()
+    Plugins.instance().register(_WorkingDirectoryConf)
+    return hydra.initialize_config_dir(str(CONF), version_base="1.3")
 
 
 def is_main_process() -> bool:
@@ -140,17 +143,17 @@ def _join_run(verb: str, distributed: bool) -> None:
         sys.argv.append("hydra.run.dir=.")
 
 
-def _attempt(job: Job, cfg: DictConfig) -> Outcome:
+def _attempt(job: Job, cfg: DictConfig, shared: bool) -> Outcome:
     hydra_cfg = HydraConfig.get()
     run_dir = Path(hydra_cfg.runtime.output_dir)
     outcome = Outcome(0, list(hydra_cfg.overrides.task), run_dir, Path(hydra_cfg.sweep.dir) if in_multirun() else None)
     try:
-        with claimed(outcome.run_dir) if is_main_process() else nullcontext():
-            if OmegaConf.select(cfg, "resume"):
+        with claimed(outcome.run_dir) if is_main_process() and not shared else nullcontext():
+            if OmegaConf.select(cfg, "resume") and not shared:
                 cfg = resume.config_of(outcome.run_dir, cfg, outcome.overrides)
             _refuse_run_inside_dataset(outcome.run_dir, OmegaConf.select(cfg, "data.root"))
             _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), OmegaConf.select(cfg, "data.root"))
-            if is_main_process() and not OmegaConf.select(cfg, "resume"):
+            if is_main_process() and not shared and not OmegaConf.select(cfg, "resume"):
                 _refuse_used_directory(outcome.run_dir)
                 write_config(cfg, outcome.run_dir)
             outcome.result = job(cfg, outcome.run_dir)
@@ -217,17 +220,6 @@ def _refuse_run_inside_dataset(run_dir: Path, root: Any) -> None:
         f"hydra.run.dir={run_dir} lies inside the dataset data.root={root}, which is never written to: "
         "start from another directory, or set hydra.run.dir."
     )
-
-
-def _without_secrets(cfg: DictConfig) -> Any:
-    """The resolved config, in which values of the environment stay what was written: `${oc.env:NAME}`."""
-    OmegaConf.register_new_resolver(
-        "oc.env", lambda *args: f"${{oc.env:{','.join('null' if a is None else str(a) for a in args)}}}", replace=True
-    )
-    try:
-        return OmegaConf.to_container(cfg, resolve=True)
-    finally:
-        OmegaConf.register_new_resolver("oc.env", oc.env, use_cache=False, replace=True)
 
 
 def _quoted(path: Path) -> str:

@@ -61,11 +61,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def claimed(folder: Path, wait: bool = False) -> Iterator[None]:
     """Have a folder for this process alone while the block runs; the system lets go of it even after a kill.
 
     Raises:
-        UserError: another process has it.
+        UserError: another process has it, and this one does not `wait` for it.
     """
     if fcntl is None:  # on Windows
         yield
@@ -74,7 +74,7 @@ def claimed(folder: Path) -> Iterator[None]:
     _claims.add(descriptor)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise UserError(f"{folder} is in use by another process: wait for it, or end it first.") from None
         except OSError:  # a file system without locks

@@ -16,12 +16,15 @@ from ft_lightning.divergence import RecentLosses
 from ft_lightning.errors import NumericalError, UserError
 from ft_lightning.finetune import digest_of
 from ft_lightning.metrics import epoch_metrics
+from ft_lightning.mix import Mix
 from ft_lightning.model import Classifier
 from ft_lightning.optim import HeadSolver, build_optimizer, setting_of
 from ft_lightning.seeds import reseed, seed_of
 
 log = logging.getLogger(__name__)
 
+# What a checkpoint holds of the weights; the second beside their average, with `callback=ema`.
+_WEIGHTS = {"state_dict", "current_model_state"}
 _IN_PROGRESS_BAR = (("train", "loss"), ("val", "accuracy"))
 
 
@@ -37,6 +40,7 @@ class FineTuner(LightningModule):
         loss: (logits (B, C), targets (B,)) -> scalar.
         optimizer: parameter groups -> optimizer.
         scheduler: (optimizer, total_steps) -> Lightning's lr_scheduler configuration.
+        mix: (inputs, targets (B,)) of a train batch -> (inputs, class probabilities (B, C)), or None.
         backbone_lr_factor: learning rate of the backbone as a multiple of the head's.
         seed: of dropout and whatever else is random in a step, which depends on it, the epoch, the step and the
             process, so that a run that is taken up again within an epoch goes on as if it had not stopped.
@@ -48,6 +52,7 @@ class FineTuner(LightningModule):
         loss: nn.Module,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         scheduler: Callable[..., Any],
+        mix: Mix | None,
         backbone_lr_factor: float,
         seed: int,
     ) -> None:
@@ -56,6 +61,7 @@ class FineTuner(LightningModule):
         self.loss = loss
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.mix = mix
         self.backbone_lr_factor = backbone_lr_factor
         self.seed = seed
         self.strict_loading = False  # a checkpoint leaves the frozen part out
@@ -90,6 +96,9 @@ class FineTuner(LightningModule):
                     torch.distributed.broadcast(parameter.data, src=0)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        if self.mix:  # with random numbers that on_train_batch_start has made those of this step
+            inputs, target = self.mix(batch["inputs"], batch["target"])
+            batch = batch | {"inputs": inputs, "target": target}
         loss = self._step(batch, "train")
         self._losses.add(self, loss, batch["index"], batch_idx)
         return loss
@@ -134,7 +143,8 @@ class FineTuner(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._losses.refuse_non_finite(self)  # a broken state never takes the place of an intact one
         trained = self._trained_state().keys()
-        checkpoint["state_dict"] = {name: value for name, value in checkpoint["state_dict"].items() if name in trained}
+        for key in _WEIGHTS & checkpoint.keys():
+            checkpoint[key] = {name: value for name, value in checkpoint[key].items() if name in trained}
         if broken := [name for name, value in checkpoint["state_dict"].items() if not value.isfinite().all()]:
             setting, value = setting_of(self.trainer.optimizers[0])
             raise NumericalError(
@@ -164,6 +174,9 @@ class FineTuner(LightningModule):
             )
         if self.trainer.state.fn == "fit":
             self._go_on(checkpoint)
+        frozen = {name: value for name, value in self.state_dict().items() if name not in expected}
+        for key in _WEIGHTS & checkpoint.keys():  # WeightAveraging wants all of them
+            checkpoint[key] |= frozen
 
     def _go_on(self, checkpoint: dict[str, Any]) -> None:
         if self.trainer.max_epochs is not None and 0 <= self.trainer.max_epochs <= checkpoint["epoch"]:
@@ -202,7 +215,8 @@ class FineTuner(LightningModule):
         # Kept as it is and looked at once an epoch: a metric update or a log call each step costs more than a head.
         if split == "train":
             n = torch.tensor(float(len(target)), device=loss.device)
-            correct = (logits.detach().argmax(1) == target).sum().float()
+            label = target if target.ndim == 1 else target.argmax(1)
+            correct = (logits.detach().argmax(1) == label).sum().float()
             self._seen[split].append((loss.detach() * n, correct, n))
         else:
             self._seen[split].append((batch["index"], logits.detach(), target))

@@ -1,10 +1,14 @@
 """Progress bars: of the feature pass, and of epochs that may be faster than a terminal."""
 
 import time
+from typing import Self
 
 from lightning.pytorch.callbacks import RichProgressBar
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+console = Console(highlight=False, markup=False)  # a class may be called [b]
 
 _SECONDS = 0.1  # between two drawings
 
@@ -18,7 +22,51 @@ def sample_progress(shown: bool) -> Progress:
         _Rate(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    return Progress(*columns, disable=not shown)
+    return Progress(*columns, disable=not shown, console=console)
+
+
+class TrialBar:
+    """A search: trials that are done, the best value so far, and where the one in progress is.
+
+    Where nobody watches, each trial is a line.
+
+    Args:
+        wanted: trials in all.
+    """
+
+    def __init__(self, wanted: int, shown: bool) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[best]}{task.fields[now]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        self._shown = shown
+        self._progress = Progress(*columns, disable=not shown, console=console)
+        self._bar = self._progress.add_task("Trials", total=wanted, best="", now="")
+        self._told: set[int] | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.update(self._bar, now="")
+        self._progress.stop()
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """The last value of the trial in progress."""
+        self._progress.update(self._bar, now=f" · trial {number}, epoch {epoch}: {value:.4f}")
+
+    def watch(self, lines: dict[int, str], best: str) -> None:
+        """What has been found so far, a line a finished trial."""
+        self._progress.update(self._bar, completed=len(lines), best=best, now="")
+        told = lines.keys() if self._told is None else self._told  # what an earlier run has found is no news
+        for number in sorted(lines.keys() - told) if self._shown else ():
+            if not console.is_terminal or "failed" in lines[number]:
+                console.print(lines[number], soft_wrap=True)
+        self._told = set(lines)
 
 
 class EpochBar(RichProgressBar):

@@ -39,13 +39,18 @@ class Stopwatch:
 
 
 def write(
-    run_dir: Path, outputs: Mapping[str, tuple[Tensor, ...]], data: Any, timing: dict[str, Any]
+    run_dir: Path,
+    outputs: Mapping[str, tuple[Tensor, ...]],
+    data: Any,
+    timing: dict[str, Any],
+    repeats: dict[str, Any],
 ) -> dict[str, Any]:
     """Write metrics.json and predictions.csv of a training run; returns the metrics.
 
     Args:
         outputs: val and test -> index (N,), logits (N, C), targets (N,), as `FineTuner.outputs`.
         data: the datamodule, for names, classes and sizes.
+        repeats: as `repeats.repeat` gives it; empty where there were none.
     """
     scored = {
         split: full_metrics(logits, targets, data.class_names, data.class_counts)
@@ -54,6 +59,7 @@ def write(
     metrics = {
         "val": scored["val"],
         "test": scored["test"],
+        **({"repeats": repeats} if repeats else {}),
         "timing": timing,
         "data": {
             "location": str(data.location),

@@ -1,6 +1,6 @@
 """What lets a run train from the feature store: the callback that completes it and has the datamodule serve it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,29 +15,59 @@ from ft_lightning.scan import Sample, some
 from ft_lightning.store import FeatureStore, Rows
 
 
+class KeptRows:
+    """Rows by split that several fits of one process have in common, for the last dataset and frozen backbone."""
+
+    def __init__(self) -> None:
+        self._for: tuple[Any, ...] = ()
+        self._rows: dict[str, Rows] = {}
+
+    def of(self, data: Any, classifier: Any, precision: str, device: str) -> dict[str, Rows]:
+        """What is kept for these, to be added to."""
+        if classifier.plan.mode != "frozen":  # its features will not be those of its backbone any more
+            return {}
+        now = (data, classifier.backbone, precision, device)
+        if not self._for or any(a is not b and a != b for a, b in zip(self._for, now, strict=True)):
+            self._for, self._rows = now, {}
+        return self._rows
+
+
 class StoredFeatures(Callback):
     """Lets a run train, validate and test on stored features wherever that changes nothing but its speed.
 
     Lightning calls `setup` in every process before any loader exists, with device and process group ready.
 
     Args:
-        enabled: False computes everything live.
-        root: as in `features.open_store`.
-        needed_by: the optimizer that cannot train on live features, or None.
+        cache: `enabled` (False computes everything live) and `dir`, as in `features.open_store`.
+        splits: those that will be looked at.
+        needed_by: what cannot train on live features, and what to do instead; or None.
         probe: start the head at its optimum for stored features of train, whatever trains afterwards.
+        show_progress: a bar while features are computed.
         tell: hears of the store before and after it is completed, in the main process.
         ready: called when every row is there and the head is where it starts from.
+        kept: rows of earlier fits, and where those of this one are kept.
     """
 
     def __init__(
-        self, enabled: bool, root: str | None, needed_by: str | None, probe: bool, tell: Any, ready: Callable[[], None]
+        self,
+        cache: Any,
+        splits: Sequence[str],
+        needed_by: tuple[str, str] | None,
+        probe: bool,
+        show_progress: bool,
+        tell: Any,
+        ready: Callable[[], None],
+        kept: "KeptRows",
     ) -> None:
-        self.enabled = enabled
-        self.root = root
+        self.enabled: bool = cache.enabled
+        self.root: str | None = cache.dir
+        self.splits = splits
         self.needed_by = needed_by
         self.probe = probe
+        self.show_progress = show_progress
         self.tell = tell
         self.ready = ready
+        self.kept = kept
         self.found = self.computed = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -51,20 +81,23 @@ class StoredFeatures(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         data.features.clear()  # of an earlier fit, perhaps of another backbone
         classifier: Any = pl_module.classifier
-        live = self._live(classifier.plan.mode, data, trainer)
+        live = self._live(pl_module, data, trainer)
         if self.needed_by and "train" in live:
+            what, instead = self.needed_by
             raise UserError(
-                f"optimizer={self.needed_by} trains on stored features, but those of train are live "
-                f"({live['train']}): use optimizer=adam."
+                f"{what} trains on stored features, but those of train are live ({live['train']}): {instead}."
             )
-        needed = [split for split in data.splits if split not in live or (self.probe and split != "test")]
-        bar = trainer.is_global_zero and trainer.progress_bar_callback is not None
+        needed = [split for split in self.splits if split not in live or (self.probe and split != "test")]
+        bar = trainer.is_global_zero and self.show_progress
         _refuse_differences(trainer, data)
         if needed:
             device, precision = trainer.strategy.root_device, str(trainer.precision)
-            store = open_store(self.root, classifier.backbone, precision, device.type, on_disk=self.enabled)
-            extractor = Extractor(classifier, store, device, precision, data.num_workers, bar)
-            rows = self._complete(extractor, trainer, data, needed, live)
+            rows = self.kept.of(data, classifier, precision, device.type)
+            self.found = sum(len(rows[split]) for split in rows)
+            if lacking := [split for split in needed if split not in rows]:
+                store = open_store(self.root, classifier.backbone, precision, device.type, on_disk=self.enabled)
+                extractor = Extractor(classifier, store, device, precision, data.num_workers, bar)
+                rows |= self._complete(extractor, trainer, data, lacking, live)
             data.features |= {split: rows[split] for split in needed if split not in live}
             if self.probe:
                 self._start_at_optimum(trainer, pl_module, data, rows)
@@ -74,8 +107,9 @@ class StoredFeatures(Callback):
             _check_images(trainer, data, set(), bar)
         self.ready()
 
-    def _live(self, mode: str, data: Any, trainer: Trainer) -> dict[str, str]:
+    def _live(self, module: Any, data: Any, trainer: Trainer) -> dict[str, str]:
         """The splits whose features are computed anew in each epoch, and why."""
+        mode = module.classifier.plan.mode
         if mode != "frozen":
             return dict.fromkeys(data.splits, f"finetune={mode} trains the backbone")
         if not self.enabled and not self.needed_by:
@@ -87,6 +121,7 @@ class StoredFeatures(Callback):
             for split, limit in limits.items()
             if not (isinstance(limit, float) and limit == everything)
         }
+        live |= {"train": "mix blends its pictures"} if module.mix else {}
         return live | {split: "augment changes its pictures" for split in data.splits if data.is_augmented(split)}
 
     def _complete(
@@ -104,9 +139,9 @@ class StoredFeatures(Callback):
             data.check.learn_batch(picked(at), batch)
 
         missing = store.locate(digests).missing
-        self.found, self.computed = len(digests) - len(missing), len(missing)
+        self.found, self.computed = self.found + len(digests) - len(missing), len(missing)
         if trainer.is_global_zero:
-            self.tell.features(store, self.found, self.computed, live)
+            self.tell.features(store, len(digests) - len(missing), len(missing), live)
         # Waits for all, so that no process sees what another one has already added, and shares are even.
         _check_images(trainer, data, {digests[i] for i in missing}, extractor.show_progress)
         for share in _shares(trainer):

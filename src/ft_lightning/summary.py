@@ -6,19 +6,17 @@ from typing import Any
 
 import pandas as pd
 from lightning import Trainer
-from rich.console import Console
 from rich.table import Table
 
 from ft_lightning.command import Outcome
 from ft_lightning.finetune import FreezePlan
 from ft_lightning.model import Classifier
+from ft_lightning.progress import console
 from ft_lightning.store import FeatureStore
 from ft_lightning.tables import write_table
 
 _CLASSES_SHOWN = 10
 _HEADLINE = ("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy")
-
-console = Console(highlight=False, markup=False)  # a class may be called [b]
 
 
 def before(run_dir: Path, data: Any, classifier: Classifier, trainer: Trainer, start: Path | None) -> None:
@@ -28,7 +26,7 @@ def before(run_dir: Path, data: Any, classifier: Classifier, trainer: Trainer, s
     total = sum(p.numel() for p in parameters)
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     devices = f"{trainer.num_devices * trainer.num_nodes} x " if trainer.num_devices * trainer.num_nodes > 1 else ""
-    _pairs(
+    pairs(
         data=str(data.location),
         samples=" · ".join(f"{split} {len(samples):,}" for split, samples in data.splits.items()),
         classes=f"{len(data.class_names)}: {_shown(data.class_names)}",
@@ -36,7 +34,7 @@ def before(run_dir: Path, data: Any, classifier: Classifier, trainer: Trainer, s
         cut=_cut(classifier.plan),
         trainable=f"{trainable:,} of {total:,} parameters ({trainable / total:.2%})",
         device=f"{devices}{trainer.strategy.root_device.type}, precision {trainer.precision}",
-        run=str(_short(run_dir)) + (f", goes on from {start.name}" if start else ""),
+        run=str(short(run_dir)) + (f", goes on from {start.name}" if start else ""),
     )
 
 
@@ -44,48 +42,52 @@ def features(store: FeatureStore | None, found: int, computed: int, live: dict[s
     """What the feature store has, what will be computed now, and why anything is computed in every epoch."""
     lines = {}
     if store:
-        where = f"{_short(store.folder)} ({store.size / 2**20:.1f} MB)" if store.on_disk else "in memory, for this run"
+        where = f"{short(store.folder)} ({store.size / 2**20:.1f} MB)" if store.on_disk else "in memory, for this run"
         lines = {"features": f"{found:,} stored, {computed:,} to compute", "store": where}
     reasons = {why: ", ".join(split for split in live if live[split] == why) for why in live.values()}
     if reasons:
         lines["live"] = "\n".join(f"{splits}: in every epoch, because {why}" for why, splits in reasons.items())
-    _pairs(**lines)
+    pairs(**lines)
 
 
 def probe(accuracy: float, l2: float) -> None:
     """Where the head starts from."""
-    _pairs(head=f"starts at its optimum for stored features: accuracy {accuracy:.4f} on val with L2 {l2:g}")
+    pairs(head=f"starts at its optimum for stored features: accuracy {accuracy:.4f} on val with L2 {l2:g}")
 
 
 def after(run_dir: Path, metrics: dict[str, Any]) -> None:
     """The result, and where it is."""
     _print_metrics({"val": metrics["val"], "test": metrics["test"]})
     timing = metrics["timing"]
+    if repeats := metrics.get("repeats"):
+        spread = repeats["test"]["accuracy"]
+        n, mean, sd = len(spread["values"]), spread["mean"], spread["sd"]
+        pairs(repeats=f"{n}: test accuracy {mean:.4f}, standard deviation {sd:.4f}")
     features_s = timing.get("features_s", 0.0)
-    _pairs(
+    pairs(
         time=f"{timing['total_s']:.0f} s: features {features_s:.1f}, training {timing['fit_s']:.1f}",
-        model=str(_short(run_dir / "model")),
+        model=str(short(run_dir / "model")),
     )
     console.print(
-        f"python -m ft_lightning.predict model_dir={_short(run_dir)} input=<image or folder>\n", soft_wrap=True
+        f"python -m ft_lightning.predict model_dir={short(run_dir)} input=<image or folder>\n", soft_wrap=True
     )
 
 
 def after_evaluate(run_dir: Path, metrics: dict[str, Any]) -> None:
     """The metrics of a model on labelled data, and where the details are."""
     _print_metrics({"test": metrics["test"]})
-    _pairs(samples=f"{metrics['test']['n']:,}", details=str(_short(run_dir)))
+    pairs(samples=f"{metrics['test']['n']:,}", details=str(short(run_dir)))
 
 
 def after_predict(table: pd.DataFrame, output: Path) -> None:
     """How many files were answered, how they fall out, and where the table is."""
     errors = table[table["error"] != ""]
     counts = table["predicted"].value_counts()
-    _pairs(
+    pairs(
         files=f"{len(table):,}",
         predicted=", ".join(f"{name} {count:,}" for name, count in counts.head(_CLASSES_SHOWN).items()),
         unreadable=f"{len(errors):,}" + (f", for example {errors.iloc[0]['path']}" if len(errors) else ""),
-        table=str(_short(output)),
+        table=str(short(output)),
     )
 
 
@@ -98,11 +100,11 @@ def after_multirun(outcomes: list[Outcome], sweep_dir: Path) -> None:
         "job", "overrides", "val accuracy", "test accuracy", "95 % interval", "error", box=None, pad_edge=False
     )
     for row in sorted(rows, key=lambda row: -(row["val_accuracy"] or 0)):
-        interval = None if row["test_low"] is None else (row["test_low"], row["test_high"])
-        numbers = (_number(row["val_accuracy"]), _number(row["test_accuracy"]), _interval(interval))
+        bounds = None if row["test_low"] is None else (row["test_low"], row["test_high"])
+        numbers = (_number(row["val_accuracy"]), _number(row["test_accuracy"]), interval(bounds))
         table.add_row(row["job"], row["overrides"], *numbers, row["error"])
     console.print(table)
-    _pairs(table=str(_short(sweep_dir / "multirun.csv")))
+    pairs(table=str(short(sweep_dir / "multirun.csv")))
 
 
 def _multirun_row(outcome: Outcome, common: set[str]) -> dict[str, Any]:
@@ -126,15 +128,16 @@ def _print_metrics(splits: dict[str, dict[str, Any]]) -> None:
     table = Table("", *splits, f"95 % interval of {list(splits)[-1]}", box=None, pad_edge=False)
     for name in _HEADLINE:
         values = (_number(metrics[name]) for metrics in splits.values())
-        table.add_row(name.replace("_", " "), *values, _interval(last.get(f"{name}_ci95")))
+        table.add_row(name.replace("_", " "), *values, interval(last.get(f"{name}_ci95")))
     console.print(table)
 
 
-def _pairs(**pairs: str) -> None:
+def pairs(**lines: str) -> None:
+    """A name and what there is to say, line by line."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", min_width=9)  # the longest name, so that all blocks stand in line
     table.add_column(overflow="fold")
-    for name, value in pairs.items():
+    for name, value in lines.items():
         table.add_row(name, value)
     console.print(table)
     console.print()
@@ -153,7 +156,8 @@ def _shown(names: list[str]) -> str:
     return ", ".join(names[:_CLASSES_SHOWN]) + (f", ... {more:,} more" if more > 0 else "")
 
 
-def _interval(bounds: Sequence[float] | None) -> str:
+def interval(bounds: Sequence[float] | None) -> str:
+    """Two numbers as text."""
     return f"{bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else ""
 
 
@@ -163,6 +167,6 @@ def _number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _short(path: Path) -> Path:
+def short(path: Path) -> Path:
     """The path as a person in this directory would type it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,223 @@
+"""From a composed config to the objects of a run."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from ft_lightning import command, processes
+from ft_lightning.config_checks import solves_head
+from ft_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning import Callback, Trainer
+
+    from ft_lightning.artifact import TrainedModel
+    from ft_lightning.data import ImageFolderDataModule
+    from ft_lightning.model import Classifier
+    from ft_lightning.module import FineTuner
+    from ft_lightning.stored import KeptRows, StoredFeatures
+
+log = logging.getLogger(__name__)
+
+# What the frameworks say in every run and a user can do nothing about.
+_NOISE = (
+    r".*module\(s\) in eval mode at the start of training",  # they are meant to be
+    r".*does not have many workers",  # the number is chosen for the machine
+    r".*recommended to use `self\.log\(.*sync_dist=True",  # every process logs the same value already
+    r".*could not find the monitored key",  # in epochs before the first that is validated
+    r"Checkpoint directory .* exists and is not empty",  # when a run goes on
+    r".*your dataloader is not resumable",  # it is
+    r".*distributed\.nn\.functional\.all_gather is deprecated",  # Lightning 2.6 with torch 2.15
+    r"Be aware that when using `ckpt_path`.*\['WeightAveraging'\]",  # what it has averaged is tested without it
+    r".*isinstance\(treespec, LeafSpec\).* is deprecated",  # Lightning 2.6 with torch 2.15
+)
+
+
+class Pretrained(NamedTuple):
+    """What training starts from."""
+
+    backbone: Any
+    earlier: "TrainedModel | None"  # whose backbone it is
+
+
+def build_data(cfg: DictConfig) -> "ImageFolderDataModule":
+    """The dataset, scanned, checked and split."""
+    from ft_lightning import memo
+
+    known = memo.open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
+    return instantiate(cfg.data, seed=cfg.seed, memo=known)
+
+
+def build_pretrained(cfg: DictConfig) -> Pretrained:
+    """The backbone that `model` names, with its own weights or, with `init_from`, with those of an earlier model.
+
+    Raises:
+        UserError: the earlier model has another network.
+    """
+    from lightning import seed_everything
+
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    if not cfg.init_from:
+        return Pretrained(instantiate(cfg.model), None)
+    from ft_lightning import artifact
+
+    earlier = artifact.load(cfg.init_from)
+    backbone = earlier.classifier.backbone
+    found, wanted = (asdict(backbone.identity), cfg.model)
+    if any(found[key] != wanted[key] for key in ("source", "name", "arguments")):
+        raise UserError(
+            f"init_from={cfg.init_from} holds {found['name']} of {found['source']} with arguments "
+            f"{found['arguments']}, model says {wanted.name} of {wanted.source}: use model={found['source']} "
+            f"model.name={found['name']}, or leave init_from out."
+        )
+    came_from = f"{found['weights']}, trained further ({earlier.card['sha256'][:12]})"
+    backbone.identity = replace(backbone.identity, weights=came_from)
+    return Pretrained(backbone, earlier)
+
+
+def build_classifier(cfg: DictConfig, data: "ImageFolderDataModule", pretrained: Pretrained) -> "Classifier":
+    """The backbone and a head of the data's size; tells the data what the weights expect.
+
+    The head is new, or that of the earlier model if that answers the same classes.
+    """
+    from lightning import seed_everything
+
+    from ft_lightning.finetune import freeze_plan
+    from ft_lightning.model import Classifier
+
+    backbone = pretrained.backbone
+    data.set_transforms(backbone.preprocess, instantiate(cfg.augment)(backbone.preprocess))
+    data.full_batch, data.seed = solves_head(cfg), cfg.seed
+    seed_everything(cfg.seed, workers=True, verbose=False)  # again, so that a head starts the same under any backbone
+    own = OmegaConf.masked_copy(cfg.head, [key for key in cfg.head if key != "init"])
+    head = instantiate(own, in_features=backbone.feature_dim, num_classes=len(data.class_names))
+    if earlier := pretrained.earlier:
+        if (earlier.class_names, earlier.card["head"]) == (data.class_names, described_head(cfg)):
+            head.load_state_dict(earlier.classifier.head.state_dict())
+        else:
+            log.warning("init_from: its head is another one, or for other classes: a new one is trained.")
+    plan = freeze_plan(backbone, head, cfg.finetune.mode, cfg.finetune.k, cfg.finetune.freeze_bn)
+    return Classifier(backbone, head, plan)
+
+
+def described_head(cfg: DictConfig) -> dict[str, Any]:
+    """Name and arguments of the head, as `heads.build_head` takes them."""
+    return {str(key): value for key, value in cfg.head.items() if key not in ("_target_", "init")}
+
+
+def build_module(cfg: DictConfig, classifier: "Classifier", data: "ImageFolderDataModule") -> "FineTuner":
+    """What is minimised, by what."""
+    from ft_lightning.module import FineTuner
+
+    return FineTuner(
+        classifier,
+        loss=instantiate(cfg.loss, class_counts=data.class_counts),
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler),
+        mix=instantiate(cfg.mix, num_classes=len(data.class_names)),
+        backbone_lr_factor=cfg.finetune.backbone_lr_factor,
+        seed=cfg.seed,
+    )
+
+
+def build_stored_features(
+    cfg: DictConfig, splits: Sequence[str], tell: Any, ready: Callable[[], None], kept: "KeptRows | None" = None
+) -> "StoredFeatures":
+    """What computes the frozen part of these splits once; the other arguments are those of `StoredFeatures`."""
+    from ft_lightning.stored import KeptRows, StoredFeatures
+
+    needed_by = None
+    if cfg.repeats > 1:
+        needed_by = (f"repeats={cfg.repeats}", "leave it out; -m seed=0,1,2 trains several times")
+    elif solves_head(cfg):
+        needed_by = ("optimizer=lbfgs", "use optimizer=adam")
+    return StoredFeatures(
+        cfg.cache,
+        splits,
+        needed_by,
+        probe=cfg.head.init == "probe",
+        show_progress=cfg.trainer.enable_progress_bar,
+        tell=tell,
+        ready=ready,
+        kept=kept or KeptRows(),
+    )
+
+
+def build_trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | None) -> "Trainer":
+    """Lightning's Trainer with these callbacks and those that `callback` adds.
+
+    Args:
+        run_dir: where `logger` writes and our checkpoints are; None for a training that leaves no files.
+    """
+    import torch
+
+    from ft_lightning.checkpoint import SealedCheckpointIO
+    from ft_lightning.hardware import pick_device, pick_precision
+    from ft_lightning.optim import strengths
+
+    if not torch.cuda.is_available():
+        # Lightning has torch look for a driver's library at each optimizer step: a tenth of a cached epoch.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # the summary says it better
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message)
+    # Each epoch of a solver tries one L2 strength.
+    epochs = len(strengths(cfg.optimizer.weight_decay)) if solves_head(cfg) else cfg.trainer.max_epochs
+    trainer = instantiate(
+        cfg.trainer,
+        max_epochs=epochs,
+        precision=pick_precision(cfg.precision, pick_device(cfg.trainer.accelerator, "trainer.accelerator").type),
+        callbacks=[*callbacks, *(instantiate(callback) for callback in cfg.callback.values())],
+        logger=(_extra_loggers(cfg, run_dir) if run_dir else []) or False,
+        enable_checkpointing=run_dir is not None,
+        enable_progress_bar=run_dir is not None and cfg.trainer.enable_progress_bar,
+        plugins=[SealedCheckpointIO()],
+        default_root_dir=run_dir,
+    )
+    if command.in_multirun():
+        refuse_processes(trainer, "each job of a multirun")
+    _refuse_another_number_of_processes(trainer)
+    processes.end_together()
+    return trainer
+
+
+def refuse_processes(trainer: "Trainer", what: str) -> None:
+    """Raise UserError where a trainer would start processes, each of which would run the whole command again."""
+    if trainer.num_devices * trainer.num_nodes > 1:
+        raise UserError(
+            f"trainer.devices={trainer.num_devices}, trainer.num_nodes={trainer.num_nodes}: {what} runs in one "
+            "process, as more would each run the whole command: use trainer.devices=1."
+        )
+
+
+def _refuse_another_number_of_processes(trainer: "Trainer") -> None:
+    """Each of several processes would otherwise train alone, or wait for ever for one that was not started."""
+    needed = trainer.num_devices * trainer.num_nodes
+    started = int(os.environ["WORLD_SIZE"]) if "RANK" in os.environ else None  # by torchrun
+    if started not in (None, needed) or (needed == 1 and not command.is_main_process()):
+        raise UserError(
+            f"trainer.devices={trainer.num_devices}, trainer.num_nodes={trainer.num_nodes}: a run of {needed} "
+            f"processes, but torchrun or srun started {started or 'more'}: say trainer=ddp (or trainer=ddp_cpu) with "
+            "as many trainer.devices as there are processes on a machine."
+        )
+
+
+def _extra_loggers(cfg: DictConfig, run_dir: Path) -> list[Any]:
+    loggers = []
+    for name, logger in cfg.logger.items():
+        try:
+            loggers.append(instantiate(logger, save_dir=str(run_dir)))
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, ImportError):
+                raise
+            raise UserError(f"logger={name} needs a package: pip install {name} ({error.__cause__})") from error
+    return loggers

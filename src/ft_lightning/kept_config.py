@@ -1,0 +1,102 @@
+"""The config of a run as a file beside its results, and what of it makes a search the same search."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.resolvers import oc
+
+from ft_lightning.errors import UserError
+from ft_lightning.files import replacing
+
+FILE = "config.yaml"
+# What may differ between two commands that work on one study: how much, where, and how fast.
+_PASSING = ("tune.trials", "tune.storage", "cache", "data.num_workers", "trainer.enable_progress_bar", "logger")
+
+
+def write_config(cfg: DictConfig, run_dir: Path) -> None:
+    """Write config.yaml of a run: resolved, but for what comes from the environment; it can go on from any folder."""
+    with replacing(run_dir / FILE) as temporary:
+        temporary.write_text(OmegaConf.to_yaml(_content(cfg)), encoding="utf-8")
+
+
+def study_name(cfg: DictConfig) -> str:
+    """What a search is called: by its space, and by everything that a trial's value depends on."""
+    return f"{cfg.tune.name}_{study_digest(cfg)}"
+
+
+def study_digest(cfg: DictConfig) -> str:
+    """The same for commands that work on one study, in hexadecimal."""
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    text = json.dumps(sorted(_identity(_content(own)).items()), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def join_study(cfg: DictConfig, folder: Path) -> None:
+    """Write the config of a search into its directory, or see that the one there is the same.
+
+    Raises:
+        UserError: the directory holds another search, or something else.
+    """
+    if not (folder / FILE).is_file():
+        if others := sorted(path.name for path in folder.iterdir()):
+            raise UserError(f"hydra.run.dir={folder} holds something else ({others[0]}): name another.")
+    else:
+        before: Any = OmegaConf.to_container(OmegaConf.load(folder / FILE), resolve=False)
+        then, now = _identity(before), _identity(_content(cfg))
+        if changed := sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key)):
+            key = changed[0]
+            raise UserError(
+                f"hydra.run.dir={folder} holds a search with {key}={then.get(key)}, not {now.get(key)}: its trials "
+                "would not be comparable. Leave hydra.run.dir out, or name another."
+            )
+    write_config(cfg, folder)
+
+
+def without_password(url: str) -> str:
+    """A database's URL as it may be shown."""
+    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)
+
+
+def _content(cfg: DictConfig) -> dict[str, Any]:
+    content = _without_secrets(cfg)
+    if "resume" in content:
+        content["resume"] = None  # the config is that of the whole run
+    for group, key in (("data", "root"), ("data", "csv"), ("cache", "dir")):
+        place = content.get(group, {}).get(key)
+        if place is not None and "${" not in str(place):
+            content[group][key] = str(Path(str(place)).expanduser().absolute())
+    if storage := content.get("tune", {}).get("storage"):
+        content["tune"]["storage"] = without_password(storage)
+    return content
+
+
+def _identity(content: dict[str, Any]) -> dict[str, Any]:
+    """Every value by its key, but for those that may pass."""
+
+    def flat(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, value in node.items():
+            key = f"{prefix}{name}"
+            if any(key == passing or key.startswith(f"{passing}.") for passing in _PASSING):
+                continue
+            if isinstance(value, dict) and value:
+                yield from flat(value, f"{key}.")
+            else:
+                yield key, value
+
+    return dict(flat(content, ""))
+
+
+def _without_secrets(cfg: DictConfig) -> Any:
+    """The resolved config, in which values of the environment stay what was written: `${oc.env:NAME}`."""
+    OmegaConf.register_new_resolver(
+        "oc.env", lambda *args: f"${{oc.env:{','.join('null' if a is None else str(a) for a in args)}}}", replace=True
+    )
+    try:
+        return OmegaConf.to_container(cfg, resolve=True)
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, use_cache=False, replace=True)

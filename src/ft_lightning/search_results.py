@@ -1,0 +1,187 @@
+"""What a search has found: on the terminal, and as trials.csv, best.yaml, history.png, importance.png."""
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, QuotedString
+from omegaconf import OmegaConf
+from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
+
+from ft_lightning import command, summary
+from ft_lightning.errors import UserError
+from ft_lightning.files import replacing
+from ft_lightning.progress import console
+from ft_lightning.study import has_outcome
+from ft_lightning.tables import write_table
+
+_SHOWN = 10  # trials
+
+
+def told(trials: list[FrozenTrial], direction: str) -> tuple[dict[int, str], str]:
+    """A line for each trial that has an outcome, by its number, and the best one in a few words."""
+    done = [trial for trial in trials if has_outcome(trial)]
+    best = _best(done, direction)
+    lines = {trial.number: f"trial {trial.number} {_outcome(trial)}  {_values(trial)}" for trial in done}
+    return lines, f"best {value_of(best):.4f} (trial {best.number})" if best else ""
+
+
+def after_search(
+    study: optuna.Study, best: FrozenTrial, metrics: dict[str, Any], folder: Path, command_line: str
+) -> None:
+    """The best trials, what the winner is worth on the test split, and how to have it again."""
+    trials = study.get_trials(deepcopy=False)
+    sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    ranked = sorted(complete, key=lambda trial: (-sign * value_of(trial), trial.number))
+    searched = [key for key, kind in best.distributions.items() if not kind.single()]
+    of_backbone = any("samples_per_s" in trial.user_attrs.get("found", {}) for trial in ranked)
+    about = ("parameters", "samples/s", "features s") if of_backbone else ()
+    table = Table("trial", "value", "95 % interval of accuracy", *searched, *about, box=None, pad_edge=False)
+    for trial in ranked[:_SHOWN]:
+        found = trial.user_attrs.get("found", {})
+        row = [str(trial.number), f"{value_of(trial):.4f}", summary.interval(found.get("accuracy_ci95"))]
+        row += [_short(trial.params.get(key)) for key in searched]
+        if about:
+            passed = f"{found['features_s']:.1f}" if found.get("computed") else "stored"
+            row += [f"{found['parameters']:,}", f"{found.get('samples_per_s', 0):.0f}", passed]
+        table.add_row(*row)
+    console.print(table)
+    counts = Counter(state_of(trial) for trial in trials)
+    test, again = metrics["test"], metrics["val"]
+    summary.pairs(
+        trials=", ".join(f"{count} {state}" for state, count in counts.items()),
+        best=f"trial {best.number}: {value_of(best):.4f}; trained again, val accuracy {again['accuracy']:.4f}",
+        test=f"accuracy {test['accuracy']:.4f}, 95 % {summary.interval(test['accuracy_ci95'])}; no trial saw it",
+        study=f"{summary.short(folder)}: trials.csv, best.yaml, history.png, trial_{best.number}/",
+    )
+    console.print(f"{command_line}\n", soft_wrap=True)
+
+
+def winner(study: optuna.Study) -> FrozenTrial:
+    """The trial with the best value, of equals the first.
+
+    Raises:
+        UserError: none has one.
+    """
+    trials = study.get_trials(deepcopy=False)
+    if best := _best(trials, study.direction.name):
+        return best
+    failed = [trial for trial in trials if "error" in trial.user_attrs]
+    said = f"trial {failed[0].number}: {failed[0].user_attrs['error']}" if failed else "all were ended early."
+    raise UserError(f"None of {len(trials)} trials has come to a value; {said}")
+
+
+def _best(trials: list[FrozenTrial], direction: str) -> FrozenTrial | None:
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    sign = 1 if direction.lower() == "maximize" else -1
+    return max(complete, key=lambda trial: (sign * value_of(trial), -trial.number), default=None)
+
+
+def value_of(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return trial.value
+
+
+def result(run_dir: Path) -> dict[str, Any] | None:
+    """metrics.json of a run that is finished."""
+    path = run_dir / "metrics.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() and (run_dir / "model").is_dir() else None
+
+
+def write_trials(study: optuna.Study, folder: Path) -> None:
+    """Write trials.csv: a row a trial, of dead processes' too."""
+    rows = []
+    for trial in study.get_trials(deepcopy=False):
+        known = trial.user_attrs
+        low, high = known.get("found", {}).get("accuracy_ci95", (None, None))
+        last = trial.intermediate_values.get(max(trial.intermediate_values, default=-1))
+        rows.append(
+            {"number": trial.number, "state": state_of(trial), "value": trial.value, "last_value": last}
+            | trial.params
+            | {key: value for key, value in known.get("found", {}).items() if key != "accuracy_ci95"}
+            | {"accuracy_low": low, "accuracy_high": high}
+            | {key: known.get(key) for key in ("host", "pid", "started", "error")}
+        )
+    write_table(pd.DataFrame(rows), folder / "trials.csv")
+
+
+def state_of(trial: FrozenTrial) -> str:
+    """complete, pruned, failed for a reason of its own, or lost with its process."""
+    if trial.state == TrialState.FAIL:
+        return "failed" if has_outcome(trial) else "lost"
+    return trial.state.name.lower()
+
+
+def _outcome(trial: FrozenTrial) -> str:
+    if trial.state == TrialState.COMPLETE:
+        return f"{value_of(trial):.4f}"
+    return f"failed: {trial.user_attrs['error']}" if "error" in trial.user_attrs else "pruned"
+
+
+def _values(trial: FrozenTrial) -> str:
+    return " ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def write_best(words: list[str], folder: Path, metrics: dict[str, Any]) -> None:
+    """Write best.yaml: in conf/experiment it makes `experiment=best` what the overrides `words` make of train."""
+    groups = command.groups_of("train", *words)
+    defaults: list[Any] = []
+    content = OmegaConf.create({})
+    untold = []
+    for override in OverridesParser.create().parse_overrides(words):
+        key, value = override.get_key_element().lstrip("+~"), _value(override)
+        if override.is_delete():
+            untold.append(override.input_line)
+        elif key == "experiment":
+            defaults.append(value)
+        elif key in groups:
+            defaults.append({f"override /{key}": value})
+        else:
+            OmegaConf.update(content, key, value, force_add=True)
+    accuracy, (low, high) = metrics["test"]["accuracy"], metrics["test"]["accuracy_ci95"]
+    lines = [
+        "# @package _global_",
+        "# In conf/experiment/ it is experiment=best: the winner of a search.",
+        f"# Test accuracy {accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}.",
+        *(f"# To be typed beside it: {word}" for word in untold),
+        OmegaConf.to_yaml(OmegaConf.create({"defaults": [*defaults, "_self_"]})) + OmegaConf.to_yaml(content),
+    ]
+    with replacing(folder / "best.yaml") as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _value(override: Override) -> Any:
+    value = override.value()
+    return value.text if isinstance(value, QuotedString) else value
+
+
+def plot(study: optuna.Study, folder: Path) -> None:
+    """Write history.png, the values trial by trial, and importance.png, how much each key matters."""
+    import matplotlib.pyplot as plt
+    from optuna.visualization import matplotlib as figures
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    plots: dict[str, Callable[[optuna.Study], Any]] = {"history.png": figures.plot_optimization_history}
+    searched = [key for key, kind in complete[0].distributions.items() if not kind.single()]
+    if len({trial.value for trial in complete}) > 2 and len(searched) > 1:  # else there is nothing to compare
+        plots["importance.png"] = figures.plot_param_importances
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # optuna calls its figures experimental
+        for name, draw in plots.items():
+            figure = draw(study).figure
+            figure.set_size_inches(8, 4.5)
+            with replacing(folder / name) as temporary:
+                figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
+            plt.close(figure)

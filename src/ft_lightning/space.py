@@ -1,0 +1,109 @@
+"""What a search tries: `tune.space`, nested as the keys of `train` are -> distributions -> overrides of a trial."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from optuna import Trial
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from ft_lightning.errors import UserError
+
+_OWN = ("choices", "low", "high", "step", "log")  # no key of `train` has one of these names
+
+Space = dict[str, BaseDistribution]  # by the key of `train`
+
+
+def read_space(nested: Mapping[str, Any]) -> Space:
+    """The distributions of a space such as `{"optimizer": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}}`.
+
+    A node may have values of its own and others below it: `optimizer.choices` beside `optimizer.lr`. What is null is
+    not searched.
+
+    Raises:
+        UserError: nothing to search, or something that is no distribution.
+    """
+    space = dict(_walk(nested, ""))
+    if not space:
+        raise UserError("tune.space is empty: name a key of train with choices, or with low and high.")
+    return space
+
+
+def _walk(node: Mapping[str, Any], key: str) -> Iterator[tuple[str, BaseDistribution]]:
+    own = {name: node[name] for name in _OWN if node.get(name) is not None}
+    if own:
+        yield key, _distribution(key, own)
+    for name, below in node.items():
+        place = f"{key}.{name}".lstrip(".")
+        if isinstance(below, Mapping):
+            yield from _walk(below, place)
+        elif name not in _OWN and below is not None:
+            raise UserError(f"tune.space.{place}={below}: use choices, or low and high; say {place}={below} to fix it.")
+
+
+def _distribution(key: str, own: dict[str, Any]) -> BaseDistribution:
+    said = f"tune.space.{key}={json.dumps(own)}"
+    try:
+        if "choices" in own:
+            if len(own) > 1 or not isinstance(own["choices"], list):
+                raise UserError(f"{said}: choices is a list, without low, high, step or log.")
+            plain = [value if _is_plain(value) else json.dumps(value) for value in own["choices"]]
+            return CategoricalDistribution(list(dict.fromkeys(plain)))
+        low, high = own["low"], own["high"]
+        whole = isinstance(low, int) and isinstance(high, int) and isinstance(own.get("step", 1), int)
+        log = bool(own.get("log", False))
+        if whole:
+            return IntDistribution(low, high, log=log, step=own.get("step", 1))
+        return FloatDistribution(low, high, log=log, step=own.get("step"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{said}: use choices: [...], or low and high with step or log: true ({error}).") from error
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def suggest(trial: Trial, space: Space) -> dict[str, Any]:
+    """A value for each key."""
+    values: dict[str, Any] = {}
+    for key, kind in space.items():
+        if isinstance(kind, CategoricalDistribution):
+            values[key] = trial.suggest_categorical(key, kind.choices)
+        elif isinstance(kind, IntDistribution):
+            values[key] = trial.suggest_int(key, kind.low, kind.high, step=kind.step, log=kind.log)
+        elif isinstance(kind, FloatDistribution):
+            values[key] = trial.suggest_float(key, kind.low, kind.high, step=kind.step, log=kind.log)
+    return values
+
+
+def grid(space: Space) -> list[dict[str, Any]]:
+    """Every combination of a space's values, those of the last key changing first.
+
+    Raises:
+        UserError: a key without a list of values.
+    """
+    values = []
+    for key, kind in space.items():
+        if isinstance(kind, CategoricalDistribution):
+            values.append(list(kind.choices))
+        elif isinstance(kind, IntDistribution) and not kind.log:
+            values.append(list(range(kind.low, kind.high + 1, kind.step)))
+        else:
+            raise UserError(f"tune.sampler=grid: tune.space.{key} has no list of values: use choices, or sampler=tpe.")
+    return [dict(zip(space, combination, strict=True)) for combination in itertools.product(*values)]
+
+
+def overrides(values: Mapping[str, Any]) -> list[str]:
+    """What one would type after `train` for these values.
+
+    A choice may bring more overrides with it: "timm model.name=convnext_atto" for the key "model".
+    """
+    return [
+        word for key, value in values.items() for word in re.split(r" (?=[+~]*[\w./@]+=)", f"{key}={_typed(value)}")
+    ]
+
+
+def _typed(value: object) -> str:
+    return value if isinstance(value, str) else "null" if value is None else json.dumps(value)

@@ -1,0 +1,206 @@
+"""An Optuna study that any number of processes work on and that outlives each: exactly as many trials as wanted.
+
+A trial counts when it has an outcome: a value, pruned, or failed for a reason of its own. One that ended with its
+process has none, and another takes its place.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+import psutil
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from ft_lightning.errors import UserError
+from ft_lightning.files import claimed
+from ft_lightning.kept_config import without_password
+from ft_lightning.seeds import seed_of
+from ft_lightning.space import Space, grid
+
+FILE = "study.db"
+_HEARTBEAT_S = 60  # a trial of another machine is dead when it has been silent for twice that
+_UNCLAIMED_S = 60  # between the start of a trial and the name of its process, at most
+_LOOK_AGAIN_S = 1
+
+Objective = Callable[[optuna.Trial], float]
+SAMPLERS = ("tpe", "random", "grid")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is searched, how, and for how long.
+
+    Args:
+        trials: that shall have an outcome in all; None for every combination of a grid.
+        prune_after: epochs before a trial may be ended because others were better at that point; None: none is.
+        direction: maximize or minimize.
+    """
+
+    space: Space
+    trials: int | None
+    sampler: str
+    prune_after: int | None
+    direction: Literal["minimize", "maximize"]
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise UserError(f"tune.sampler={self.sampler} is unknown: use one of {', '.join(SAMPLERS)}.")
+        for name, least in (("trials", 1), ("prune_after", 0)):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int) and value >= least):
+                raise UserError(f"tune.{name}={value}: use a whole number from {least}, or null.")
+        if self.trials is None and self.sampler != "grid":
+            raise UserError("tune.trials=null: a search without end; say how many, or tune.sampler=grid.")
+
+    @property
+    def combinations(self) -> list[dict[str, Any]]:
+        """Of a grid, as many as wanted; none of any other search."""
+        return grid(self.space)[: self.trials] if self.sampler == "grid" else []
+
+    @property
+    def wanted(self) -> int:
+        """Trials that shall have an outcome."""
+        return len(self.combinations) if self.sampler == "grid" else self.trials or 0
+
+    def pruner(self) -> optuna.pruners.BasePruner:
+        if self.prune_after is None:
+            return optuna.pruners.NopPruner()
+        return optuna.pruners.MedianPruner(n_warmup_steps=self.prune_after)
+
+    def sampler_for(self, *names: object) -> optuna.samplers.BaseSampler:
+        """One whose random numbers depend on the seed and these names."""
+        seed = seed_of(self.seed, "trial", *names) % 2**32
+        if self.sampler == "tpe":
+            return optuna.samplers.TPESampler(seed=seed)
+        return optuna.samplers.RandomSampler(seed=seed)
+
+
+class TrialFailed(Exception):  # noqa: N818, it is an outcome
+    """A trial ended for a reason of its own, which is the message."""
+
+
+class _Surplus(Exception):  # noqa: N818
+    """Others had begun the last of the trials that are wanted a moment before."""
+
+
+def open_study(folder: Path, url: str | None, name: str, plan: Plan) -> optuna.Study:
+    """The study of that name, made if there is none; in a file of the folder, or where an Optuna URL says.
+
+    Raises:
+        UserError: the URL leads nowhere.
+    """
+    place = url or URL.create("sqlite", database=str(folder / FILE)).render_as_string()
+    # Others may be writing: wait for them rather than fail.
+    waiting = {"connect_args": {"timeout": 60}} if place.startswith("sqlite") else {}
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with claimed(folder, wait=True):  # tables are made once
+            storage = RDBStorage(place, waiting, heartbeat_interval=_HEARTBEAT_S)
+            return optuna.create_study(
+                storage=storage,
+                study_name=name,
+                direction=plan.direction,
+                pruner=plan.pruner(),
+                load_if_exists=True,
+            )
+    except (ArgumentError, DBAPIError, NoSuchModuleError, ImportError) as error:
+        raise UserError(f"tune.storage={without_password(place)}: {str(error).splitlines()[0]}.") from error
+
+
+def work(
+    study: optuna.Study,
+    plan: Plan,
+    objective: Objective,
+    folder: Path,
+    watch: Callable[[list[FrozenTrial]], None],
+) -> None:
+    """Run trials until as many as wanted have an outcome, together with other processes that do the same.
+
+    Args:
+        objective: trial -> value; raises `TrialFailed` or `optuna.TrialPruned`, anything else ends the work.
+        folder: of the study.
+        watch: hears of all trials before and after each.
+    """
+    while True:
+        bury_dead(study)
+        if plan.combinations:
+            with claimed(folder, wait=True):
+                _enqueue_missing(study, plan.combinations)
+        trials = study.get_trials(deepcopy=False)
+        watch(trials)
+        done = sum(map(has_outcome, trials))
+        running = sum(trial.state == TrialState.RUNNING for trial in trials)
+        if done >= plan.wanted:
+            return
+        if done + running >= plan.wanted:  # wait: if a process dies, its trial is another one's to run
+            time.sleep(_LOOK_AGAIN_S)
+            continue
+        # A sampler that starts anew with the same seed would repeat what a process before this one has tried.
+        study.sampler = plan.sampler_for(len(trials), *([os.getpid()] if running else []))
+        try:
+            study.optimize(
+                lambda trial: _claimed(study, trial, objective, plan.wanted), n_trials=1, catch=(TrialFailed, _Surplus)
+            )
+        except UpdateFinishedTrialError:  # this process had slept so long that another one took it for dead
+            continue
+
+
+def _enqueue_missing(study: optuna.Study, combinations: list[dict[str, Any]]) -> None:
+    """Have every combination waited for, run or done once."""
+    trials = study.get_trials(deepcopy=False)
+    pending = (TrialState.WAITING, TrialState.RUNNING)
+    there = [trial.system_attrs.get("fixed_params") for trial in trials if trial.state in pending or has_outcome(trial)]
+    for values in combinations:
+        if values not in there:
+            study.enqueue_trial(values)
+
+
+def _claimed(study: optuna.Study, trial: optuna.Trial, objective: Objective, wanted: int) -> float:
+    me = psutil.Process()
+    for name, value in {"host": platform.node(), "pid": me.pid, "started": me.create_time()}.items():
+        trial.set_user_attr(name, value)
+    before = [other for other in study.get_trials(deepcopy=False) if other.number < trial.number]
+    if sum(has_outcome(other) or other.state == TrialState.RUNNING for other in before) >= wanted:
+        raise _Surplus
+    try:
+        return objective(trial)
+    except TrialFailed as reason:
+        trial.set_user_attr("error", str(reason))
+        raise
+
+
+def has_outcome(trial: FrozenTrial) -> bool:
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or "error" in trial.user_attrs
+
+
+def bury_dead(study: optuna.Study) -> None:
+    """Mark the trials failed whose process on this machine is gone; Optuna's heartbeat does it for other machines."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if _is_dead(trial):
+            try:
+                study.tell(trial.number, state=TrialState.FAIL)
+            except (ValueError, UpdateFinishedTrialError):  # another process was quicker
+                continue
+
+
+def _is_dead(trial: FrozenTrial) -> bool:
+    known = trial.user_attrs
+    if "started" not in known:
+        begun = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+        return time.time() - begun > _UNCLAIMED_S
+    if known["host"] != platform.node():
+        return False
+    try:
+        return abs(psutil.Process(known["pid"]).create_time() - known["started"]) > 1
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,154 @@
+"""Trainings that leave no files and share what is the same in all of them: what searches and repeats are made of."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from ft_lightning import summary
+from ft_lightning.build import (
+    Pretrained,
+    build_classifier,
+    build_data,
+    build_module,
+    build_pretrained,
+    build_stored_features,
+    build_trainer,
+    refuse_processes,
+)
+from ft_lightning.config_checks import check_values
+from ft_lightning.data import ImageFolderDataModule
+from ft_lightning.module import FineTuner
+from ft_lightning.results import Stopwatch
+from ft_lightning.stored import KeptRows, StoredFeatures
+
+
+class BestEpoch(Callback):
+    """Keeps the best epoch, of equals the first, in memory, as best.ckpt keeps it on disk.
+
+    Args:
+        report: hears of each epoch and its monitored value; what it raises ends the training.
+    """
+
+    def __init__(self, monitor: str, mode: str, report: Callable[[int, float], None]) -> None:
+        self.monitor, self.mode, self.report = monitor, mode, report
+        self.epoch = -1
+        self.metrics: dict[str, float] = {}  # what val logged in that epoch, such as val/accuracy
+        self._state: dict[str, Tensor] = {}
+
+    @property
+    def value(self) -> float:
+        """The monitored value of the best epoch."""
+        return self.metrics[self.monitor]
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != "fit":
+            return
+        now = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        sign = 1 if self.mode == "max" else -1
+        if not self.metrics or sign * now[self.monitor] > sign * self.value:
+            self.epoch, self.metrics = trainer.current_epoch, now
+            module: Any = pl_module
+            trained = module.classifier.plan.trained_state(module.classifier.state_dict())
+            self._state = {name: value.clone() for name, value in trained.items()}
+        self.report(trainer.current_epoch, now[self.monitor])
+
+    def restore(self, module: FineTuner) -> None:
+        """Put the module back to where it was after the best epoch."""
+        module.classifier.load_state_dict(self._state, strict=False)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One that is done."""
+
+    trainer: Trainer
+    module: FineTuner
+    best: BestEpoch
+    stored: StoredFeatures
+    seconds: dict[str, float]  # setup_s, features_s, fit_s
+
+
+class Workbench:
+    """Trains configs one after the other, in this process, with the same dataset, backbone and stored features.
+
+    Args:
+        splits: those that trainings look at; the features of no other are computed.
+        data, pretrained, kept: what there is already.
+    """
+
+    def __init__(
+        self,
+        splits: Sequence[str],
+        data: tuple[DictConfig, ImageFolderDataModule] | None = None,
+        pretrained: tuple[DictConfig, Pretrained] | None = None,
+        kept: KeptRows | None = None,
+    ) -> None:
+        self.splits = splits
+        self._data = (_data_key(data[0]), data[1]) if data else None
+        self._pretrained = (_model_key(pretrained[0]), pretrained[1]) if pretrained else None
+        self._kept = kept or KeptRows()
+
+    def data(self, cfg: DictConfig) -> ImageFolderDataModule:
+        """The dataset, scanned again only if another one is asked for."""
+        if self._data is None or self._data[0] != _data_key(cfg):
+            self._data = (_data_key(cfg), build_data(cfg))
+        return self._data[1]
+
+    def pretrained(self, cfg: DictConfig) -> Pretrained:
+        """The backbone as it was pretrained, for good: whoever trains it gets a copy. One is kept at a time."""
+        if self._pretrained is None or self._pretrained[0] != _model_key(cfg):
+            self._pretrained = None  # not two in memory
+            self._pretrained = (_model_key(cfg), build_pretrained(cfg))
+        pretrained = self._pretrained[1]
+        if cfg.finetune.mode == "frozen":
+            return pretrained
+        return Pretrained(copy.deepcopy(pretrained.backbone), pretrained.earlier)
+
+    def train(self, cfg: DictConfig, report: Callable[[int, float], None]) -> Training:
+        """Fit what a config of conf/train.yaml says.
+
+        Args:
+            report: as `BestEpoch` takes it.
+        """
+        check_values(cfg)
+        clock = Stopwatch()
+        data = self.data(cfg)
+        classifier = build_classifier(cfg, data, self.pretrained(cfg))
+        module = build_module(cfg, classifier, data)
+        stored = build_stored_features(
+            cfg, self.splits, ready=lambda: clock.lap("features_s"), tell=_Computing, kept=self._kept
+        )
+        best = BestEpoch(cfg.monitor, cfg.monitor_mode, report)
+        trainer = build_trainer(cfg, [stored, best], run_dir=None)
+        refuse_processes(trainer, "each of several trainings in a row")
+        clock.lap("setup_s")
+        trainer.fit(module, datamodule=data)
+        clock.lap("fit_s")
+        return Training(trainer, module, best, stored, clock.seconds)
+
+
+class _Computing:
+    """Tells of the store only when something has to be computed."""
+
+    @staticmethod
+    def features(store: Any, found: int, computed: int, live: dict[str, str]) -> None:
+        if computed:
+            summary.features(store, found, computed, {})
+
+    @staticmethod
+    def probe(accuracy: float, l2: float) -> None:
+        pass
+
+
+def _data_key(cfg: DictConfig) -> str:
+    return OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, ["data", "cache"]), resolve=False)
+
+
+def _model_key(cfg: DictConfig) -> str:
+    return OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, ["model", "init_from"]), resolve=False)

@@ -1,0 +1,189 @@
+"""`python -m ft_lightning.tune`: search over any keys of train, then train and test the winner.
+
+python -m ft_lightning.tune data.root=/my/images
+python -m ft_lightning.tune tune=finetune tune.trials=40 tune.space.optimizer.lr.high=3e-2
+python -m ft_lightning.tune tune=backbone 'tune.space.model.choices=[resnet18,timm model.name=convnext_atto]'
+"""
+
+import logging
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from ft_lightning import command, kept_config
+from ft_lightning.config_checks import check_values
+from ft_lightning.errors import UserError
+from ft_lightning.problems import DataProblemsError, lists_problems
+
+if TYPE_CHECKING:
+    import optuna
+
+    from ft_lightning.progress import TrialBar
+    from ft_lightning.study import Plan
+    from ft_lightning.trials import Training, Workbench
+
+log = logging.getLogger(__name__)
+
+
+@lists_problems
+def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> dict[str, Any]:
+    """A search as conf/tune.yaml and the command line say; returns metrics.json of its winner.
+
+    Args:
+        typed: the overrides that made `cfg`, in Python; on the command line they are known.
+    """
+    from ft_lightning import search_results
+    from ft_lightning.progress import TrialBar
+    from ft_lightning.study import open_study, work
+    from ft_lightning.trials import Workbench
+
+    plan = plan_of(cfg)
+    base = overrides_of_train(list(HydraConfig.get().overrides.task) if typed is None else typed)
+    kept_config.join_study(cfg, study_dir)
+    bench = Workbench(["train", "val"])
+    prepare(cfg, plan, bench)
+    study = open_study(study_dir, cfg.tune.storage, kept_config.study_name(cfg), plan)
+    with TrialBar(plan.wanted, cfg.trainer.enable_progress_bar) as bar:
+        work(
+            study,
+            plan,
+            lambda trial: run_trial(trial, plan, base, bench, bar),
+            study_dir,
+            watch=lambda trials: bar.watch(*search_results.told(trials, plan.direction)),
+        )
+    return conclude(study, plan, base, study_dir)
+
+
+def plan_of(cfg: DictConfig) -> "Plan":
+    """What `tune` says, checked."""
+    from ft_lightning.space import read_space
+    from ft_lightning.study import Plan
+
+    check_values(cfg)
+    keys: Any = OmegaConf.to_container(cfg.tune, resolve=True)
+    return Plan(
+        space=read_space(keys["space"] or {}),
+        trials=keys["trials"],
+        sampler=keys["sampler"],
+        prune_after=keys["prune_after"],
+        direction="maximize" if cfg.monitor_mode == "max" else "minimize",
+        seed=cfg.seed,
+    )
+
+
+def overrides_of_train(typed: list[str]) -> list[str]:
+    """What of a command line is train's.
+
+    Raises:
+        UserError: `resume`, which a search does not need.
+    """
+    if any(word.lstrip("+").startswith("resume=") for word in typed):
+        raise UserError("resume: the same tune command goes on by itself; leave it out.")
+    return [word for word in typed if not word.lstrip("+~").startswith(("tune=", "tune.", "hydra."))]
+
+
+def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
+    """Load what all trials share, so that what is wrong with it ends the command, not every trial."""
+    if not any(key.startswith("data") for key in plan.space):
+        bench.data(cfg)
+    if not any(key.startswith("model") for key in plan.space):
+        bench.pretrained(cfg)
+
+
+def run_trial(trial: "optuna.Trial", plan: "Plan", base: list[str], bench: "Workbench", bar: "TrialBar") -> float:
+    """The best value that a training reaches with what the trial suggests.
+
+    Raises:
+        TrialFailed: says why.
+        optuna.TrialPruned: others were better at that point.
+    """
+    import optuna
+
+    from ft_lightning.known_errors import known_error
+    from ft_lightning.space import overrides, suggest
+    from ft_lightning.study import TrialFailed
+
+    def report(epoch: int, value: float) -> None:
+        bar.report(trial.number, epoch, value)
+        trial.report(value, epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    try:
+        training = bench.train(command.compose("train", *base, *overrides(suggest(trial, plan.space))), report)
+        trial.set_user_attr("found", findings(training, any(key.startswith("model") for key in plan.space)))
+    except (optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError, DataProblemsError):
+        raise
+    except Exception as error:
+        known = known_error(error)
+        if not known:
+            log.exception("Trial %d has failed.", trial.number)
+        raise TrialFailed(str(known) if known else repr(error)) from None  # or it would hold the model in memory
+    return training.best.value
+
+
+def findings(training: "Training", of_backbone: bool) -> dict[str, Any]:
+    """What is worth knowing of a trial besides its value."""
+    from ft_lightning.features import samples_per_s
+    from ft_lightning.metrics import wilson_interval
+
+    classifier, accuracy = training.module.classifier, training.best.metrics["val/accuracy"]
+    n = len(training.module.outputs["val"][0])
+    found = {
+        "epoch": training.best.epoch,
+        "accuracy": accuracy,
+        "accuracy_ci95": wilson_interval(round(accuracy * n), n),
+        "parameters": sum(p.numel() for p in classifier.parameters()),
+        "trainable": sum(p.numel() for p in classifier.parameters() if p.requires_grad),
+        "computed": training.stored.computed,
+        **{name: round(seconds, 3) for name, seconds in training.seconds.items() if name != "total_s"},
+    }
+    if of_backbone:
+        trainer = training.trainer
+        found["samples_per_s"] = samples_per_s(classifier, trainer.strategy.root_device, str(trainer.precision))
+    return found
+
+
+def conclude(study: "optuna.Study", plan: "Plan", base: list[str], study_dir: Path) -> dict[str, Any]:
+    """Train the winner as the command at the end says, test it, and write what the search has found.
+
+    Whichever process comes first does it; the others wait and find it done.
+
+    Raises:
+        UserError: no trial has a value.
+    """
+    from ft_lightning import search_results
+    from ft_lightning.files import claimed
+    from ft_lightning.space import overrides
+
+    with claimed(study_dir, wait=True):
+        search_results.write_trials(study, study_dir)
+        best = search_results.winner(study)
+        words = [*base, *overrides(best.params)]
+        run_dir = study_dir / f"trial_{best.number}"
+        metrics = search_results.result(run_dir) or train_winner(words, run_dir)
+        search_results.write_best(words, study_dir, metrics)
+        search_results.plot(study, study_dir)
+    search_results.after_search(
+        study, best, metrics, study_dir, shlex.join(["python", "-m", "ft_lightning.train", *words])
+    )
+    return metrics
+
+
+def train_winner(words: list[str], run_dir: Path) -> dict[str, Any]:
+    """A whole run of train, whose test split no trial has looked at; goes on where one was stopped."""
+    from ft_lightning.train import train
+
+    cfg = command.compose("train", *words)
+    if (run_dir / "checkpoints").is_dir():
+        cfg.resume = str(run_dir)
+    else:
+        kept_config.write_config(cfg, run_dir)
+    return train(cfg, run_dir)
+
+
+if __name__ == "__main__":
+    command.run("tune", tune, shared=True)
