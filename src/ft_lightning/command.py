@@ -1,5 +1,7 @@
 """The one wrapper around `hydra.main`: run directories, errors -> exit codes, signals, multirun."""
 
+import copy
+import functools
 import gc
 import os
 import signal
@@ -16,6 +18,8 @@ import hydra
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -101,6 +105,22 @@ def compose(verb: str, *overrides: str) -> DictConfig:
         return hydra.compose(verb, overrides=list(overrides))
 
 
+def changed(cfg: DictConfig, verb: str, typed: list[str], more: list[str]) -> DictConfig:
+    """What `compose(verb, *typed, *more)` gives, from `cfg`, which `compose(verb, *typed)` gave.
+
+    Values alone are put in their places, which takes a hundredth of the time.
+    """
+    overrides = OverridesParser.create().parse_overrides(more)
+    groups = set(groups_of(verb, *typed))
+    if any(override.key_or_group in groups or override.type is not OverrideType.CHANGE for override in overrides):
+        return compose(verb, *typed, *more)
+    cfg = copy.deepcopy(cfg)
+    for override in overrides:
+        OmegaConf.update(cfg, override.key_or_group, override.value())
+    return cfg
+
+
+@functools.cache
 def groups_of(verb: str, *overrides: str) -> list[str]:
     """The groups of choices in the config that `compose` makes, such as model."""
     with _composing():

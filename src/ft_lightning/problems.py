@@ -13,7 +13,7 @@ from ft_lightning.files import replacing
 FILE = "problems.json"
 _SHOWN = 1000
 
-Job = Callable[[Any, Path], dict[str, Any]]
+Job = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ def lists_problems(job: Job) -> Job:
     """Have a command's job leave problems.json when it is stopped by pictures that cannot be used."""
 
     @functools.wraps(job)
-    def listing(cfg: Any, run_dir: Path) -> dict[str, Any]:
+    def listing(cfg: Any, run_dir: Path, **more: Any) -> dict[str, Any]:
         try:
-            return job(cfg, run_dir)
+            return job(cfg, run_dir, **more)
         except Exception as error:
             cause: BaseException | None = error  # Hydra wraps what a constructor raises
             while cause and not isinstance(cause, DataProblemsError):

@@ -10,7 +10,6 @@ from typing import Any
 import optuna
 import pandas as pd
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
@@ -141,7 +140,7 @@ def write_best(words: list[str], folder: Path, metrics: dict[str, Any]) -> None:
     content = OmegaConf.create({})
     untold = []
     for override in OverridesParser.create().parse_overrides(words):
-        key, value = override.get_key_element().lstrip("+~"), _value(override)
+        key, value = override.get_key_element().lstrip("+~"), override.value()
         if override.is_delete():
             untold.append(override.input_line)
         elif key == "experiment":
@@ -160,11 +159,6 @@ def write_best(words: list[str], folder: Path, metrics: dict[str, Any]) -> None:
     ]
     with replacing(folder / "best.yaml") as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
-
-
-def _value(override: Override) -> Any:
-    value = override.value()
-    return value.text if isinstance(value, QuotedString) else value
 
 
 def plot(study: optuna.Study, folder: Path) -> None:

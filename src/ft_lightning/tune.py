@@ -5,8 +5,10 @@ python -m ft_lightning.tune tune=finetune tune.trials=40 tune.space.optimizer.lr
 python -m ft_lightning.tune tune=backbone 'tune.space.model.choices=[resnet18,timm model.name=convnext_atto]'
 """
 
+import functools
 import logging
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,7 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     plan = plan_of(cfg)
     base = overrides_of_train(list(HydraConfig.get().overrides.task) if typed is None else typed)
     kept_config.join_study(cfg, study_dir)
+    configured = functools.partial(command.changed, command.compose("train", *base), "train", base)
     bench = Workbench(["train", "val"])
     prepare(cfg, plan, bench)
     study = open_study(study_dir, cfg.tune.storage, kept_config.study_name(cfg), plan)
@@ -50,7 +53,7 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
         work(
             study,
             plan,
-            lambda trial: run_trial(trial, plan, base, bench, bar),
+            lambda trial: run_trial(trial, plan, configured, bench, bar),
             study_dir,
             watch=lambda trials: bar.watch(*search_results.told(trials, plan.direction)),
         )
@@ -93,8 +96,17 @@ def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
         bench.pretrained(cfg)
 
 
-def run_trial(trial: "optuna.Trial", plan: "Plan", base: list[str], bench: "Workbench", bar: "TrialBar") -> float:
+def run_trial(
+    trial: "optuna.Trial",
+    plan: "Plan",
+    configured: Callable[[list[str]], DictConfig],
+    bench: "Workbench",
+    bar: "TrialBar",
+) -> float:
     """The best value that a training reaches with what the trial suggests.
+
+    Args:
+        configured: overrides of train -> its config.
 
     Raises:
         TrialFailed: says why.
@@ -113,7 +125,8 @@ def run_trial(trial: "optuna.Trial", plan: "Plan", base: list[str], bench: "Work
             raise optuna.TrialPruned
 
     try:
-        training = bench.train(command.compose("train", *base, *overrides(suggest(trial, plan.space))), report)
+        words = overrides(suggest(trial, plan.space))
+        training = bench.train(configured(words), report)
         trial.set_user_attr("found", findings(training, any(key.startswith("model") for key in plan.space)))
     except (optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError, DataProblemsError):
         raise
