@@ -199,7 +199,7 @@ def test_a_multirun_goes_on_after_a_failure_and_ends_with_the_worst_code(
 def test_a_multirun_over_processes_is_refused_with_a_sentence(run_command: Run, pictures: Path) -> None:
     done = run_command("train", "-m", f"data.root={pictures}", *TINY, "trainer=ddp_cpu", "optimizer.lr=1e-3,1e-2")
     assert done.returncode == 2
-    assert "would each run the whole multirun" in done.stderr
+    assert "as more would each run the whole command" in done.stderr
 
 
 def test_two_runs_in_one_second_have_their_own_directories(run_command: Run) -> None:

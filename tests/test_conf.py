@@ -13,7 +13,7 @@ from ft_lightning.errors import UserError
 from ft_lightning.train import train
 
 FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"))
-TOP = ("train.yaml", "evaluate.yaml", "predict.yaml", "command.yaml", "cache.yaml")
+TOP = ("train.yaml", "tune.yaml", "evaluate.yaml", "predict.yaml", "command.yaml", "cache.yaml")
 CHOICES = [name for name in FILES if name not in TOP]
 HYDRA_S = {"_target_", "_partial_", "_convert_"}
 
@@ -21,7 +21,7 @@ HYDRA_S = {"_target_", "_partial_", "_convert_"}
 def composed(choice: str) -> DictConfig:
     group, name = choice.removesuffix(".yaml").split("/")
     values = {"timm": ["model.name=test_resnet"], "torchvision": ["model.name=resnet18"]}.get(name, [])
-    return compose("train", f"{group}={name}", *values)
+    return compose("tune" if group == "tune" else "train", f"{group}={name}", *values)
 
 
 def test_nothing_is_overlooked() -> None:
@@ -63,7 +63,7 @@ def test_files_are_short_and_say_what_they_are_for(choice: str) -> None:
 
 
 def test_keys_are_the_same_whichever_choice_is_made() -> None:
-    for group in ("finetune", "augment", "data", "model"):
+    for group in ("finetune", "augment", "data", "model", "tune"):
         keys = {tuple(sorted(composed(choice)[group])) for choice in CHOICES if choice.startswith(f"{group}/")}
         assert len(keys) == 1, group
 

@@ -299,7 +299,7 @@ def alive(injected: Path) -> list[int]:
         ("torchrun", ["-m", "trainer=ddp_cpu", "seed=0,1"], "would each run the whole multirun", set()),
         (
             "lightning", ["-m", "trainer.accelerator=cpu", "trainer.devices=2", "seed=0,1"],
-            "would each run the whole multirun", {"config.yaml", "multirun.yaml", "multirun.csv"},
+            "each job of a multirun runs in one process", {"config.yaml", "multirun.yaml", "multirun.csv"},
         ),
         ("torchrun", [], "torchrun or srun started 2: say trainer=ddp", {"config.yaml"}),
         pytest.param(

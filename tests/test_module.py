@@ -95,9 +95,8 @@ def finetuner(mode: str, lr: float = 0.05) -> FineTuner:
     classifier = Classifier(
         backbone, head, freeze_plan(backbone, head, mode, 1 if mode == "partial" else None, freeze_bn=True)
     )
-    return FineTuner(
-        classifier, nn.CrossEntropyLoss(), partial(torch.optim.Adam, lr=lr), constant, backbone_lr_factor=0.1, seed=0
-    )
+    adam = partial(torch.optim.Adam, lr=lr)
+    return FineTuner(classifier, nn.CrossEntropyLoss(), adam, constant, mix=None, backbone_lr_factor=0.1, seed=0)
 
 
 def trainer(**options: Any) -> Trainer:

@@ -257,6 +257,7 @@ def fit(*overrides: str, mode: str = "partial", **trainer: Any) -> tuple[FineTun
         loss=nn.CrossEntropyLoss(),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
+        mix=None,
         backbone_lr_factor=cfg.finetune.backbone_lr_factor,
         seed=0,
     )

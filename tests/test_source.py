@@ -26,7 +26,7 @@ CALLS = {
     *("importlib.util.spec_from_file_location", "pandas.read_pickle", "ctypes.CDLL"),
 }
 # Hydra builds what a composed config names: the user's own, as code is. A data file is never such a config.
-INSTANTIATES = {"src/ft_lightning/train.py", "benchmarks"}
+INSTANTIATES = {"src/ft_lightning/build.py", "benchmarks"}
 # Modules whose names stand in the source: those that read and prepare a sample, those that are compared with.
 IMPORTS_BY_NAME = {"src/ft_lightning/features.py", "benchmarks/peers.py"}
 

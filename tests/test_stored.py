@@ -17,13 +17,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from conftest import files_below, write_pictures
-from ft_lightning import features
+from ft_lightning import features, summary
 from ft_lightning.backbones import Backbone, load_backbone
+from ft_lightning.build import build_classifier, build_module, build_pretrained, build_stored_features, build_trainer
 from ft_lightning.command import compose
 from ft_lightning.errors import UserError
 from ft_lightning.evaluate import evaluate
 from ft_lightning.tables import read_table
-from ft_lightning.train import build_classifier, build_module, build_stored_features, build_trainer, train
+from ft_lightning.train import train
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -205,9 +206,9 @@ def test_a_datamodule_that_served_one_backbone_serves_another(pictures: Path, we
     data = instantiate(cfg.data, seed=0)
     for number, mode in enumerate(("frozen", "full", "frozen")):
         cfg.finetune.mode = mode
-        classifier = build_classifier(cfg, data)
-        stored = build_stored_features(cfg, ready=lambda: None)
-        trainer, _ = build_trainer(cfg, tmp_path / str(number), stored)
+        classifier = build_classifier(cfg, data, build_pretrained(cfg))
+        stored = build_stored_features(cfg, list(data.splits), summary, ready=lambda: None)
+        trainer = build_trainer(cfg, [stored], tmp_path / str(number))
         trainer.fit(build_module(cfg, classifier, data), datamodule=data)
         batch = next(iter(data.train_dataloader()))
         assert ("features" in batch) == (mode == "frozen")

@@ -20,12 +20,14 @@ from torch.nn import functional as F
 
 import ft_lightning
 from conftest import files_below, write_pictures
+from ft_lightning import summary
 from ft_lightning.backbones import load_backbone
+from ft_lightning.build import build_classifier, build_module, build_pretrained, build_stored_features, build_trainer
 from ft_lightning.command import compose
 from ft_lightning.data import ImageFolderDataModule
 from ft_lightning.model import Classifier
 from ft_lightning.tables import read_table
-from ft_lightning.train import build_classifier, build_module, build_stored_features, build_trainer, train
+from ft_lightning.train import train
 
 RUN_FILES = {
     "config.yaml",
@@ -193,12 +195,12 @@ def test_the_frozen_part_has_the_same_hash_after_a_fit_with_a_callback_that_call
     options = [*tiny(name), f"finetune={mode}", "finetune.freeze_bn=false", "cache.enabled=false"]
     cfg = compose("train", f"data.root={pictures}", *options, "trainer.max_epochs=2", "precision=32-true")
     data = instantiate(cfg.data, seed=0)
-    classifier = build_classifier(cfg, data)
+    classifier = build_classifier(cfg, data, build_pretrained(cfg))
     module = build_module(cfg, classifier, data)
     before, trained = frozen_hash(classifier), classifier.plan.trained_state(classifier.state_dict())
     trained = {name: value.clone() for name, value in trained.items()}
-    trainer, _ = build_trainer(cfg, tmp_path, build_stored_features(cfg, ready=lambda: None))
-    trainer.callbacks.append(CallTrain())
+    stored = build_stored_features(cfg, list(data.splits), summary, ready=lambda: None)
+    trainer = build_trainer(cfg, [stored, CallTrain()], tmp_path)
     trainer.fit(module, datamodule=data)
     trainer.validate(module, datamodule=data, verbose=False)
     trainer.test(module, datamodule=data, verbose=False)

@@ -7,6 +7,7 @@ process has none, and another takes its place.
 import os
 import platform
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 import optuna
 import psutil
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
@@ -104,7 +105,8 @@ def open_study(folder: Path, url: str | None, name: str, plan: Plan) -> optuna.S
     waiting = {"connect_args": {"timeout": 60}} if place.startswith("sqlite") else {}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with claimed(folder, wait=True):  # tables are made once
+        with claimed(folder, wait=True), warnings.catch_warnings():  # tables are made once
+            warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats
             storage = RDBStorage(place, waiting, heartbeat_interval=_HEARTBEAT_S)
             return optuna.create_study(
                 storage=storage,
@@ -149,7 +151,7 @@ def work(
         study.sampler = plan.sampler_for(len(trials), *([os.getpid()] if running else []))
         try:
             study.optimize(
-                lambda trial: _claimed(study, trial, objective, plan.wanted), n_trials=1, catch=(TrialFailed, _Surplus)
+                lambda trial: _claimed(study, trial, objective, plan), n_trials=1, catch=(TrialFailed, _Surplus)
             )
         except UpdateFinishedTrialError:  # this process had slept so long that another one took it for dead
             continue
@@ -165,13 +167,14 @@ def _enqueue_missing(study: optuna.Study, combinations: list[dict[str, Any]]) ->
             study.enqueue_trial(values)
 
 
-def _claimed(study: optuna.Study, trial: optuna.Trial, objective: Objective, wanted: int) -> float:
+def _claimed(study: optuna.Study, trial: optuna.Trial, objective: Objective, plan: Plan) -> float:
     me = psutil.Process()
     for name, value in {"host": platform.node(), "pid": me.pid, "started": me.create_time()}.items():
         trial.set_user_attr(name, value)
     before = [other for other in study.get_trials(deepcopy=False) if other.number < trial.number]
-    if sum(has_outcome(other) or other.state == TrialState.RUNNING for other in before) >= wanted:
+    if sum(has_outcome(other) or other.state == TrialState.RUNNING for other in before) >= plan.wanted:
         raise _Surplus
+    study.sampler = plan.sampler_for(trial.number)  # two processes may have begun at the same moment
     try:
         return objective(trial)
     except TrialFailed as reason:

@@ -1,0 +1,199 @@
+"""A study has exactly as many outcomes as wanted, however many processes work on it, and whichever of them die."""
+
+import collections
+import multiprocessing
+import os
+import platform
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import pytest
+from optuna.trial import TrialState
+
+from ft_lightning.errors import UserError
+from ft_lightning.space import read_space, suggest
+from ft_lightning.study import Plan, TrialFailed, bury_dead, has_outcome, open_study, work
+
+SPACE = read_space({"x": {"low": -1.0, "high": 1.0}})
+GRID = read_space({"a": {"choices": ["p", "q"]}, "b": {"low": 1, "high": 3}})
+
+
+def plan(**values: Any) -> Plan:
+    given = {"space": SPACE, "trials": 12, "sampler": "tpe", "prune_after": None, "direction": "maximize", "seed": 0}
+    return Plan(**given | values)
+
+
+def search(folder: Path, wanted: Plan, seconds: float = 0.0, **objective: Any) -> optuna.Study:
+    study = open_study(folder, None, "s", wanted)
+    work(study, wanted, lambda trial: value(trial, wanted, seconds, **objective), folder, lambda trials: None)
+    return study
+
+
+def value(trial: optuna.Trial, wanted: Plan, seconds: float, die_at: int | None = None) -> float:
+    values = suggest(trial, wanted.space)
+    time.sleep(seconds)
+    if trial.number == die_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return -(values.get("x", 0.0) ** 2)
+
+
+def outcomes(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return [trial for trial in study.trials if has_outcome(trial)]
+
+
+def test_a_search_goes_on_where_it_stopped_as_if_it_had_not(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    at_once = search(whole, plan(trials=14))
+    search(parts, plan(trials=5))
+    later = search(parts, plan(trials=14))
+    assert [trial.params for trial in later.trials] == [trial.params for trial in at_once.trials]
+    assert len({trial.params["x"] for trial in later.trials}) == 14, "nothing is tried twice"
+    assert len(search(parts, plan(trials=14)).trials) == 14, "there is nothing left to do"
+
+
+def test_a_killed_process_s_trial_is_lost_and_another_takes_its_place(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=search, args=(tmp_path, plan()), kwargs={"die_at": 4})
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    study = search(tmp_path, plan())
+    states = collections.Counter(trial.state for trial in study.trials)
+    assert states == {TrialState.COMPLETE: 12, TrialState.FAIL: 1}
+    lost = study.trials[4]
+    assert lost.state == TrialState.FAIL
+    assert (lost.user_attrs["host"], lost.user_attrs["pid"]) == (platform.node(), process.pid)
+
+
+def test_processes_share_the_work_and_end_with_exactly_what_is_wanted(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=search, args=(tmp_path, plan(trials=21), 0.02)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(180)
+        assert process.exitcode == 0
+    study = open_study(tmp_path, None, "s", plan())
+    assert len(outcomes(study)) == 21
+    shares = collections.Counter(trial.user_attrs["pid"] for trial in outcomes(study))
+    assert len(shares) == 3, "each did some of it"
+    assert len({trial.params["x"] for trial in outcomes(study)}) == 21, "no two tried the same"
+
+
+def test_processes_try_each_combination_of_a_grid_once_and_again_only_what_was_lost(tmp_path: Path) -> None:
+    wanted = plan(space=GRID, trials=None, sampler="grid")
+    context = multiprocessing.get_context("spawn")
+    killed = context.Process(target=search, args=(tmp_path, wanted), kwargs={"die_at": 2})
+    killed.start()
+    killed.join(120)
+    processes = [context.Process(target=search, args=(tmp_path, wanted, 0.05)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(180)
+        assert process.exitcode == 0
+    done = [tuple(trial.params.values()) for trial in outcomes(open_study(tmp_path, None, "s", wanted))]
+    assert sorted(done) == [(a, b) for a in "pq" for b in (1, 2, 3)]
+
+
+def test_of_a_grid_as_many_as_wanted(tmp_path: Path) -> None:
+    study = search(tmp_path, plan(space=GRID, trials=2, sampler="grid"))
+    assert [trial.params for trial in study.trials] == [{"a": "p", "b": 1}, {"a": "p", "b": 2}]
+
+
+def test_a_trial_that_fails_for_its_own_reason_counts_and_says_why(tmp_path: Path) -> None:
+    study = open_study(tmp_path, None, "s", plan())
+
+    def objective(trial: optuna.Trial) -> float:
+        if trial.number % 2:
+            raise TrialFailed("no luck")
+        return 1.0
+
+    work(study, plan(trials=6), objective, tmp_path, lambda trials: None)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL"] * 3
+    assert study.trials[1].user_attrs["error"] == "no luck"
+
+
+def test_any_other_error_ends_the_work_and_its_trial_is_run_again(tmp_path: Path) -> None:
+    study = open_study(tmp_path, None, "s", plan())
+
+    def objective(trial: optuna.Trial) -> float:
+        raise UserError("the data is gone")
+
+    with pytest.raises(UserError, match="the data is gone"):
+        work(study, plan(trials=3), objective, tmp_path, lambda trials: None)
+    assert len(outcomes(search(tmp_path, plan(trials=3)))) == 3
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_live_process_s_trial_is_left_alone_and_a_reused_pid_is_not_taken_for_it(tmp_path: Path) -> None:
+    study = open_study(tmp_path, None, "s", plan())
+    me = psutil.Process()
+    for started, host in ((me.create_time(), platform.node()), (me.create_time() - 60, platform.node()), (0.0, "else")):
+        trial = study.ask()
+        for name, known in {"host": host, "pid": me.pid, "started": started}.items():
+            trial.set_user_attr(name, known)
+    study.ask()  # begun this moment, without a name yet
+    bury_dead(study)
+    assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL", "RUNNING", "RUNNING"]
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_what_is_beyond_the_wanted_number_is_not_run(tmp_path: Path) -> None:
+    """Two processes that look at the same moment both begin a trial, of which one is too many."""
+    study = open_study(tmp_path, None, "s", plan())
+    run: list[int] = []
+
+    def objective(trial: optuna.Trial) -> float:
+        run.append(trial.number)
+        if trial.number == 0:  # meanwhile, another process takes the last one
+            other = study.ask()
+            for name, known in {"host": "else", "pid": 1, "started": 0.0}.items():
+                other.set_user_attr(name, known)
+            from ft_lightning.study import _claimed, _Surplus
+
+            late = study.ask()
+            with pytest.raises(_Surplus):
+                _claimed(study, late, objective, plan(trials=2))
+            study.tell(late, state=TrialState.FAIL)
+            study.tell(other, 0.0)
+        return 1.0
+
+    work(study, plan(trials=2), objective, tmp_path, lambda trials: None)
+    assert run == [0]
+    assert len(outcomes(study)) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"sampler": "best"}, r"tune\.sampler=best is unknown"),
+        ({"trials": 0}, r"tune\.trials=0"),
+        ({"trials": None}, r"tune\.trials=null: a search without end"),
+        ({"prune_after": -1}, r"tune\.prune_after=-1"),
+        ({"prune_after": 1.5}, r"tune\.prune_after=1\.5"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        plan(**values)
+
+
+def test_a_storage_that_leads_nowhere_is_told_without_its_password(tmp_path: Path) -> None:
+    for url in ("nonsense", "oracle9://me:secret@host/x", f"sqlite:///{tmp_path}/no/such/place.db"):
+        with pytest.raises(UserError, match=r"tune\.storage=") as raised:
+            open_study(tmp_path, url, "s", plan())
+        assert "secret" not in str(raised.value)
+
+
+def test_a_folder_of_any_name_holds_a_study(tmp_path: Path) -> None:
+    folder = tmp_path / "100% odd? näme #1"
+    folder.mkdir()
+    search(folder, plan(trials=1))
+    assert (folder / "study.db").is_file()
