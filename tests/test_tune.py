@@ -1,0 +1,298 @@
+"""A search: survives whatever happens to its trials and its processes, and ends with a tested, reproducible winner."""
+
+import collections
+import json
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback
+from omegaconf import OmegaConf
+
+from conftest import files_below
+from ft_lightning.backbones import Backbone
+from ft_lightning.command import compose
+from ft_lightning.data import ImageFolderDataModule
+from ft_lightning.errors import UserError
+from ft_lightning.kept_config import join_study, study_name
+from ft_lightning.study import has_outcome
+from ft_lightning.tables import read_table
+from ft_lightning.train import train
+from ft_lightning.tune import tune
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "precision=32-true", "data.batch_size=8"]
+SHORT = ["trainer.max_epochs=2", "trainer.enable_progress_bar=false"]
+
+
+def search(folder: Path, root: Path, *overrides: str) -> dict[str, Any]:
+    typed = [f"data.root={root}", *TINY, *SHORT, f"cache.dir={folder.parent / 'store'}", *overrides]
+    folder.mkdir(exist_ok=True)
+    return tune(compose("tune", *typed), folder, typed=typed)
+
+
+def trials_of(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = f"sqlite:///{folder / 'study.db'}"
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage).trials
+
+
+def test_a_search_ends_with_a_winner_that_its_command_and_its_experiment_make_again(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "study"
+    space = ["tune.trials=4", "tune.space.head.dropout=null", "+tune.space.head.choices=[linear,mlp]"]
+    metrics = search(folder, pictures, *space, "experiment=classic", "~trainer.deterministic")
+    rows = read_table(folder / "trials.csv").to_dict("records")
+    best = max(rows, key=lambda row: (float(row["value"] or 0), -int(row["number"])))
+    assert [row["state"] for row in rows].count("complete") + [row["state"] for row in rows].count("pruned") == 4
+    assert metrics["val"]["accuracy"] == pytest.approx(float(best["value"])), "what was found is what is delivered"
+    run = folder / f"trial_{best['number']}"
+    assert {"model/model.json", "metrics.json", "config.yaml"} <= files_below(run)
+    assert {"best.yaml", "history.png", "trials.csv", "study.db", "config.yaml"} <= files_below(folder)
+
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if line.startswith("python -m ft_lightning.train ")]
+    words = shlex.split(line)[3:]
+    again = tmp_path / "again"
+    again.mkdir()
+    train(compose("train", *words), again)
+    assert (again / "model/model.safetensors").read_bytes() == (run / "model/model.safetensors").read_bytes()
+
+    (tmp_path / "own/conf/experiment").mkdir(parents=True)
+    shutil.copy(folder / "best.yaml", tmp_path / "own/conf/experiment/best.yaml")
+    command = [sys.executable, "-m", "ft_lightning.train", "experiment=best", "~trainer.deterministic", "--cfg", "job"]
+    shown = subprocess.run(command, cwd=tmp_path / "own", capture_output=True, text=True, check=True).stdout
+    assert yaml.safe_load(shown) == yaml.safe_load(OmegaConf.to_yaml(compose("train", *words)))
+    assert "~trainer.deterministic" in (folder / "best.yaml").read_text()
+
+
+class FailAs(Callback):
+    """Fails in the ways trainings fail."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if self.kind == "bug":
+            raise KeyError("of somebody's callback")
+        if self.kind == "memory":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        if self.kind == "diverges":
+            torch.nn.init.constant_(pl_module.classifier.head.weight, float("nan"))
+
+
+FAILING = ["+callback.fail._target_=test_tune.FailAs", "+callback.fail.kind=no"]
+KINDS = ["tune.sampler=grid", "tune.space.optimizer=null", "tune.space.loss=null", "tune.space.head=null"]
+
+
+@pytest.mark.promise(27)
+def test_a_search_with_every_kind_of_failing_trial_has_a_winner(pictures: Path, tmp_path: Path) -> None:
+    kinds = "+tune.space.callback.fail.kind.choices=[bug,memory,diverges,no]"
+    metrics = search(tmp_path / "study", pictures, *FAILING, *KINDS, kinds)
+    assert metrics["test"]["n"] > 0
+    rows = read_table(tmp_path / "study/trials.csv").set_index("callback.fail.kind")
+    assert rows["state"].to_dict() == {"bug": "failed", "memory": "failed", "diverges": "failed", "no": "complete"}
+    assert "KeyError" in rows["error"]["bug"]
+    assert "lower data.batch_size" in rows["error"]["memory"]
+    assert "training loss of step" in rows["error"]["diverges"]
+
+
+def test_a_search_whose_trials_all_fail_says_why(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"None of 2 trials has come to a value; trial 0: KeyError"):
+        search(tmp_path / "study", pictures, *FAILING, *KINDS, "+tune.space.callback.fail.kind.choices=[bug,memory]")
+
+
+def test_no_trial_looks_at_the_test_split(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    original = ImageFolderDataModule.test_dataloader
+    monkeypatch.setattr(
+        ImageFolderDataModule, "test_dataloader", lambda self: looked.append(1) or original(self)
+    )  # fmt: skip
+    search(tmp_path / "study", pictures, "tune.trials=5")
+    assert len(looked) == 1
+    search(tmp_path / "study", pictures, "tune.trials=5")
+    assert len(looked) == 1, "what is done is not done again"
+
+
+def test_each_backbone_pays_one_pass_and_is_on_the_board(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    passed: collections.Counter[str] = collections.Counter()
+    forward = Backbone.forward
+
+    def counted(self: Backbone, inputs: torch.Tensor) -> torch.Tensor:
+        if inputs.std() > 0:  # pictures, not what speed is measured with
+            passed[self.identity.name] += len(inputs)
+        return forward(self, inputs)
+
+    monkeypatch.setattr(Backbone, "forward", counted)
+    choices = "tune.space.model.choices=['timm model.name=test_resnet','timm model.name=test_vit']"
+    both = ["tune=backbone", choices, "+tune.space.head.choices=[linear,mlp]"]
+    search(tmp_path / "study", pictures, *both)
+    rows = read_table(tmp_path / "study/trials.csv")
+    assert len(rows) == 4
+    winner = json.loads(next((tmp_path / "study").glob("trial_*/model/model.json")).read_text())["backbone"]["name"]
+    n = {split: len(pictures_of) for split, pictures_of in split_sizes(tmp_path / "study").items()}
+    expected = dict.fromkeys(passed, n["train"] + n["val"])
+    expected[winner] += n["test"]
+    assert {name.partition(".")[0]: count for name, count in passed.items()} == {
+        name.partition(".")[0]: count for name, count in expected.items()
+    }
+    assert set(rows["model"]) == {"timm model.name=test_resnet", "timm model.name=test_vit"}
+    for column in ("accuracy_low", "accuracy_high", "samples_per_s", "parameters", "features_s"):
+        assert (rows[column].astype(float) >= 0).all(), column
+    assert "samples/s" in capsys.readouterr().out
+
+
+def split_sizes(folder: Path) -> dict[str, list[str]]:
+    table = read_table(next(folder.glob("trial_*/split.csv")))
+    return {split: list(rows["path"]) for split, rows in table.groupby("split")}
+
+
+def test_a_trial_that_falls_behind_is_ended_early(pictures: Path, tmp_path: Path) -> None:
+    rates = "+tune.space.optimizer.lr.choices=[0.02,0.021,0.022,0.023,0.024,0.0]"
+    off = ["~tune.space.optimizer.lr", "tune.space.optimizer.weight_decay=null", "tune.space.head=null"]
+    more = ["tune.space.loss=null", "tune.sampler=grid", "tune.prune_after=0", "trainer.max_epochs=8"]
+    search(tmp_path / "study", pictures, *off, rates, *more)
+    rows = read_table(tmp_path / "study/trials.csv").set_index("optimizer.lr")
+    assert rows["state"]["0.0"] == "pruned"
+    assert (rows["state"] == "complete").sum() >= 5
+
+
+def command(root: Path, folder: Path, *overrides: str) -> list[str]:
+    words = [f"data.root={root}", *TINY, *SHORT, f"cache.dir={folder / 'store'}", *overrides]
+    return [sys.executable, "-m", "ft_lightning.tune", *words]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_search_that_is_stopped_goes_on_in_two_processes_with_the_same_command(
+    how: signal.Signals, pictures: Path, tmp_path: Path
+) -> None:
+    first = subprocess.Popen(
+        command(pictures, tmp_path, "tune.trials=400"), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        wait_for(lambda: sum(map(has_outcome, trials_of(study_in(tmp_path)))) >= 3)
+    finally:
+        first.send_signal(how)
+    first.communicate(timeout=60)
+    assert first.returncode == {signal.SIGKILL: -9, signal.SIGINT: 130}[how]
+    before = sum(map(has_outcome, trials_of(study_in(tmp_path))))
+    wanted = before + 6
+    both = [
+        subprocess.Popen(
+            command(pictures, tmp_path, f"tune.trials={wanted}"), cwd=tmp_path, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=200)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    trials = trials_of(study_in(tmp_path))
+    assert sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials) == wanted
+    assert sum(map(has_outcome, trials)) == wanted
+    assert all(trial.state.is_finished() for trial in trials)
+    assert len(list(study_in(tmp_path).glob("trial_*"))) == 1, "one of them has trained the winner"
+    assert all("python -m ft_lightning.train" in text for text in said), "both say what was found"
+
+
+def study_in(folder: Path) -> Path:
+    (found,) = (folder / "outputs/tune").iterdir()
+    return found
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    met: Exception | None = None
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except (OSError, ValueError, LookupError, optuna.exceptions.StorageInternalError) as error:
+            met = error  # nothing is there yet
+        time.sleep(0.1)
+    raise AssertionError(f"it did not happen: {met!r}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["resume=outputs"], "resume"),
+        (["tune.space.optimizer.lr=0.1"], r"tune.space.optimizer.lr=0.1: use choices"),
+        (["+tune.space.optimizer.nonsense.choices=[1]", "tune.trials=1"], "nonsense"),
+        (["tune.sampler=guess"], "tune.sampler=guess is unknown"),
+        (["tune=nothing"], "nothing"),
+        (["data.root=/no/such/folder"], "/no/such/folder"),
+        (["model.name=no_such_net"], "no_such_net"),
+        (["trainer=ddp_cpu"], "use trainer.devices=1"),
+        (["tune.storage=nonsense"], "tune.storage=nonsense"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_cannot_be_searched_ends_with_a_sentence(
+    overrides: list[str], said: str, pictures: Path, run_command: Run
+) -> None:
+    done = run_command("tune", f"data.root={pictures}", *TINY, *SHORT, *overrides)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_pictures_that_cannot_be_used_end_a_search_at_once(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "ant/00.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    with pytest.raises(UserError, match=r"ant/00\.png"):
+        search(tmp_path / "study", pictures)
+    assert json.loads((tmp_path / "study/problems.json").read_text())
+    shutil.copy(pictures / "ant/01.png", pictures / "ant/00.png")
+    (pictures / "ant/01.png").unlink()
+    assert search(tmp_path / "study", pictures, "tune.trials=1")["test"]["n"] > 0, "mended, it goes on"
+
+
+def test_a_winner_that_was_interrupted_goes_on(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ft_lightning.artifact
+
+    folder, save = tmp_path / "study", ft_lightning.artifact.save
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ft_lightning.artifact, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        search(folder, pictures, "tune.trials=1")
+    monkeypatch.setattr(ft_lightning.artifact, "save", save)
+    assert search(folder, pictures, "tune.trials=1")["test"]["n"] > 0
+    assert "model/model.json" in files_below(folder / "trial_0")
+
+
+def test_other_values_are_another_study_and_the_number_of_trials_is_not_one_of_them(
+    pictures: Path, tmp_path: Path
+) -> None:
+    def place(*overrides: str) -> str:
+        return study_name(compose("tune", f"data.root={pictures}", *TINY, *overrides))
+
+    first = place()
+    assert place("tune.trials=3", "cache.dir=/elsewhere", "data.num_workers=1") == first
+    assert len({first, place("optimizer.betas=[0.8,0.99]"), place("tune=finetune"), place("seed=1")}) == 4
+    search(tmp_path / "study", pictures, "tune.trials=1")
+    with pytest.raises(UserError, match=r"holds a search with optimizer\.betas\.?.*its trials would not be comparable"):
+        search(tmp_path / "study", pictures, "tune.trials=1", "optimizer.betas=[0.8,0.99]")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/mine.jpg").write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"holds something else \(mine\.jpg\)"):
+        search(tmp_path / "photos", pictures)
+    assert files_below(tmp_path / "photos") == {"mine.jpg"}
+
+
+def test_a_password_is_not_written_down(tmp_path: Path) -> None:
+    join_study(compose("tune", "tune.storage='postgresql://me:secret@host/db'", "data.root=/pictures"), tmp_path)
+    assert "secret" not in (tmp_path / "config.yaml").read_text()
