@@ -71,16 +71,21 @@ def build_pretrained(cfg: DictConfig) -> Pretrained:
 
     earlier = artifact.load(cfg.init_from)
     backbone = earlier.classifier.backbone
-    found, wanted = (asdict(backbone.identity), cfg.model)
-    if any(found[key] != wanted[key] for key in ("source", "name", "arguments")):
+    found = asdict(backbone.identity)
+    if _network(found) != _network(OmegaConf.to_container(cfg.model, resolve=True)):
         raise UserError(
             f"init_from={cfg.init_from} holds {found['name']} of {found['source']} with arguments "
-            f"{found['arguments']}, model says {wanted.name} of {wanted.source}: use model={found['source']} "
+            f"{found['arguments']}, model says {cfg.model.name} of {cfg.model.source}: use model={found['source']} "
             f"model.name={found['name']}, or leave init_from out."
         )
     came_from = f"{found['weights']}, trained further ({earlier.card['sha256'][:12]})"
     backbone.identity = replace(backbone.identity, weights=came_from)
     return Pretrained(backbone, earlier)
+
+
+def _network(described: Any) -> tuple[Any, ...]:
+    """What decides the shapes of weights: to timm, what follows a dot in a name is which weights."""
+    return described["source"], described["name"].partition(".")[0], described["arguments"]
 
 
 def build_classifier(cfg: DictConfig, data: "ImageFolderDataModule", pretrained: Pretrained) -> "Classifier":

@@ -50,6 +50,10 @@ def check_values(cfg: DictConfig) -> None:
         )
     if solves_head(cfg) and cfg.trainer.check_val_every_n_epoch != 1:
         raise UserError("trainer.check_val_every_n_epoch: optimizer=lbfgs has val choose from all epochs; use 1.")
+    if solves_head(cfg) and any("WeightAveraging" in callback._target_ for callback in cfg.callback.values()):
+        raise UserError("callback=ema averages over steps, of which optimizer=lbfgs has one an epoch: leave one out.")
+    if not isinstance(cfg.repeats, int) or cfg.repeats < 1:
+        raise UserError(f"repeats={cfg.repeats}: use a whole number from 1, which trains once.")
     if not isinstance(cfg.checkpoint_minutes, int | float) or cfg.checkpoint_minutes < 0:
         raise UserError(f"checkpoint_minutes={cfg.checkpoint_minutes}: use a number of minutes, 0 or more.")
     for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):

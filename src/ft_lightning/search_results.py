@@ -144,7 +144,7 @@ def write_best(words: list[str], folder: Path, metrics: dict[str, Any]) -> None:
         if override.is_delete():
             untold.append(override.input_line)
         elif key == "experiment":
-            defaults.append(value)
+            defaults.insert(0, value)  # those that override come last
         elif key in groups:
             defaults.append({f"override /{key}": value})
         else:

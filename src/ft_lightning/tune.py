@@ -49,14 +49,19 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     bench = Workbench(["train", "val"])
     prepare(cfg, plan, bench)
     study = open_study(study_dir, cfg.tune.storage, kept_config.study_name(cfg), plan)
-    with TrialBar(plan.wanted, cfg.trainer.enable_progress_bar) as bar:
-        work(
-            study,
-            plan,
-            lambda trial: run_trial(trial, plan, configured, bench, bar),
-            study_dir,
-            watch=lambda trials: bar.watch(*search_results.told(trials, plan.direction)),
-        )
+    try:
+        with TrialBar(plan.wanted, cfg.trainer.enable_progress_bar) as bar:
+            work(
+                study,
+                plan,
+                lambda trial: run_trial(trial, plan, configured, bench, bar),
+                study_dir,
+                watch=lambda trials: bar.watch(*search_results.told(trials, plan.direction)),
+            )
+    except BaseException:
+        search_results.write_trials(study, study_dir)
+        log.warning("What was found so far is kept in %s: the same command goes on from there.", study_dir)
+        raise
     return conclude(study, plan, base, study_dir)
 
 

@@ -1,0 +1,168 @@
+"""What a run starts from: an earlier model, another head, moving averages; and what does not go together."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import ft_lightning
+from conftest import ROOT, write_pictures
+from ft_lightning.command import compose
+from ft_lightning.errors import UserError
+from ft_lightning.resume import config_of
+from ft_lightning.train import train
+from ft_lightning.trials import Workbench
+
+TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "precision=32-true", "data.batch_size=6"]
+
+
+def run(folder: Path, root: Path, *overrides: str) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return train(compose("train", *TINY, "trainer.max_epochs=2", f"data.root={root}", *overrides), folder)
+
+
+def state(folder: Path, part: str) -> dict[str, torch.Tensor]:
+    tensors = load_file(folder / "model/model.safetensors")
+    return {name: value for name, value in tensors.items() if name.startswith(part)}
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_starts_from_an_earlier_model_with_its_head(pictures: Path, tmp_path: Path) -> None:
+    run(tmp_path / "first", pictures, "finetune=full", "optimizer.lr=0.01")
+    init = f"init_from={tmp_path / 'first'}"
+    run(tmp_path / "second", pictures, init, "optimizer.lr=0", "seed=7")
+    assert equal(state(tmp_path / "second", ""), state(tmp_path / "first", "")), "nothing trains at a rate of 0"
+    run(tmp_path / "other", pictures, "seed=7", "optimizer.lr=0")
+    assert not equal(state(tmp_path / "other", "backbone"), state(tmp_path / "first", "backbone"))
+    card = json.loads((tmp_path / "second/model/model.json").read_text())
+    assert "trained further" in card["backbone"]["weights"]
+    assert str(tmp_path) not in json.dumps(card)
+    files = sorted(map(str, pictures.rglob("*.png")))
+    first, second = (ft_lightning.load(tmp_path / name).predict(files) for name in ("first", "second"))
+    assert first.drop(columns="path").equals(second.drop(columns="path"))
+
+
+def test_for_other_classes_the_head_is_new(pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run(tmp_path / "first", pictures)
+    other = write_pictures(tmp_path / "other", {"elk": 6, "fox": 6}, seed=3)
+    run(tmp_path / "second", other, f"init_from={tmp_path / 'first/model'}", "optimizer.lr=0")
+    assert equal(state(tmp_path / "second", "backbone"), state(tmp_path / "first", "backbone"))
+    assert state(tmp_path / "second", "head")["head.weight"].shape[0] == 2
+    assert "a new one is trained" in caplog.text
+
+
+def test_an_earlier_model_of_another_network_is_refused_by_name(pictures: Path, tmp_path: Path) -> None:
+    run(tmp_path / "first", pictures)
+    with pytest.raises(UserError, match=r"holds test_resnet.* of timm.*use model=timm model\.name=test_resnet"):
+        run(tmp_path / "second", pictures, f"init_from={tmp_path / 'first'}", "model.name=test_vit")
+    with pytest.raises(UserError, match="holds no model"):
+        run(tmp_path / "third", pictures, f"init_from={tmp_path}")
+
+
+@pytest.mark.parametrize("mode", ["frozen", "full"])
+def test_a_moving_average_is_what_is_validated_kept_and_delivered(mode: str, pictures: Path, tmp_path: Path) -> None:
+    options = [f"finetune={mode}", "finetune.freeze_bn=false", "optimizer.lr=0.01"]
+    plain = run(tmp_path / "plain", pictures, *options)
+    metrics = run(tmp_path / "ema", pictures, *options, "callback=ema")
+    assert not equal(state(tmp_path / "ema", "head"), state(tmp_path / "plain", "head"))
+    if mode == "frozen":
+        assert equal(state(tmp_path / "ema", "backbone"), state(tmp_path / "plain", "backbone")), "not one bit drifts"
+    logged = max(float(line.split(",")[4]) for line in (tmp_path / "ema/metrics.csv").read_text().splitlines()[1:])
+    assert metrics["val"]["accuracy"] == pytest.approx(logged), "the best epoch's average, not the last one's"
+    table = ft_lightning.load(tmp_path / "ema").predict(sorted(map(str, pictures.rglob("*.png"))), batch_size=6)
+    assert len(table) == 36
+    size = {name: (tmp_path / name / "checkpoints/last.ckpt").stat().st_size for name in ("plain", "ema")}
+    assert size["ema"] < 2 * size["plain"], "the frozen part is in no checkpoint"
+    assert plain["test"]["n"] == metrics["test"]["n"]
+
+
+@pytest.mark.promise(24)
+def test_a_run_with_a_moving_average_and_mixing_goes_on_as_if_it_had_not_stopped(
+    pictures: Path, tmp_path: Path
+) -> None:
+    from lightning.pytorch.callbacks import Callback
+
+    import ft_lightning.build
+
+    class Stop(Callback):
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 2:
+                raise KeyError("stop")
+
+    options = ["finetune=partial", "callback=ema", "mix=cutmix", "augment=light", "head.dropout=0.2"]
+    options += ["trainer.max_epochs=4", f"data.root={pictures}"]
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    train(compose("train", *TINY, *options), whole)
+
+    parts, cfg = tmp_path / "parts", compose("train", *TINY, *options)
+    parts.mkdir()
+    ft_lightning.kept_config.write_config(cfg, parts)
+    original = ft_lightning.build.build_trainer
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "ft_lightning.train.build_trainer", lambda c, callbacks, where: original(c, [*callbacks, Stop()], where)
+        )
+        with pytest.raises(KeyError):
+            train(cfg, parts)
+    again = compose("train", f"resume={parts}")
+    train(config_of(parts, again, [f"resume={parts}"]), parts)
+    for name in ("model/model.safetensors", "metrics.csv", "predictions.csv"):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+MODES = [["finetune=frozen"], ["finetune=partial"], ["finetune=full"]]
+OPTIMIZERS = [path.stem for path in sorted((ROOT / "conf/optimizer").glob("*.yaml"))]
+SCHEDULERS = [path.stem for path in sorted((ROOT / "conf/scheduler").glob("*.yaml"))]
+PIXELS = [
+    *([f"augment={path.stem}"] for path in sorted((ROOT / "conf/augment").glob("*.yaml"))),
+    *(["augment=light", f"mix={path.stem}"] for path in sorted((ROOT / "conf/mix").glob("*.yaml"))),
+]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workbench, Path]:
+    root = write_pictures(tmp_path_factory.mktemp("matrix") / "pictures", {"ant": 6, "bee": 6})
+    return Workbench(["train", "val"]), root
+
+
+@pytest.mark.promise(7)
+@pytest.mark.parametrize("mode", MODES, ids=" ".join)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_all_choices_train_a_batch_together_or_say_why_not(
+    mode: list[str], optimizer: str, bench: tuple[Workbench, Path]
+) -> None:
+    for scheduler, pixels in itertools.product(SCHEDULERS, PIXELS):
+        choices = [*mode, f"optimizer={optimizer}", f"scheduler={scheduler}", *pixels]
+        cfg = compose("train", *TINY, *choices, f"data.root={bench[1]}", "trainer.max_epochs=1")
+        cannot = optimizer == "lbfgs" and (
+            scheduler != "constant" or mode != ["finetune=frozen"] or pixels not in (["augment=none"],)
+        )
+        if cannot:
+            with pytest.raises(UserError, match="optimizer=lbfgs"):
+                bench[0].train(cfg, lambda epoch, value: None)
+        else:
+            training = bench[0].train(cfg, lambda epoch, value: None)
+            assert training.best.epoch >= 0, choices
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["optimizer=lbfgs", "callback=ema"], "callback=ema averages over steps"),
+        (["mix=mixup", "mix.alpha=0"], r"mix\.alpha=0"),
+        (["optimizer=lbfgs", "mix=cutmix"], "optimizer=lbfgs trains on stored features.*mix blends"),
+    ],
+)
+def test_pairs_that_do_not_fit_are_refused(overrides: list[str], said: str, bench: tuple[Workbench, Path]) -> None:
+    cfg = compose("train", *TINY, *overrides, f"data.root={bench[1]}", "trainer.max_epochs=1")
+    with pytest.raises(Exception, match=said) as raised:
+        bench[0].train(cfg, lambda epoch, value: None)
+    assert isinstance(raised.value, UserError) or isinstance(raised.value.__cause__, UserError)
