@@ -312,7 +312,7 @@ def test_a_schedule_ends_with_the_training(scheduler: str, accumulate: int) -> N
     """Six batches of which four make a step are two steps an epoch: the last, partial one counts."""
     _, seen = fit(f"scheduler={scheduler}", accumulate_grad_batches=accumulate)
     steps = 18 if accumulate == 1 else 6
-    optimizer = two_groups(lr=compose("train").optimizer.lr)
+    optimizer = two_groups(lr=compose("train", "finetune=partial").optimizer.lr)
     schedule = instantiate(compose("train", f"scheduler={scheduler}", "optimizer=sgd").scheduler)(optimizer, steps)
     assert [head for *_, head in seen] == pytest.approx([head for _, head in rates(optimizer, schedule, steps - 1)])
 

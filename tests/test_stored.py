@@ -179,8 +179,12 @@ def test_evaluate_uses_what_training_stored(pictures: Path, weights: Path, tmp_p
     ("overrides", "computed", "said"),
     [
         (["augment=light"], 18, "train: in every epoch, because augment changes its pictures"),
-        (["finetune=full"], 0, "train, val, test: in every epoch, because finetune=full trains the backbone"),
-        (["finetune=partial"], 0, "because finetune=partial trains the backbone"),
+        (
+            ["finetune=full", "head.init=random"],
+            0,
+            "train, val, test: in every epoch, because finetune=full trains the backbone",
+        ),
+        (["finetune=partial", "head.init=random"], 0, "because finetune=partial trains the backbone"),
         (["cache.enabled=false"], 0, "because cache.enabled=false"),
         (["trainer.limit_train_batches=2"], 18, "because trainer.limit_train_batches=2"),
         (["trainer.limit_val_batches=1"], 27, "val: in every epoch, because trainer.limit_val_batches=1"),
@@ -314,7 +318,7 @@ def test_a_probe_starts_any_mode_at_the_head_s_optimum(
     solved = run(tmp_path / "lbfgs", *tiny(weights, pictures), "optimizer=lbfgs", "trainer.max_epochs=7")
     assert started["val"]["accuracy"] == solved["val"]["accuracy"]
     assert same_result(tmp_path / "probe", tmp_path / "lbfgs", atol=1e-2)
-    random = run(tmp_path / "random", *options)
+    random = run(tmp_path / "random", *options, "head.init=random")
     assert random["val"]["loss"] > 2 * started["val"]["loss"]
     assert json.loads((tmp_path / "probe/model/model.json").read_text())["head"] == {"name": "linear", "dropout": 0.0}
 
