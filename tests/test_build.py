@@ -147,9 +147,9 @@ def test_all_choices_train_a_batch_together_or_say_why_not(
         )
         if cannot:
             with pytest.raises(UserError, match="optimizer=lbfgs"):
-                bench[0].train(cfg, lambda epoch, value: None)
+                bench[0].train(cfg, lambda epoch, value: None, weights=False)
         else:
-            training = bench[0].train(cfg, lambda epoch, value: None)
+            training = bench[0].train(cfg, lambda epoch, value: None, weights=False)
             assert training.best.epoch >= 0, choices
 
 
@@ -164,5 +164,5 @@ def test_all_choices_train_a_batch_together_or_say_why_not(
 def test_pairs_that_do_not_fit_are_refused(overrides: list[str], said: str, bench: tuple[Workbench, Path]) -> None:
     cfg = compose("train", *TINY, *overrides, f"data.root={bench[1]}", "trainer.max_epochs=1")
     with pytest.raises(Exception, match=said) as raised:
-        bench[0].train(cfg, lambda epoch, value: None)
+        bench[0].train(cfg, lambda epoch, value: None, weights=False)
     assert isinstance(raised.value, UserError) or isinstance(raised.value.__cause__, UserError)

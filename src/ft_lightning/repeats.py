@@ -37,7 +37,7 @@ def repeat(
     for seed in seeds[1:]:
         again = cfg.copy()
         again.seed = seed
-        training = bench.train(again, report=lambda epoch, value: None)
+        training = bench.train(again, report=lambda epoch, value: None, weights=True)
         training.best.restore(training.module)
         training.trainer.validate(training.module, datamodule=data, verbose=False)
         training.trainer.test(training.module, datamodule=data, verbose=False)

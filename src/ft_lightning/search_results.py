@@ -1,5 +1,6 @@
 """What a search has found: on the terminal, and as trials.csv, best.yaml, history.png, importance.png."""
 
+import functools
 import json
 import warnings
 from collections import Counter
@@ -11,6 +12,7 @@ import optuna
 import pandas as pd
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
@@ -18,10 +20,21 @@ from ft_lightning import command, summary
 from ft_lightning.errors import UserError
 from ft_lightning.files import replacing
 from ft_lightning.progress import console
-from ft_lightning.study import has_outcome
+from ft_lightning.study import Plan, has_outcome
 from ft_lightning.tables import write_table
 
 _SHOWN = 10  # trials
+
+
+def before_search(study: optuna.Study, plan: Plan, folder: Path) -> None:
+    """What is searched, where it is kept, and what is there already."""
+    done = sum(map(has_outcome, study.get_trials(deepcopy=False)))
+    goes_on = f", {done} of them done" if done else ""
+    summary.pairs(
+        search="\n".join(f"{key}: {_bounds(kind)}" for key, kind in plan.space.items()),
+        trials=f"{plan.wanted} by {plan.sampler}{goes_on}",
+        study=str(summary.short(folder)),
+    )
 
 
 def told(trials: list[FrozenTrial], direction: str) -> tuple[dict[int, str], str]:
@@ -129,6 +142,13 @@ def _values(trial: FrozenTrial) -> str:
     return " ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
 
 
+def _bounds(kind: BaseDistribution) -> str:
+    if isinstance(kind, CategoricalDistribution):
+        return ", ".join(map(str, kind.choices))
+    assert isinstance(kind, FloatDistribution | IntDistribution)
+    return f"{_short(kind.low)} to {_short(kind.high)}" + (", log" if kind.log else "")
+
+
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
@@ -161,20 +181,24 @@ def write_best(words: list[str], folder: Path, metrics: dict[str, Any]) -> None:
         temporary.write_text("\n".join(lines), encoding="utf-8")
 
 
-def plot(study: optuna.Study, folder: Path) -> None:
+def plot(study: optuna.Study, monitor: str, folder: Path) -> None:
     """Write history.png, the values trial by trial, and importance.png, how much each key matters."""
     import matplotlib.pyplot as plt
     from optuna.visualization import matplotlib as figures
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    plots: dict[str, Callable[[optuna.Study], Any]] = {"history.png": figures.plot_optimization_history}
+    plots: dict[str, Callable[[optuna.Study], Any]] = {
+        "history.png": functools.partial(figures.plot_optimization_history, target_name=monitor)
+    }
     searched = [key for key, kind in complete[0].distributions.items() if not kind.single()]
     if len({trial.value for trial in complete}) > 2 and len(searched) > 1:  # else there is nothing to compare
-        plots["importance.png"] = figures.plot_param_importances
+        plots["importance.png"] = functools.partial(figures.plot_param_importances, target_name=monitor)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # optuna calls its figures experimental
         for name, draw in plots.items():
-            figure = draw(study).figure
+            axes = draw(study)
+            axes.set_title("")
+            figure = axes.figure
             figure.set_size_inches(8, 4.5)
             with replacing(folder / name) as temporary:
                 figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")

@@ -1,6 +1,7 @@
 """Trainings that leave no files and share what is the same in all of them: what searches and repeats are made of."""
 
 import copy
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,10 +34,11 @@ class BestEpoch(Callback):
 
     Args:
         report: hears of each epoch and its monitored value; what it raises ends the training.
+        weights: whether to keep those too, for `restore`; they take as much memory as what trains.
     """
 
-    def __init__(self, monitor: str, mode: str, report: Callable[[int, float], None]) -> None:
-        self.monitor, self.mode, self.report = monitor, mode, report
+    def __init__(self, monitor: str, mode: str, report: Callable[[int, float], None], weights: bool) -> None:
+        self.monitor, self.mode, self.report, self.weights = monitor, mode, report, weights
         self.epoch = -1
         self.metrics: dict[str, float] = {}  # what val logged in that epoch, such as val/accuracy
         self._state: dict[str, Tensor] = {}
@@ -53,9 +55,10 @@ class BestEpoch(Callback):
         sign = 1 if self.mode == "max" else -1
         if not self.metrics or sign * now[self.monitor] > sign * self.value:
             self.epoch, self.metrics = trainer.current_epoch, now
-            module: Any = pl_module
-            trained = module.classifier.plan.trained_state(module.classifier.state_dict())
-            self._state = {name: value.clone() for name, value in trained.items()}
+            if self.weights:
+                module: Any = pl_module
+                trained = module.classifier.plan.trained_state(module.classifier.state_dict())
+                self._state = {name: value.clone() for name, value in trained.items()}
         self.report(trainer.current_epoch, now[self.monitor])
 
     def restore(self, module: FineTuner) -> None:
@@ -108,13 +111,14 @@ class Workbench:
         pretrained = self._pretrained[1]
         if cfg.finetune.mode == "frozen":
             return pretrained
+        gc.collect()  # the copy before this one may hang in the cycles of its Trainer
         return Pretrained(copy.deepcopy(pretrained.backbone), pretrained.earlier)
 
-    def train(self, cfg: DictConfig, report: Callable[[int, float], None]) -> Training:
+    def train(self, cfg: DictConfig, report: Callable[[int, float], None], weights: bool) -> Training:
         """Fit what a config of conf/train.yaml says.
 
         Args:
-            report: as `BestEpoch` takes it.
+            report, weights: as `BestEpoch` takes them.
         """
         check_values(cfg)
         clock = Stopwatch()
@@ -124,7 +128,7 @@ class Workbench:
         stored = build_stored_features(
             cfg, self.splits, ready=lambda: clock.lap("features_s"), tell=_Computing, kept=self._kept
         )
-        best = BestEpoch(cfg.monitor, cfg.monitor_mode, report)
+        best = BestEpoch(cfg.monitor, cfg.monitor_mode, report, weights)
         trainer = build_trainer(cfg, [stored, best], run_dir=None)
         refuse_processes(trainer, "each of several trainings in a row")
         clock.lap("setup_s")

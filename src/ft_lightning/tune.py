@@ -49,6 +49,7 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     bench = Workbench(["train", "val"])
     prepare(cfg, plan, bench)
     study = open_study(study_dir, cfg.tune.storage, kept_config.study_name(cfg), plan)
+    search_results.before_search(study, plan, study_dir)
     try:
         with TrialBar(plan.wanted, cfg.trainer.enable_progress_bar) as bar:
             work(
@@ -62,7 +63,7 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
         search_results.write_trials(study, study_dir)
         log.warning("What was found so far is kept in %s: the same command goes on from there.", study_dir)
         raise
-    return conclude(study, plan, base, study_dir)
+    return conclude(study, cfg.monitor, base, study_dir)
 
 
 def plan_of(cfg: DictConfig) -> "Plan":
@@ -94,7 +95,22 @@ def overrides_of_train(typed: list[str]) -> list[str]:
 
 
 def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
-    """Load what all trials share, so that what is wrong with it ends the command, not every trial."""
+    """Load what all trials share, so that what is wrong with it ends the command, not every trial.
+
+    Raises:
+        UserError: a key of the space that train does not have, or what trials have in common does not work.
+    """
+    from ft_lightning.build import build_trainer, refuse_processes
+
+    groups = command.groups_of("train")
+    for key in plan.space:
+        above, _, name = key.rpartition(".")
+        node = OmegaConf.select(cfg, above) if above else cfg
+        there = isinstance(node, DictConfig) and (name in node or OmegaConf.is_missing(node, name))
+        comes_with_another = any(key.startswith(f"{other}.") for other in plan.space)
+        if not there and key not in groups and not comes_with_another:
+            raise UserError(f"tune.space.{key}: train has no key {key}; --cfg job shows those it has.")
+    refuse_processes(build_trainer(cfg, [], run_dir=None), "a search")
     if not any(key.startswith("data") for key in plan.space):
         bench.data(cfg)
     if not any(key.startswith("model") for key in plan.space):
@@ -131,7 +147,7 @@ def run_trial(
 
     try:
         words = overrides(suggest(trial, plan.space))
-        training = bench.train(configured(words), report)
+        training = bench.train(configured(words), report, weights=False)
         trial.set_user_attr("found", findings(training, any(key.startswith("model") for key in plan.space)))
     except (optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError, DataProblemsError):
         raise
@@ -165,7 +181,7 @@ def findings(training: "Training", of_backbone: bool) -> dict[str, Any]:
     return found
 
 
-def conclude(study: "optuna.Study", plan: "Plan", base: list[str], study_dir: Path) -> dict[str, Any]:
+def conclude(study: "optuna.Study", monitor: str, base: list[str], study_dir: Path) -> dict[str, Any]:
     """Train the winner as the command at the end says, test it, and write what the search has found.
 
     Whichever process comes first does it; the others wait and find it done.
@@ -184,7 +200,7 @@ def conclude(study: "optuna.Study", plan: "Plan", base: list[str], study_dir: Pa
         run_dir = study_dir / f"trial_{best.number}"
         metrics = search_results.result(run_dir) or train_winner(words, run_dir)
         search_results.write_best(words, study_dir, metrics)
-        search_results.plot(study, study_dir)
+        search_results.plot(study, monitor, study_dir)
     search_results.after_search(
         study, best, metrics, study_dir, shlex.join(["python", "-m", "ft_lightning.train", *words])
     )
