@@ -33,7 +33,9 @@ def run(folder: Path, root: Path, weights: Path, *overrides: str) -> dict:
     return train(compose("train", *options, *overrides), folder)
 
 
-@pytest.mark.parametrize("more", [[], ["head=mlp", "cache.enabled=false"]], ids=["stored", "in memory"])
+@pytest.mark.parametrize(
+    "more", [[], ["head=mlp", "cache.enabled=false"], ["callback=ema"]], ids=["stored", "in memory", "averaged"]
+)
 def test_a_repeat_is_the_run_of_another_seed(
     more: list[str], root: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

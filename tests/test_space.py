@@ -27,7 +27,7 @@ def test_every_kind_of_distribution() -> None:
         "optimizer.lr": FloatDistribution(1e-4, 1e-1, log=True),
         "finetune.k": IntDistribution(1, 4),
         "head.dropout": FloatDistribution(0.0, 0.5, step=0.1),
-        "augment.crop_scale": CategoricalDistribution(["[0.2, 1.0]", None]),
+        "augment.crop_scale": CategoricalDistribution(["[0.2,1.0]", None]),
     }
 
 
@@ -43,6 +43,8 @@ def test_every_kind_of_distribution() -> None:
         ({"optimizer": {"lr": {"low": "a", "high": 0.1}}}, r"tune\.space\.optimizer\.lr="),
         ({"model": {"choices": []}}, r"tune\.space\.model="),
         ({"model": {"choices": "resnet18"}}, r"tune\.space\.model=.*choices is a list"),
+        ({"model": {"choices": ["a,"]}}, r"tune\.space\.model: the choice a, cannot be typed"),
+        ("optimizer.lr", r"tune\.space=optimizer\.lr: name keys"),
         ({"model": {"choices": ["a"], "low": 1}}, r"tune\.space\.model=.*without low"),
     ],
 )  # fmt: skip
@@ -85,6 +87,9 @@ def test_a_suggestion_has_a_value_for_each_key_and_a_grid_every_combination() ->
     with pytest.raises(UserError, match=r"tune\.space\.seed has no list of values"):
         grid(space)
     del space["seed"]
+    odd = read_space({"model": {"arguments": {"choices": [{"drop_path_rate": 0.1, "act": "a b"}, {}]}}})
+    typed = [compose("train", *overrides(values)).model.arguments for values in grid(odd)]
+    assert typed == [{"drop_path_rate": 0.1, "act": "a b"}, {}]
     assert grid(space) == [{"model": m, "finetune.k": k} for m in "ab" for k in (1, 2, 3)]
 
 

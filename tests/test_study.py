@@ -1,10 +1,14 @@
 """A study has exactly as many outcomes as wanted, however many processes work on it, and whichever of them die."""
 
 import collections
+import contextlib
 import multiprocessing
 import os
 import platform
 import signal
+import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from optuna.trial import TrialState
 
 from ft_lightning.errors import UserError
 from ft_lightning.space import read_space, suggest
-from ft_lightning.study import Plan, TrialFailed, bury_dead, has_outcome, open_study, work
+from ft_lightning.study import Plan, TrialFailed, _is_dead, bury_dead, has_outcome, open_study, work
 
 SPACE = read_space({"x": {"low": -1.0, "high": 1.0}})
 GRID = read_space({"a": {"choices": ["p", "q"]}, "b": {"low": 1, "high": 3}})
@@ -168,6 +172,50 @@ def test_what_is_beyond_the_wanted_number_is_not_run(tmp_path: Path) -> None:
     work(study, plan(trials=2), objective, tmp_path, lambda trials: None)
     assert run == [0]
     assert len(outcomes(study)) == 2
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_silent_trial_of_another_machine_is_run_again(tmp_path: Path) -> None:
+    study = open_study(tmp_path, None, "s", plan())
+    trial = study.ask()
+    for name, known in {"host": "else", "pid": 1, "started": 0.0}.items():
+        trial.set_user_attr(name, known)
+    study._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database, database:
+        database.execute("update trial_heartbeats set heartbeat = '2020-01-01 00:00:00'")
+    work(study, plan(trials=1), lambda trial: 1.0, tmp_path, lambda trials: None)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE"]
+
+
+def test_a_process_that_was_taken_for_dead_goes_on(tmp_path: Path) -> None:
+    study = open_study(tmp_path, None, "s", plan())
+
+    def objective(trial: optuna.Trial) -> float:
+        if trial.number < 2:  # another process buries it while this one sleeps
+            study.tell(trial.number, state=TrialState.FAIL)
+        if trial.number == 1:
+            trial.report(0.0, 0)
+        return 1.0
+
+    work(study, plan(trials=2), objective, tmp_path, lambda trials: None)
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+
+
+def test_a_value_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
+    study = open_study(tmp_path, None, "s", plan())
+    work(study, plan(trials=2), lambda trial: float("nan"), tmp_path, lambda trials: None)
+    assert [trial.user_attrs["error"] for trial in study.trials] == ["its value is nan"] * 2
+
+
+def test_a_child_that_nobody_waited_for_is_dead() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    process = psutil.Process(child.pid)
+    known = {"host": platform.node(), "pid": child.pid, "started": process.create_time()}
+    deadline = time.monotonic() + 30
+    while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _is_dead(optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=known))
+    child.wait()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 import collections
 import contextlib
+import gc
 import json
+import platform
 import shlex
 import shutil
 import signal
@@ -27,6 +29,8 @@ from ft_lightning.command import compose
 from ft_lightning.data import ImageFolderDataModule
 from ft_lightning.errors import UserError
 from ft_lightning.kept_config import join_study, study_name
+from ft_lightning.module import FineTuner
+from ft_lightning.search_results import write_best
 from ft_lightning.study import has_outcome
 from ft_lightning.tables import read_table
 from ft_lightning.train import train
@@ -268,12 +272,12 @@ def test_the_command_refuses_to_resume_and_to_be_one_of_several(pictures: Path, 
 
 
 def test_pictures_that_cannot_be_used_end_a_search_at_once(pictures: Path, tmp_path: Path) -> None:
+    picture = (pictures / "ant/00.png").read_bytes()
     (pictures / "ant/00.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     with pytest.raises(UserError, match=r"ant/00\.png"):
         search(tmp_path / "study", pictures)
     assert json.loads((tmp_path / "study/problems.json").read_text())
-    shutil.copy(pictures / "ant/01.png", pictures / "ant/00.png")
-    (pictures / "ant/01.png").unlink()
+    (pictures / "ant/00.png").write_bytes(picture)
     assert search(tmp_path / "study", pictures, "tune.trials=1")["test"]["n"] > 0, "mended, it goes on"
 
 
@@ -315,3 +319,68 @@ def test_other_values_are_another_study_and_the_number_of_trials_is_not_one_of_t
 def test_a_password_is_not_written_down(tmp_path: Path) -> None:
     join_study(compose("tune", "tune.storage='postgresql://me:secret@host/db'", "data.root=/pictures"), tmp_path)
     assert "secret" not in (tmp_path / "config.yaml").read_text()
+
+
+def test_a_search_whose_data_have_changed_is_refused(pictures: Path, tmp_path: Path) -> None:
+    search(tmp_path / "study", pictures, "tune.trials=1")
+    (pictures / "ant/00.png").unlink()
+    with pytest.raises(UserError, match=r"files of the dataset are new, gone.*ant/00\.png"):
+        search(tmp_path / "study", pictures, "tune.trials=2")
+
+
+def test_what_another_search_has_left_is_not_taken_for_the_winner(pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    search(folder, pictures, "tune.trials=1")
+    with pytest.raises(UserError, match=r"holds a search with tune\.storage=None"):
+        search(folder, pictures, "tune.trials=1", f"tune.storage=sqlite:///{tmp_path}/other.db")
+    (folder / "study.db").unlink()
+    config = (folder / "trial_0/config.yaml").read_text()
+    (folder / "trial_0/config.yaml").write_text(config.replace("max_epochs: 2", "max_epochs: 3"))
+    with pytest.raises(UserError, match=r"trial_0 holds a run of another config"):
+        search(folder, pictures, "tune.trials=1")
+
+
+def test_a_searched_seed_makes_its_own_random_backbone(pictures: Path, tmp_path: Path) -> None:
+    off = ["tune.space.optimizer=null", "tune.space.head=null", "tune.space.loss=null", "monitor=val/loss"]
+    seeds = ["+tune.space.seed.choices=[1,2]", "tune.sampler=grid", "monitor_mode=min"]
+    metrics = search(tmp_path / "study", pictures, *off, *seeds)
+    values = read_table(tmp_path / "study/trials.csv")["value"].astype(float)
+    assert metrics["val"]["loss"] == pytest.approx(values.min(), rel=1e-5)
+    assert values.nunique() == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["finetune=full", "finetune=partial", "finetune.k=2"],
+        ["callback=[ema,early_stopping]", "logger=[csv,tensorboard]"],
+        ["experiment=[classic,debug]", "optimizer.lr=0.5", "optimizer.lr=0.25"],
+        ["model=timm", "model.name='a, b'", "+model.arguments.drop_path_rate=0.1", "data.root='/a b/c'"],
+    ],
+    ids=" ".join,
+)
+def test_an_experiment_is_what_was_typed(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "conf/experiment"
+    folder.mkdir(parents=True)
+    write_best(words, folder, {"test": {"accuracy": 0.5, "accuracy_ci95": [0.4, 0.6]}})
+    typed = compose("train", *words)
+    monkeypatch.chdir(tmp_path)
+    assert OmegaConf.to_container(compose("train", "experiment=best")) == OmegaConf.to_container(typed)
+
+
+def test_any_number_of_processes_may_begin_at_once(tmp_path: Path) -> None:
+    (tmp_path / f".config.yaml.999999@{platform.node()}.tmp").write_text("of a killed process")
+    begin = "import sys\nfrom pathlib import Path\nfrom ft_lightning.command import compose\n"
+    begin += "from ft_lightning.kept_config import join_study\ncfg = compose('tune', 'data.root=/p')\n"
+    begin += "for _ in range(40):\n    (Path(sys.argv[1]) / 'config.yaml').unlink(missing_ok=True)\n"
+    begin += "    join_study(cfg, Path(sys.argv[1]))\n"
+    both = [subprocess.Popen([sys.executable, "-c", begin, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(2)]
+    assert [process.communicate(timeout=60)[1] for process in both] == [b"", b""]
+
+
+def test_a_search_keeps_nothing_of_the_trials_that_are_over(pictures: Path, tmp_path: Path) -> None:
+    fail = ["+tune.space.callback.fail.kind.choices=[bug]", "+tune.space.seed={low:0,high:9}", "tune.trials=10"]
+    quiet = ["finetune=full", "tune.sampler=grid", "data.limit=4", *FAILING, *KINDS]
+    with pytest.raises(UserError, match="None of 10 trials"):
+        search(tmp_path / "study", pictures, *quiet, *fail)
+    assert sum(isinstance(thing, FineTuner) for thing in gc.get_objects()) <= 2

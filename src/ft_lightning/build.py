@@ -105,8 +105,10 @@ def build_classifier(cfg: DictConfig, data: "ImageFolderDataModule", pretrained:
     own = OmegaConf.masked_copy(cfg.head, [key for key in cfg.head if key != "init"])
     head = instantiate(own, in_features=backbone.feature_dim, num_classes=len(data.class_names))
     if earlier := pretrained.earlier:
-        if (earlier.class_names, earlier.card["head"]) == (data.class_names, described_head(cfg)):
-            head.load_state_dict(earlier.classifier.head.state_dict())
+        known = earlier.classifier.head.state_dict()
+        shapes = [{name: value.shape for name, value in state.items()} for state in (known, head.state_dict())]
+        if earlier.class_names == data.class_names and shapes[0] == shapes[1]:
+            head.load_state_dict(known)
         else:
             log.warning("init_from: its head is another one, or for other classes: a new one is trained.")
     plan = freeze_plan(backbone, head, cfg.finetune.mode, cfg.finetune.k, cfg.finetune.freeze_bn)
@@ -193,6 +195,14 @@ def build_trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Pat
     _refuse_another_number_of_processes(trainer)
     processes.end_together()
     return trainer
+
+
+def stop_averaging(trainer: "Trainer") -> None:
+    """What `callback=ema` has averaged is in the module; Lightning would put it there again in place of best.ckpt."""
+    from lightning.pytorch.callbacks import WeightAveraging
+
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks[:] = [callback for callback in callbacks if not isinstance(callback, WeightAveraging)]
 
 
 def refuse_processes(trainer: "Trainer", what: str) -> None:

@@ -111,8 +111,7 @@ def changed(cfg: DictConfig, verb: str, typed: list[str], more: list[str]) -> Di
     Values alone are put in their places, which takes a hundredth of the time.
     """
     overrides = OverridesParser.create().parse_overrides(more)
-    groups = set(groups_of(verb, *typed))
-    if any(override.key_or_group in groups or override.type is not OverrideType.CHANGE for override in overrides):
+    if any(is_group(override.key_or_group) or override.type is not OverrideType.CHANGE for override in overrides):
         return compose(verb, *typed, *more)
     cfg = copy.deepcopy(cfg)
     for override in overrides:
@@ -121,11 +120,10 @@ def changed(cfg: DictConfig, verb: str, typed: list[str], more: list[str]) -> Di
 
 
 @functools.cache
-def groups_of(verb: str, *overrides: str) -> list[str]:
-    """The groups of choices in the config that `compose` makes, such as model."""
+def is_group(key: str) -> bool:
+    """Whether a key names a folder of choices, such as model."""
     with _composing():
-        cfg = hydra.compose(verb, overrides=list(overrides), return_hydra_config=True)
-    return [group for group in map(str, cfg.hydra.runtime.choices) if not group.startswith("hydra/")]
+        return bool(GlobalHydra.instance().config_loader().get_group_options(key.partition("@")[0]))
 
 
 def _composing() -> AbstractContextManager:

@@ -1,6 +1,7 @@
 """Writing a file or a folder whole or not at all, sweeping up after those that could not, knowing a file again."""
 
 import hashlib
+import logging
 import os
 import platform
 import re
@@ -16,6 +17,8 @@ try:
     import fcntl
 except ImportError:
     fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
 
 _A_DAY = 24 * 60 * 60
 _claims: set[int] = set()  # descriptors
@@ -61,11 +64,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def claimed(folder: Path, wait: bool = False) -> Iterator[None]:
+def claimed(folder: Path, wait: bool | str = False) -> Iterator[None]:
     """Have a folder for this process alone while the block runs; the system lets go of it even after a kill.
 
     Raises:
-        UserError: another process has it, and this one does not `wait` for it.
+        UserError: another process has it, and this one does not `wait` for it, saying so if that is a sentence.
     """
     if fcntl is None:  # on Windows
         yield
@@ -74,7 +77,7 @@ def claimed(folder: Path, wait: bool = False) -> Iterator[None]:
     _claims.add(descriptor)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            _lock(descriptor, wait)
         except BlockingIOError:
             raise UserError(f"{folder} is in use by another process: wait for it, or end it first.") from None
         except OSError:  # a file system without locks
@@ -83,6 +86,17 @@ def claimed(folder: Path, wait: bool = False) -> Iterator[None]:
     finally:
         _claims.discard(descriptor)
         os.close(descriptor)
+
+
+def _lock(descriptor: int, wait: bool | str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if not wait:
+            raise
+        if isinstance(wait, str):
+            log.warning(wait)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def _let_go() -> None:

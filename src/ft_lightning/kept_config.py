@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
 from ft_lightning.errors import UserError
-from ft_lightning.files import replacing
+from ft_lightning.files import claimed, replacing, sweep
 
 FILE = "config.yaml"
 # What may differ between two commands that work on one study: how much, where, and how fast.
@@ -42,34 +42,53 @@ def join_study(cfg: DictConfig, folder: Path) -> None:
     Raises:
         UserError: the directory holds another search, or something else.
     """
-    if not (folder / FILE).is_file():
-        if others := sorted(path.name for path in folder.iterdir()):
+    with claimed(folder, wait=True):
+        sweep(folder)
+        if (folder / FILE).is_file():
+            _refuse_other_study(cfg, folder)
+        elif others := sorted(path.name for path in folder.iterdir()):
             raise UserError(f"hydra.run.dir={folder} holds something else ({others[0]}): name another.")
-    else:
-        before: Any = OmegaConf.to_container(OmegaConf.load(folder / FILE), resolve=False)
-        then, now = _identity(before), _identity(_content(cfg))
-        if changed := sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key)):
-            key = changed[0]
-            raise UserError(
-                f"hydra.run.dir={folder} holds a search with {key}={then.get(key)}, not {now.get(key)}: its trials "
-                "would not be comparable. Leave hydra.run.dir out, or name another."
-            )
-    write_config(cfg, folder)
+        write_config(cfg, folder)
+
+
+def _refuse_other_study(cfg: DictConfig, folder: Path) -> None:
+    before, content = kept(folder), _content(cfg)
+    then, now = ({**_identity(one), "tune.storage": one["tune"]["storage"]} for one in (before, content))
+    if changed := sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key)):
+        key = changed[0]
+        raise UserError(
+            f"hydra.run.dir={folder} holds a search with {key}={then.get(key)}, not {now.get(key)}: its trials would "
+            "not be comparable. Name another hydra.run.dir."
+        )
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    """The content of a directory's config.yaml."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(folder / FILE), resolve=False)
+    return content
+
+
+def refuse_other_run(cfg: DictConfig, folder: Path) -> None:
+    """Raise UserError where a directory has a run of another config."""
+    if (folder / FILE).is_file() and kept(folder) != _content(cfg):
+        raise UserError(f"{folder} holds a run of another config: move it away, and start again.")
 
 
 def without_password(url: str) -> str:
     """A database's URL as it may be shown."""
-    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)
+    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*:).*@", r"\1***@", url))
 
 
 def _content(cfg: DictConfig) -> dict[str, Any]:
     content = _without_secrets(cfg)
     if "resume" in content:
         content["resume"] = None  # the config is that of the whole run
-    for group, key in (("data", "root"), ("data", "csv"), ("cache", "dir")):
-        place = content.get(group, {}).get(key)
-        if place is not None and "${" not in str(place):
-            content[group][key] = str(Path(str(place)).expanduser().absolute())
+    for group, key in (("data", "root"), ("data", "csv"), ("cache", "dir"), ("model", "weights"), ("", "init_from")):
+        node = content.get(group, {}) if group else content
+        place = node.get(key)
+        named = key == "weights" and not Path(str(place)).expanduser().is_file()  # DEFAULT
+        if place is not None and "${" not in str(place) and not named:
+            node[key] = str(Path(str(place)).expanduser().absolute())
     if storage := content.get("tune", {}).get("storage"):
         content["tune"]["storage"] = without_password(storage)
     return content

@@ -3,7 +3,7 @@
 import errno
 
 from hydra.core.override_parser.overrides_parser import OverrideParseException
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from ft_lightning.errors import NumericalError, UserError
@@ -11,13 +11,16 @@ from ft_lightning.errors import NumericalError, UserError
 # Full, read-only or not a folder; not every system knows all of them.
 _UNWRITABLE = ("ENOSPC", "EROFS", "EFBIG", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST", "EIO", "EDQUOT")
 
+# Lightning's and Optuna's, which are not imported for their names alone.
+_THEIRS = ("MisconfigurationException", "StorageInternalError")
+
 
 def known_error(error: BaseException) -> UserError | NumericalError | None:
     """The typed error behind an exception of a job; None for a bug."""
     if isinstance(error, UserError | NumericalError):
         return error
-    if type(error).__name__ == "MisconfigurationException":  # Lightning's, which is not imported for its name alone
-        return UserError(str(error))
+    if type(error).__name__ in _THEIRS:
+        return UserError(f"{error} {str(error.__cause__ or '').partition(chr(10))[0]}".strip())
     if isinstance(error, InstantiationException):
         if known := known_error(error.__cause__ or RuntimeError()):
             return known
@@ -25,7 +28,7 @@ def known_error(error: BaseException) -> UserError | NumericalError | None:
         refused = isinstance(error.__cause__, TypeError | ValueError | ImportError | LookupError | None)
         return UserError(str(error)) if refused else None
     unwritable = isinstance(error, OSError) and error.errno in {getattr(errno, name, None) for name in _UNWRITABLE}
-    if unwritable or isinstance(error, OmegaConfBaseException):
+    if unwritable or isinstance(error, OmegaConfBaseException | HydraException):
         return config_error(error)
     return _shortage(error)
 

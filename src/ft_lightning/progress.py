@@ -63,8 +63,8 @@ class TrialBar:
         """What has been found so far, a line a finished trial."""
         self._progress.update(self._bar, completed=len(lines), best=best, now="")
         told = lines.keys() if self._told is None else self._told  # what an earlier run has found is no news
-        for number in sorted(lines.keys() - told) if self._shown else ():
-            if not console.is_terminal or "failed" in lines[number]:
+        for number in sorted(lines.keys() - told):
+            if not (self._shown and console.is_terminal) or "failed" in lines[number]:
                 console.print(lines[number], soft_wrap=True)
         self._told = set(lines)
 

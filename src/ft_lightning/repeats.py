@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import DictConfig
 from scipy import stats
 
-from ft_lightning.build import Pretrained
+from ft_lightning.build import Pretrained, stop_averaging
 from ft_lightning.data import ImageFolderDataModule
 from ft_lightning.metrics import epoch_metrics
 from ft_lightning.stored import StoredFeatures
@@ -33,11 +33,12 @@ def repeat(
     """
     seeds = [cfg.seed + number for number in range(cfg.repeats)]
     found = [outputs]
-    bench = Workbench(list(data.splits), (cfg, data), (cfg, pretrained), stored.kept)
+    bench = Workbench(list(data.splits), data, pretrained, stored.kept)
     for seed in seeds[1:]:
         again = cfg.copy()
         again.seed = seed
         training = bench.train(again, report=lambda epoch, value: None, weights=True)
+        stop_averaging(training.trainer)
         training.best.restore(training.module)
         training.trainer.validate(training.module, datamodule=data, verbose=False)
         training.trainer.test(training.module, datamodule=data, verbose=False)

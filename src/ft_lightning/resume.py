@@ -86,6 +86,6 @@ def refuse_other_data(table: Any, run_dir: Path) -> None:
     )
     if changed := sorted({path for path, *_ in before ^ now}):
         raise UserError(
-            f"resume={run_dir}: {len(changed)} files of the dataset are new, gone, changed or in another split since "
-            f"the run began: {some(changed)}. Put them back, or start a new run."
+            f"{run_dir}: {len(changed)} files of the dataset are new, gone, changed or in another split since it "
+            f"began: {some(changed)}. Put them back, or start anew in another directory."
         )

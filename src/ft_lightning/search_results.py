@@ -155,8 +155,8 @@ def _short(value: Any) -> str:
 
 def write_best(words: list[str], folder: Path, metrics: dict[str, Any]) -> None:
     """Write best.yaml: in conf/experiment it makes `experiment=best` what the overrides `words` make of train."""
-    groups = command.groups_of("train", *words)
-    defaults: list[Any] = []
+    experiments: list[Any] = []
+    choices: dict[str, Any] = {}  # of a group that is typed twice the last counts
     content = OmegaConf.create({})
     untold = []
     for override in OverridesParser.create().parse_overrides(words):
@@ -164,18 +164,19 @@ def write_best(words: list[str], folder: Path, metrics: dict[str, Any]) -> None:
         if override.is_delete():
             untold.append(override.input_line)
         elif key == "experiment":
-            defaults.insert(0, value)  # those that override come last
-        elif key in groups:
-            defaults.append({f"override /{key}": value})
+            experiments = value if isinstance(value, list) else [value]
+        elif command.is_group(key):
+            choices[f"override /{key}"] = value
         else:
             OmegaConf.update(content, key, value, force_add=True)
+    defaults = [*experiments, *({key: choice} for key, choice in choices.items()), "_self_"]
     accuracy, (low, high) = metrics["test"]["accuracy"], metrics["test"]["accuracy_ci95"]
     lines = [
         "# @package _global_",
         "# In conf/experiment/ it is experiment=best: the winner of a search.",
         f"# Test accuracy {accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}.",
         *(f"# To be typed beside it: {word}" for word in untold),
-        OmegaConf.to_yaml(OmegaConf.create({"defaults": [*defaults, "_self_"]})) + OmegaConf.to_yaml(content),
+        OmegaConf.to_yaml(OmegaConf.create({"defaults": defaults})) + OmegaConf.to_yaml(content),
     ]
     with replacing(folder / "best.yaml") as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")

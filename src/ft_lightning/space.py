@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -19,12 +21,14 @@ Space = dict[str, BaseDistribution]  # by the key of `train`
 def read_space(nested: Mapping[str, Any]) -> Space:
     """The distributions of a space such as `{"optimizer": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}}`.
 
-    A node may have values of its own and others below it: `optimizer.choices` beside `optimizer.lr`. What is null is
-    not searched.
+    A node may have values of its own and others below it: `optimizer.choices` beside `optimizer.lr`. Bounds that are
+    whole numbers make whole numbers. What is null is not searched.
 
     Raises:
         UserError: nothing to search, or something that is no distribution.
     """
+    if not isinstance(nested, Mapping):
+        raise UserError(f"tune.space={nested}: name keys of train with choices, or with low and high.")
     space = dict(_walk(nested, ""))
     if not space:
         raise UserError("tune.space is empty: name a key of train with choices, or with low and high.")
@@ -48,9 +52,11 @@ def _distribution(key: str, own: dict[str, Any]) -> BaseDistribution:
     try:
         if "choices" in own:
             if len(own) > 1 or not isinstance(own["choices"], list):
-                raise UserError(f"{said}: choices is a list, without low, high, step or log.")
-            plain = [value if _is_plain(value) else json.dumps(value) for value in own["choices"]]
-            return CategoricalDistribution(list(dict.fromkeys(plain)))
+                raise UserError(
+                    f"{said}: choices is a list, without low, high, step or log; in their place: ~tune.space.{key} "
+                    f"+tune.space.{key}.choices=[...]."
+                )
+            return CategoricalDistribution(list(dict.fromkeys(_choice(key, value) for value in own["choices"])))
         low, high = own["low"], own["high"]
         whole = isinstance(low, int) and isinstance(high, int) and isinstance(own.get("step", 1), int)
         log = bool(own.get("log", False))
@@ -61,8 +67,22 @@ def _distribution(key: str, own: dict[str, Any]) -> BaseDistribution:
         raise UserError(f"{said}: use choices: [...], or low and high with step or log: true ({error}).") from error
 
 
-def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, bool | int | float | str)
+def _choice(key: str, value: Any) -> Any:
+    """A value that Optuna can keep: lists and dictionaries as one would type them."""
+    choice = _quoted(value) if isinstance(value, list | dict) else value
+    try:
+        OverridesParser.create().parse_overrides(overrides({key: choice}))
+    except HydraException as error:
+        raise UserError(f"tune.space.{key}: the choice {value} cannot be typed after train: quote it.") from error
+    return choice
+
+
+def _quoted(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(map(_quoted, value))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_quoted(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)
 
 
 def suggest(trial: Trial, space: Space) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A trial counts when it has an outcome: a value, pruned, or failed for a reason o
 process has none, and another takes its place.
 """
 
+import math
 import os
 import platform
 import time
@@ -72,6 +73,10 @@ class Plan:
     def wanted(self) -> int:
         """Trials that shall have an outcome."""
         return len(self.combinations) if self.sampler == "grid" else self.trials or 0
+
+    def searches(self, *names: str) -> bool:
+        """Whether anything below these keys is searched."""
+        return any(key.partition(".")[0] in names for key in self.space)
 
     def pruner(self) -> optuna.pruners.BasePruner:
         if self.prune_after is None:
@@ -149,12 +154,28 @@ def work(
             continue
         # A sampler that starts anew with the same seed would repeat what a process before this one has tried.
         study.sampler = plan.sampler_for(len(trials), *([os.getpid()] if running else []))
+        _run_one(study, plan, objective)
+
+
+def _run_one(study: optuna.Study, plan: Plan, objective: Objective) -> None:
+    raised: list[BaseException] = []
+
+    def attempt(trial: optuna.Trial) -> float:
         try:
-            study.optimize(
-                lambda trial: _claimed(study, trial, objective, plan), n_trials=1, catch=(TrialFailed, _Surplus)
-            )
-        except UpdateFinishedTrialError:  # this process had slept so long that another one took it for dead
-            continue
+            return _claimed(study, trial, objective, plan)
+        except (TrialFailed, _Surplus, optuna.TrialPruned):
+            raise
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    try:
+        study.optimize(attempt, n_trials=1, catch=(TrialFailed, _Surplus))
+    except (UpdateFinishedTrialError, ValueError, AssertionError):
+        # Where the trial did not raise it, its result could not be told: this process had slept so long that another
+        # one took it for dead.
+        if raised and not isinstance(raised[0], UpdateFinishedTrialError):
+            raise
 
 
 def _enqueue_missing(study: optuna.Study, combinations: list[dict[str, Any]]) -> None:
@@ -176,10 +197,13 @@ def _claimed(study: optuna.Study, trial: optuna.Trial, objective: Objective, pla
         raise _Surplus
     study.sampler = plan.sampler_for(trial.number)  # two processes may have begun at the same moment
     try:
-        return objective(trial)
+        value = objective(trial)
+        if not math.isfinite(value):
+            raise TrialFailed(f"its value is {value}")
     except TrialFailed as reason:
         trial.set_user_attr("error", str(reason))
         raise
+    return value
 
 
 def has_outcome(trial: FrozenTrial) -> bool:
@@ -187,7 +211,10 @@ def has_outcome(trial: FrozenTrial) -> bool:
 
 
 def bury_dead(study: optuna.Study) -> None:
-    """Mark the trials failed whose process on this machine is gone; Optuna's heartbeat does it for other machines."""
+    """Mark the trials failed whose process is gone: on this machine at once, elsewhere when they are silent."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if _is_dead(trial):
             try:
@@ -204,6 +231,7 @@ def _is_dead(trial: FrozenTrial) -> bool:
     if known["host"] != platform.node():
         return False
     try:
-        return abs(psutil.Process(known["pid"]).create_time() - known["started"]) > 1
+        process = psutil.Process(known["pid"])
+        return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - known["started"]) > 1
     except psutil.NoSuchProcess:
         return True

@@ -22,6 +22,7 @@ from ft_lightning.build import (
     build_trainer,
     described_head,
     refuse_processes,
+    stop_averaging,
 )
 from ft_lightning.config_checks import check_values
 from ft_lightning.problems import lists_problems
@@ -122,14 +123,6 @@ def checkpoint_to_go_on_from(cfg: DictConfig, run_dir: Path, data: "ImageFolderD
     if start is None:
         log.warning("%s has no checkpoint yet: the run begins at the beginning.", run_dir)
     return start
-
-
-def stop_averaging(trainer: "Trainer") -> None:
-    """What `callback=ema` has averaged is in the module; Lightning would put it there again in place of best.ckpt."""
-    from lightning.pytorch.callbacks import WeightAveraging
-
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    callbacks[:] = [callback for callback in callbacks if not isinstance(callback, WeightAveraging)]
 
 
 if __name__ == "__main__":

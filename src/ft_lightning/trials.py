@@ -2,10 +2,12 @@
 
 import copy
 import gc
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +26,7 @@ from ft_lightning.build import (
 )
 from ft_lightning.config_checks import check_values
 from ft_lightning.data import ImageFolderDataModule
+from ft_lightning.errors import UserError
 from ft_lightning.module import FineTuner
 from ft_lightning.results import Stopwatch
 from ft_lightning.stored import KeptRows, StoredFeatures
@@ -41,12 +44,19 @@ class BestEpoch(Callback):
         self.monitor, self.mode, self.report, self.weights = monitor, mode, report, weights
         self.epoch = -1
         self.metrics: dict[str, float] = {}  # what val logged in that epoch, such as val/accuracy
-        self._state: dict[str, Tensor] = {}
+        self._now: dict[str, Tensor] = {}
+        self._best: dict[str, Tensor] = {}
 
     @property
     def value(self) -> float:
         """The monitored value of the best epoch."""
         return self.metrics[self.monitor]
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.weights:  # now, because averaged ones are taken out again after this
+            module: Any = pl_module
+            trained = module.classifier.plan.trained_state(module.classifier.state_dict())
+            self._now = {name: value.clone() for name, value in trained.items()}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != "fit":
@@ -54,16 +64,12 @@ class BestEpoch(Callback):
         now = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         sign = 1 if self.mode == "max" else -1
         if not self.metrics or sign * now[self.monitor] > sign * self.value:
-            self.epoch, self.metrics = trainer.current_epoch, now
-            if self.weights:
-                module: Any = pl_module
-                trained = module.classifier.plan.trained_state(module.classifier.state_dict())
-                self._state = {name: value.clone() for name, value in trained.items()}
+            self.epoch, self.metrics, self._best = trainer.current_epoch, now, self._now
         self.report(trainer.current_epoch, now[self.monitor])
 
     def restore(self, module: FineTuner) -> None:
         """Put the module back to where it was after the best epoch."""
-        module.classifier.load_state_dict(self._state, strict=False)
+        module.classifier.load_state_dict(self._best, strict=False)
 
 
 @dataclass(frozen=True)
@@ -82,37 +88,45 @@ class Workbench:
 
     Args:
         splits: those that trainings look at; the features of no other are computed.
-        data, pretrained, kept: what there is already.
+        data, pretrained: for all trainings, whatever their configs say; None: as they say.
+        kept: stored features there are already.
     """
 
     def __init__(
         self,
         splits: Sequence[str],
-        data: tuple[DictConfig, ImageFolderDataModule] | None = None,
-        pretrained: tuple[DictConfig, Pretrained] | None = None,
+        data: ImageFolderDataModule | None = None,
+        pretrained: Pretrained | None = None,
         kept: KeptRows | None = None,
     ) -> None:
         self.splits = splits
-        self._data = (_data_key(data[0]), data[1]) if data else None
-        self._pretrained = (_model_key(pretrained[0]), pretrained[1]) if pretrained else None
+        self._given = data, pretrained
+        self._data: tuple[str, ImageFolderDataModule] | None = None
+        self._pretrained: tuple[str, Pretrained] | None = None
         self._kept = kept or KeptRows()
 
     def data(self, cfg: DictConfig) -> ImageFolderDataModule:
         """The dataset, scanned again only if another one is asked for."""
-        if self._data is None or self._data[0] != _data_key(cfg):
-            self._data = (_data_key(cfg), build_data(cfg))
+        if self._given[0]:
+            return self._given[0]
+        key = _key(cfg, "data", "cache")
+        if self._data is None or self._data[0] != key:
+            self._data = (key, build_data(cfg))
         return self._data[1]
 
     def pretrained(self, cfg: DictConfig) -> Pretrained:
         """The backbone as it was pretrained, for good: whoever trains it gets a copy. One is kept at a time."""
-        if self._pretrained is None or self._pretrained[0] != _model_key(cfg):
-            self._pretrained = None  # not two in memory
-            self._pretrained = (_model_key(cfg), build_pretrained(cfg))
-        pretrained = self._pretrained[1]
+        pretrained = self._given[1] or self._loaded(cfg)
         if cfg.finetune.mode == "frozen":
             return pretrained
-        gc.collect()  # the copy before this one may hang in the cycles of its Trainer
         return Pretrained(copy.deepcopy(pretrained.backbone), pretrained.earlier)
+
+    def _loaded(self, cfg: DictConfig) -> Pretrained:
+        key = _key(cfg, "model", "init_from", *([] if cfg.model.weights else ["seed"]))  # random weights depend on it
+        if self._pretrained is None or self._pretrained[0] != key:
+            self._pretrained = None  # not two in memory
+            self._pretrained = (key, build_pretrained(cfg))
+        return self._pretrained[1]
 
     def train(self, cfg: DictConfig, report: Callable[[int, float], None], weights: bool) -> Training:
         """Fit what a config of conf/train.yaml says.
@@ -121,6 +135,9 @@ class Workbench:
             report, weights: as `BestEpoch` takes them.
         """
         check_values(cfg)
+        gc.collect()  # a training before this one may hang in the cycles of its Trainer
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         clock = Stopwatch()
         data = self.data(cfg)
         classifier = build_classifier(cfg, data, self.pretrained(cfg))
@@ -134,6 +151,11 @@ class Workbench:
         clock.lap("setup_s")
         trainer.fit(module, datamodule=data)
         clock.lap("fit_s")
+        if best.epoch < 0:
+            raise UserError(
+                f"trainer.check_val_every_n_epoch={cfg.trainer.check_val_every_n_epoch}: no epoch was validated, and "
+                "there is none to choose."
+            )
         return Training(trainer, module, best, stored, clock.seconds)
 
 
@@ -150,9 +172,7 @@ class _Computing:
         pass
 
 
-def _data_key(cfg: DictConfig) -> str:
-    return OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, ["data", "cache"]), resolve=False)
-
-
-def _model_key(cfg: DictConfig) -> str:
-    return OmegaConf.to_yaml(OmegaConf.masked_copy(cfg, ["model", "init_from"]), resolve=False)
+def _key(cfg: DictConfig, *names: str) -> str:
+    """The resolved values of these keys."""
+    whole: Any = OmegaConf.to_container(cfg, resolve=True)
+    return json.dumps([whole[name] for name in names])

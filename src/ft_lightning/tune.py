@@ -6,9 +6,11 @@ python -m ft_lightning.tune tune=backbone 'tune.space.model.choices=[resnet18,ti
 """
 
 import functools
+import gc
 import logging
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +44,14 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     from ft_lightning.study import open_study, work
     from ft_lightning.trials import Workbench
 
+    if command.in_multirun():
+        raise UserError("-m: a search goes on in a directory of its own, a multirun makes new ones: start one by one.")
     plan = plan_of(cfg)
     base = overrides_of_train(list(HydraConfig.get().overrides.task) if typed is None else typed)
     kept_config.join_study(cfg, study_dir)
     configured = functools.partial(command.changed, command.compose("train", *base), "train", base)
     bench = Workbench(["train", "val"])
-    prepare(cfg, plan, bench)
+    prepare(cfg, plan, bench, study_dir)
     study = open_study(study_dir, cfg.tune.storage, kept_config.study_name(cfg), plan)
     search_results.before_search(study, plan, study_dir)
     try:
@@ -60,7 +64,8 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
                 watch=lambda trials: bar.watch(*search_results.told(trials, plan.direction)),
             )
     except BaseException:
-        search_results.write_trials(study, study_dir)
+        with suppress(Exception):  # what has ended it is told, not what follows from it
+            search_results.write_trials(study, study_dir)
         log.warning("What was found so far is kept in %s: the same command goes on from there.", study_dir)
         raise
     return conclude(study, cfg.monitor, base, study_dir)
@@ -73,6 +78,8 @@ def plan_of(cfg: DictConfig) -> "Plan":
 
     check_values(cfg)
     keys: Any = OmegaConf.to_container(cfg.tune, resolve=True)
+    if missing := {"name", "space", "trials", "sampler", "prune_after", "storage"} - keys.keys():
+        raise UserError(f"tune.{min(missing)} is missing: conf/tune/head.yaml has all that a space needs.")
     return Plan(
         space=read_space(keys["space"] or {}),
         trials=keys["trials"],
@@ -94,27 +101,32 @@ def overrides_of_train(typed: list[str]) -> list[str]:
     return [word for word in typed if not word.lstrip("+~").startswith(("tune=", "tune.", "hydra."))]
 
 
-def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
+def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench", study_dir: Path) -> None:
     """Load what all trials share, so that what is wrong with it ends the command, not every trial.
 
     Raises:
-        UserError: a key of the space that train does not have, or what trials have in common does not work.
+        UserError: a key of the space that train does not have; what trials have in common does not work; the dataset
+            has changed since the search began.
     """
+    from ft_lightning import resume, tables
     from ft_lightning.build import build_trainer, refuse_processes
 
-    groups = command.groups_of("train")
     for key in plan.space:
         above, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, above) if above else cfg
         there = isinstance(node, DictConfig) and (name in node or OmegaConf.is_missing(node, name))
         comes_with_another = any(key.startswith(f"{other}.") for other in plan.space)
-        if not there and key not in groups and not comes_with_another:
+        if not there and not comes_with_another and not command.is_group(key):
             raise UserError(f"tune.space.{key}: train has no key {key}; --cfg job shows those it has.")
     refuse_processes(build_trainer(cfg, [], run_dir=None), "a search")
-    if not any(key.startswith("data") for key in plan.space):
-        bench.data(cfg)
-    if not any(key.startswith("model") for key in plan.space):
+    if not plan.searches("data"):
+        table = bench.data(cfg).split_table()
+        resume.refuse_other_data(table, study_dir)
+        tables.write_table(table, study_dir / "split.csv")
+    if not plan.searches("model", "init_from"):
         bench.pretrained(cfg)
+    gc.collect()
+    gc.freeze()  # what is there now stays: looking through it after each trial would take a tenth of a trial
 
 
 def run_trial(
@@ -148,7 +160,7 @@ def run_trial(
     try:
         words = overrides(suggest(trial, plan.space))
         training = bench.train(configured(words), report, weights=False)
-        trial.set_user_attr("found", findings(training, any(key.startswith("model") for key in plan.space)))
+        trial.set_user_attr("found", findings(training, plan.searches("model", "init_from")))
     except (optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError, DataProblemsError):
         raise
     except Exception as error:
@@ -193,26 +205,28 @@ def conclude(study: "optuna.Study", monitor: str, base: list[str], study_dir: Pa
     from ft_lightning.files import claimed
     from ft_lightning.space import overrides
 
-    with claimed(study_dir, wait=True):
-        search_results.write_trials(study, study_dir)
-        best = search_results.winner(study)
-        words = [*base, *overrides(best.params)]
-        run_dir = study_dir / f"trial_{best.number}"
-        metrics = search_results.result(run_dir) or train_winner(words, run_dir)
-        search_results.write_best(words, study_dir, metrics)
-        search_results.plot(study, monitor, study_dir)
+    search_results.write_trials(study, study_dir)
+    best = search_results.winner(study)
+    words = [*base, *overrides(best.params)]
+    cfg, run_dir = command.compose("train", *words), study_dir / f"trial_{best.number}"
+    run_dir.mkdir(exist_ok=True)
+    with claimed(run_dir, wait="Another process trains the winner: waiting for it."):
+        kept_config.refuse_other_run(cfg, run_dir)
+        metrics = search_results.result(run_dir) or train_winner(cfg, run_dir)
+    search_results.write_best(words, study_dir, metrics)
+    search_results.plot(study, monitor, study_dir)
     search_results.after_search(
         study, best, metrics, study_dir, shlex.join(["python", "-m", "ft_lightning.train", *words])
     )
     return metrics
 
 
-def train_winner(words: list[str], run_dir: Path) -> dict[str, Any]:
+def train_winner(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """A whole run of train, whose test split no trial has looked at; goes on where one was stopped."""
     from ft_lightning.train import train
 
-    cfg = command.compose("train", *words)
     if (run_dir / "checkpoints").is_dir():
+        cfg = cfg.copy()
         cfg.resume = str(run_dir)
     else:
         kept_config.write_config(cfg, run_dir)
