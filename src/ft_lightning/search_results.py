@@ -176,7 +176,7 @@ def write_best(words: list[str], folder: Path, metrics: dict[str, Any]) -> None:
         "# In conf/experiment/ it is experiment=best: the winner of a search.",
         f"# Test accuracy {accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}.",
         *(f"# To be typed beside it: {word}" for word in untold),
-        OmegaConf.to_yaml(OmegaConf.create({"defaults": defaults})) + OmegaConf.to_yaml(content),
+        OmegaConf.to_yaml(OmegaConf.merge({"defaults": defaults}, content)),
     ]
     with replacing(folder / "best.yaml") as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")

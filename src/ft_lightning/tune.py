@@ -25,6 +25,7 @@ from ft_lightning.problems import DataProblemsError, lists_problems
 if TYPE_CHECKING:
     import optuna
 
+    from ft_lightning.data import ImageFolderDataModule
     from ft_lightning.progress import TrialBar
     from ft_lightning.study import Plan
     from ft_lightning.trials import Training, Workbench
@@ -51,9 +52,13 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     kept_config.join_study(cfg, study_dir)
     configured = functools.partial(command.changed, command.compose("train", *base), "train", base)
     bench = Workbench(["train", "val"])
-    prepare(cfg, plan, bench, study_dir)
+    prepare(cfg, plan, bench)
     study = open_study(study_dir, cfg.tune.storage, kept_config.study_name(cfg), plan)
+    if not plan.searches("data"):
+        keep_split(bench.data(cfg), study, study_dir)
     search_results.before_search(study, plan, study_dir)
+    gc.collect()
+    gc.freeze()  # what is there now stays: looking through it after each trial would take a tenth of a trial
     try:
         with TrialBar(plan.wanted, cfg.trainer.enable_progress_bar) as bar:
             work(
@@ -68,6 +73,8 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
             search_results.write_trials(study, study_dir)
         log.warning("What was found so far is kept in %s: the same command goes on from there.", study_dir)
         raise
+    finally:
+        gc.unfreeze()
     return conclude(study, cfg.monitor, base, study_dir)
 
 
@@ -101,14 +108,12 @@ def overrides_of_train(typed: list[str]) -> list[str]:
     return [word for word in typed if not word.lstrip("+~").startswith(("tune=", "tune.", "hydra."))]
 
 
-def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench", study_dir: Path) -> None:
+def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
     """Load what all trials share, so that what is wrong with it ends the command, not every trial.
 
     Raises:
-        UserError: a key of the space that train does not have; what trials have in common does not work; the dataset
-            has changed since the search began.
+        UserError: a key of the space that train does not have, or what trials have in common does not work.
     """
-    from ft_lightning import resume, tables
     from ft_lightning.build import build_trainer, refuse_processes
 
     for key in plan.space:
@@ -120,13 +125,24 @@ def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench", study_dir: Path) 
             raise UserError(f"tune.space.{key}: train has no key {key}; --cfg job shows those it has.")
     refuse_processes(build_trainer(cfg, [], run_dir=None), "a search")
     if not plan.searches("data"):
-        table = bench.data(cfg).split_table()
-        resume.refuse_other_data(table, study_dir)
-        tables.write_table(table, study_dir / "split.csv")
+        bench.data(cfg)
     if not plan.searches("model", "init_from"):
         bench.pretrained(cfg)
-    gc.collect()
-    gc.freeze()  # what is there now stays: looking through it after each trial would take a tenth of a trial
+
+
+def keep_split(data: "ImageFolderDataModule", study: "optuna.Study", study_dir: Path) -> None:
+    """Write split.csv, which all trials share.
+
+    Raises:
+        UserError: trials that are done had other data.
+    """
+    from ft_lightning import resume, tables
+    from ft_lightning.study import has_outcome
+
+    table = data.split_table()
+    if any(map(has_outcome, study.get_trials(deepcopy=False))):
+        resume.refuse_other_data(table, study_dir)
+    tables.write_table(table, study_dir / "split.csv")
 
 
 def run_trial(
