@@ -333,6 +333,7 @@ def test_what_another_search_has_left_is_not_taken_for_the_winner(pictures: Path
     search(folder, pictures, "tune.trials=1")
     with pytest.raises(UserError, match=r"holds a search with tune\.storage=None"):
         search(folder, pictures, "tune.trials=1", f"tune.storage=sqlite:///{tmp_path}/other.db")
+    search(folder, pictures, "tune.trials=1", f"cache.dir={tmp_path}/elsewhere")  # where features are changes nothing
     (folder / "study.db").unlink()
     config = (folder / "trial_0/config.yaml").read_text()
     (folder / "trial_0/config.yaml").write_text(config.replace("max_epochs: 2", "max_epochs: 3"))

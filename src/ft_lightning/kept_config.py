@@ -14,7 +14,7 @@ from ft_lightning.errors import UserError
 from ft_lightning.files import claimed, replacing, sweep
 
 FILE = "config.yaml"
-# What may differ between two commands that work on one study: how much, where, and how fast.
+# What may differ between two commands that work on one study, or two configs of one run: how much, where, how fast.
 _PASSING = ("tune.trials", "tune.storage", "cache", "data.num_workers", "trainer.enable_progress_bar", "logger")
 
 
@@ -70,7 +70,7 @@ def kept(folder: Path) -> dict[str, Any]:
 
 def refuse_other_run(cfg: DictConfig, folder: Path) -> None:
     """Raise UserError where a directory has a run of another config."""
-    if (folder / FILE).is_file() and kept(folder) != _content(cfg):
+    if (folder / FILE).is_file() and _identity(kept(folder)) != _identity(_content(cfg)):
         raise UserError(f"{folder} holds a run of another config: move it away, and start again.")
 
 

@@ -174,5 +174,5 @@ class _Computing:
 
 def _key(cfg: DictConfig, *names: str) -> str:
     """The resolved values of these keys."""
-    whole: Any = OmegaConf.to_container(cfg, resolve=True)
-    return json.dumps([whole[name] for name in names])
+    values = (cfg[name] for name in names)
+    return json.dumps([OmegaConf.to_container(v, resolve=True) if isinstance(v, DictConfig) else v for v in values])

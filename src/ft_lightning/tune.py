@@ -2,7 +2,7 @@
 
 python -m ft_lightning.tune data.root=/my/images
 python -m ft_lightning.tune tune=finetune tune.trials=40 tune.space.optimizer.lr.high=3e-2
-python -m ft_lightning.tune tune=backbone 'tune.space.model.choices=[resnet18,timm model.name=convnext_atto]'
+python -m ft_lightning.tune tune=backbone 'tune.space.model.choices=[resnet18,"timm model.name=convnext_atto"]'
 """
 
 import functools
@@ -183,7 +183,7 @@ def run_trial(
         known = known_error(error)
         if not known:
             log.exception("Trial %d has failed.", trial.number)
-        raise TrialFailed(str(known) if known else repr(error)) from None  # or it would hold the model in memory
+        raise TrialFailed(str(known) if known else repr(error)) from error
     return training.best.value
 
 
