@@ -119,6 +119,9 @@ class Workbench:
         pretrained = self._given[1] or self._loaded(cfg)
         if cfg.finetune.mode == "frozen":
             return pretrained
+        gc.collect()  # the copy before this one may hang in the cycles of its Trainer
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         return Pretrained(copy.deepcopy(pretrained.backbone), pretrained.earlier)
 
     def _loaded(self, cfg: DictConfig) -> Pretrained:
@@ -135,9 +138,6 @@ class Workbench:
             report, weights: as `BestEpoch` takes them.
         """
         check_values(cfg)
-        gc.collect()  # a training before this one may hang in the cycles of its Trainer
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
         clock = Stopwatch()
         data = self.data(cfg)
         classifier = build_classifier(cfg, data, self.pretrained(cfg))

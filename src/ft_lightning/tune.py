@@ -6,7 +6,6 @@ python -m ft_lightning.tune tune=backbone 'tune.space.model.choices=[resnet18,"t
 """
 
 import functools
-import gc
 import logging
 import shlex
 from collections.abc import Callable
@@ -57,8 +56,6 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     if not plan.searches("data"):
         keep_split(bench.data(cfg), study, study_dir)
     search_results.before_search(study, plan, study_dir)
-    gc.collect()
-    gc.freeze()  # what is there now stays: looking through it after each trial would take a tenth of a trial
     try:
         with TrialBar(plan.wanted, cfg.trainer.enable_progress_bar) as bar:
             work(
@@ -73,8 +70,6 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
             search_results.write_trials(study, study_dir)
         log.warning("What was found so far is kept in %s: the same command goes on from there.", study_dir)
         raise
-    finally:
-        gc.unfreeze()
     return conclude(study, cfg.monitor, base, study_dir)
 
 
