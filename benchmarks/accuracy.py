@@ -31,6 +31,7 @@ RECIPES = {
     "lbfgs": ["optimizer=lbfgs"],
     "classic": ["experiment=classic"],
 }
+_LARGER = ["optimizer.lr=1e-3", "finetune.backbone_lr_factor=0.1"]
 _LIVE = ["trainer.max_epochs=5", "precision=32-true"]
 FINETUNE = {
     "frozen": [],
@@ -38,6 +39,7 @@ FINETUNE = {
     "full, random head": ["finetune=full", "head.init=random", *_LIVE],
     "full, from the probe": ["finetune=full", *_LIVE],
     "partial (k=2)": ["finetune=partial", "finetune.k=2", *_LIVE],
+    "partial (k=2), larger steps": ["finetune=partial", "finetune.k=2", *_LARGER, *_LIVE],
     "partial (k=2), light": ["finetune=partial", "finetune.k=2", "augment=light", *_LIVE],
     "partial (k=2), strong": ["finetune=partial", "finetune.k=2", "augment=strong", *_LIVE],
 }
