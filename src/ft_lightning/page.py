@@ -1,0 +1,108 @@
+"""One self-contained HTML page: sections of facts, figures, sortable tables and pictures; nothing is loaded from
+elsewhere, and no name in it can become markup or code."""
+
+import base64
+import hashlib
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from ft_lightning.files import replacing
+
+_TEMPLATE = "page.html.jinja"
+_BLACK = re.compile(r"(fill|stroke): #000000")  # what figures draw in black follows the page's colour of text
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A thumbnail and what there is to say about it, the most important first."""
+
+    file: Path | None  # a JPEG; None where the picture cannot be shown any more
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What stands under one heading; whatever is empty is left out."""
+
+    title: str
+    text: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    figures: Sequence[Figure] = ()
+    table: pd.DataFrame | None = None  # sortable by each of its columns
+    pictures: Sequence[Picture] = ()
+    code: str = ""
+
+
+def write_page(path: Path, title: str, subtitle: str, sections: Sequence[Section]) -> None:
+    """Write a page that needs no other file and no network."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"svg": _svg, "cells": _cells, "inline": _inline, "script_hash": _script_hash}
+    html = environment.get_template(_TEMPLATE).render(title=title, subtitle=subtitle, sections=sections)
+    with replacing(path) as temporary:
+        temporary.write_text(html, encoding="utf-8", errors="backslashreplace")
+
+
+def number(value: Any) -> str:
+    """A number as a person reads it; empty for none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _cells(table: pd.DataFrame) -> list[list[dict[str, Any]]]:
+    """Row by row what each cell shows, and the number to sort it by if its column is one of numbers."""
+    columns = []
+    for name in table.columns:
+        numeric = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name])
+        values = table[name].tolist()
+        shown = [number(value) for value in values]
+        keys = [repr(value) if text else "" for value, text in zip(values, shown, strict=True)] if numeric else None
+        columns.append([{"text": text, "key": keys[i] if keys else None} for i, text in enumerate(shown)])
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _svg(figure: Figure, salt: str) -> Markup:
+    """A figure as markup that grows and shrinks with the page and takes its colour of text.
+
+    Args:
+        salt: of the figure's own, or its marks would be taken for those of another figure on the page.
+    """
+    file = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):  # text stays text
+        figure.savefig(file, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
+    drawing = file.getvalue()
+    drawing = drawing[drawing.index("<svg") :]
+    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.S)
+    drawing = re.sub(r'<g id="[^"]*"', "<g", drawing)
+    width = float(re.search(r'width="([\d.]+)pt"', drawing)[1])  # type: ignore[index]
+    drawing = re.sub(r' (width|height)="[\d.]+pt"', "", drawing, count=2)
+    drawing = drawing.replace("<svg", f'<svg style="max-width: {width * 4 / 3:.0f}px"', 1)
+    return Markup(_BLACK.sub(r"\1: currentColor", drawing))  # noqa: S704 (matplotlib has escaped what it was given)
+
+
+def _inline(file: Path) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}"
+
+
+def _script_hash(script: str) -> str:
+    """What a Content-Security-Policy allows this one script by."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

@@ -1,0 +1,42 @@
+"""Small JPEGs of the pictures that a page shows, kept in the run's directory so that it can be made again."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ft_lightning.files import replacing
+from ft_lightning.images import ImageError, read_image
+from ft_lightning.tables import read_table, write_table
+
+_EDGE = 240  # pixels of the longer edge: sharp at the size the page shows, about 8 kB
+_INDEX = "thumbnails.csv"
+
+log = logging.getLogger(__name__)
+
+
+def write_thumbnails(pictures: Sequence[tuple[str, str]], folder: Path, max_pixels: int) -> None:
+    """Write a JPEG of each of these pictures, (name, file), and an index; one that cannot be read is left out."""
+    rows = []
+    for name, file in dict(pictures).items():
+        try:
+            image = read_image(file, max_pixels)
+        except ImageError:
+            continue
+        image.thumbnail((_EDGE, _EDGE))
+        thumbnail = f"{len(rows):04d}.jpg"
+        with replacing(folder / thumbnail) as temporary:
+            image.save(temporary, format="JPEG", quality=80)
+        rows.append((name, thumbnail))
+    write_table(pd.DataFrame(rows, columns=["path", "thumbnail"]), folder / _INDEX)
+
+
+def read_thumbnails(folder: Path) -> dict[str, Path]:
+    """The JPEG of each picture that has one, by the picture's name."""
+    if not (folder / _INDEX).is_file():
+        return {}
+    table = read_table(folder / _INDEX)
+    rows = zip(table["path"], table["thumbnail"], strict=True)
+    files = {name: folder / Path(thumbnail).name for name, thumbnail in rows}
+    return {name: file for name, file in files.items() if file.is_file()}
