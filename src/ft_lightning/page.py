@@ -96,7 +96,7 @@ def _svg(figure: Figure, salt: str) -> Markup:
     width = float(re.search(r'width="([\d.]+)pt"', drawing)[1])  # type: ignore[index]
     drawing = re.sub(r' (width|height)="[\d.]+pt"', "", drawing, count=2)
     drawing = drawing.replace("<svg", f'<svg style="max-width: {width * 4 / 3:.0f}px"', 1)
-    return Markup(_BLACK.sub(r"\1: currentColor", drawing))  # noqa: S704 (matplotlib has escaped what it was given)
+    return Markup(_BLACK.sub(r"\1: currentColor", drawing))
 
 
 def _inline(file: Path) -> str:

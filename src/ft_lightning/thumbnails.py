@@ -1,6 +1,5 @@
 """Small JPEGs of the pictures that a page shows, kept in the run's directory so that it can be made again."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,23 +12,25 @@ from ft_lightning.tables import read_table, write_table
 _EDGE = 240  # pixels of the longer edge: sharp at the size the page shows, about 8 kB
 _INDEX = "thumbnails.csv"
 
-log = logging.getLogger(__name__)
-
 
 def write_thumbnails(pictures: Sequence[tuple[str, str]], folder: Path, max_pixels: int) -> None:
-    """Write a JPEG of each of these pictures, (name, file), and an index; one that cannot be read is left out."""
+    """Have a folder hold a JPEG of each of these pictures, (name, file), and an index, in the place of earlier ones.
+
+    A picture that cannot be read is left out.
+    """
     rows = []
-    for name, file in dict(pictures).items():
-        try:
-            image = read_image(file, max_pixels)
-        except ImageError:
-            continue
-        image.thumbnail((_EDGE, _EDGE))
-        thumbnail = f"{len(rows):04d}.jpg"
-        with replacing(folder / thumbnail) as temporary:
-            image.save(temporary, format="JPEG", quality=80)
-        rows.append((name, thumbnail))
-    write_table(pd.DataFrame(rows, columns=["path", "thumbnail"]), folder / _INDEX)
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        for name, file in dict(pictures).items():
+            try:
+                image = read_image(file, max_pixels)
+            except ImageError:
+                continue
+            image.thumbnail((_EDGE, _EDGE))
+            thumbnail = f"{len(rows):04d}.jpg"
+            image.save(temporary / thumbnail, format="JPEG", quality=80)
+            rows.append((name, thumbnail))
+        write_table(pd.DataFrame(rows, columns=["path", "thumbnail"]), temporary / _INDEX)
 
 
 def read_thumbnails(folder: Path) -> dict[str, Path]:

@@ -1,0 +1,119 @@
+"""Figures of a run, for its page and for notebooks: each returns a matplotlib figure."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Seen on white and on black; what is drawn in black takes the colour of a page's text.
+BLUE, ORANGE, GREY = "#3b82f6", "#ea7a1a", "#8b949e"
+_NUMBERS_UP_TO = 15  # classes: above, a cell of the confusion matrix is too small for its number
+_LABELS_UP_TO = 30
+_LONGEST_LABEL = 18
+
+
+def training_curves(history: pd.DataFrame) -> Figure:
+    """Loss and accuracy of train and val, epoch by epoch.
+
+    Args:
+        history: metrics.csv, with the columns epoch, train/loss, val/loss, train/accuracy, val/accuracy as far as there.
+    """
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for split, colour in (("train", GREY), ("val", BLUE)):
+            if f"{split}/{name}" in history.columns:
+                rows = history[["epoch", f"{split}/{name}"]].dropna()
+                marker = "o" if len(rows) < 40 else ""
+                axes.plot(rows["epoch"], rows[f"{split}/{name}"], color=colour, label=split, marker=marker, ms=3)
+        _plain(axes, "epoch", name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(frameon=False)
+    return figure
+
+
+def confusion_matrix(confusion: Mapping[str, Mapping[str, int]], class_names: Sequence[str]) -> Figure:
+    """How many samples of each class (row) were answered as which (column); colours by the share of the row.
+
+    Args:
+        confusion: {true class: {predicted class: samples}}, without the zeros, as metrics.json has it.
+    """
+    counts = np.array([[confusion.get(true, {}).get(name, 0) for name in class_names] for true in class_names])
+    n = len(class_names)
+    size = min(9.0, 2.2 + 0.42 * n)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / counts.sum(1, keepdims=True).clip(1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(n) if n <= _LABELS_UP_TO else range(0, n, n // 15)
+    labels = [_short(class_names[i]) for i in ticks]
+    axes.set_xticks(
+        ticks,
+        labels,
+        rotation=45 if max(map(len, labels)) > 3 else 0,
+        ha="right" if n > 1 else "center",
+        parse_math=False,
+    )
+    axes.set_yticks(ticks, labels, parse_math=False)
+    if n <= _NUMBERS_UP_TO:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                dark = shares[row, column] > 0.5
+                axes.text(
+                    column, row, f"{count:,}", ha="center", va="center", size=8, color="#ffffff" if dark else "#111827"
+                )
+    axes.set(xlabel="answered", ylabel="labelled")
+    axes.spines[:].set_color(GREY)
+    return figure
+
+
+def reliability_diagram(bins: pd.DataFrame) -> Figure:
+    """How often answers of a probability are right, before and after temperature scaling.
+
+    Args:
+        bins: scaling (before or after), confidence, accuracy, n, as report_data/reliability.csv has them for a split.
+    """
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
+    for scaling, colour in (("before", ORANGE), ("after", BLUE)):
+        rows = bins[bins["scaling"] == scaling]
+        sizes = 8 + 120 * rows["n"] / max(1, rows["n"].max())
+        axes.plot(rows["confidence"], rows["accuracy"], color=colour, lw=1)
+        axes.scatter(rows["confidence"], rows["accuracy"], s=sizes, color=colour, alpha=0.7, lw=0, label=scaling)
+    axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.02))
+    _plain(axes, "probability of the answer", "share that is right")
+    legend = axes.legend(frameon=False, loc="upper left")
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])  # type: ignore[union-attr]
+    return figure
+
+
+def coverage_curve(probability: pd.Series, right: pd.Series) -> Figure:
+    """Accuracy among the most certain answers, over the share of samples that is answered.
+
+    Args:
+        probability: (N,) of each answer.
+        right: (N,) whether it is.
+    """
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    order = np.argsort(-probability.to_numpy(), kind="stable")
+    hits = right.to_numpy()[order].astype(float)
+    answered = np.arange(1, len(hits) + 1)
+    shown = np.unique(np.linspace(min(10, len(hits)) - 1, len(hits) - 1, 400).astype(int))
+    axes.plot((answered / len(hits))[shown], (hits.cumsum() / answered)[shown], color=BLUE)
+    axes.set(xlim=(0, 1.02))
+    _plain(axes, "share of samples that is answered", "accuracy among them")
+    return figure
+
+
+def _plain(axes: Axes, x: str, y: str) -> None:
+    axes.set(xlabel=x, ylabel=y)
+    axes.grid(color=GREY, alpha=0.25, lw=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
