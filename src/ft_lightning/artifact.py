@@ -50,15 +50,26 @@ class TrainedModel:
         device: str = "auto",
         precision: str = "auto",
         max_pixels: int = 100_000_000,
+        abstain_below: float | None = None,
     ) -> pd.DataFrame:
         """One row a file: path, predicted, probability, p(class) for each class, error.
 
         A file that cannot be read keeps its row: empty but for `error`, which says why.
+
+        Args:
+            abstain_below: adds the column `uncertain`: whether the probability, which is calibrated, is lower.
+
+        Raises:
+            UserError: a value of `abstain_below` that is no probability.
         """
+        if abstain_below is not None and (not isinstance(abstain_below, int | float) or not 0 <= abstain_below <= 1):
+            raise UserError(f"abstain_below={abstain_below}: use a probability from 0 to 1, such as 0.8.")
         names = [str(path) for path in paths]
         dataset = PathsDataset(names, self.classifier.backbone.preprocess, max_pixels)
         logits, errors = self.logits(dataset, batch_size, num_workers, device, precision)
         table = prediction_table(names, logits, self.class_names)
+        if abstain_below is not None:
+            table.insert(3, "uncertain", (table["probability"] < abstain_below).astype(object))
         table["error"] = [errors.get(i, "") for i in range(len(names))]
         table.loc[table["error"] != "", table.columns.difference(["path", "error"])] = None
         return table
@@ -125,7 +136,7 @@ def save(
         "head": head,
         "class_names": data.class_names,
         "class_counts": data.class_counts,  # of train, for the majority baseline
-        "temperature": 1.0,
+        "temperature": metrics["calibration"]["temperature"],
         "metrics": {split: _headline(metrics[split]) for split in ("val", "test")},
         "versions": versions(),
     }

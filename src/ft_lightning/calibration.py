@@ -46,6 +46,17 @@ def calibrated(outputs: Outputs) -> tuple[dict[str, tuple[Tensor, Tensor, Tensor
     return scaled, temperature
 
 
+def before_scaling(outputs: Outputs, temperature: float) -> dict[str, dict[str, float]]:
+    """Loss and calibration error that each split would have without the temperature."""
+    found = {}
+    for split, (_, logits, targets) in outputs.items():
+        raw = logits.double() * temperature
+        bins = reliability(raw, targets)
+        ece = ((bins["confidence"] - bins["accuracy"]).abs() * bins["n"]).sum() / bins["n"].sum()
+        found[split] = {"loss": F.cross_entropy(raw, targets).item(), "ece": float(ece)}
+    return found
+
+
 def reliability(logits: Tensor, targets: Tensor) -> pd.DataFrame:
     """How often answers of a similar probability are right: a row a bin that has any.
 

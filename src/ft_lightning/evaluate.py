@@ -31,10 +31,13 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     import torch
 
     from ft_lightning import artifact, metrics, results, summary, tables
+    from ft_lightning.calibration import before_scaling
     from ft_lightning.check_images import ImageCheck
     from ft_lightning.config_checks import check_switches
     from ft_lightning.datasets import check_loader
     from ft_lightning.memo import open_memo
+    from ft_lightning.report_data import write_report_data
+    from ft_lightning.run_page import write_run_page
 
     check_switches(cfg)
     check_loader(cfg.batch_size, cfg.num_workers)
@@ -51,18 +54,23 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     clock.lap("test_s")
 
     targets = torch.tensor([model.class_names.index(sample.label) for sample in samples])
+    outputs = {"test": (torch.arange(len(samples)), logits, targets)}
     scored = {
         "test": metrics.full_metrics(logits, targets, model.class_names, model.card["class_counts"]),
+        "calibration": {"temperature": model.temperature, "before": before_scaling(outputs, model.temperature)},
         "timing": clock.seconds,
-        "data": {"location": cfg.data.csv or cfg.data.root, "samples": len(samples)},
-        "model": {"sha256": model.card["sha256"]},
+        "data": {"location": cfg.data.csv or cfg.data.root, "samples": {"test": len(samples)}},
+        "model": {key: model.card[key] for key in ("backbone", "finetune", "sha256")},
         "versions": results.versions(),
     }
-    table = results.prediction_table([sample.name for sample in samples], logits, model.class_names)
-    table.insert(1, "label", [sample.label for sample in samples])
+    names, labels = [sample.name for sample in samples], [sample.label for sample in samples]
+    table = results.prediction_table(names, logits, model.class_names, labels)
     tables.write_table(table, run_dir / "predictions.csv")
     results.write_json(run_dir / "metrics.json", scored)
-    summary.after_evaluate(run_dir, scored)
+    files = {sample.name: sample.path for sample in samples}
+    write_report_data(run_dir, outputs, model.temperature, table, files, cfg.data.max_pixels)
+    page = write_run_page(run_dir)
+    summary.after_evaluate(run_dir, scored, page)
     return scored
 
 

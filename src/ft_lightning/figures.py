@@ -18,7 +18,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
     """Loss and accuracy of train and val, epoch by epoch.
 
     Args:
-        history: metrics.csv, with the columns epoch, train/loss, val/loss, train/accuracy, val/accuracy as far as there.
+        history: metrics.csv: epoch, and as far as they are there train/loss, val/loss, train/accuracy, val/accuracy.
     """
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):

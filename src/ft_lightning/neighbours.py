@@ -17,7 +17,7 @@ def nearest(queries: Any, keys: Any, k: int) -> tuple[Tensor, Tensor]:
     """Cosine similarity (M, k) of each query's k nearest keys, best first, and their positions (M, k).
 
     Args:
-        queries, keys: (M, D) and (N, D), tensors or `store.Rows`; keys are read in parts, and may be larger than memory.
+        queries, keys: (M, D) and (N, D), tensors or `store.Rows`; keys, which may be larger than memory, in parts.
     """
     at = F.normalize(queries[torch.arange(len(queries))].float(), dim=1)
     best, found = torch.empty(len(at), 0), torch.empty(len(at), 0, dtype=torch.long)

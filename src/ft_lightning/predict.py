@@ -22,7 +22,8 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     tables.check_kind(output)
     paths = find_files(str(cfg.input))
     model = artifact.load(cfg.model_dir)
-    table = model.predict(paths, cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, cfg.max_pixels)
+    how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, cfg.max_pixels)
+    table = model.predict(paths, *how, cfg.abstain_below)
     tables.write_table(table, output)
     summary.after_predict(table, output)
     return {"n": len(table), "unreadable": int((table["error"] != "").sum())}

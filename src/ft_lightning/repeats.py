@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from scipy import stats
 
 from ft_lightning.build import Pretrained, stop_averaging
+from ft_lightning.calibration import calibrated
 from ft_lightning.data import ImageFolderDataModule
 from ft_lightning.metrics import epoch_metrics
 from ft_lightning.stored import StoredFeatures
@@ -43,7 +44,9 @@ def repeat(
         training.trainer.validate(training.module, datamodule=data, verbose=False)
         training.trainer.test(training.module, datamodule=data, verbose=False)
         found.append(training.module.outputs)
-    return {"seeds": seeds} | {split: _spread([epoch_metrics(*each[split][1:]) for each in found]) for split in SPLITS}
+    return {"seeds": seeds} | {
+        split: _spread([epoch_metrics(*calibrated(each)[0][split][1:]) for each in found]) for split in SPLITS
+    }
 
 
 def _spread(trainings: list[dict[str, float]]) -> dict[str, dict[str, Any]]:

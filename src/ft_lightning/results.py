@@ -1,8 +1,7 @@
-"""What a run found: split.csv, predictions.csv, metrics.json."""
+"""What a run found: metrics.json, predictions.csv, report_data/."""
 
 import json
 import time
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,11 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from ft_lightning.calibration import Outputs, before_scaling
 from ft_lightning.files import replacing
 from ft_lightning.metrics import full_metrics
+from ft_lightning.neighbours import knn_baseline
+from ft_lightning.report_data import REPORT_DATA, write_report_data
 from ft_lightning.tables import write_table
 
 ALL_CLASSES_UP_TO = 100  # above, a table lists the most probable classes only
@@ -40,25 +42,29 @@ class Stopwatch:
 
 def write(
     run_dir: Path,
-    outputs: Mapping[str, tuple[Tensor, ...]],
+    outputs: Outputs,
+    temperature: float,
     data: Any,
     timing: dict[str, Any],
     repeats: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write metrics.json and predictions.csv of a training run; returns the metrics.
+    """Write metrics.json and predictions.csv of a training run, and what its page needs; returns the metrics.
 
     Args:
-        outputs: val and test -> index (N,), logits (N, C), targets (N,), as `FineTuner.outputs`.
-        data: the datamodule, for names, classes and sizes.
+        outputs: val and test -> index (N,), logits (N, C), targets (N,), as `calibration.calibrated` gives them.
+        temperature: that the logits were divided by.
+        data: the datamodule, for names, classes, sizes and stored features.
         repeats: as `repeats.repeat` gives it; empty where there were none.
     """
     scored = {
         split: full_metrics(logits, targets, data.class_names, data.class_counts)
         for split, (_, logits, targets) in outputs.items()
     }
+    knn_accuracy, neighbours = knn_baseline(data)
     metrics = {
         "val": scored["val"],
-        "test": scored["test"],
+        "test": scored["test"] | {"knn_accuracy": knn_accuracy},
+        "calibration": {"temperature": temperature, "before": before_scaling(outputs, temperature)},
         **({"repeats": repeats} if repeats else {}),
         "timing": timing,
         "data": {
@@ -68,26 +74,36 @@ def write(
         },
         "versions": versions(),
     }
-    index, logits, targets = outputs["test"]
-    table = prediction_table([data.splits["test"][i].name for i in index], logits, data.class_names)
-    table.insert(1, "label", [data.class_names[i] for i in targets])
-    write_table(table, run_dir / "predictions.csv")
+    tables = {}
+    for split, (index, logits, targets) in outputs.items():
+        names, labels = [data.splits[split][i].name for i in index], [data.class_names[i] for i in targets]
+        tables[split] = prediction_table(names, logits, data.class_names, labels)
+    write_table(tables["test"], run_dir / "predictions.csv")
     write_json(run_dir / "metrics.json", metrics)
+    files = {sample.name: sample.path for sample in data.splits["test"]}
+    write_report_data(run_dir, outputs, temperature, tables["test"], files, data.max_pixels)
+    write_table(tables["val"], run_dir / REPORT_DATA / "val_predictions.csv")
+    if neighbours is not None:
+        write_table(neighbours, run_dir / REPORT_DATA / "neighbours.csv")
     return metrics
 
 
-def prediction_table(names: list[str], logits: Tensor, class_names: list[str]) -> pd.DataFrame:
-    """One row a sample: path, predicted class and its probability, then p(class) for each class.
+def prediction_table(
+    names: list[str], logits: Tensor, class_names: list[str], labels: list[str] | None = None
+) -> pd.DataFrame:
+    """One row a sample: path, its label if known, predicted class and its probability, then p(class) for each class.
 
     Above 100 classes the ten most probable are listed instead, as class_1, p_1 ... class_10, p_10.
 
     Args:
         logits: (N, C), in the order of `names`.
+        labels: the true classes, where they are known.
     """
     probabilities = logits.double().softmax(1)
     best, predicted = probabilities.max(1)
     columns: dict[str, Any] = {
         "path": names,
+        **({"label": labels} if labels else {}),
         "predicted": [class_names[i] for i in predicted],
         "probability": best.numpy(),
     }

@@ -16,7 +16,7 @@ from ft_lightning.store import FeatureStore
 from ft_lightning.tables import write_table
 
 _CLASSES_SHOWN = 10
-_HEADLINE = ("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy")
+_HEADLINE = ("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy", "knn_accuracy")
 
 
 def before(run_dir: Path, data: Any, classifier: Classifier, trainer: Trainer, start: Path | None) -> None:
@@ -55,7 +55,7 @@ def probe(accuracy: float, l2: float) -> None:
     pairs(head=f"starts at its optimum for stored features: accuracy {accuracy:.4f} on val with L2 {l2:g}")
 
 
-def after(run_dir: Path, metrics: dict[str, Any]) -> None:
+def after(run_dir: Path, metrics: dict[str, Any], page: Path) -> None:
     """The result, and where it is."""
     _print_metrics({"val": metrics["val"], "test": metrics["test"]})
     timing = metrics["timing"]
@@ -67,25 +67,28 @@ def after(run_dir: Path, metrics: dict[str, Any]) -> None:
     pairs(
         time=f"{timing['total_s']:.0f} s: features {features_s:.1f}, training {timing['fit_s']:.1f}",
         model=str(short(run_dir / "model")),
+        page=str(short(page)),
     )
     console.print(
         f"python -m ft_lightning.predict model_dir={short(run_dir)} input=<image or folder>\n", soft_wrap=True
     )
 
 
-def after_evaluate(run_dir: Path, metrics: dict[str, Any]) -> None:
+def after_evaluate(run_dir: Path, metrics: dict[str, Any], page: Path) -> None:
     """The metrics of a model on labelled data, and where the details are."""
     _print_metrics({"test": metrics["test"]})
-    pairs(samples=f"{metrics['test']['n']:,}", details=str(short(run_dir)))
+    pairs(samples=f"{metrics['test']['n']:,}", details=str(short(run_dir)), page=str(short(page)))
 
 
 def after_predict(table: pd.DataFrame, output: Path) -> None:
     """How many files were answered, how they fall out, and where the table is."""
     errors = table[table["error"] != ""]
     counts = table["predicted"].value_counts()
+    marked = {"uncertain": f"{(table['uncertain'] == True).sum():,}"} if "uncertain" in table.columns else {}  # noqa: E712
     pairs(
         files=f"{len(table):,}",
         predicted=", ".join(f"{name} {count:,}" for name, count in counts.head(_CLASSES_SHOWN).items()),
+        **marked,
         unreadable=f"{len(errors):,}" + (f", for example {errors.iloc[0]['path']}" if len(errors) else ""),
         table=str(short(output)),
     )
@@ -127,7 +130,7 @@ def _print_metrics(splits: dict[str, dict[str, Any]]) -> None:
     last = list(splits.values())[-1]
     table = Table("", *splits, f"95 % interval of {list(splits)[-1]}", box=None, pad_edge=False)
     for name in _HEADLINE:
-        values = (_number(metrics[name]) for metrics in splits.values())
+        values = (_number(metrics.get(name)) for metrics in splits.values())
         table.add_row(name.replace("_", " "), *values, interval(last.get(f"{name}_ci95")))
     console.print(table)
 

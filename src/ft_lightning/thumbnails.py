@@ -18,7 +18,7 @@ def write_thumbnails(pictures: Sequence[tuple[str, str]], folder: Path, max_pixe
 
     A picture that cannot be read is left out.
     """
-    rows = []
+    rows: list[tuple[str, str]] = []
     with replacing(folder) as temporary:
         temporary.mkdir()
         for name, file in dict(pictures).items():

@@ -1,4 +1,4 @@
-"""`python -m ft_lightning.train`: fit, test, write the model directory.
+"""`python -m ft_lightning.train`: fit, test, write the model directory and the page.
 
 python -m ft_lightning.train data.root=/my/images
 python -m ft_lightning.train model=resnet50 data=mydata finetune=partial
@@ -40,8 +40,10 @@ log = logging.getLogger(__name__)
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """One run of what conf/train.yaml and the command line say; its files go to `run_dir`; returns metrics.json."""
     from ft_lightning import artifact, problems, results, summary, tables
+    from ft_lightning.calibration import calibrated
     from ft_lightning.checkpoint import best_and_last
     from ft_lightning.repeats import repeat
+    from ft_lightning.run_page import write_run_page
 
     check_values(cfg)
     clock = results.Stopwatch()
@@ -77,9 +79,11 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     processes.go_on_alone()
     timing = clock.timing(trainer.current_epoch - module.first_epoch, data, stored)
     spread = repeat(cfg, data, pretrained, stored, module.outputs) if cfg.repeats > 1 else {}
-    metrics = results.write(run_dir, module.outputs, data, timing, spread)
+    outputs, temperature = calibrated(module.outputs)
+    metrics = results.write(run_dir, outputs, temperature, data, timing, spread)
     artifact.save(run_dir / "model", classifier, described_head(cfg), data, metrics)
-    summary.after(run_dir, metrics)
+    page = write_run_page(run_dir)
+    summary.after(run_dir, metrics, page)
     return metrics
 
 

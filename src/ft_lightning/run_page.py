@@ -1,0 +1,234 @@
+"""report.html of a run or an evaluation, made from the files of its directory and nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ft_lightning import figures
+from ft_lightning.metrics import wilson_interval
+from ft_lightning.page import Picture, Section, number, write_page
+from ft_lightning.report_data import REPORT_DATA, least_certain, worst_errors
+from ft_lightning.tables import read_table
+from ft_lightning.thumbnails import read_thumbnails
+
+PAGE = "report.html"
+_MATRIX_UP_TO = 30  # classes: above, only the most confused pairs are shown
+_PAIRS_SHOWN = 50
+_THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+
+
+def write_run_page(run_dir: Path) -> Path:
+    """Write report.html of a finished run, as `train` and `evaluate` leave them; returns its path.
+
+    Raises:
+        UserError: a file that it is made of is missing.
+    """
+    metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
+    predictions = read_table(run_dir / "predictions.csv")
+    predictions["probability"] = predictions["probability"].astype(float)
+    sections = [
+        _headline(metrics),
+        *_spread(metrics),
+        *_training(run_dir),
+        *_classes(metrics["test"]),
+        *_pictures(run_dir, predictions),
+        *_trust(run_dir, metrics, predictions),
+        *_data(run_dir),
+        *_made_of(run_dir, metrics),
+    ]
+    test = metrics["test"]
+    title = f"{test['accuracy']:.1%} of {test['n']:,} test samples right"
+    write_page(run_dir / PAGE, title, f"{run_dir.resolve().name} · {metrics['data']['location']}", sections)
+    return run_dir / PAGE
+
+
+def _headline(metrics: dict[str, Any]) -> Section:
+    test = metrics["test"]
+    low, high = test["accuracy_ci95"]
+    text = (
+        f"On other samples of the same kind, expect {low:.1%} to {high:.1%} (95 % interval). "
+        f"Always answering the commonest class of train is right in {test['majority_accuracy']:.1%}"
+    )
+    if test.get("knn_accuracy") is not None:
+        text += f", answering by the most similar training samples, without any training, in {test['knn_accuracy']:.1%}"
+    facts = {
+        "accuracy": f"{test['accuracy']:.4f} ({low:.4f} to {high:.4f})",
+        "macro F1": "{:.4f} ({:.4f} to {:.4f})".format(test["f1_macro"], *test["f1_macro_ci95"]),
+        "majority baseline": number(test["majority_accuracy"]),
+        "nearest neighbours": number(test.get("knn_accuracy")) or "features not stored",
+        "top-5 accuracy": number(test["top5_accuracy"]),
+        "AUROC": number(test["auroc"]),
+        "loss": number(test["loss"]),
+        "calibration error": number(test["ece"]),
+    }
+    if "val" in metrics:
+        facts["accuracy on val"] = number(metrics["val"]["accuracy"])
+    return Section("Result", f"{text}.", facts)
+
+
+def _spread(metrics: dict[str, Any]) -> list[Section]:
+    if not (repeats := metrics.get("repeats")):
+        return []
+    rows = [
+        {"split": split, "metric": name, "mean": found["mean"], "standard deviation": found["sd"]}
+        | {"low": found["ci95"][0], "high": found["ci95"][1]}
+        for split in ("val", "test")
+        for name, found in repeats[split].items()
+    ]
+    text = f"The head trained {len(repeats['seeds'])} times on the same split, from other starts and in other orders."
+    return [Section("Repeats", text, table=pd.DataFrame(rows))]
+
+
+def _training(run_dir: Path) -> list[Section]:
+    if not (run_dir / "metrics.csv").is_file():
+        return []
+    history = read_table(run_dir / "metrics.csv").apply(pd.to_numeric)
+    best = history.loc[history["val/accuracy"].idxmax()] if "val/accuracy" in history.columns else None
+    text = "" if best is None else f"Best accuracy on val in epoch {best['epoch']:.0f}: {best['val/accuracy']:.4f}."
+    return [Section("Training", text, figures=[figures.training_curves(history)])]
+
+
+def _classes(test: dict[str, Any]) -> list[Section]:
+    confusion, names = test["confusion"], list(test["per_class"])
+    table = pd.DataFrame(
+        [
+            {"class": name} | {key: values[key] for key in ("n", "precision", "recall", "f1", "auroc")}
+            for name, values in test["per_class"].items()
+        ]
+    )
+    pairs = pd.DataFrame(
+        [
+            {"labelled": true, "answered": predicted, "samples": count, "share of the class": count / sum(row.values())}
+            for true, row in confusion.items()
+            for predicted, count in row.items()
+            if predicted != true
+        ],
+        columns=["labelled", "answered", "samples", "share of the class"],
+    ).sort_values(["samples", "share of the class"], ascending=False, kind="stable")
+    text = f"{len(pairs):,} pairs of classes were confused" + (
+        f"; the {_PAIRS_SHOWN} commonest are shown." if len(pairs) > _PAIRS_SHOWN else "."
+    )
+    matrix = [figures.confusion_matrix(confusion, names)] if len(names) <= _MATRIX_UP_TO else []
+    confused = pairs.head(_PAIRS_SHOWN) if len(pairs) else None
+    return [
+        Section("Confusion", text if len(pairs) else "No class was taken for another.", figures=matrix, table=confused),
+        Section("Classes", "A click on a column sorts by it.", table=table),
+    ]
+
+
+def _pictures(run_dir: Path, predictions: pd.DataFrame) -> list[Section]:
+    thumbnails = read_thumbnails(run_dir / REPORT_DATA / "thumbnails")
+    neighbours = _neighbours(run_dir)
+
+    def shown(row: Any) -> Picture:
+        right = row.predicted == row.label
+        first = row.label if right else f"{row.label} → {row.predicted}"
+        like = f"most like {neighbours[row.path]}" if row.path in neighbours else ""
+        lines = [first, f"probability {row.probability:.3f}", row.path, like]
+        return Picture(thumbnails.get(row.path), [line for line in lines if line])
+
+    wrong = (predictions["label"] != predictions["predicted"]).sum()
+    found = [
+        ("Worst errors", f"The most certain of {wrong:,} wrong answers: label → answer.", worst_errors(predictions)),
+        ("Least certain", "The answers with the lowest probability, right or wrong.", least_certain(predictions)),
+    ]
+    return [
+        Section(title, text, pictures=[shown(row) for row in rows.itertuples()])
+        for title, text, rows in found
+        if len(rows)
+    ]
+
+
+def _neighbours(run_dir: Path) -> dict[str, str]:
+    """Of each test sample the training sample that is most like it, and its label."""
+    path = run_dir / REPORT_DATA / "neighbours.csv"
+    if not path.is_file():
+        return {}
+    table = read_table(path)
+    told = table["neighbour"] + " (" + table["label"] + ")"
+    return dict(zip(table["path"], told, strict=True))
+
+
+def _trust(run_dir: Path, metrics: dict[str, Any], predictions: pd.DataFrame) -> list[Section]:
+    right = predictions["label"] == predictions["predicted"]
+    rows = []
+    for threshold in _THRESHOLDS:
+        answered = predictions["probability"] >= threshold
+        n, hits = int(answered.sum()), int(right[answered].sum())
+        low, high = wilson_interval(hits, n) if n else (None, None)
+        rows.append((threshold, n / len(predictions), n, hits / n if n else None, low, high))
+    abstaining = Section(
+        "When to abstain",
+        "Leaving the least certain answers to a person makes the others more accurate: choose a value for "
+        "predict's abstain_below.",
+        figures=[figures.coverage_curve(predictions["probability"], right)],
+        table=pd.DataFrame(rows, columns=["abstain below", "answered", "samples", "accuracy", "low", "high"]),
+    )
+    path = run_dir / REPORT_DATA / "reliability.csv"
+    if not path.is_file():
+        return [abstaining]
+    bins = read_table(path)
+    numeric = [column for column in bins.columns if column not in ("split", "scaling")]
+    bins[numeric] = bins[numeric].apply(pd.to_numeric)
+    before = metrics["calibration"]["before"]
+    facts = {"temperature": number(metrics["calibration"]["temperature"])}
+    for split in before:
+        for name, title in (("ece", "calibration error"), ("loss", "loss")):
+            facts[f"{title} on {split}"] = f"{before[split][name]:.4f} before, {metrics[split][name]:.4f} after"
+    calibration = Section(
+        "Calibration",
+        "How far a probability can be taken at its word. One number, the temperature, was fitted on val and divides "
+        "the outputs wherever this model answers; above 1 it takes confidence back. The diagram is of test.",
+        facts,
+        figures=[figures.reliability_diagram(bins[bins["split"] == "test"])],
+    )
+    return [calibration, abstaining]
+
+
+def _data(run_dir: Path) -> list[Section]:
+    if not (run_dir / "split.csv").is_file():
+        return []
+    split = read_table(run_dir / "split.csv")
+    used = split[split["excluded"] == ""]
+    counts = pd.crosstab(used["class"], used["split"]).reindex(columns=["train", "val", "test"], fill_value=0)
+    left_out = split.loc[split["excluded"] != "", "excluded"].value_counts()
+    facts = {name: f"{counts[name].sum():,}" for name in counts.columns}
+    facts |= {f"left out: {why}": f"{count:,}" for why, count in left_out.items()}
+    table = counts.rename_axis(columns=None).reset_index()
+    return [Section("Data", "Samples of each class.", facts, table=table)]
+
+
+def _made_of(run_dir: Path, metrics: dict[str, Any]) -> list[Section]:
+    config = (run_dir / "config.yaml").read_text(encoding="utf-8") if (run_dir / "config.yaml").is_file() else ""
+    sections = [Section("What was trained", facts=_trained(run_dir, metrics)), Section("Time", facts=_time(metrics))]
+    versions = {name: str(version) for name, version in metrics["versions"].items()}
+    return [*sections, Section("Config and versions", facts=versions, code=config)]
+
+
+def _trained(run_dir: Path, metrics: dict[str, Any]) -> dict[str, str]:
+    path = run_dir / "model/model.json"
+    card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else metrics.get("model", {})
+    facts = {}
+    if backbone := card.get("backbone"):
+        facts = {"backbone": f"{backbone['name']} ({backbone['source']})", "weights": str(backbone["weights"])}
+    if finetune := card.get("finetune"):
+        blocks = ", ".join(finetune["trained_blocks"])
+        facts["trained"] = "the head" if finetune["mode"] == "frozen" else f"{finetune['mode']}: {blocks}"
+    if head := card.get("head"):
+        facts["head"] = ", ".join(str(value) if key == "name" else f"{key} {value}" for key, value in head.items())
+    facts["weights of the model"] = f"sha256 {card.get('sha256', '')[:16]}…"
+    return facts
+
+
+def _time(metrics: dict[str, Any]) -> dict[str, str]:
+    timing = metrics["timing"]
+    facts = {
+        name.removesuffix("_s"): f"{value:.1f} s"
+        for name, value in timing.items()
+        if name.endswith("_s") and name != "images_per_s"
+    }
+    if cache := timing.get("cache"):
+        facts["features"] = f"{cache['hits']:,} from the store, {cache['computed']:,} computed"
+    return facts
