@@ -12,6 +12,7 @@ BLUE, ORANGE, GREY = "#3b82f6", "#ea7a1a", "#8b949e"
 _NUMBERS_UP_TO = 15  # classes: above, a cell of the confusion matrix is too small for its number
 _LABELS_UP_TO = 30
 _LONGEST_LABEL = 18
+_LONGEST_PATH = 40
 
 
 def training_curves(history: pd.DataFrame) -> Figure:
@@ -109,6 +110,26 @@ def coverage_curve(probability: pd.Series, right: pd.Series) -> Figure:
     return figure
 
 
+def accuracy_intervals(board: pd.DataFrame) -> Figure:
+    """Accuracy of runs on test with its 95 % interval, and on val, one below the other.
+
+    Args:
+        board: run, test accuracy, low, high, val accuracy, the best first, as leaderboard.csv has them.
+    """
+    figure = Figure(figsize=(7, 1.1 + 0.28 * len(board)), layout="constrained")
+    axes = figure.subplots()
+    rows = np.arange(len(board))
+    accuracy = board["test accuracy"].to_numpy()
+    around = np.clip([accuracy - board["low"], board["high"] - accuracy], 0, None)
+    axes.scatter(board["val accuracy"], rows, color=ORANGE, marker="|", s=90, label="val", zorder=3)
+    axes.errorbar(accuracy, rows, xerr=around, color=BLUE, fmt="o", ms=5, capsize=3, label="test, 95 % interval")
+    axes.set_yticks(rows, [_short_end(run) for run in board["run"]], parse_math=False)
+    axes.set_ylim(len(board) - 0.5, -0.5)
+    _plain(axes, "accuracy", "")
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    return figure
+
+
 def _plain(axes: Axes, x: str, y: str) -> None:
     axes.set(xlabel=x, ylabel=y)
     axes.grid(color=GREY, alpha=0.25, lw=0.7)
@@ -117,3 +138,9 @@ def _plain(axes: Axes, x: str, y: str) -> None:
 
 def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
+
+
+def _short_end(path: str) -> str:
+    """The end of a path, which tells runs apart."""
+    path = " ".join(path.split())
+    return path if len(path) <= _LONGEST_PATH else f"…{path[-_LONGEST_PATH + 1 :]}"

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -31,11 +32,14 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         (_write_csv if path.suffix == ".csv" else _write_jsonl)(table, file)
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """What `write_table` wrote, or a CSV of one's own; text stays text, empty cells are empty text.
 
+    Args:
+        columns: read these only, of a CSV, where a table has a column a class.
+
     Raises:
-        UserError: no such file, or not a table.
+        UserError: no such file, not a table, or one without these columns.
     """
     try:
         if path.suffix.lower() == ".jsonl":
@@ -43,7 +47,14 @@ def read_table(path: Path) -> pd.DataFrame:
                 return pd.DataFrame([json.loads(line) for line in file])  # pandas' own reader loses the last digits
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+            table = pd.read_csv(
+                path,
+                usecols=list(columns) if columns else None,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+                index_col=False,
+            )
     except pd.errors.ParserWarning:
         raise UserError(
             f"{path}: rows have more cells than the header; name every column, or drop the last comma."

@@ -1,0 +1,101 @@
+"""report.html and leaderboard.csv of a comparison of runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ft_lightning import figures
+from ft_lightning.leaderboard import short_names, two_best
+from ft_lightning.page import Section, number, write_page
+from ft_lightning.paired import Comparison, compare
+from ft_lightning.tables import write_table
+
+PAGE, TABLE = "report.html", "leaderboard.csv"
+_IN_FIGURE = 30  # runs
+
+
+def write_leaderboard(folder: Path, board: pd.DataFrame, others: Sequence[Path], asked: str) -> tuple[Path, str]:
+    """Write both files; returns the page's path, and what there is to say of the two best runs, if there are two.
+
+    Args:
+        board: as `leaderboard.leaderboard` makes it.
+        others: places that were passed over.
+        asked: what was to be compared, as it was typed.
+    """
+    pair = _pair(board)
+    sections = [_headline(board), *([pair] if pair else []), _table(board), *_passed_over(others)]
+    write_table(board, folder / TABLE)
+    write_page(folder / PAGE, f"{len(board):,} run{'s' * (len(board) != 1)} compared", asked, sections)
+    return folder / PAGE, pair.text if pair else ""
+
+
+def _headline(board: pd.DataFrame) -> Section:
+    best, sets = board.iloc[0], board["test set"].replace("", pd.NA).nunique()
+    by = "accuracy on val" if pd.notna(best["val accuracy"]) else "accuracy on test, as none has been validated"
+    facts = {
+        "best run": best["run"],
+        "accuracy on val": number(best["val accuracy"]),
+        "accuracy on test": f"{number(best['test accuracy'])} ({number(best['low'])} to {number(best['high'])})",
+        "runs": f"{len(board):,}",
+        "test sets": f"{sets:,}",
+    }
+    return Section("Best", f"By {by}.", {name: value for name, value in facts.items() if value})
+
+
+def _pair(board: pd.DataFrame) -> Section | None:
+    runs = two_best(board)
+    if len(runs) < 2:
+        return None
+    first, second = short_names(runs)
+    comparison = compare(Path(runs[0]), Path(runs[1]))
+    if comparison is None:
+        text = (
+            f"{first} and {second} share no test sample: no paired test can compare them, and accuracies on different "
+            "samples differ for that alone."
+        )
+        return Section("The two best", text)
+    text = _told(comparison, first, second)
+    if board.loc[board["run"].isin(runs), "val accuracy"].isna().any() and len(board) > 2:
+        text += " They were chosen by their accuracy on test, for want of one on val: p flatters the first."
+    low, high = comparison.ci95
+    facts = {
+        "difference": f"{comparison.difference:+.4f} ({low:+.4f} to {high:+.4f})",
+        "McNemar's exact p": number(comparison.p_value),
+        "samples of both": f"{comparison.n:,}",
+        "both right": f"{comparison.both_right:,}",
+        "only the first right": f"{comparison.only_first:,}",
+        "only the second right": f"{comparison.only_second:,}",
+    }
+    return Section("The two best", text, facts)
+
+
+def _told(comparison: Comparison, first: str, second: str) -> str:
+    low, high = comparison.ci95
+    higher = f"{abs(comparison.difference):.4f} {'lower' if comparison.difference < 0 else 'higher'}"
+    share = f"{comparison.p_value:.1%}" if comparison.p_value >= 0.001 else "less than 0.1%"
+    return (
+        f"On {comparison.n:,} test samples of both, matched by {comparison.matched_by}, the accuracy of {first} is "
+        f"{higher} than that of {second} (95 % interval of the difference {low:+.4f} to {high:+.4f}): "
+        f"{comparison.only_first:,} samples that only the first has right, {comparison.only_second:,} that only the "
+        f"second. Were both equally good, chance would part them this far in {share} of such test sets (McNemar's "
+        f"exact test, p = {comparison.p_value:.2g})."
+    )
+
+
+def _table(board: pd.DataFrame) -> Section:
+    text = (
+        "By accuracy on val, then on test: choosing by test would flatter what is chosen. Runs of one letter were "
+        "tested on the same samples; those of different letters differ for that alone. A click on a column sorts by it."
+    )
+    shown = board.assign(run=short_names(board["run"]))
+    if len(board) > _IN_FIGURE:
+        text += f" The figure shows the first {_IN_FIGURE}."
+    return Section("Leaderboard", text, figures=[figures.accuracy_intervals(shown.head(_IN_FIGURE))], table=shown)
+
+
+def _passed_over(others: Sequence[Path]) -> list[Section]:
+    if not others:
+        return []
+    text = "Places without a finished run: one that failed or still goes on, or something else."
+    return [Section("Passed over", text, table=pd.DataFrame({"place": [str(place) for place in others]}))]

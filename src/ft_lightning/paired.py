@@ -1,0 +1,102 @@
+"""Two runs on the test samples they share: how much more often one is right, and whether that could be chance."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from scipy import stats
+
+from ft_lightning.tables import read_table
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How two runs answered the same samples; accuracies and their difference are shares, not per cent."""
+
+    matched_by: str  # content or path
+    n: int  # samples that both were tested on
+    both_right: int
+    only_first: int
+    only_second: int
+    difference: float  # accuracy of the first, less that of the second
+    ci95: tuple[float, float]
+    p_value: float  # of McNemar's exact test, two-sided
+
+
+def compare(first: Path, second: Path) -> Comparison | None:
+    """Compare two run directories by their predictions.csv, matched by content, or by path where one has no digests.
+
+    A sample is the same if it has the same label too. None where they share no sample.
+
+    Raises:
+        UserError: a predictions.csv is missing or damaged.
+    """
+    tables = [answers(first), answers(second)]
+    by = "content" if all("digest" in table.columns for table in tables) else "path"
+    column = "digest" if by == "content" else "path"
+    right = pd.concat([_by_sample(table, column) for table in tables], axis=1, join="inner", keys=("first", "second"))
+    if right.empty:
+        return None
+    one, other, n = right["first"], right["second"], len(right)
+    only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
+    return Comparison(
+        matched_by=by,
+        n=n,
+        both_right=int((one & other).sum()),
+        only_first=only_first,
+        only_second=only_second,
+        difference=(only_first - only_second) / n,
+        ci95=difference_interval(only_first, only_second, n),
+        p_value=mcnemar(only_first, only_second),
+    )
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The two-sided p of McNemar's exact test: were both equally good, either would be the right one half the time."""
+    discordant = only_first + only_second
+    return float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
+
+
+def difference_interval(only_first: int, only_second: int, n: int) -> tuple[float, float]:
+    """95 % interval of the difference of two paired proportions: Wald's with 1/2 added to each of the four cells.
+
+    Agresti & Min (2005), Statistics in Medicine 24. For 30 to 1,000 samples, accuracies of 0.7 to 0.97 and 2 to 20 %
+    discordant samples it covers the truth in at least 94.8 %, and is narrower than Newcombe's and Bonett & Price's;
+    Wald's own covers as little as 45 %.
+    """
+    b, c, total = only_first + 0.5, only_second + 0.5, n + 2
+    centre = (b - c) / total
+    half = float(stats.norm.ppf(0.975)) * (((b + c) / total - centre**2) / total) ** 0.5
+    return max(-1.0, centre - half), min(1.0, centre + half)
+
+
+def answers(run_dir: Path) -> pd.DataFrame:
+    """The test samples of a run: path, label, right, and digest where its split.csv has all of them.
+
+    Raises:
+        UserError: predictions.csv or split.csv is missing or damaged.
+    """
+    table = read_table(run_dir / "predictions.csv", ["path", "label", "predicted"])
+    table["right"] = table["label"] == table["predicted"]
+    if (run_dir / "split.csv").is_file():
+        digests = read_table(run_dir / "split.csv", ["path", "digest"]).drop_duplicates("path")
+        known = table.merge(digests, on="path", how="left")
+        if known["digest"].fillna("").ne("").all():
+            return known
+    return table
+
+
+def fingerprint(table: pd.DataFrame) -> str:
+    """A digest that is the same for runs that were tested on the same samples, as `answers` gives them."""
+    column = "digest" if "digest" in table.columns else "path"
+    content = [column, *sorted(zip(table[column], table["label"], strict=True))]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _by_sample(table: pd.DataFrame, column: str) -> pd.Series:
+    """Whether each answer is right, by what the sample is; of identical ones by which of them it is."""
+    table = table.sort_values("path", kind="stable")
+    nth = table.groupby([column, "label"]).cumcount()
+    return table["right"].set_axis(pd.MultiIndex.from_arrays([table[column], table["label"], nth]))

@@ -1,0 +1,119 @@
+"""`python -m ft_lightning.report`: a run's page made again, or runs compared.
+
+python -m ft_lightning.report run=outputs/train/<run>
+python -m ft_lightning.report 'runs="outputs/train/*"'
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, ListConfig
+
+from ft_lightning import command
+from ft_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 20  # runs on the terminal
+
+
+def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
+    """Write report.html: of the run `run` into its own directory, or of a comparison of `runs` into this one's.
+
+    Returns:
+        page: its path.
+    """
+    from ft_lightning import summary
+
+    if (cfg.run is None) == (cfg.runs is None):
+        raise UserError(
+            "run, runs: give one of them: run=outputs/train/RUN makes that run's page again, "
+            "'runs=\"outputs/train/*\"' compares runs."
+        )
+    if cfg.run is not None:
+        page = page_of_run(str(cfg.run))
+    else:
+        patterns = [str(pattern) for pattern in cfg.runs] if isinstance(cfg.runs, ListConfig) else [str(cfg.runs)]
+        page = compare_runs(patterns, run_dir)
+    summary.pairs(page=str(summary.short(page)))
+    return {"page": str(page)}
+
+
+def page_of_run(typed: str) -> Path:
+    """Make the page of a run again; a run's own model directory, or a search that holds its winner, will do too.
+
+    Raises:
+        UserError: no finished run there, or more than one.
+    """
+    from ft_lightning.leaderboard import find_runs, read_metrics
+    from ft_lightning.run_page import write_run_page
+
+    folder = Path(typed).expanduser()
+    runs, _ = find_runs([typed])
+    if not runs and read_metrics(folder.parent):
+        runs = [folder.parent]
+    if not runs:
+        raise UserError(f"run={typed}: no finished run, which has a metrics.json with its accuracy on test.")
+    if len(runs) > 1:
+        raise UserError(f"run={typed} stands for {len(runs)} runs: name one, or compare them: 'runs=\"{typed}\"'.")
+    return write_run_page(runs[0])
+
+
+def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
+    """Write leaderboard.csv and the page of a comparison; returns the page's path.
+
+    Raises:
+        UserError: no finished run.
+    """
+    from ft_lightning import summary
+    from ft_lightning.leaderboard import find_runs, leaderboard
+    from ft_lightning.leaderboard_page import TABLE, write_leaderboard
+    from ft_lightning.scan import some
+
+    runs, others = find_runs(patterns, but=run_dir)
+    named = some([str(place) for place in others])
+    if not runs:
+        raise UserError(
+            f"runs={','.join(patterns)}: no finished run, which has a metrics.json with its accuracy on test"
+            + (f"; passed over: {named}." if others else ", and nothing else there.")
+        )
+    if others:
+        log.warning(
+            "Passed over, as there is no finished run: %d of %d: %s", len(others), len(runs) + len(others), named
+        )
+    board = leaderboard(runs)
+    page, told = write_leaderboard(run_dir, board, others, ", ".join(patterns))
+    show(board)
+    summary.pairs(**({"best two": told} if told else {}), table=str(summary.short(run_dir / TABLE)))
+    return page
+
+
+def show(board: "pd.DataFrame") -> None:
+    """The first runs of a leaderboard on the terminal."""
+    from rich.table import Table
+
+    from ft_lightning.leaderboard import short_names
+    from ft_lightning.page import number
+    from ft_lightning.progress import console
+    from ft_lightning.summary import interval
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "trained"):
+        table.add_column(name, overflow="fold", min_width=12)
+    for name in ("val", "test", "95 % interval", "test set"):
+        table.add_column(name, no_wrap=True)
+    for _, row in board.assign(run=short_names(board["run"])).head(_SHOWN).iterrows():
+        trained = " ".join(filter(None, row[["model", "finetune", "overrides"]]))
+        numbers = (number(row["val accuracy"]), number(row["test accuracy"]), interval((row["low"], row["high"])))
+        table.add_row(row["run"], trained, *numbers, row["test set"])
+    console.print(table)
+    console.print(f"... {len(board) - _SHOWN:,} more\n" if len(board) > _SHOWN else "")
+
+
+if __name__ == "__main__":
+    command.run("report", report)

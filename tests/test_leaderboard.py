@@ -1,0 +1,324 @@
+"""Runs side by side: found wherever they are, ordered by val, and the two best told apart on the same samples."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from conftest import ROOT, write_pictures
+from ft_lightning.command import compose
+from ft_lightning.errors import UserError
+from ft_lightning.evaluate import evaluate
+from ft_lightning.leaderboard import COLUMNS, find_runs, leaderboard, short_names, two_best
+from ft_lightning.leaderboard_page import write_leaderboard
+from ft_lightning.paired import compare, difference_interval, mcnemar
+from ft_lightning.report import report
+from ft_lightning.tables import read_table, write_table
+from ft_lightning.train import train
+
+Run = Callable[..., CompletedProcess[str]]
+TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1", "precision=32-true"]
+QUIET = "trainer.enable_progress_bar=false"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pictures/ and, in runs/, a few that were trained on them, one of them on another split, and an evaluation."""
+    folder = tmp_path_factory.mktemp("world")
+    root = write_pictures(folder / "pictures", {"ant": 12, "bee": 12, "cat": 12})
+    # Identical files: one sample twice, in whichever split it falls.
+    shutil.copy(root / "ant/00.png", root / "ant/99.png")
+    for name, more in {
+        "first": ["seed=1"],
+        "second": ["seed=2", "finetune=full"],
+        "apart": ["data.split_seed=7"],
+    }.items():
+        (folder / "runs" / name).mkdir(parents=True)
+        train(compose("train", f"data.root={root}", *TINY, QUIET, *more), folder / "runs" / name)
+    (folder / "runs/scored").mkdir()
+    cfg = compose("evaluate", f"model_dir={folder / 'runs/first'}", f"data.root={root}", "precision=32-true")
+    evaluate(cfg, folder / "runs/scored")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def board(world: Path) -> pd.DataFrame:
+    runs, others = find_runs([f"{world}/runs/*"])
+    assert others == []
+    return leaderboard(runs)
+
+
+def row(board: pd.DataFrame, name: str) -> dict[str, Any]:
+    (found,) = board[[Path(run).name == name for run in board["run"]]].to_dict("records")
+    return found
+
+
+def test_a_row_says_what_the_files_of_its_run_say(world: Path, board: pd.DataFrame) -> None:
+    assert tuple(board.columns) == COLUMNS
+    for name in ("first", "second", "apart"):
+        metrics = json.loads((world / "runs" / name / "metrics.json").read_text())
+        test, found = metrics["test"], row(board, name)
+        assert found["val accuracy"] == metrics["val"]["accuracy"]
+        assert [found[key] for key in ("test accuracy", "macro F1", "loss", "ECE", "n")] == [
+            test[key] for key in ("accuracy", "f1_macro", "loss", "ece", "n")
+        ]
+        assert [found["low"], found["high"]] == test["accuracy_ci95"]
+        assert found["seconds"] == metrics["timing"]["total_s"]
+        assert (found["model"], found["data"]) == ("test_resnet.r160_in1k", str(world / "pictures"))
+    assert [row(board, name)["finetune"] for name in ("first", "second")] == ["frozen", "full"]
+
+
+def test_best_on_val_comes_first_and_what_has_no_val_last(board: pd.DataFrame) -> None:
+    val = board["val accuracy"].tolist()
+    assert val[:3] == sorted(val[:3], reverse=True)
+    assert math.isnan(val[3])
+    assert Path(board["run"].iloc[-1]).name == "scored"
+    assert row(board, "scored")["model"] == "test_resnet.r160_in1k"
+
+
+def test_a_letter_stands_for_the_samples_of_the_test(board: pd.DataFrame) -> None:
+    letters = {Path(run).name: letter for run, letter in zip(board["run"], board["test set"], strict=True)}
+    assert letters["first"] == letters["second"]
+    assert len({letters[name] for name in ("first", "apart", "scored")}) == 3
+    assert sorted(set(letters.values())) == ["A", "B", "C"]
+    assert board["test set"].iloc[0] == "A"
+    assert {Path(run).name for run in two_best(board)} == {"first", "second"}, "the only ones with the same test set"
+
+
+def test_a_moved_and_renamed_dataset_is_still_the_same_test_set(world: Path, tmp_path: Path) -> None:
+    root = tmp_path / "moved"
+    for path in (world / "pictures").rglob("*.png"):
+        (root / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, root / path.parent.name / f"renamed_{path.name}")
+    (tmp_path / "run").mkdir()
+    train(compose("train", f"data.root={root}", *TINY, QUIET), tmp_path / "run")
+    assert leaderboard([world / "runs/first", tmp_path / "run"])["test set"].tolist() == ["A", "A"]
+    comparison = compare(world / "runs/first", tmp_path / "run")
+    assert comparison is not None
+    assert (comparison.matched_by, comparison.n) == ("content", len(read_table(tmp_path / "run/predictions.csv")))
+
+
+def test_the_paired_numbers_are_a_plain_count(world: Path) -> None:
+    first, second = (read_table(world / "runs" / name / "predictions.csv") for name in ("first", "second"))
+    both = first.merge(second, on="path", suffixes=("_1", "_2"))
+    right_1, right_2 = both["label_1"] == both["predicted_1"], both["label_2"] == both["predicted_2"]
+    found = compare(world / "runs/first", world / "runs/second")
+    assert found is not None
+    assert found.n == len(both) == len(first)
+    assert found.only_first == (right_1 & ~right_2).sum()
+    assert found.only_second == (~right_1 & right_2).sum()
+    assert found.both_right == (right_1 & right_2).sum()
+    assert found.difference == pytest.approx(right_1.mean() - right_2.mean())
+    assert found.ci95[0] < found.difference < found.ci95[1]
+    discordant = found.only_first + found.only_second
+    assert found.p_value == (binomtest(found.only_first, discordant).pvalue if discordant else 1)
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (0, 6), (12, 3), (7, 7), (200, 150)])
+def test_mcnemar_is_the_binomial_count(b: int, c: int) -> None:
+    n = b + c
+    as_far = sum(math.comb(n, k) for k in range(n + 1) if abs(k - n / 2) >= abs(b - n / 2)) / 2**n
+    assert mcnemar(b, c) == pytest.approx(as_far)
+    assert mcnemar(b, c) == mcnemar(c, b)
+
+
+def test_the_interval_of_the_difference_is_the_published_one() -> None:
+    # Agresti & Min 2005 write it as ((c* - b*) ± z √((b* + c*) - (c* - b*)²/n*)) / n*, with 1/2 in each cell.
+    b, c, n, z = 5.5, 16.5, 102, 1.959963984540054
+    half = z * math.sqrt((b + c) - (c - b) ** 2 / n) / n
+    assert difference_interval(16, 5, 100) == pytest.approx(((c - b) / n - half, (c - b) / n + half))
+    low, high = difference_interval(0, 0, 40)
+    assert low == -high < 0, "samples that agree leave a doubt, which Wald's interval does not"
+    assert difference_interval(1, 0, 1)[1] <= 1
+
+
+def run_of(
+    folder: Path,
+    answers: Sequence[tuple[str, str, str]],
+    digests: Sequence[str] = (),
+    val: float | None = 0.5,
+    **test: Any,
+) -> Path:
+    """A run directory by hand; `answers` are path, label, predicted."""
+    folder.mkdir(parents=True)
+    accuracy = sum(label == predicted for _, label, predicted in answers) / max(1, len(answers))
+    metrics: dict[str, Any] = {"test": {"accuracy": accuracy, "accuracy_ci95": [0, 1], "n": len(answers)} | test}
+    if val is not None:
+        metrics["val"] = {"accuracy": val}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    write_table(pd.DataFrame(answers, columns=["path", "label", "predicted"]), folder / "predictions.csv")
+    if digests:
+        paths = [path for path, _, _ in answers]
+        write_table(pd.DataFrame({"path": paths, "digest": digests, "split": "test"}), folder / "split.csv")
+    return folder
+
+
+def test_identical_files_in_a_test_split_match_one_to_one(tmp_path: Path) -> None:
+    one = run_of(tmp_path / "1", [("a", "x", "x"), ("b", "x", "x"), ("c", "x", "y")], ["same", "same", "other"])
+    two = run_of(tmp_path / "2", [("A", "x", "y"), ("B", "x", "y"), ("C", "x", "x")], ["same", "same", "other"])
+    found = compare(one, two)
+    assert found is not None
+    assert (found.n, found.only_first, found.only_second) == (3, 2, 1)
+    three = run_of(tmp_path / "3", [("a", "x", "x"), ("c", "x", "x")], ["same", "other"])
+    letters = dict(zip(*leaderboard([one, two, three])[["run", "test set"]].to_numpy().T, strict=True))
+    assert letters[str(one)] == letters[str(two)] != letters[str(three)]
+    found = compare(one, three)
+    assert found is not None
+    assert (found.n, found.only_second) == (2, 1), "what only one of them has twice counts once"
+
+
+def test_without_digests_paths_decide_and_another_label_makes_another_sample(tmp_path: Path) -> None:
+    one = run_of(tmp_path / "1", [("a", "x", "x"), ("b", "x", "x")], ["1", "2"])
+    two = run_of(tmp_path / "2", [("a", "x", "y"), ("b", "z", "z")])
+    found = compare(one, two)
+    assert found is not None
+    assert (found.matched_by, found.n, found.only_first) == ("path", 1, 1)
+    assert set(leaderboard([one, two])["test set"]) == {"A", "B"}
+
+
+def test_runs_without_a_common_sample_are_said_to_have_none(tmp_path: Path) -> None:
+    one = run_of(tmp_path / "1", [("a", "x", "x")], val=0.9)
+    two = run_of(tmp_path / "2", [("b", "x", "x")])
+    assert compare(one, two) is None
+    page, told = write_leaderboard(tmp_path, leaderboard([one, two]), [], "*")
+    assert told.startswith("1 and 2 share no test sample")
+    assert told in page.read_text()
+
+
+def test_the_largest_group_is_compared_and_of_equals_the_first(tmp_path: Path) -> None:
+    a, b = [("a", "x", "x")], [("b", "x", "x")]
+    made = {"lone": [("c", "x", "x")], "b1": b, "a1": a, "b2": b, "a2": a}
+    runs = [run_of(tmp_path / name, made[name], val=0.9 - i / 10) for i, name in enumerate(made)]
+    assert [Path(run).name for run in two_best(leaderboard(runs))] == ["b1", "b2"]
+    runs.append(run_of(tmp_path / "a3", a, val=0.1))
+    assert [Path(run).name for run in two_best(leaderboard(runs))] == ["a1", "a2"]
+    assert [Path(run).name for run in two_best(leaderboard(runs[:3]))] == ["lone", "b1"], "of all, if none share one"
+
+
+def test_runs_are_found_in_multiruns_searches_and_folders_of_them(tmp_path: Path) -> None:
+    answers = [("a", "x", "x")]
+    run_of(tmp_path / "out/train/run", answers)
+    for job in ("0", "1", "10"):
+        run_of(tmp_path / "out/train/multi" / job, answers)
+    failed = tmp_path / "out/train/multi/2"
+    failed.mkdir()
+    (failed / "config.yaml").write_text("seed: 0\n")
+    run_of(tmp_path / "out/tune/head_ab/trial_7", answers)
+    (tmp_path / "out/tune/head_ab/config.yaml").write_text("seed: 0\n")
+    (tmp_path / "out/train/notes").mkdir()
+    (tmp_path / "out/train/notes.txt").write_text("of a person")
+
+    def found(*patterns: str) -> tuple[set[str], set[str]]:
+        places = find_runs([str(tmp_path / pattern) for pattern in patterns])
+        runs, others = ({path.relative_to(tmp_path / "out").as_posix() for path in each} for each in places)
+        return runs, others
+
+    multi = {"train/multi/0", "train/multi/1", "train/multi/10"}
+    assert found("out/train/*") == ({"train/run", *multi}, {"train/multi/2", "train/notes", "train/notes.txt"})
+    assert found("out/train") == ({"train/run", *multi}, {"train/multi/2"})
+    assert found("out/train/multi") == (multi, {"train/multi/2"})
+    assert found("out/tune/*") == ({"tune/head_ab/trial_7"}, set())
+    assert found("out/*/*", "out/train/r*", "out/train/../train/run")[0] == {
+        "train/run", *multi, "tune/head_ab/trial_7"
+    }, "each once"  # fmt: skip
+    assert found("nothing/*") == (set(), set())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", "[" * 100_000, '{"test": {}}', '{"test": []}'),
+        *('{"test": {"accuracy": null}}', '{"test": {"accuracy": "1"}}', '{"test": {"accuracy": true}}'),
+    ],
+    ids=range(9),
+)
+def test_what_is_no_result_is_passed_over(content: str, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/metrics.json").write_text(content)
+    assert find_runs([str(tmp_path / "*")]) == ([], [tmp_path / "run"])
+
+
+def test_a_run_that_says_little_has_a_row_and_breaks_nothing(tmp_path: Path) -> None:
+    bare = run_of(tmp_path / "bare", [], val=None)
+    (bare / "metrics.json").write_text('{"test": {"accuracy": 0.5, "accuracy_ci95": "?"}, "data": 3, "timing": []}')
+    (bare / "predictions.csv").write_text("something,else\n1,2\n")
+    (bare / "config.yaml").write_text("# python -m ft_lightning.train 'unbalanced\nmodel: [unbalanced\n")
+    gone = run_of(tmp_path / "gone", [("a", "x", "x")])
+    (gone / "predictions.csv").unlink()
+    board = leaderboard([bare, gone])
+    assert board["test set"].tolist() == ["", ""]
+    assert two_best(board) == []
+    page, told = write_leaderboard(tmp_path, board, [], "*")
+    assert told == ""
+    assert "0.5000" in page.read_text()
+    assert read_table(tmp_path / "leaderboard.csv")["n"].tolist() == ["1.0", ""]
+
+
+def test_names_are_shown_and_never_become_markup_or_a_formula(tmp_path: Path) -> None:
+    hostile = ["<img src=x onerror=alert(1)>", "=HYPERLINK(1)", "a[0]*", "$x^2$ $\\frac{", "new\nline", "[red]b[/red]"]
+    runs = [run_of(tmp_path / "in" / name, [("</td>", "x", "x")]) for name in hostile]
+    (runs[0] / "config.yaml").write_text("model: {name: '<script>document.title=1</script>'}\n")
+    found, _ = find_runs([str(tmp_path / "in")])
+    assert sorted(found) == sorted(runs)
+    assert find_runs([str(runs[2])])[0] == [runs[2]], "a name that exists is no glob"
+    page, told = write_leaderboard(tmp_path, leaderboard(found), [tmp_path / "<b>other</b>"], "<i>*")
+    html = page.read_text()
+    for markup in ("<img", "<script>document", "<i>", "<b>other"):
+        assert markup not in html
+    assert set(read_table(tmp_path / "leaderboard.csv")["run"]) == set(map(str, runs))
+    assert "p = 1" in told
+    assert set(short_names(map(str, runs))) == set(hostile)
+
+
+def test_no_more_than_thirty_runs_are_drawn(tmp_path: Path) -> None:
+    runs = [run_of(tmp_path / "in" / f"{i:02d}", [("a", "x", "x")], val=1 - i / 100) for i in range(40)]
+    page, _ = write_leaderboard(tmp_path, leaderboard(runs), [], "*")
+    drawing, table = page.read_text().partition("<svg")[2].split("</svg>")
+    assert drawing.count(">29<") == 1
+    assert ">30<" not in drawing
+    assert ">39<" in table
+
+
+def test_the_command_compares_a_multirun_and_makes_a_page_again(
+    run_command: Run, pictures: Path, tmp_path: Path
+) -> None:
+    done = run_command(
+        "train", "-m", f"data.root={pictures}", *TINY, QUIET, "optimizer.lr=1e-3,1e-2,no", "hydra.sweep.dir=multi"
+    )
+    assert done.returncode == 2
+    done = run_command("report", 'runs="mul*"', "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    table = read_table(tmp_path / "cwd/out/leaderboard.csv")
+    assert set(table["run"]) == {"multi/0", "multi/1"}
+    assert set(table["overrides"]) == {"optimizer.lr=0.001", "optimizer.lr=0.01"}
+    assert set(table["test set"]) == {"A"}
+    assert "Passed over, as there is no finished run: 1 of 3: multi/2" in done.stderr
+    assert "McNemar" in done.stdout
+    assert "out/report.html" in done.stdout
+    page = tmp_path / "cwd/multi/0/report.html"
+    before = page.read_bytes()
+    page.unlink()
+    done = run_command("report", "run=multi/0/model")
+    assert done.returncode == 0, done.stderr
+    assert page.read_bytes() == before, "the same files make the same page"
+
+
+def test_report_says_what_is_wrong_with_what_was_typed(world: Path, tmp_path: Path) -> None:
+    for words, said in (
+        ([], "run, runs: give one of them"),
+        (["run=a", "runs=b"], "run, runs: give one of them"),
+        ([f"run={tmp_path}/none"], "no finished run"),
+        ([f"run={world}/runs"], "stands for 4 runs: name one, or compare them"),
+        ([f"runs={tmp_path}/none"], "no finished run"),
+        ([f"runs=[{world}/pictures,{world}/none]"], "passed over: .*pictures"),
+    ):
+        with pytest.raises(UserError, match=said):
+            report(compose("report", *words), tmp_path)
+    assert (ROOT / "conf/report.yaml").is_file()
