@@ -28,7 +28,12 @@ pytestmark = pytest.mark.skipif(
 
 TITLE = "document.title='caught'"
 SCRIPT = f"<script>{TITLE}</script>"
-HOSTILE = (SCRIPT, f"\"'><img src=x onerror={TITLE}>", f"</td></svg></style></script>{SCRIPT}", "{{ 7 * 7 }} ${x} &lt;")
+HOSTILE = (
+    SCRIPT,
+    f"\"'><img src=x onerror={TITLE}>",
+    f"</td></svg></style></script>{SCRIPT}",
+    "{{ 7 * 7 }} ${x} &lt;\n日本語 😀 \x07",
+)
 TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1", "precision=32-true"]
 KINDS = ("sections", "run", "evaluation", "comparison")
 

@@ -262,7 +262,15 @@ def test_a_run_that_says_little_has_a_row_and_breaks_nothing(tmp_path: Path) -> 
 
 
 def test_names_are_shown_and_never_become_markup_or_a_formula(tmp_path: Path) -> None:
-    hostile = ["<img src=x onerror=alert(1)>", "=HYPERLINK(1)", "a[0]*", "$x^2$ $\\frac{", "new\nline", "[red]b[/red]"]
+    hostile = [
+        "<img src=x onerror=alert(1)>",
+        "=HYPERLINK(1)",
+        "a[0]*",
+        "$x^2$ $\\frac{",
+        "new\nline",
+        "日本語\x07",
+        "[red]b[red]",
+    ]
     runs = [run_of(tmp_path / "in" / name, [("</td>", "x", "x")]) for name in hostile]
     (runs[0] / "config.yaml").write_text("model: {name: '<script>document.title=1</script>'}\n")
     found, _ = find_runs([str(tmp_path / "in")])

@@ -137,10 +137,16 @@ def _plain(axes: Axes, x: str, y: str) -> None:
 
 
 def _short(name: str) -> str:
+    name = _drawable(name)
     return name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
 
 
 def _short_end(path: str) -> str:
     """The end of a path, which tells runs apart."""
-    path = " ".join(path.split())
+    path = _drawable(path)
     return path if len(path) <= _LONGEST_PATH else f"…{path[-_LONGEST_PATH + 1 :]}"
+
+
+def _drawable(name: str) -> str:
+    """A name in one line, without what no font has and no SVG may hold: control characters, bytes that are no text."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
