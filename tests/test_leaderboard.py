@@ -229,6 +229,7 @@ def test_runs_are_found_in_multiruns_searches_and_folders_of_them(tmp_path: Path
         "train/run", *multi, "tune/head_ab/trial_7"
     }, "each once"  # fmt: skip
     assert found("nothing/*") == (set(), set())
+    assert failed not in find_runs([str(tmp_path / "out")], but=failed)[1]
 
 
 @pytest.mark.parametrize(

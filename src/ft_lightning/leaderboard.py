@@ -34,19 +34,18 @@ def find_runs(patterns: Sequence[str], but: Path | None = None) -> tuple[list[Pa
     A directory may be a run, or hold runs, as those of a multirun and of a search do.
 
     Args:
-        but: a directory that is passed over without a word.
+        but: the real path of a directory that is passed over without a word.
     """
     runs: dict[Path, Path] = {}  # by where they really are: two globs may match the same
     others: dict[Path, Path] = {}
     for place in (place for pattern in patterns for place in _matches(pattern)):
-        if but and place.resolve() == but.resolve():
-            continue
         try:
             found = list(_look(place, _DEPTH))
         except (OSError, UserError):  # it may not be looked into
             found = []
         for folder, is_finished in found or [(place, False)]:
-            (runs if is_finished else others).setdefault(folder.resolve(), folder)
+            if folder.resolve() != but:
+                (runs if is_finished else others).setdefault(folder.resolve(), folder)
     return list(runs.values()), list(others.values())
 
 

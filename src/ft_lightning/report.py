@@ -75,7 +75,7 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
     from ft_lightning.leaderboard_page import TABLE, write_leaderboard
     from ft_lightning.scan import some
 
-    runs, others = find_runs(patterns, but=run_dir)
+    runs, others = find_runs(patterns, but=run_dir.resolve())
     named = some([str(place) for place in others])
     if not runs:
         raise UserError(
