@@ -5,6 +5,7 @@ python -m ft_lightning.report 'runs="outputs/train/*"'
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,7 +110,8 @@ def show(board: "pd.DataFrame") -> None:
         table.add_column(name, no_wrap=True)
     for _, row in board.assign(run=short_names(board["run"])).head(_SHOWN).iterrows():
         trained = " ".join(filter(None, row[["model", "finetune", "overrides"]]))
-        numbers = (number(row["val accuracy"]), number(row["test accuracy"]), interval((row["low"], row["high"])))
+        around = None if math.isnan(row["low"]) else (row["low"], row["high"])
+        numbers = (number(row["val accuracy"]), number(row["test accuracy"]), interval(around))
         table.add_row(row["run"], trained, *numbers, row["test set"])
     console.print(table)
     console.print(f"... {len(board) - _SHOWN:,} more\n" if len(board) > _SHOWN else "")
