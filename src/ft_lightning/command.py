@@ -73,7 +73,7 @@ def run(verb: str, job: Job, distributed: bool = False, shared: bool = False) ->
     def main(cfg: DictConfig) -> None:
         if in_multirun() and not outcomes:
             _refuse_used_sweep(Path(HydraConfig.get().sweep.dir))
-        outcomes.append(_attempt(job, cfg, shared))
+        outcomes.append(_attempt(verb, job, cfg, shared))
         gc.collect()  # the jobs of a multirun share a process: let go of the last one's model
 
     try:
@@ -161,7 +161,7 @@ def _join_run(verb: str, distributed: bool) -> None:
         sys.argv.append("hydra.run.dir=.")
 
 
-def _attempt(job: Job, cfg: DictConfig, shared: bool) -> Outcome:
+def _attempt(verb: str, job: Job, cfg: DictConfig, shared: bool) -> Outcome:
     hydra_cfg = HydraConfig.get()
     run_dir = Path(hydra_cfg.runtime.output_dir)
     outcome = Outcome(0, list(hydra_cfg.overrides.task), run_dir, Path(hydra_cfg.sweep.dir) if in_multirun() else None)
@@ -173,7 +173,7 @@ def _attempt(job: Job, cfg: DictConfig, shared: bool) -> Outcome:
             _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), OmegaConf.select(cfg, "data.root"))
             if is_main_process() and not shared and not OmegaConf.select(cfg, "resume"):
                 _refuse_used_directory(outcome.run_dir)
-                write_config(cfg, outcome.run_dir)
+                write_config(cfg, outcome.run_dir, ["python", "-m", f"{__package__}.{verb}", *outcome.overrides])
             outcome.result = job(cfg, outcome.run_dir)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning answers Ctrl-C with sys.exit(1)

@@ -28,15 +28,11 @@ log = logging.getLogger(__name__)
 @lists_problems
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled images; classes are matched by name."""
-    import torch
-
-    from ft_lightning import artifact, metrics, results, summary, tables
-    from ft_lightning.calibration import before_scaling
+    from ft_lightning import artifact, results, summary
     from ft_lightning.check_images import ImageCheck
     from ft_lightning.config_checks import check_switches
     from ft_lightning.datasets import check_loader
     from ft_lightning.memo import open_memo
-    from ft_lightning.report_data import write_report_data
     from ft_lightning.run_page import write_run_page
 
     check_switches(cfg)
@@ -53,24 +49,10 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     logits = (stored_logits if cfg.cache.enabled and model.is_frozen else live_logits)(cfg, model, samples, check)
     clock.lap("test_s")
 
-    targets = torch.tensor([model.class_names.index(sample.label) for sample in samples])
-    outputs = {"test": (torch.arange(len(samples)), logits, targets)}
-    scored = {
-        "test": metrics.full_metrics(logits, targets, model.class_names, model.card["class_counts"]),
-        "calibration": {"temperature": model.temperature, "before": before_scaling(outputs, model.temperature)},
-        "timing": clock.seconds,
-        "data": {"location": cfg.data.csv or cfg.data.root, "samples": {"test": len(samples)}},
-        "model": {key: model.card[key] for key in ("backbone", "finetune", "sha256")},
-        "versions": results.versions(),
-    }
-    names, labels = [sample.name for sample in samples], [sample.label for sample in samples]
-    table = results.prediction_table(names, logits, model.class_names, labels)
-    tables.write_table(table, run_dir / "predictions.csv")
-    results.write_json(run_dir / "metrics.json", scored)
-    files = {sample.name: sample.path for sample in samples}
-    write_report_data(run_dir, outputs, model.temperature, table, files, cfg.data.max_pixels)
-    page = write_run_page(run_dir)
-    summary.after_evaluate(run_dir, scored, page)
+    data = {"location": str(cfg.data.csv or cfg.data.root), "samples": {"test": len(samples)}}
+    about = {"timing": clock.seconds, "data": data}
+    scored = results.write_evaluation(run_dir, model, samples, logits, cfg.data.max_pixels, about)
+    summary.after_evaluate(run_dir, scored, write_run_page(run_dir))
     return scored
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,23 @@ FILE = "config.yaml"
 _PASSING = ("tune.trials", "tune.storage", "cache", "data.num_workers", "trainer.enable_progress_bar", "logger")
 
 
-def write_config(cfg: DictConfig, run_dir: Path) -> None:
-    """Write config.yaml of a run: resolved, but for what comes from the environment; it can go on from any folder."""
+def write_config(cfg: DictConfig, run_dir: Path, typed: list[str] | None = None) -> None:
+    """Write config.yaml of a run: resolved, but for what comes from the environment; it can go on from any folder.
+
+    Args:
+        typed: the command, word by word, which heads the file; None leaves the one that is there.
+    """
+    head = f"# {shlex.join(typed)}" if typed else f"# {command_of(run_dir)}"
+    lines = [" ".join(head.splitlines()), OmegaConf.to_yaml(_content(cfg))]
     with replacing(run_dir / FILE) as temporary:
-        temporary.write_text(OmegaConf.to_yaml(_content(cfg)), encoding="utf-8")
+        temporary.write_text("\n".join(lines if head != "# " else lines[1:]), encoding="utf-8")
+
+
+def command_of(run_dir: Path) -> str:
+    """The command that made a run, as config.yaml is headed by it; empty for a run made in Python."""
+    path = run_dir / FILE
+    first = path.read_text(encoding="utf-8").partition("\n")[0] if path.is_file() else ""
+    return first.removeprefix("# ") if first.startswith("# python ") else ""
 
 
 def study_name(cfg: DictConfig) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +88,9 @@ def _svg(figure: Figure, salt: str) -> Markup:
         salt: of the figure's own, or its marks would be taken for those of another figure on the page.
     """
     file = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):  # text stays text
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}), warnings.catch_warnings():
+        # Text stays text, which a browser draws with fonts of its own.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure.savefig(file, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
     drawing = file.getvalue()
     drawing = drawing[drawing.index("<svg") :]
@@ -95,7 +98,7 @@ def _svg(figure: Figure, salt: str) -> Markup:
     drawing = re.sub(r'<g id="[^"]*"', "<g", drawing)
     width = float(re.search(r'width="([\d.]+)pt"', drawing)[1])  # type: ignore[index]
     drawing = re.sub(r' (width|height)="[\d.]+pt"', "", drawing, count=2)
-    drawing = drawing.replace("<svg", f'<svg style="max-width: {width * 4 / 3:.0f}px"', 1)
+    drawing = drawing.replace("<svg", f'<svg style="width: {width * 4 / 3:.0f}px; max-width: 100%"', 1)
     return Markup(_BLACK.sub(r"\1: currentColor", drawing))
 
 

@@ -1,11 +1,12 @@
 """What a run's page needs beyond the run's other files, so that it can be made again from the directory alone."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from ft_lightning.calibration import Outputs, reliability
+from ft_lightning.scan import Sample
 from ft_lightning.tables import write_table
 from ft_lightning.thumbnails import write_thumbnails
 
@@ -13,21 +14,11 @@ REPORT_DATA = "report_data"
 _SHOWN = 24  # pictures of a kind
 
 
-def write_report_data(
-    run_dir: Path,
-    outputs: Outputs,
-    temperature: float,
-    predictions: pd.DataFrame,
-    files: Mapping[str, str],
-    max_pixels: int,
-) -> None:
-    """Write reliability.csv and thumbnails of what the page shows.
+def write_reliability(run_dir: Path, outputs: Outputs, temperature: float) -> None:
+    """Write reliability.csv: how often answers of a similar probability are right, before and after scaling.
 
     Args:
         outputs: split -> index, logits divided by `temperature` (N, C), targets (N,).
-        predictions: of test, as predictions.csv has them.
-        files: path in that table -> file.
-        max_pixels: a picture with more is not shown.
     """
     bins = [
         reliability(logits * factor, targets).assign(split=split, scaling=scaling)
@@ -35,9 +26,18 @@ def write_report_data(
         for scaling, factor in (("before", temperature), ("after", 1.0))
     ]
     write_table(pd.concat(bins), run_dir / REPORT_DATA / "reliability.csv")
+
+
+def write_pictures(run_dir: Path, predictions: pd.DataFrame, samples: Sequence[Sample], max_pixels: int) -> None:
+    """Write thumbnails of the pictures that the page shows.
+
+    Args:
+        predictions: of `samples`, as predictions.csv has them.
+        max_pixels: a picture with more is not shown.
+    """
+    files = {sample.name: sample.path for sample in samples}
     shown = [*worst_errors(predictions)["path"], *least_certain(predictions)["path"]]
-    folder = run_dir / REPORT_DATA / "thumbnails"
-    write_thumbnails([(name, files[name]) for name in shown], folder, max_pixels)
+    write_thumbnails([(name, files[name]) for name in shown], run_dir / REPORT_DATA / "thumbnails", max_pixels)
 
 
 def worst_errors(predictions: pd.DataFrame) -> pd.DataFrame:

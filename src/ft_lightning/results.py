@@ -2,18 +2,21 @@
 
 import json
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from ft_lightning.calibration import Outputs, before_scaling
 from ft_lightning.files import replacing
 from ft_lightning.metrics import full_metrics
 from ft_lightning.neighbours import knn_baseline
-from ft_lightning.report_data import REPORT_DATA, write_report_data
+from ft_lightning.report_data import REPORT_DATA, write_pictures, write_reliability
+from ft_lightning.scan import Sample
 from ft_lightning.tables import write_table
 
 ALL_CLASSES_UP_TO = 100  # above, a table lists the most probable classes only
@@ -80,11 +83,43 @@ def write(
         tables[split] = prediction_table(names, logits, data.class_names, labels)
     write_table(tables["test"], run_dir / "predictions.csv")
     write_json(run_dir / "metrics.json", metrics)
-    files = {sample.name: sample.path for sample in data.splits["test"]}
-    write_report_data(run_dir, outputs, temperature, tables["test"], files, data.max_pixels)
     write_table(tables["val"], run_dir / REPORT_DATA / "val_predictions.csv")
+    write_reliability(run_dir, outputs, temperature)
+    write_pictures(run_dir, tables["test"], data.splits["test"], data.max_pixels)
     if neighbours is not None:
         write_table(neighbours, run_dir / REPORT_DATA / "neighbours.csv")
+    return metrics
+
+
+def write_evaluation(
+    run_dir: Path, model: Any, samples: Sequence[Sample], logits: Tensor, max_pixels: int, about: dict[str, Any]
+) -> dict[str, Any]:
+    """Write metrics.json and predictions.csv of a model on labelled samples, and what its page needs.
+
+    Args:
+        model: an `artifact.TrainedModel`, for its classes and what it is.
+        logits: (N, C), divided by the model's temperature, in the order of `samples`.
+        max_pixels: a picture with more is not shown.
+        about: what else metrics.json says: timing and data.
+
+    Returns:
+        The metrics.
+    """
+    names, labels = [sample.name for sample in samples], [sample.label for sample in samples]
+    targets = torch.tensor([model.class_names.index(label) for label in labels])
+    outputs = {"test": (torch.arange(len(samples)), logits, targets)}
+    metrics = {
+        "test": full_metrics(logits, targets, model.class_names, model.card["class_counts"]),
+        "calibration": {"temperature": model.temperature, "before": before_scaling(outputs, model.temperature)},
+        **about,
+        "model": {key: model.card[key] for key in ("backbone", "finetune", "sha256")},
+        "versions": versions(),
+    }
+    table = prediction_table(names, logits, model.class_names, labels)
+    write_table(table, run_dir / "predictions.csv")
+    write_json(run_dir / "metrics.json", metrics)
+    write_reliability(run_dir, outputs, model.temperature)
+    write_pictures(run_dir, table, samples, max_pixels)
     return metrics
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ft_lightning import figures
+from ft_lightning.kept_config import command_of
 from ft_lightning.metrics import wilson_interval
 from ft_lightning.page import Picture, Section, number, write_page
 from ft_lightning.report_data import REPORT_DATA, least_certain, worst_errors
@@ -16,6 +17,7 @@ from ft_lightning.thumbnails import read_thumbnails
 PAGE = "report.html"
 _MATRIX_UP_TO = 30  # classes: above, only the most confused pairs are shown
 _PAIRS_SHOWN = 50
+_ROWS_SHOWN = 1000
 _THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -193,18 +195,26 @@ def _data(run_dir: Path) -> list[Section]:
     split = read_table(run_dir / "split.csv")
     used = split[split["excluded"] == ""]
     counts = pd.crosstab(used["class"], used["split"]).reindex(columns=["train", "val", "test"], fill_value=0)
-    left_out = split.loc[split["excluded"] != "", "excluded"].value_counts()
     facts = {name: f"{counts[name].sum():,}" for name in counts.columns}
-    facts |= {f"left out: {why}": f"{count:,}" for why, count in left_out.items()}
-    table = counts.rename_axis(columns=None).reset_index()
-    return [Section("Data", "Samples of each class.", facts, table=table)]
+    sections = [Section("Data", "Samples of each class.", facts, table=counts.rename_axis(columns=None).reset_index())]
+    left_out = split.loc[split["excluded"] != "", ["path", "class", "excluded"]]
+    if len(left_out):
+        sections.append(
+            Section("Left out", f"{len(left_out):,} samples took no part.", table=left_out.head(_ROWS_SHOWN))
+        )
+    return sections
 
 
 def _made_of(run_dir: Path, metrics: dict[str, Any]) -> list[Section]:
     config = (run_dir / "config.yaml").read_text(encoding="utf-8") if (run_dir / "config.yaml").is_file() else ""
-    sections = [Section("What was trained", facts=_trained(run_dir, metrics)), Section("Time", facts=_time(metrics))]
+    command = command_of(run_dir)
     versions = {name: str(version) for name, version in metrics["versions"].items()}
-    return [*sections, Section("Config and versions", facts=versions, code=config)]
+    return [
+        Section("What was trained", facts=_trained(run_dir, metrics)),
+        Section("Time", facts=_time(metrics)),
+        *([Section("Command", code=command)] if command else []),
+        Section("Config and versions", facts=versions, code=config),
+    ]
 
 
 def _trained(run_dir: Path, metrics: dict[str, Any]) -> dict[str, str]:

@@ -130,6 +130,8 @@ def _print_metrics(splits: dict[str, dict[str, Any]]) -> None:
     last = list(splits.values())[-1]
     table = Table("", *splits, f"95 % interval of {list(splits)[-1]}", box=None, pad_edge=False)
     for name in _HEADLINE:
+        if not any(name in metrics for metrics in splits.values()):
+            continue
         values = (_number(metrics.get(name)) for metrics in splits.values())
         table.add_row(name.replace("_", " "), *values, interval(last.get(f"{name}_ci95")))
     console.print(table)

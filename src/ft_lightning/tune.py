@@ -223,16 +223,15 @@ def conclude(study: "optuna.Study", monitor: str, base: list[str], study_dir: Pa
     run_dir.mkdir(exist_ok=True)
     with claimed(run_dir, wait="Another process trains the winner: waiting for it."):
         kept_config.refuse_other_run(cfg, run_dir)
-        metrics = search_results.result(run_dir) or train_winner(cfg, run_dir)
+        typed = ["python", "-m", "ft_lightning.train", *words]
+        metrics = search_results.result(run_dir) or train_winner(cfg, run_dir, typed)
     search_results.write_best(words, study_dir, metrics)
     search_results.plot(study, monitor, study_dir)
-    search_results.after_search(
-        study, best, metrics, study_dir, shlex.join(["python", "-m", "ft_lightning.train", *words])
-    )
+    search_results.after_search(study, best, metrics, study_dir, shlex.join(typed))
     return metrics
 
 
-def train_winner(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
+def train_winner(cfg: DictConfig, run_dir: Path, typed: list[str]) -> dict[str, Any]:
     """A whole run of train, whose test split no trial has looked at; goes on where one was stopped."""
     from ft_lightning.train import train
 
@@ -240,7 +239,7 @@ def train_winner(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         cfg = cfg.copy()
         cfg.resume = str(run_dir)
     else:
-        kept_config.write_config(cfg, run_dir)
+        kept_config.write_config(cfg, run_dir, typed)
     return train(cfg, run_dir)
 
 
