@@ -56,6 +56,13 @@ def build_data(cfg: DictConfig) -> "ImageFolderDataModule":
     return instantiate(cfg.data, seed=cfg.seed, memo=known)
 
 
+def data_location(cfg: DictConfig) -> str | None:
+    """The folder of a dataset, made if nothing else is given; None where a CSV says it all."""
+    if cfg.data.root or cfg.data.csv or not cfg.data.create:
+        return cfg.data.root
+    return str(instantiate(cfg.data.create)())
+
+
 def build_pretrained(cfg: DictConfig) -> Pretrained:
     """The backbone that `model` names, with its own weights or, with `init_from`, with those of an earlier model.
 

@@ -26,7 +26,7 @@ class ImageCheck:
     def __init__(self, memo: Memo | None, max_pixels: int) -> None:
         self.memo = memo
         self.max_pixels = max_pixels
-        self._good: set[str] = set()  # digests
+        self.looks: dict[str, Look] = {}  # digest -> what its picture is like, of those that can be used
         self._bad: dict[str, str] = {}  # digest -> what is wrong with these bytes
         self._bad_files: dict[str, str] = {}  # name -> what is wrong with this file, such as that it has changed
         self._pending: dict[str, tuple[str, Look]] = {}  # path -> digest and look, not in the memo yet
@@ -51,7 +51,7 @@ class ImageCheck:
         """Those that still have to be decoded, one for each content."""
         distinct: dict[str, Sample] = {}
         for sample in samples:
-            if sample.digest not in self._good and not self.problem(sample):
+            if sample.digest not in self.looks and not self.problem(sample):
                 distinct.setdefault(sample.digest, sample)
         return list(distinct.values())
 
@@ -119,4 +119,4 @@ class ImageCheck:
         if error := look.error or size_error(look.width, look.height, self.max_pixels):
             self._bad[digest] = error
         else:
-            self._good.add(digest)
+            self.looks[digest] = look

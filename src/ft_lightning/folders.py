@@ -45,11 +45,25 @@ def loose_images(folder: Path) -> list[str]:
     return [e.name for e, is_folder in visible if not is_folder and Path(e.name).suffix.lower() in SUFFIXES]
 
 
+def passed_over(folder: Path) -> list[str]:
+    """Hidden and system files and folders below a folder, relative to it; what is in those folders is not listed."""
+    found = []
+    for where, folders, files in os.walk(folder):
+        hidden = [name for name in (*folders, *files) if _is_hidden(name)]
+        found += [os.path.relpath(os.path.join(where, name), folder) for name in hidden]  # noqa: PTH118
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+    return sorted(found)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
 def _visible(folder: Path) -> list[tuple[os.DirEntry[str], bool]]:
     """Each entry by name, and whether it is a folder."""
     try:
         with os.scandir(folder) as entries:
-            shown = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in _SYSTEM_NAMES]
+            shown = [entry for entry in entries if not _is_hidden(entry.name)]
     except OSError as error:
         raise UserError(f"{folder}: the folder cannot be listed ({error.strerror}); mend or remove it.") from error
     return [(entry, _is_folder(entry)) for entry in sorted(shown, key=lambda entry: entry.name)]

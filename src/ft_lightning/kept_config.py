@@ -97,7 +97,8 @@ def _content(cfg: DictConfig) -> dict[str, Any]:
     content = _without_secrets(cfg)
     if "resume" in content:
         content["resume"] = None  # the config is that of the whole run
-    for group, key in (("data", "root"), ("data", "csv"), ("cache", "dir"), ("model", "weights"), ("", "init_from")):
+    places = (("data", "root"), ("data", "csv"), ("data", "exclude"), ("cache", "dir"), ("model", "weights"))
+    for group, key in (*places, ("", "init_from")):
         node = content.get(group, {}) if group else content
         place = node.get(key)
         named = key == "weights" and not Path(str(place)).expanduser().is_file()  # DEFAULT

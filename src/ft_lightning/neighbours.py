@@ -9,7 +9,7 @@ from torch import Tensor
 
 _K = 20
 _SHARPNESS = 0.07
-_ROWS = 8192  # of the keys at once
+_ROWS = 4096  # of queries and of keys at once
 _PAIRS = 200_000_000  # compared at most: some ten seconds on two cores
 
 
@@ -19,7 +19,13 @@ def nearest(queries: Any, keys: Any, k: int) -> tuple[Tensor, Tensor]:
     Args:
         queries, keys: (M, D) and (N, D), tensors or `store.Rows`; keys, which may be larger than memory, in parts.
     """
-    at = F.normalize(queries[torch.arange(len(queries))].float(), dim=1)
+    parts = [_nearest(queries[rows], keys, k) for rows in torch.arange(len(queries)).split(_ROWS)]
+    similarity, found = zip(*parts, strict=True)
+    return torch.cat(similarity), torch.cat(found)
+
+
+def _nearest(queries: Tensor, keys: Any, k: int) -> tuple[Tensor, Tensor]:
+    at = F.normalize(queries.float(), dim=1)
     best, found = torch.empty(len(at), 0), torch.empty(len(at), 0, dtype=torch.long)
     for rows in torch.arange(len(keys)).split(_ROWS):
         similarity = at @ F.normalize(keys[rows].float(), dim=1).T

@@ -51,10 +51,13 @@ def page_of_run(typed: str) -> Path:
     Raises:
         UserError: no finished run there, or more than one.
     """
+    from ft_lightning.check_page import CHECK, write_check_page
     from ft_lightning.leaderboard import find_runs, read_metrics
     from ft_lightning.run_page import write_run_page
 
     folder = Path(typed).expanduser()
+    if (folder / CHECK).is_file():
+        return write_check_page(folder)
     runs, _ = find_runs([typed])
     if not runs and read_metrics(folder.parent):
         runs = [folder.parent]

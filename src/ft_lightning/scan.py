@@ -40,28 +40,42 @@ class Sample:
     problem: str = ""  # why there are no bytes
 
 
-def scan(root: str | None, csv: str | None, case_sensitive: bool, memo: Memo | None = None) -> list[Sample]:
+def refuse(message: str) -> None:
+    """What a scan does with a dataset that cannot be used as it is."""
+    raise UserError(message)
+
+
+def scan(
+    root: str | None,
+    csv: str | None,
+    case_sensitive: bool,
+    memo: Memo | None = None,
+    refuse: Callable[[str], None] = refuse,
+) -> list[Sample]:
     """The samples of a folder, or of a CSV whose relative paths start at `root` or at the CSV's own folder.
 
     A file that cannot be read is a sample with a problem, so that all of them can be told at once.
 
     Args:
         memo: knows files that need not be read again.
+        refuse: hears what is wrong with classes; if it returns, the scan goes on.
 
     Raises:
         UserError: neither is given, or what `scan_folder` and `scan_csv` raise.
     """
     folder = Path(str(root)).expanduser() if root else None  # Hydra makes a number of a folder called 2024
     if csv:
-        return scan_csv(Path(str(csv)).expanduser(), folder, case_sensitive, memo)
+        return scan_csv(Path(str(csv)).expanduser(), folder, case_sensitive, memo, refuse)
     if folder:
-        return scan_folder(folder, case_sensitive, memo)
+        return scan_folder(folder, case_sensitive, memo, refuse)
     raise UserError(
         "data.root is not set: say data.root=/folder/of/class/folders, or write it in a conf/data file of your own."
     )
 
 
-def scan_folder(root: Path, case_sensitive: bool, memo: Memo | None = None) -> list[Sample]:
+def scan_folder(
+    root: Path, case_sensitive: bool, memo: Memo | None = None, refuse: Callable[[str], None] = refuse
+) -> list[Sample]:
     """The samples of `root/{train,val,test}/<class>/**` or `root/<class>/**`, sorted by name.
 
     Hidden and system files are passed over, images of unsupported kinds reported. Links are followed, but none leads
@@ -81,12 +95,18 @@ def scan_folder(root: Path, case_sensitive: bool, memo: Memo | None = None) -> l
     found = _Found()
     for folder, label, split in classes:
         found.add(walk(folder, closed), folder, label, split)
-    found.report(root)
-    _check_class_names({entry.label for entry in found.images}, case_sensitive, f"data.root={root}")
+    found.report(root, refuse)
+    _check_class_names({entry.label for entry in found.images}, case_sensitive, f"data.root={root}", refuse)
     return _with_digests(found.images, root, memo)
 
 
-def scan_csv(table: Path, root: Path | None, case_sensitive: bool, memo: Memo | None = None) -> list[Sample]:
+def scan_csv(
+    table: Path,
+    root: Path | None,
+    case_sensitive: bool,
+    memo: Memo | None = None,
+    refuse: Callable[[str], None] = refuse,
+) -> list[Sample]:
     """The samples of a CSV with the columns path, label and, if wanted, split and group, sorted by name.
 
     Relative paths start at `root`, or at the CSV's folder.
@@ -117,8 +137,13 @@ def scan_csv(table: Path, root: Path | None, case_sensitive: bool, memo: Memo | 
         raise UserError(f"{where} names {len(paths)} files, none of which exists: {some(paths)}. Set data.root.")
     if repeated := [path for path, count in Counter(paths).items() if count > 1]:
         raise UserError(f"{where} names {len(repeated)} files more than once: {some(repeated)}.")
-    _check_class_names({entry.label for entry in entries}, case_sensitive, where)
+    _check_class_names({entry.label for entry in entries}, case_sensitive, where, refuse)
     return _with_digests(entries, base, memo)
+
+
+def unsupported_files(root: Path) -> list[str]:
+    """Images of kinds that are not read, relative to the folder they are below."""
+    return [path.relative_to(root).as_posix() for path in walk(root) if path.suffix.lower() in _UNSUPPORTED]
 
 
 def some(names: list[str]) -> str:
@@ -153,14 +178,14 @@ class _Found:
         if len(self.images) == before:
             self.empty.append(str(folder))
 
-    def report(self, root: Path) -> None:
+    def report(self, root: Path, refuse: Callable[[str], None]) -> None:
         if self.unsupported:
             counts = Counter(Path(path).suffix.lower() for path in self.unsupported)
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
             message = "%s: %s files are not used (%s); convert them to PNG or JPEG."
             log.warning(message, root, kinds, some(self.unsupported))
         if self.empty:
-            raise UserError(
+            refuse(
                 f"{some(self.empty)}: a class folder without images; add some ({', '.join(sorted(SUFFIXES))}) "
                 "or remove the folder."
             )
@@ -196,20 +221,22 @@ def _class_folders(root: Path, top: Path) -> list[str]:
     return names
 
 
-def _check_class_names(names: set[str], case_sensitive: bool, where: str) -> None:
-    _refuse_collisions(names, _tidy, where, "rename one")
+def _check_class_names(names: set[str], case_sensitive: bool, where: str, refuse: Callable[[str], None]) -> None:
+    _refuse_collisions(names, _tidy, where, "rename one", refuse)
     if not case_sensitive:
         fix = "rename one, or set data.case_sensitive=true if they are two classes"
-        _refuse_collisions(names, lambda name: _tidy(name).casefold(), where, fix)
+        _refuse_collisions({_tidy(name) for name in names}, str.casefold, where, fix, refuse)
 
 
-def _refuse_collisions(names: set[str], key: Callable[[str], str], where: str, fix: str) -> None:
+def _refuse_collisions(
+    names: set[str], key: Callable[[str], str], where: str, fix: str, refuse: Callable[[str], None]
+) -> None:
     alike: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
         alike[key(name)].append(name)
     for group in alike.values():
         if len(group) > 1:
-            raise UserError(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
+            refuse(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
 
 
 def _with_digests(entries: list[_Entry], base: Path, memo: Memo | None) -> list[Sample]:

@@ -36,32 +36,39 @@ def class_map(samples: Iterable[Sample]) -> list[str]:
     return names
 
 
+def conflicting_labels(samples: Iterable[Sample]) -> list[tuple[Sample, Sample]]:
+    """Pairs of samples with the same bytes under two labels."""
+    first: dict[str, Sample] = {}
+    pairs = [(first.setdefault(sample.digest, sample), sample) for sample in samples]
+    return [(one, other) for one, other in pairs if one.label != other.label]
+
+
 def refuse_conflicting_labels(samples: Iterable[Sample]) -> None:
     """Raise UserError where the same bytes stand under two labels: one of them must be wrong."""
-    first: dict[str, Sample] = {}
-    conflicts = []
-    for sample in samples:
-        other = first.setdefault(sample.digest, sample)
-        if other.label != sample.label:
-            conflicts.append(f"{other.name} and {sample.name}")
-    if conflicts:
-        raise UserError(f"{len(conflicts)} times the same picture has two labels: {some(conflicts)}. Keep one of each.")
+    if pairs := conflicting_labels(samples):
+        named = some([f"{one.name} and {other.name}" for one, other in pairs])
+        raise UserError(f"{len(pairs)} times the same picture has two labels: {named}. Keep one of each.")
 
 
-def refuse_leaks(samples: Iterable[Sample]) -> None:
-    """Raise UserError where the same bytes or group stand in train and in val or test of a given layout."""
+def leaks(samples: Iterable[Sample]) -> list[tuple[Sample, Sample, str]]:
+    """Samples of train that val or test of a given layout has too, the one there, and what they share."""
     given: dict[str | None, list[Sample]] = defaultdict(list)
     for sample in samples:
         given[sample.split].append(sample)
     trained = {key: sample for sample in given["train"] for key in _keys(sample)}
-    leaks = [
-        f"{trained[shared[0]].name} and {sample.name} (the same {shared[0].partition(' ')[0]})"
+    return [
+        (trained[shared[0]], sample, f"the same {shared[0].partition(' ')[0]}")
         for sample in given["val"] + given["test"]
         if (shared := [key for key in _keys(sample) if key in trained])
     ]
-    if leaks:
+
+
+def refuse_leaks(samples: Iterable[Sample]) -> None:
+    """Raise UserError where the same bytes or group stand in train and in val or test of a given layout."""
+    if found := leaks(samples):
+        named = some([f"{one.name} and {other.name} ({shared})" for one, other, shared in found])
         raise UserError(
-            f"{len(leaks)} pictures of val or test are in train too: {some(leaks)}. "
+            f"{len(found)} pictures of val or test are in train too: {named}. "
             "Take them out of one, or set data.allow_leak=true."
         )
 

@@ -1,5 +1,6 @@
 """What a command says on the terminal: a summary before training, a table after it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from lightning import Trainer
 from rich.table import Table
 
 from ft_lightning.command import Outcome
+from ft_lightning.findings import Finding, Found
 from ft_lightning.finetune import FreezePlan
 from ft_lightning.model import Classifier
 from ft_lightning.progress import console
@@ -78,6 +80,31 @@ def after_evaluate(run_dir: Path, metrics: dict[str, Any], page: Path) -> None:
     """The metrics of a model on labelled data, and where the details are."""
     _print_metrics({"test": metrics["test"]})
     pairs(samples=f"{metrics['test']['n']:,}", details=str(short(run_dir)), page=str(short(page)))
+
+
+def glance(findings: Sequence[Finding]) -> None:
+    """What a run should know of its dataset before it begins; nothing about a healthy one."""
+    if findings:
+        pairs(check="\n".join(f"{finding.said} {finding.fix}" for finding in findings))
+
+
+def after_check(run_dir: Path, found: Found) -> None:
+    """What was found, the rows of issues.csv by kind, and where to look."""
+    for finding in sorted(found.findings, key=lambda finding: not finding.blocks):
+        pairs(**{finding.kind: f"{finding.said} {finding.fix}".strip()})
+    counts = Counter(issue.kind for issue in found.issues)
+    issues = ", ".join(f"{kind} {count:,}" for kind, count in counts.items())
+    pairs(
+        findings=f"{len(found.findings)}, of which {len(found.blocking)} have to be mended first",
+        issues=f"{short(run_dir / 'issues.csv')} ({issues or 'none'})",
+        page=str(short(run_dir / "report.html")),
+    )
+    if found.issues:
+        console.print(
+            f"Take out of issues.csv what is in order, then: python -m ft_lightning.train ... "
+            f"data.exclude={short(run_dir / 'issues.csv')}\n",
+            soft_wrap=True,
+        )
 
 
 def after_predict(table: pd.DataFrame, output: Path) -> None:

@@ -42,6 +42,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning import artifact, problems, results, summary, tables
     from ft_lightning.calibration import calibrated
     from ft_lightning.checkpoint import best_and_last
+    from ft_lightning.findings import at_a_glance
     from ft_lightning.repeats import repeat
     from ft_lightning.run_page import write_run_page
 
@@ -61,6 +62,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         tables.write_table(data.split_table(), run_dir / "split.csv")
         problems.write_problems(data.left_out, run_dir)
         summary.before(run_dir, data, classifier, trainer, start)
+        summary.glance(at_a_glance(data.splits))
     clock.lap("setup_s")
 
     trainer.fit(module, datamodule=data, ckpt_path=start)

@@ -1,0 +1,179 @@
+"""`python -m ft_lightning.check`: a look at a dataset before time is spent on it -> report.html, issues.csv.
+
+python -m ft_lightning.check data.root=/my/images
+python -m ft_lightning.train data.root=/my/images data.exclude=outputs/check/<run>/issues.csv
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from omegaconf import DictConfig
+
+from ft_lightning import command
+from ft_lightning.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ft_lightning.findings import Found
+    from ft_lightning.images import Look
+    from ft_lightning.scan import Sample
+
+
+class Looked(NamedTuple):
+    """What was looked at; without splits where the dataset cannot be split."""
+
+    samples: "list[Sample]"
+    splits: "dict[str, list[Sample]]"
+    looks: "dict[str, Look]"  # by digest, of the pictures that can be used
+
+
+def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
+    """Say everything that is wrong with a dataset or odd about it, and how to mend it; nothing in it is changed.
+
+    Raises:
+        UserError: the dataset cannot train as it is; the page is there all the same.
+    """
+    from ft_lightning import check_page, summary
+    from ft_lightning.findings import Found
+
+    found = Found()
+    looked = look_through(cfg, found)
+    pairs = look_closer(cfg, looked, found) if cfg.features and looked.splits else []
+    written = check_page.write_check(
+        run_dir, looked, found, pairs, str(cfg.data.csv or cfg.data.root or cfg.data.create)
+    )
+    summary.after_check(run_dir, found)
+    if found.blocking:
+        named = "\n".join(f"{finding.said} {finding.fix}" for finding in found.blocking)
+        raise UserError(f"This dataset cannot train as it is:\n{named}")
+    return written
+
+
+def look_through(cfg: DictConfig, found: "Found") -> Looked:
+    """What files, names and pictures tell without a network; all of it, where train ends with the first problem."""
+    from ft_lightning import findings
+    from ft_lightning.build import data_location
+    from ft_lightning.check_images import ImageCheck
+    from ft_lightning.data import excluded_names
+    from ft_lightning.findings import Finding
+    from ft_lightning.folders import passed_over
+    from ft_lightning.memo import open_memo
+    from ft_lightning.scan import scan, unsupported_files
+
+    def refuse(message: str) -> None:
+        found.add([Finding("layout", message, "", blocks=True)])
+
+    data, root = cfg.data, data_location(cfg)
+    memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
+    try:
+        samples = scan(root, data.csv, data.case_sensitive, memo, refuse)
+    except UserError as error:
+        refuse(str(error))
+        return Looked([], {}, {})
+    if data.exclude:
+        names = excluded_names(data.exclude)
+        samples = [sample for sample in samples if sample.name not in names]
+    pictures = ImageCheck(memo, data.max_pixels)
+    pictures.begin(samples, decode=True, show_progress=True)
+    problems = pictures.problems({"": samples})
+    skipped = data.on_bad_image == "skip" and len(problems) <= data.max_bad_fraction * len(samples)
+    found.add(*findings.about_damage(problems, samples, skipped))
+    sound = [sample for sample in samples if not pictures.problem(sample)]
+    found.add(*findings.about_contradictions(sound, data.allow_leak))
+    found.add(*findings.about_copies(sound))
+    try:
+        splits = split(data, samples)
+        found.add(findings.about_classes(splits))
+    except UserError as error:
+        refuse(str(error))
+        splits = {}
+    if root and not data.csv:
+        folder = Path(str(root)).expanduser()
+        found.add(findings.about_files(unsupported_files(folder), passed_over(folder)))
+    found.add(findings.about_pictures(sound, pictures.looks))
+    return Looked(samples, splits, pictures.looks)
+
+
+def split(data: DictConfig, samples: "list[Sample]") -> "dict[str, list[Sample]]":
+    """Train, val and test as a run would have them.
+
+    Raises:
+        UserError: there are too few classes or samples.
+    """
+    from ft_lightning.split import class_map, grouped, limited, split_samples
+
+    if data.group_by:
+        samples = grouped(samples, data.group_by)
+    if data.limit is not None:
+        samples, _ = limited(samples, data.limit, data.split_seed)
+    class_map(samples)
+    return split_samples(samples, data.val_fraction, data.test_fraction, data.split_seed)
+
+
+def look_closer(cfg: DictConfig, looked: Looked, found: "Found") -> list[tuple[str, str, float]]:
+    """What the features of the pictures tell; returns near-duplicates: name, name of the other, correlation."""
+    import torch
+
+    from ft_lightning import suspects
+    from ft_lightning.findings import about_suspects
+    from ft_lightning.images import read_image
+
+    usable = {
+        s.digest: (s, split) for split, samples in looked.splits.items() for s in samples if s.digest in looked.looks
+    }
+    samples, where = [sample for sample, _ in usable.values()], [split for _, split in usable.values()]
+    features = features_of(cfg, samples)
+    classes = sorted({sample.label for sample in samples})
+    targets = torch.tensor([classes.index(sample.label) for sample in samples])
+    groups = [sample.group or sample.digest for sample in samples] if any(s.group for s in samples) else None
+    wrong, estimated = suspects.label_errors(features, targets, groups, cfg.seed)
+    far, scores = suspects.outliers(features)
+    copies = suspects.near_duplicates(
+        features, where, lambda at: [read_image(samples[i].path, cfg.data.max_pixels) for i in at]
+    )
+    pairs = [(samples[a], samples[b], value) for a, b, value in copies]
+    labels = [(samples[i], classes[likely], score) for i, likely, score in wrong]
+    found.add(*about_suspects(labels, estimated, [(samples[i], float(scores[i])) for i in far], pairs))
+    return [(a.name, b.name, value) for a, b, value in pairs]
+
+
+def features_of(cfg: DictConfig, samples: "list[Sample]") -> "Tensor":
+    """(N, D), by way of the feature store, where train finds them again.
+
+    Raises:
+        UserError: a picture has changed since it was looked at.
+    """
+    import torch
+
+    from ft_lightning import summary
+    from ft_lightning.build import build_pretrained
+    from ft_lightning.datasets import PathsDataset
+    from ft_lightning.features import Extractor, open_store
+    from ft_lightning.finetune import freeze_plan
+    from ft_lightning.hardware import pick_device, pick_precision
+    from ft_lightning.model import Classifier
+
+    backbone = build_pretrained(cfg).backbone
+    device = pick_device(cfg.device)
+    precision = pick_precision(cfg.precision, device.type)
+    store = open_store(cfg.cache.dir, backbone, precision, device.type, on_disk=cfg.cache.enabled)
+    head = torch.nn.Identity()
+    classifier = Classifier(backbone, head, freeze_plan(backbone, head, mode="frozen", k=None, freeze_bn=True))
+    extractor = Extractor(classifier, store, device, precision, cfg.data.num_workers, show_progress=True)
+    digests = [sample.digest for sample in samples]
+    missing = store.locate(digests).missing
+    summary.features(store, len(digests) - len(missing), len(missing), live={})
+
+    def pictures(at: list[int]) -> PathsDataset:
+        paths = [samples[i].path for i in at]
+        return PathsDataset(paths, backbone.preprocess, cfg.data.max_pixels, [digests[i] for i in at])
+
+    extractor.complete(digests, pictures)
+    store.refresh()
+    rows = store.locate(digests).settled()
+    return rows[torch.arange(len(rows))].float()
+
+
+if __name__ == "__main__":
+    command.run("check", check)

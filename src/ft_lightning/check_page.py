@@ -1,0 +1,136 @@
+"""What a check leaves: check.json, issues.csv, thumbnails, and the page that is made of them."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from ft_lightning.findings import Found, Issue, modes_by_class
+from ft_lightning.page import Picture, Section, write_page
+from ft_lightning.report_data import REPORT_DATA
+from ft_lightning.results import write_json
+from ft_lightning.tables import read_table, write_table
+from ft_lightning.thumbnails import read_thumbnails, write_thumbnails
+
+if TYPE_CHECKING:
+    from ft_lightning.check import Looked
+
+CHECK, ISSUES, PAGE = "check.json", "issues.csv", "report.html"
+_SHOWN = 24  # pictures of a kind
+_GALLERIES = {
+    "label": ("Labels", "Label → what it looks like; the most suspicious first."),
+    "outlier": ("Outliers", "Unlike all others, the farthest first."),
+}
+
+
+def write_check(
+    run_dir: Path, looked: "Looked", found: Found, pairs: Sequence[tuple[str, str, float]], location: str
+) -> dict[str, Any]:
+    """Write check.json, issues.csv, thumbnails and report.html of a check; returns what check.json says.
+
+    Args:
+        pairs: near-duplicates: name, name of the other, correlation.
+        location: of the dataset.
+    """
+    counts = {split: Counter(sample.label for sample in samples) for split, samples in looked.splits.items()}
+    sizes = Counter(f"{look.width} x {look.height}" for look in looked.looks.values())
+    content = {
+        "location": location,
+        "samples": len(looked.samples),
+        "can_train": not found.blocking,
+        "findings": [asdict(finding) for finding in found.findings],
+        "classes": {split: dict(sorted(count.items())) for split, count in counts.items()},
+        "modes": {label: dict(count) for label, count in modes_by_class(looked.samples, looked.looks).items()},
+        "sizes": dict(sizes.most_common()),
+    }
+    write_json(run_dir / CHECK, content)
+    columns = list(Issue.__dataclass_fields__)
+    write_table(pd.DataFrame([asdict(issue) for issue in found.issues], columns=columns), run_dir / ISSUES)
+    write_table(pd.DataFrame(pairs, columns=["path", "other", "correlation"]), run_dir / REPORT_DATA / "pairs.csv")
+    files = {sample.name: sample.path for sample in looked.samples}
+    shown = [name for one, other, _ in pairs[:_SHOWN] for name in (one, other)]
+    shown += [issue.path for kind in _GALLERIES for issue in [i for i in found.issues if i.kind == kind][:_SHOWN]]
+    max_pixels = max((look.width * look.height for look in looked.looks.values()), default=0)
+    write_thumbnails([(name, files[name]) for name in shown], run_dir / REPORT_DATA / "thumbnails", max_pixels)
+    write_check_page(run_dir)
+    return content
+
+
+def write_check_page(run_dir: Path) -> Path:
+    """Write report.html of a check from the other files of its directory; returns its path."""
+    content = json.loads((run_dir / CHECK).read_text(encoding="utf-8"))
+    issues = read_table(run_dir / ISSUES)
+    issues["score"] = pd.to_numeric(issues["score"])
+    title = "This dataset can train" if content["can_train"] else "This dataset cannot train as it is"
+    sections = [*_findings(content), *_pairs(run_dir), *_galleries(run_dir, issues), *_dataset(content)]
+    if len(issues):
+        text = "The rows of issues.csv. Those left in it take no part where a run says data.exclude=<this file>."
+        sections.append(Section("Issues", text, table=issues))
+    write_page(run_dir / PAGE, title, f"{run_dir.resolve().name} · {content['location']}", sections)
+    return run_dir / PAGE
+
+
+def _findings(content: dict[str, Any]) -> list[Section]:
+    classes = {label for counts in content["classes"].values() for label in counts}
+    facts = {"samples": f"{content['samples']:,}"} | ({"classes": f"{len(classes):,}"} if classes else {})
+    rows = sorted(content["findings"], key=lambda finding: not finding["blocks"])
+    found = pd.DataFrame(
+        [(row["kind"], row["said"], row["fix"]) for row in rows], columns=["kind", "found", "what to do"]
+    )
+    blocking = sum(row["blocks"] for row in rows)
+    text = f"{blocking} of these have to be mended first." if blocking else "" if rows else "Nothing was found."
+    return [Section("Findings", text, facts, table=found if len(found) else None)]
+
+
+def _pairs(run_dir: Path) -> list[Section]:
+    table = read_table(run_dir / REPORT_DATA / "pairs.csv")
+    if table.empty:
+        return []
+    thumbnails = read_thumbnails(run_dir / REPORT_DATA / "thumbnails")
+    pictures = [
+        Picture(thumbnails.get(name), [f"{number}: {role}", name])
+        for number, row in enumerate(table.head(_SHOWN).itertuples(), start=1)
+        for role, name in (("to be left out", row.path), (f"correlation {float(str(row.correlation)):.4f}", row.other))
+    ]
+    return [
+        Section(
+            "Near-duplicates", "Side by side: the copy to be left out, and the one to be tested on.", pictures=pictures
+        )
+    ]
+
+
+def _galleries(run_dir: Path, issues: pd.DataFrame) -> list[Section]:
+    thumbnails = read_thumbnails(run_dir / REPORT_DATA / "thumbnails")
+    sections = []
+    for kind, (title, text) in _GALLERIES.items():
+        rows = issues[issues["kind"] == kind].head(_SHOWN)
+        pictures = [
+            Picture(
+                thumbnails.get(row.path),
+                [
+                    f"{row.label} → {row.suggestion}" if row.suggestion else row.label,
+                    f"score {row.score:.3f}",
+                    row.path,
+                ],
+            )
+            for row in rows.itertuples()
+        ]
+        sections += [Section(title, text, pictures=pictures)] if pictures else []
+    return sections
+
+
+def _dataset(content: dict[str, Any]) -> list[Section]:
+    sections = []
+    if content["classes"]:
+        counts = pd.DataFrame(content["classes"]).fillna(0).astype(int)
+        sections.append(Section("Classes", table=counts.rename_axis("class").reset_index()))
+    if content["sizes"]:
+        sizes = pd.DataFrame(list(content["sizes"].items()), columns=["pixels", "pictures"]).head(100)
+        sections.append(Section("Sizes", f"{len(content['sizes']):,} different.", table=sizes))
+        modes = pd.DataFrame(content["modes"]).T.fillna(0).astype(int)
+        sections.append(Section("Colour modes", "As stored.", table=modes.rename_axis("class").reset_index()))
+    return sections

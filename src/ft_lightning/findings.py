@@ -1,0 +1,204 @@
+"""What is wrong with a dataset, or odd about it, in words: each finding with a way to mend it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ft_lightning.images import Look
+from ft_lightning.problems import Problem
+from ft_lightning.scan import Sample, some
+from ft_lightning.split import conflicting_labels, leaks
+
+_FEW = 10  # samples of a class in train
+_UNBALANCED = 10  # times as many samples in the largest class as in the smallest
+_SMALL, _LONG = 32, 4  # pixels of the shorter edge; times as long as wide
+_MOSTLY, _HARDLY = 0.9, 0.1  # shares of a colour mode that tell one class from another
+
+Splits = Mapping[str, Sequence[Sample]]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was found."""
+
+    kind: str
+    said: str
+    fix: str
+    blocks: bool = False  # whether nothing can be trained before it is mended
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One sample that may be better left out: a row of issues.csv."""
+
+    path: str  # as the dataset calls it
+    kind: str
+    score: float  # within its kind, the higher the worse
+    label: str
+    suggestion: str
+
+
+@dataclass(slots=True)
+class Found:
+    """Everything a look at a dataset has found so far."""
+
+    findings: list[Finding] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+
+    def add(self, findings: Iterable[Finding], issues: Iterable[Issue] = ()) -> None:
+        self.findings += findings
+        self.issues += issues
+
+    @property
+    def blocking(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.blocks]
+
+
+def about_classes(splits: Splits) -> list[Finding]:
+    """Classes that are small, missing in val or test, or very unequal."""
+    counts = {split: Counter(sample.label for sample in samples) for split, samples in splits.items()}
+    train = counts["train"]
+    found = []
+    if few := sorted(label for label in train if train[label] < _FEW):
+        said = f"{len(few)} classes have fewer than {_FEW} samples in train: {some(few)}."
+        found.append(
+            Finding("small class", said, "Add samples, or join classes: no number about them will be certain.")
+        )
+    for split in ("val", "test"):
+        if missing := sorted(train.keys() - counts[split].keys()):
+            said = f"{split} has no sample of {len(missing)} classes: {some(missing)}."
+            found.append(Finding("missing class", said, f"Add some to {split}: nothing is measured about them."))
+    (most, high), (least, low) = train.most_common(1)[0], train.most_common()[-1]
+    if high >= _UNBALANCED * low:
+        said = f"{most} has {high:,} samples in train, {least} {low:,}."
+        fix = "loss.class_weights=balanced weighs them; look at macro F1 rather than accuracy."
+        found.append(Finding("imbalance", said, fix))
+    return found
+
+
+def about_copies(samples: Iterable[Sample]) -> tuple[list[Finding], list[Issue]]:
+    """Files with the same bytes and the same label, which count more than once."""
+    first: dict[str, Sample] = {}
+    pairs = [(first.setdefault(sample.digest, sample), sample) for sample in samples]
+    copies = [(one, other) for one, other in pairs if one is not other and one.label == other.label]
+    if not copies:
+        return [], []
+    said = f"{len(copies)} files are copies of others: {some([f'{b.name} of {a.name}' for a, b in copies])}."
+    issues = [Issue(b.name, "copy", 1.0, b.label, f"the same bytes as {a.name}") for a, b in copies]
+    return [Finding("copy", said, "Remove them, or exclude them: they count twice. They stay in one split.")], issues
+
+
+def about_contradictions(samples: Sequence[Sample], allow_leak: bool) -> tuple[list[Finding], list[Issue]]:
+    """The same bytes under two labels, and the same bytes or group in train and in val or test."""
+    found: list[Finding] = []
+    issues: list[Issue] = []
+    if two := conflicting_labels(samples):
+        named = some([f"{a.name} and {b.name}" for a, b in two])
+        said = f"{len(two)} times the same picture has two labels: {named}."
+        found.append(Finding("two labels", said, "Keep the one that is right, exclude the other.", blocks=True))
+        issues += [Issue(s.name, "two labels", 1.0, s.label, f"{other.label}, as {other.name}") for s, other in two]
+    if shared := leaks(samples):
+        named = some([f"{a.name} and {b.name} ({what})" for a, b, what in shared])
+        said = f"{len(shared)} pictures of val or test are in train too: {named}."
+        fix = "Exclude those in train; data.allow_leak=true if it is meant."
+        found.append(Finding("leak", said, fix, blocks=not allow_leak))
+        issues += [Issue(a.name, "leak", 1.0, a.label, f"{what} as {b.name}") for a, b, what in shared]
+    return found, issues
+
+
+def about_damage(
+    problems: Sequence[Problem], samples: Sequence[Sample], may_be_skipped: bool
+) -> tuple[list[Finding], list[Issue]]:
+    """Pictures that cannot be used."""
+    if not problems:
+        return [], []
+    names = {sample.path: sample.name for sample in samples}
+    said = f"{len(problems)} of {len(samples)} images cannot be used: {some([str(problem) for problem in problems])}"
+    fix = "Mend, remove or exclude them, or leave them out: data.on_bad_image=skip."
+    issues = [Issue(names[p.path], "damaged", 1.0, p.label, p.problem) for p in problems]
+    return [Finding("damaged", said, fix, blocks=not may_be_skipped)], issues
+
+
+def about_files(unsupported: Sequence[str], hidden: Sequence[str]) -> list[Finding]:
+    """What is in a dataset's folder without being one of its samples."""
+    found = []
+    if unsupported:
+        said = f"{len(unsupported)} files are of kinds that are not read: {some(list(unsupported))}."
+        found.append(Finding("unsupported", said, "Convert them to PNG or JPEG if they belong to the dataset."))
+    if hidden:
+        said = f"{len(hidden)} hidden or system files are passed over: {some(list(hidden))}."
+        found.append(Finding("hidden", said, "Nothing to do, unless pictures are among them."))
+    return found
+
+
+def about_pictures(samples: Iterable[Sample], looks: Mapping[str, Look]) -> list[Finding]:
+    """Sizes and colour modes that are odd, or give a class away."""
+    seen = [(sample, looks[sample.digest]) for sample in samples if sample.digest in looks]
+    found = []
+    if small := [s.name for s, look in seen if min(look.width, look.height) < _SMALL]:
+        said = f"{len(small)} pictures have an edge below {_SMALL} pixels: {some(small)}."
+        found.append(Finding("small picture", said, "They are enlarged, which shows little: use the originals."))
+    if long := [s.name for s, look in seen if max(look.width, look.height) > _LONG * min(look.width, look.height)]:
+        said = f"{len(long)} pictures are more than {_LONG} times as long as wide: {some(long)}."
+        found.append(
+            Finding("long picture", said, "Only the middle is seen, as most weights crop to a square: cut them.")
+        )
+    modes = modes_by_class(samples, looks)
+    for mode in sorted({mode for counts in modes.values() for mode in counts}):
+        shares = {label: counts[mode] / counts.total() for label, counts in modes.items()}
+        mostly = sorted(label for label, share in shares.items() if share >= _MOSTLY)
+        hardly = sorted(label for label, share in shares.items() if share <= _HARDLY)
+        if mostly and hardly:
+            said = f"Pictures of {some(mostly)} are {mode}, those of {some(hardly)} are not."
+            fix = "A network can learn that in place of what is on them: convert all to one kind."
+            found.append(Finding("colour mode", said, fix))
+            break
+    return found
+
+
+def modes_by_class(samples: Iterable[Sample], looks: Mapping[str, Look]) -> dict[str, Counter[str]]:
+    """class -> how many of its pictures are RGB, L and so on, as stored."""
+    modes: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample in samples:
+        if sample.digest in looks:
+            modes[sample.label][looks[sample.digest].mode] += 1
+    return modes
+
+
+def at_a_glance(splits: Splits) -> list[Finding]:
+    """What is known without looking at a picture: said at the start of every run."""
+    samples = [sample for split in splits.values() for sample in split]
+    return [*about_classes(splits), *about_copies(samples)[0]]
+
+
+def about_suspects(
+    labels: Sequence[tuple[Sample, str, float]],
+    estimated: int,
+    outliers: Sequence[tuple[Sample, float]],
+    pairs: Sequence[tuple[Sample, Sample, float]],
+) -> tuple[list[Finding], list[Issue]]:
+    """What `suspects` found, in words.
+
+    Args:
+        labels: sample, the class it looks like, score.
+        estimated: how many of them are probably wrong.
+        outliers: sample, score.
+        pairs: sample of train, its copy in val or test, correlation.
+    """
+    found = []
+    if pairs:
+        said = f"{len(pairs)} pictures of val or test are in train in another size or quality."
+        fix = "Exclude those in train, or keep what belongs together in one split: data.group_by."
+        found.append(Finding("near-duplicate", said, fix))
+    if estimated:
+        said = (
+            f"Some {estimated} labels are probably wrong: {len(labels)} pictures look more like another class than like "
+            "their own to heads that were not trained on them."
+        )
+        found.append(Finding("label", said, "Look at them from the top; mend the labels, or exclude what is wrong."))
+    if outliers:
+        said = f"{len(outliers)} pictures are unlike all others."
+        found.append(Finding("outlier", said, "Look at them: do they belong to the dataset?"))
+    issues = [Issue(a.name, "near-duplicate", value, a.label, f"as {b.name}") for a, b, value in pairs]
+    issues += [Issue(s.name, "label", score, s.label, likely) for s, likely, score in labels if estimated]
+    return found, issues + [Issue(s.name, "outlier", score, s.label, "") for s, score in outliers]

@@ -1,0 +1,150 @@
+"""What stored features tell of a dataset: probable label errors, pictures unlike all others, near-duplicates."""
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from torch import Tensor, nn
+
+from ft_lightning.heads import solve_head
+from ft_lightning.neighbours import nearest
+
+FOLDS = 5  # a class with fewer samples is not judged
+_STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)
+_NEIGHBOURS = 10
+_FAR = 3.5  # modified z-score from which Iglewicz & Hoaglin (1993) call a value an outlier
+_LOOKALIKES = 5  # candidates for each picture
+_ALIKE = 0.7  # cosine similarity of features; copies at half the size were above 0.81
+_EDGE = 64  # pixels of the small grey pictures that decide
+_CORRELATION = 0.9955  # copies were above 0.9976, cuts of one photograph that overlap below 0.9934
+_FLAT = 3.0  # grey levels of deviation: below, a correlation says nothing
+
+
+def label_errors(
+    features: Tensor, targets: Tensor, groups: Sequence[str] | None, seed: int
+) -> tuple[list[tuple[int, int, float]], int]:
+    """Samples that look like another class than their label says, the most suspicious first.
+
+    Ranked by normalized margin, and how many are wrong estimated by confident learning (Northcutt et al., "Confident
+    Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021), on out-of-fold probabilities of a linear head: who
+    was not trained on a label is not biased towards it.
+
+    Args:
+        features: (N, D).
+        targets: (N,).
+        groups: of each sample; those of one are judged by heads that saw none of them.
+
+    Returns:
+        Position, the class it looks like, and a score from 0 to 1 of each; the estimated number of wrong labels.
+    """
+    from cleanlab.count import num_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    judged = torch.nonzero(torch.bincount(targets)[targets] >= FOLDS).flatten()
+    classes, own = targets[judged].unique(return_inverse=True)
+    if len(classes) < 2:
+        return [], 0
+    some_groups = [groups[i] for i in judged.tolist()] if groups else None
+    probabilities = out_of_fold(features[judged], own, some_groups, seed)
+    score = 1 - get_label_quality_scores(own.numpy(), probabilities.numpy(), method="normalized_margin")
+    likely = probabilities.argmax(1)
+    order = np.argsort(-score, kind="stable")
+    found = [(int(judged[i]), int(classes[likely[i]]), float(score[i])) for i in order if likely[i] != own[i]]
+    return found, int(num_label_issues(own.numpy(), probabilities.numpy()))
+
+
+def out_of_fold(features: Tensor, targets: Tensor, groups: Sequence[str] | None, seed: int) -> Tensor:
+    """(N, C) probabilities of each sample by a linear head that was not trained on it.
+
+    The L2 strength is the one under which the first fold is the most likely.
+
+    Args:
+        targets: (N,) from 0 to C - 1, each at least as often as there are folds.
+    """
+    split = (StratifiedGroupKFold if groups else StratifiedKFold)(FOLDS, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class may have fewer groups than there are folds
+        folds = list(split.split(np.zeros(len(targets)), targets.numpy(), groups))
+    probabilities = torch.zeros(len(targets), int(targets.max()) + 1)
+    best = _STRENGTHS[-1]
+    for number, (rest, fold) in enumerate(folds):
+        lowest = float("inf")
+        for l2 in _STRENGTHS if number == 0 else (best,):
+            logits = _answers(features, targets, rest, fold, l2, probabilities.shape[1])
+            loss = F.cross_entropy(logits, targets[fold]).item()
+            if loss < lowest:
+                lowest, best = loss, l2
+                probabilities[fold] = logits.softmax(1)
+    return probabilities
+
+
+def _answers(features: Tensor, targets: Tensor, rest: np.ndarray, fold: np.ndarray, l2: float, classes: int) -> Tensor:
+    head = nn.Linear(features.shape[1], classes)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    solve_head(head, features[rest], targets[rest], nn.CrossEntropyLoss(), l2)
+    with torch.no_grad():
+        return head(features[fold])
+
+
+def outliers(features: Tensor) -> tuple[list[int], Tensor]:
+    """Samples that are far from all others, the farthest first, and each sample's score (N,).
+
+    The score is the modified z-score (median and median absolute deviation) of the logarithm of the mean cosine
+    distance to the ten nearest others (as in Kuan & Mueller, "Back to the Basics: Revisiting Out-of-Distribution
+    Detection Baselines", 2022).
+
+    Args:
+        features: (N, D).
+    """
+    if len(features) <= _NEIGHBOURS:
+        return [], torch.zeros(len(features))
+    similarity, _ = nearest(features, features, _NEIGHBOURS + 1)  # each is its own nearest
+    distance = (1 - similarity[:, 1:].mean(1)).clamp(min=1e-6).log()
+    deviation = distance - distance.median()
+    score = 0.6745 * deviation / deviation.abs().median().clamp(min=1e-6)
+    order = score.argsort(descending=True)
+    return [int(i) for i in order if score[i] > _FAR], score
+
+
+def near_duplicates(
+    features: Tensor, splits: Sequence[str], read: Callable[[list[int]], list[Image.Image]]
+) -> list[tuple[int, int, float]]:
+    """Pictures of val and test that train, or of test that val, has too, in another size, quality or format.
+
+    Features name the candidates; small grey pictures decide, so that lookalikes are not taken for copies.
+
+    Args:
+        features: (N, D).
+        splits: of each sample.
+        read: positions -> their pictures.
+
+    Returns:
+        Position of the copy in train (or val), of the one in val or test, correlation of the two; the closest first.
+    """
+    where = np.array(splits)
+    pairs: list[tuple[int, int]] = []
+    for kept, tested in (("train", "val"), ("train", "test"), ("val", "test")):
+        keys, queries = (np.flatnonzero(where == split) for split in (kept, tested))
+        if len(keys) and len(queries):
+            similarity, found = nearest(features[queries], features[keys], _LOOKALIKES)
+            pairs += [(int(keys[found[i, j]]), int(queries[i])) for i, j in (similarity > _ALIKE).nonzero().tolist()]
+    involved = sorted({position for pair in pairs for position in pair})
+    small = dict(zip(involved, map(_small, read(involved)), strict=True))
+    alike = [(a, b, _correlation(small[a], small[b])) for a, b in pairs]
+    return sorted((pair for pair in alike if pair[2] > _CORRELATION), key=lambda pair: -pair[2])
+
+
+def _small(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("L").resize((_EDGE, _EDGE), Image.Resampling.BOX), dtype=np.float32)
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Pearson's; of pictures that hardly vary, whether they are equal."""
+    if min(one.std(), other.std()) < _FLAT:
+        return float(np.abs(one - other).max() < _FLAT)
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
