@@ -35,14 +35,14 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         UserError: the dataset cannot train as it is; the page is there all the same.
     """
     from ft_lightning import check_page, summary
+    from ft_lightning.build import data_location
     from ft_lightning.findings import Found
 
     found = Found()
-    looked = look_through(cfg, found)
+    root = data_location(cfg)
+    looked = look_through(cfg, root, found)
     pairs = look_closer(cfg, looked, found) if cfg.features and looked.splits else []
-    written = check_page.write_check(
-        run_dir, looked, found, pairs, str(cfg.data.csv or cfg.data.root or cfg.data.create)
-    )
+    written = check_page.write_check(run_dir, looked, found, pairs, str(cfg.data.csv or root))
     summary.after_check(run_dir, found)
     if found.blocking:
         named = "\n".join(f"{finding.said} {finding.fix}" for finding in found.blocking)
@@ -50,10 +50,9 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     return written
 
 
-def look_through(cfg: DictConfig, found: "Found") -> Looked:
+def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
     """What files, names and pictures tell without a network; all of it, where train ends with the first problem."""
     from ft_lightning import findings
-    from ft_lightning.build import data_location
     from ft_lightning.check_images import ImageCheck
     from ft_lightning.data import excluded_names
     from ft_lightning.findings import Finding
@@ -64,7 +63,7 @@ def look_through(cfg: DictConfig, found: "Found") -> Looked:
     def refuse(message: str) -> None:
         found.add([Finding("layout", message, "", blocks=True)])
 
-    data, root = cfg.data, data_location(cfg)
+    data = cfg.data
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     try:
         samples = scan(root, data.csv, data.case_sensitive, memo, refuse)

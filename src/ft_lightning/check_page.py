@@ -93,14 +93,11 @@ def _pairs(run_dir: Path) -> list[Section]:
     thumbnails = read_thumbnails(run_dir / REPORT_DATA / "thumbnails")
     pictures = [
         Picture(thumbnails.get(name), [f"{number}: {role}", name])
-        for number, row in enumerate(table.head(_SHOWN).itertuples(), start=1)
-        for role, name in (("to be left out", row.path), (f"correlation {float(str(row.correlation)):.4f}", row.other))
+        for number, (path, other, correlation) in enumerate(table.head(_SHOWN).to_numpy(), start=1)
+        for role, name in (("to be left out", path), (f"correlation {float(correlation):.4f}", other))
     ]
-    return [
-        Section(
-            "Near-duplicates", "Side by side: the copy to be left out, and the one to be tested on.", pictures=pictures
-        )
-    ]
+    text = "Side by side: the copy to be left out, and the one to be tested on."
+    return [Section("Near-duplicates", text, pictures=pictures)]
 
 
 def _galleries(run_dir: Path, issues: pd.DataFrame) -> list[Section]:
@@ -108,19 +105,14 @@ def _galleries(run_dir: Path, issues: pd.DataFrame) -> list[Section]:
     sections = []
     for kind, (title, text) in _GALLERIES.items():
         rows = issues[issues["kind"] == kind].head(_SHOWN)
-        pictures = [
-            Picture(
-                thumbnails.get(row.path),
-                [
-                    f"{row.label} → {row.suggestion}" if row.suggestion else row.label,
-                    f"score {row.score:.3f}",
-                    row.path,
-                ],
-            )
-            for row in rows.itertuples()
-        ]
+        pictures = [_picture(row, thumbnails) for row in rows.itertuples()]
         sections += [Section(title, text, pictures=pictures)] if pictures else []
     return sections
+
+
+def _picture(row: Any, thumbnails: dict[str, Path]) -> Picture:
+    first = f"{row.label} → {row.suggestion}" if row.suggestion else row.label
+    return Picture(thumbnails.get(row.path), [first, f"score {row.score:.3f}", row.path])
 
 
 def _dataset(content: dict[str, Any]) -> list[Section]:

@@ -9,7 +9,7 @@ from ft_lightning.problems import Problem
 from ft_lightning.scan import Sample, some
 from ft_lightning.split import conflicting_labels, leaks
 
-_FEW = 10  # samples of a class in train
+_FEW = 10  # samples of a class
 _UNBALANCED = 10  # times as many samples in the largest class as in the smallest
 _SMALL, _LONG = 32, 4  # pixels of the shorter edge; times as long as wide
 _MOSTLY, _HARDLY = 0.9, 0.1  # shares of a colour mode that tell one class from another
@@ -77,10 +77,10 @@ def about_classes(splits: Splits) -> list[Finding]:
 
 
 def about_copies(samples: Iterable[Sample]) -> tuple[list[Finding], list[Issue]]:
-    """Files with the same bytes and the same label, which count more than once."""
+    """Files with the same bytes, label and split, which count more than once."""
     first: dict[str, Sample] = {}
     pairs = [(first.setdefault(sample.digest, sample), sample) for sample in samples]
-    copies = [(one, other) for one, other in pairs if one is not other and one.label == other.label]
+    copies = [(a, b) for a, b in pairs if a is not b and (a.label, a.split) == (b.label, b.split)]
     if not copies:
         return [], []
     said = f"{len(copies)} files are copies of others: {some([f'{b.name} of {a.name}' for a, b in copies])}."
@@ -145,7 +145,7 @@ def about_pictures(samples: Iterable[Sample], looks: Mapping[str, Look]) -> list
         )
     modes = modes_by_class(samples, looks)
     for mode in sorted({mode for counts in modes.values() for mode in counts}):
-        shares = {label: counts[mode] / counts.total() for label, counts in modes.items()}
+        shares = {label: counts[mode] / counts.total() for label, counts in modes.items() if counts.total() >= _FEW}
         mostly = sorted(label for label, share in shares.items() if share >= _MOSTLY)
         hardly = sorted(label for label, share in shares.items() if share <= _HARDLY)
         if mostly and hardly:
@@ -192,8 +192,8 @@ def about_suspects(
         found.append(Finding("near-duplicate", said, fix))
     if estimated:
         said = (
-            f"Some {estimated} labels are probably wrong: {len(labels)} pictures look more like another class than like "
-            "their own to heads that were not trained on them."
+            f"Some {estimated} labels are probably wrong: {len(labels)} pictures look more like another class than "
+            "like their own to heads that were not trained on them."
         )
         found.append(Finding("label", said, "Look at them from the top; mend the labels, or exclude what is wrong."))
     if outliers:
