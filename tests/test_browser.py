@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from conftest import write_pictures
+from ft_lightning.check import check
 from ft_lightning.command import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.page import Picture, Section, write_page
@@ -35,7 +36,7 @@ HOSTILE = (
     "{{ 7 * 7 }} ${x} &lt;\n日本語 😀 \x07",
 )
 TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1", "precision=32-true"]
-KINDS = ("sections", "run", "evaluation", "comparison")
+KINDS = ("sections", "run", "evaluation", "comparison", "check")
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +69,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for seed, run in enumerate(runs):
         run.mkdir(parents=True)
         train(compose("train", *data, *TINY, f"seed={seed}", "trainer.enable_progress_bar=false"), run)
-    for kind in ("evaluation", "comparison"):
+    made = ("evaluation", "comparison", "check")
+    for kind in made:
         (folder / kind).mkdir()
     evaluate(compose("evaluate", *data, f"model_dir={runs[1]}", "precision=32-true"), folder / "evaluation")
     report(compose("report", f"runs={folder / 'runs'}"), folder / "comparison")
+    check(compose("check", *data, *TINY[:3], "precision=32-true"), folder / "check")
     write_sections(folder / "sections")
-    places = {"sections": folder / "sections", "run": runs[0]} | {
-        kind: folder / kind for kind in ("evaluation", "comparison")
-    }
+    places = {"sections": folder / "sections", "run": runs[0]} | {kind: folder / kind for kind in made}
     return {kind: place / "report.html" for kind, place in places.items()}
 
 
