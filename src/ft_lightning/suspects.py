@@ -17,11 +17,13 @@ FOLDS = 5  # a class with fewer samples is not judged
 _STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)
 _NEIGHBOURS = 10
 _FAR = 3.5  # modified z-score from which Iglewicz & Hoaglin (1993) call a value an outlier
-_LOOKALIKES = 5  # candidates for each picture
-_ALIKE = 0.7  # cosine similarity of features; copies at half the size were above 0.81
-_EDGE = 64  # pixels of the small grey pictures that decide
-_CORRELATION = 0.9975  # copies at half the size were above 0.9994, cuts of one photograph that overlap below 0.9942
-_FLAT = 3.0  # grey levels of deviation: below, a correlation says nothing
+_LOOKALIKES = 10  # candidates for each picture
+_ALIKE = 0.4  # cosine similarity of features; a copy of a small picture at half its size was at 0.51
+_EDGE = 32  # pixels of the small grey pictures that decide
+# Copies at half the size and quality 60 were above 0.9964 and below 1.4 grey levels apart, flat ones with the lowest of
+# both; cuts of one photograph that overlap below 0.9969, and 2.1 apart.
+_CORRELATION, _APART = 0.996, 1.75
+_FLAT = 1.0  # grey level of deviation: below, a correlation says nothing
 
 
 def label_errors(
@@ -135,7 +137,7 @@ def near_duplicates(
             pairs += [(int(keys[found[i, j]]), int(queries[i])) for i, j in (similarity > _ALIKE).nonzero().tolist()]
     involved = sorted({position for pair in pairs for position in pair})
     small = dict(zip(involved, map(_small, read(involved)), strict=True))
-    alike = [(a, b, _correlation(small[a], small[b])) for a, b in pairs]
+    alike = [(a, b, _correlation(small[a], small[b])) for a, b in pairs if _apart(small[a], small[b]) < _APART]
     return sorted((pair for pair in alike if pair[2] > _CORRELATION), key=lambda pair: -pair[2])
 
 
@@ -143,8 +145,10 @@ def _small(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("L").resize((_EDGE, _EDGE), Image.Resampling.HAMMING), dtype=np.float32)
 
 
+def _apart(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.sqrt(np.square(one - other).mean()))
+
+
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Pearson's; of pictures that hardly vary, whether they are equal."""
-    if min(one.std(), other.std()) < _FLAT:
-        return float(np.abs(one - other).max() < _FLAT)
-    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+    """Pearson's; 1 for pictures that hardly vary, whose distance says it all."""
+    return 1.0 if min(one.std(), other.std()) < _FLAT else float(np.corrcoef(one.ravel(), other.ravel())[0, 1])

@@ -1,0 +1,147 @@
+"""check tells everything at once, leaves rows to exclude, and never touches the dataset."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from conftest import files_below, write_pictures
+from ft_lightning.check import check
+from ft_lightning.check_page import write_check_page
+from ft_lightning.command import compose
+from ft_lightning.errors import UserError
+from ft_lightning.tables import read_table, write_table
+from ft_lightning.train import train
+from test_suspects import cuts
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "precision=32-true"]
+
+
+@pytest.fixture
+def dirty(tmp_path: Path) -> Path:
+    """Every kind of problem at once, in given splits of two classes of photographs."""
+    root = tmp_path / "dirty"
+    pictures = iter(cuts(90, seed=3))
+    for split, count in (("train", 20), ("val", 10), ("test", 10)):
+        for label in ("ant", "bee"):
+            (root / split / label).mkdir(parents=True)
+            for number in range(count):
+                next(pictures).save(root / split / label / f"{number}.png")
+    ant = root / "train/ant"
+    shutil.copy(ant / "1.png", root / "train/bee/wrong.png")
+    shutil.copy(ant / "2.png", root / "test/ant/leak.png")
+    shutil.copy(ant / "3.png", ant / "twice.png")
+    Image.open(ant / "4.png").resize((120, 90)).save(root / "test/ant/small.jpg", quality=60)
+    (ant / "cut.png").write_bytes((ant / "5.png").read_bytes()[:900])
+    (ant / "x.heic").write_bytes(b"x")
+    (ant / ".DS_Store").write_bytes(b"x")
+    (root / "train/empty").mkdir()
+    hostile = root / "train/<script>document.title='taken'<"
+    hostile.mkdir()
+    next(pictures).convert("L").resize((20, 200)).save(hostile / "=cmd().png")
+    return root
+
+
+EXPECTED = {
+    "layout": True, "damaged": True, "two labels": True, "leak": True, "copy": False, "small class": False,
+    "missing class": False, "imbalance": False, "unsupported": False, "hidden": False, "small picture": False,
+    "long picture": False, "near-duplicate": False,
+}  # fmt: skip
+
+
+def test_everything_that_is_wrong_is_told_at_once(dirty: Path, tmp_path: Path) -> None:
+    before = {name: (dirty / name).read_bytes() for name in files_below(dirty)}
+    run = tmp_path / "check"
+    run.mkdir()
+    with pytest.raises(UserError, match="cannot train as it is") as told:
+        check(compose("check", f"data.root={dirty}"), run)
+    content = json.loads((run / "check.json").read_text())
+    found = {finding["kind"]: finding["blocks"] for finding in content["findings"]}
+    assert {kind: found.get(kind) for kind in EXPECTED} == EXPECTED
+    assert not content["can_train"]
+    for name in ("train/empty", "cut.png", "wrong.png", "leak.png"):
+        assert name in str(told.value)
+    issues = read_table(run / "issues.csv")
+    rows = {(row.kind, row.path) for row in issues.itertuples()}
+    assert {
+        ("damaged", "train/ant/cut.png"), ("two labels", "train/ant/1.png"), ("leak", "train/ant/2.png"),
+        ("copy", "train/ant/twice.png"), ("near-duplicate", "train/ant/4.png"),
+    } <= rows  # fmt: skip
+    html = (run / "report.html").read_text()
+    assert "&lt;script&gt;document.title" in html
+    assert "<script>document" not in html
+    assert "'=cmd" not in html, "the apostrophe that disarms a cell is the table's, not the page's"
+    assert {name: (dirty / name).read_bytes() for name in files_below(dirty)} == before
+
+
+def test_what_is_left_in_issues_csv_takes_no_part(dirty: Path, tmp_path: Path) -> None:
+    (dirty / "train/empty").rmdir()
+    run = tmp_path / "check"
+    run.mkdir()
+    with pytest.raises(UserError):
+        check(compose("check", f"data.root={dirty}", *TINY), run)
+    issues = read_table(run / "issues.csv")
+    kept = issues[issues["kind"].isin(["damaged", "two labels", "leak"])]
+    write_table(kept, run / "mine.csv")
+    exclude = [f"data.root={dirty}", f"data.exclude={run / 'mine.csv'}", *TINY]
+    again = tmp_path / "again"
+    again.mkdir()
+    content = check(compose("check", *exclude), again)
+    assert content["can_train"]
+    assert content["samples"] == 84 - len(set(kept["path"]))
+    (tmp_path / "run").mkdir()
+    train(compose("train", *exclude, "trainer.max_epochs=1"), tmp_path / "run")
+    split = read_table(tmp_path / "run/split.csv")
+    assert set(split.loc[split["excluded"] == "data.exclude", "path"]) == set(kept["path"])
+    assert "train/ant/twice.png" in set(split.loc[split["split"] == "train", "path"]), "its row was taken out"
+
+
+def test_the_command_says_how_it_ended_and_its_page_can_be_made_again(
+    pictures: Path, tmp_path: Path, run_command: Run
+) -> None:
+    done = run_command("check", f"data.root={pictures}", *TINY, f"hydra.run.dir={tmp_path / 'check'}")
+    assert done.returncode == 0, done.stderr
+    assert "issues.csv" in done.stdout
+    page = (tmp_path / "check/report.html").read_bytes()
+    (tmp_path / "check/report.html").unlink()
+    again = run_command("report", f"run={tmp_path / 'check'}")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "check/report.html").read_bytes() == page
+    (pictures / "ant/00.png").write_bytes(b"")
+    broken = run_command("check", f"data.root={pictures}", *TINY, "features=false", f"hydra.run.dir={tmp_path / 'two'}")
+    assert broken.returncode == 2
+    assert "Traceback" not in broken.stderr
+    assert (tmp_path / "two/report.html").is_file()
+    nowhere = run_command("check", "data.root=/nowhere", f"hydra.run.dir={tmp_path / 'three'}")
+    assert nowhere.returncode == 2
+    assert "data.root=/nowhere: no such folder" in nowhere.stderr
+
+
+def test_the_page_follows_the_files(pictures: Path, tmp_path: Path) -> None:
+    check(compose("check", f"data.root={pictures}", *TINY, "features=false"), tmp_path)
+    content = json.loads((tmp_path / "check.json").read_text())
+    content |= {"samples": 123456, "findings": [{"kind": "k", "said": "Quite odd.", "fix": "Mend it.", "blocks": True}]}
+    (tmp_path / "check.json").write_text(json.dumps(content))
+    row = {"path": "new.png", "kind": "label", "score": 0.987654, "label": "one", "suggestion": "other"}
+    write_table(pd.DataFrame([row]), tmp_path / "issues.csv")
+    html = write_check_page(tmp_path).read_text()
+    for said in ("123,456", "Quite odd.", "Mend it.", "new.png", "0.988", "one → other"):
+        assert said in html, said
+
+
+def test_a_run_says_what_is_odd_and_nothing_of_a_healthy_dataset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, counts in (("odd", {"ant": 60, "bee": 5}), ("healthy", {"ant": 20, "bee": 20})):
+        root = write_pictures(tmp_path / name, counts)
+        (tmp_path / f"run_{name}").mkdir()
+        train(compose("train", f"data.root={root}", *TINY, "trainer.max_epochs=1"), tmp_path / f"run_{name}")
+        said = capsys.readouterr().out
+        assert ("fewer than 10 samples in train: bee" in said) == (name == "odd")
+        assert ("loss.class_weights=balanced" in said) == (name == "odd")

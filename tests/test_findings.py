@@ -1,0 +1,111 @@
+"""Each finding is said where it is so, and not where it is not."""
+
+from ft_lightning.findings import (
+    Finding,
+    about_classes,
+    about_contradictions,
+    about_copies,
+    about_damage,
+    about_files,
+    about_pictures,
+    about_suspects,
+    at_a_glance,
+)
+from ft_lightning.images import Look
+from ft_lightning.problems import Problem
+from ft_lightning.scan import Sample
+
+
+def some_of(label: str, count: int, split: str | None = None, start: int = 0) -> list[Sample]:
+    names = [f"{split or 'x'}/{label}/{number}.png" for number in range(start, start + count)]
+    return [Sample(f"/data/{name}", name, label, f"digest of {name}", split) for name in names]
+
+
+def kinds(findings: list[Finding]) -> list[str]:
+    return [finding.kind for finding in findings]
+
+
+HEALTHY = {
+    split: [*some_of("ant", n, split), *some_of("bee", n, split)]
+    for split, n in (("train", 20), ("val", 5), ("test", 5))
+}
+
+
+def test_nothing_is_said_of_a_healthy_dataset() -> None:
+    samples = [sample for split in HEALTHY.values() for sample in split]
+    looks = {sample.digest: Look(64, 48, "RGB", "", True) for sample in samples}
+    assert at_a_glance(HEALTHY) == []
+    assert about_contradictions(samples, allow_leak=False) == ([], [])
+    assert about_pictures(samples, looks) == []
+    assert about_damage([], samples, may_be_skipped=False) == ([], [])
+    assert about_files([], []) == []
+    assert about_suspects([], 0, [], []) == ([], [])
+
+
+def test_small_missing_and_unequal_classes() -> None:
+    splits = {
+        **HEALTHY,
+        "train": [*some_of("ant", 50, "train"), *some_of("bee", 9, "train"), *some_of("cat", 5, "train")],
+    }
+    found = about_classes(splits)
+    assert kinds(found) == ["small class", "missing class", "missing class", "imbalance"]
+    assert "2 classes have fewer than 10 samples in train: bee, cat" in found[0].said
+    assert "val has no sample of 1 classes: cat" in found[1].said
+    assert "test has no sample of 1 classes: cat" in found[2].said
+    assert "ant has 50 samples in train, cat 5" in found[3].said
+    assert not any(finding.blocks for finding in found)
+    assert at_a_glance(splits) == found
+
+
+def test_copies_in_one_split_are_rows_and_a_leak_is_no_copy() -> None:
+    one, *_ = some_of("ant", 1, "train")
+    copy = Sample("/data/again.png", "again.png", "ant", one.digest, "train")
+    leak = Sample("/data/leak.png", "leak.png", "ant", one.digest, "test")
+    found, issues = about_copies([one, copy, leak])
+    assert kinds(found) == ["copy"]
+    assert [(issue.path, issue.suggestion) for issue in issues] == [("again.png", f"the same bytes as {one.name}")]
+    found, issues = about_contradictions([one, copy, leak], allow_leak=False)
+    assert [(finding.kind, finding.blocks) for finding in found] == [("leak", True)]
+    assert [issue.path for issue in issues] == [copy.name], "the one in train is to be left out"
+    assert not about_contradictions([one, copy, leak], allow_leak=True)[0][0].blocks
+
+
+def test_two_labels_block_and_both_can_be_excluded() -> None:
+    one, *_ = some_of("ant", 1)
+    other = Sample("/data/b.png", "b.png", "bee", one.digest)
+    found, issues = about_contradictions([one, other], allow_leak=False)
+    assert [(finding.kind, finding.blocks) for finding in found] == [("two labels", True)]
+    assert [(issue.path, issue.label, issue.suggestion) for issue in issues] == [(one.name, "ant", "bee, as b.png")]
+
+
+def test_damage_blocks_unless_it_may_be_skipped() -> None:
+    samples = some_of("ant", 3)
+    problem = Problem(samples[1].path, "ant", "", "an empty file")
+    for skipped in (False, True):
+        found, issues = about_damage([problem], samples, may_be_skipped=skipped)
+        assert [(finding.kind, finding.blocks) for finding in found] == [("damaged", not skipped)]
+        assert [(issue.path, issue.suggestion) for issue in issues] == [(samples[1].name, "an empty file")]
+
+
+def test_odd_sizes_and_a_colour_mode_that_gives_a_class_away() -> None:
+    samples = [*some_of("ant", 10), *some_of("bee", 10)]
+    looks = {sample.digest: Look(64, 64, "L" if sample.label == "bee" else "RGB", "", True) for sample in samples}
+    looks[samples[0].digest] = Look(31, 40, "RGB", "", True)
+    looks[samples[1].digest] = Look(400, 90, "RGB", "", True)
+    found = about_pictures(samples, looks)
+    assert kinds(found) == ["small picture", "long picture", "colour mode"]
+    assert samples[0].name in found[0].said
+    assert samples[1].name in found[1].said
+    assert "Pictures of bee are L, those of ant are not" in found[2].said
+    looks[samples[0].digest] = looks[samples[1].digest] = Look(64, 64, "L", "", True)
+    assert about_pictures(samples, looks) == [], "two of ten are grey too"
+
+
+def test_what_is_suspicious_is_a_row_with_what_to_do() -> None:
+    a, b, c = some_of("ant", 3)
+    found, issues = about_suspects([(a, "bee", 0.9)], 1, [(b, 4.0)], [(c, a, 0.999)])
+    assert kinds(found) == ["near-duplicate", "label", "outlier"]
+    assert [(i.path, i.kind, i.score, i.suggestion) for i in issues] == [
+        (c.name, "near-duplicate", 0.999, f"as {a.name}"), (a.name, "label", 0.9, "bee"), (b.name, "outlier", 4.0, ""),
+    ]  # fmt: skip
+    assert about_suspects([(a, "bee", 0.9)], 0, [], []) == ([], []), "none of them is probably wrong"
