@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,12 +16,14 @@ import pytest
 from omegaconf import OmegaConf
 
 from conftest import files_below
+from ft_lightning import kept_config
+from ft_lightning.command import compose
 
 Run = Callable[..., CompletedProcess[str]]
 TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1", "precision=32-true"]
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict"])
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "check"])
 def test_help_and_cfg_answer_without_the_heavy_imports(verb: str, run_command: Run) -> None:
     for flag in ("--help", "--cfg=job"):
         done = run_command(verb, flag)
@@ -242,3 +245,23 @@ def test_metrics_json_tells_seconds_and_versions(run_command: Run, pictures: Pat
     phases = ("setup_s", "features_s", "fit_s", "test_s")
     assert timing["total_s"] == pytest.approx(sum(timing[phase] for phase in phases))
     assert set(metrics["versions"]) >= {"torch", "torchvision", "lightning", "timm"}
+
+
+def test_a_config_is_headed_by_the_command_that_it_came_from(pictures: Path, tmp_path: Path, run_command: Run) -> None:
+    run = tmp_path / "cwd/run"
+    typed = [f"data.root={pictures}", "model=timm", "model.name=test_resnet", "model.weights=null", "+note='two words'"]
+    done = run_command("train", *typed, "trainer.max_epochs=1", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    first = (run / "config.yaml").read_text().splitlines()[0]
+    assert shlex.split(first) == ["#", "python", "-m", "ft_lightning.train", *typed, "trainer.max_epochs=1"]
+    assert kept_config.command_of(run) == first.removeprefix("# ")
+    assert OmegaConf.load(run / "config.yaml").note == "two words"
+    longer = run_command("train", f"resume={run}", "trainer.max_epochs=2")
+    assert longer.returncode == 0, longer.stderr
+    assert (run / "config.yaml").read_text().splitlines()[0] == first, "the run's, not what took it up again"
+    assert "two words" in (run / "report.html").read_text()
+    kept_config.write_config(compose("train", "seed=7"), tmp_path)
+    assert kept_config.command_of(tmp_path) == "", "made in Python"
+    assert OmegaConf.load(tmp_path / "config.yaml").seed == 7
+    kept_config.write_config(compose("train"), tmp_path, ["python", "x", "two\nlines"])
+    assert OmegaConf.load(tmp_path / "config.yaml").seed == 0, "a line of its own cannot become a key"

@@ -18,7 +18,7 @@ from conftest import files_below, write_pictures
 from ft_lightning.command import compose, is_main_process
 from ft_lightning.train import train
 from test_stored import same_result, save_weights
-from test_train import RUN_FILES
+from test_train import RUN_FILES, but_thumbnails
 
 # Goes to a folder on PYTHONPATH. Every process that imports it leaves its id there, to be found dead later.
 INJECTED = """
@@ -140,7 +140,7 @@ def test_metrics_count_every_sample_once_and_all_share_one_directory(
     )  # fmt: skip
     assert code == 0, errors
     (run_dir,) = (cwd / "outputs/train").iterdir()
-    assert {name for name in files_below(run_dir) if not name.startswith("tensorboard/")} == RUN_FILES
+    assert {name for name in but_thumbnails(run_dir) if not name.startswith("tensorboard/")} == RUN_FILES
     assert [path.name for path in cwd.iterdir()] == ["outputs"]
     writers = {path.name.split(".")[-2] for path in (run_dir / "tensorboard").glob("events*")}
     assert len(writers) == 1, "the main process"

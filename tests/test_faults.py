@@ -90,7 +90,18 @@ def test_whichever_write_of_the_store_fails_the_run_goes_on_without_it(
 
 
 @pytest.mark.promise(26)
-@pytest.mark.parametrize("place", ["checkpoints", "metrics.csv", "split.csv", "metrics.json", "predictions.csv"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "checkpoints",
+        "metrics.csv",
+        "split.csv",
+        "metrics.json",
+        "predictions.csv",
+        "report_data",
+        "report.html",
+    ],
+)
 def test_something_else_in_the_place_of_a_result_is_told(place: str, pictures: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "run" / place
     blocked.parent.mkdir()

@@ -27,7 +27,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_every_module_and_every_config(installed: Path) -> None:
-    modules = {name for name in files_below(ROOT / "src/ft_lightning") if name.endswith(".py")}
+    modules = {name for name in files_below(ROOT / "src/ft_lightning") if name.endswith((".py", ".jinja"))}
     configs = {f"conf/{name}" for name in files_below(ROOT / "conf")}
     assert modules | configs == files_below(installed / "ft_lightning")
 

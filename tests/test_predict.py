@@ -28,6 +28,7 @@ from ft_lightning.evaluate import evaluate
 from ft_lightning.predict import find_files, predict
 from ft_lightning.tables import read_table
 from ft_lightning.train import train
+from test_train import but_thumbnails
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -115,6 +116,23 @@ def test_damaged_files_are_rows_and_a_glob_a_file_and_json_lines_work(world: Pat
         find_files(str(folder / "*.jpg"))
 
 
+def test_answers_below_the_threshold_are_marked(world: Path, tmp_path: Path) -> None:
+    model = ft_lightning.load(world / "run")
+    files = [*sorted((world / "pictures").rglob("*.png")), tmp_path / "none.png"]
+    plain = model.predict(files, precision="32-true")
+    threshold = float(plain["probability"][:-1].median())
+    marked = model.predict(files, precision="32-true", abstain_below=threshold)
+    assert marked["uncertain"].tolist()[:-1] == (plain["probability"][:-1] < threshold).tolist()
+    assert {True, False} <= set(marked["uncertain"])
+    assert marked["uncertain"].tolist()[-1] is None
+    pd.testing.assert_frame_equal(marked.drop(columns="uncertain"), plain)
+    assert not any(model.predict(files[:3], abstain_below=0)["uncertain"])
+    assert all(model.predict(files[:3], abstain_below=1)["uncertain"])
+    for wrong in (1.5, -0.1, "x"):
+        with pytest.raises(UserError, match=f"abstain_below={wrong}: use a probability"):
+            model.predict(files[:1], abstain_below=wrong)  # type: ignore[arg-type]
+
+
 def test_evaluate_finds_what_training_found_on_the_same_samples(world: Path, tmp_path: Path) -> None:
     split = read_table(world / "run/split.csv")
     test = split[split["split"] == "test"]
@@ -131,7 +149,13 @@ def test_evaluate_finds_what_training_found_on_the_same_samples(world: Path, tmp
     expected = json.loads((world / "run/metrics.json").read_text())["test"]
     assert scored["test"]["accuracy"] == expected["accuracy"]
     assert scored["test"]["loss"] == pytest.approx(expected["loss"], abs=1e-5)
-    assert files_below(tmp_path / "out") == {"metrics.json", "predictions.csv"}
+    assert but_thumbnails(tmp_path / "out") == {
+        "metrics.json", "predictions.csv", "split.csv", "report.html", "report_data/reliability.csv",
+    }  # fmt: skip
+    page = (tmp_path / "out/report.html").read_text()
+    assert f"{expected['accuracy']:.1%} of {expected['n']:,} test samples right" in page
+    both = [read_table(folder / "split.csv").query("split == 'test'") for folder in (world / "run", tmp_path / "out")]
+    assert set(both[0]["digest"]) == set(both[1]["digest"])
 
 
 def test_the_temperature_is_applied_once_and_everywhere(world: Path, tmp_path: Path) -> None:

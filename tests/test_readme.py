@@ -61,7 +61,7 @@ def test_every_command_composes() -> None:
             values = [override for override in overrides if override != "-m"]
             compose(verb, *[re.sub(r"=([^,\[]+),.*", r"=\1", value) for value in values])
         seen.add(verb)
-    assert seen == {"train", "tune", "evaluate", "predict", "rename"}
+    assert seen == {"train", "tune", "evaluate", "predict", "check", "report", "rename"}
 
 
 def test_the_files_of_a_run_are_those_it_leaves() -> None:

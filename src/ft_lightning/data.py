@@ -28,6 +28,7 @@ from ft_lightning.datasets import (
 from ft_lightning.errors import UserError
 from ft_lightning.memo import Memo
 from ft_lightning.problems import DataProblemsError, Problem
+from ft_lightning.results import SPLIT_COLUMNS
 from ft_lightning.scan import Sample, scan, some
 from ft_lightning.split import class_map, grouped, limited, refuse_conflicting_labels, refuse_leaks, split_samples
 from ft_lightning.store import Rows
@@ -215,7 +216,7 @@ class ImageFolderDataModule(LightningDataModule):
         rows += [(sample, "", why) for sample, why in self._without_split]
         return pd.DataFrame(
             [(s.name, s.label, split, "" if s.problem else s.digest, why) for s, split, why in rows],
-            columns=["path", "class", "split", "digest", "excluded"],
+            columns=SPLIT_COLUMNS,
         ).sort_values("path")
 
     def targets(self, split: str) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_COLUMNS = ["path", "neighbour", "label", "similarity"]
 _K = 20
 _SHARPNESS = 0.07
 _ROWS = 4096  # of queries and of keys at once
@@ -36,20 +37,20 @@ def _nearest(queries: Tensor, keys: Any, k: int) -> tuple[Tensor, Tensor]:
     return best, found
 
 
-def knn_baseline(data: Any) -> tuple[float | None, pd.DataFrame | None]:
+def knn_baseline(data: Any) -> tuple[float | None, pd.DataFrame]:
     """What a classifier that only remembers scores on test: accuracy, and each test sample's nearest of train.
 
     It answers by the 20 nearest, weighted by exp(similarity / 0.07) (Wu et al., "Unsupervised Feature Learning via
     Non-Parametric Instance Discrimination", CVPR 2018). Of a very large test split only every few samples are asked.
 
     Args:
-        data: a datamodule; without stored features of train and test there is no answer.
+        data: a datamodule; without stored features of train and test there is no answer, and no row.
 
     Returns:
         The accuracy, and path, neighbour, label (the neighbour's), similarity.
     """
     if not {"train", "test"} <= data.features.keys():
-        return None, None
+        return None, pd.DataFrame(columns=_COLUMNS)
     train, test = data.features["train"], data.features["test"]
     asked = torch.arange(0, len(test), max(1, len(test) * len(train) // _PAIRS))
     similarity, found = nearest(test[asked], train, _K)
@@ -62,4 +63,4 @@ def knn_baseline(data: Any) -> tuple[float | None, pd.DataFrame | None]:
         (samples[0][i].name, samples[1][j].name, samples[1][j].label, value)
         for i, j, value in zip(asked.tolist(), found[:, 0].tolist(), similarity[:, 0].tolist(), strict=True)
     ]
-    return accuracy, pd.DataFrame(rows, columns=["path", "neighbour", "label", "similarity"])
+    return accuracy, pd.DataFrame(rows, columns=_COLUMNS)

@@ -21,6 +21,7 @@ from ft_lightning.tables import write_table
 
 ALL_CLASSES_UP_TO = 100  # above, a table lists the most probable classes only
 TOP = 10
+SPLIT_COLUMNS = ["path", "class", "split", "digest", "excluded"]  # of split.csv
 
 
 class Stopwatch:
@@ -86,15 +87,14 @@ def write(
     write_table(tables["val"], run_dir / REPORT_DATA / "val_predictions.csv")
     write_reliability(run_dir, outputs, temperature)
     write_pictures(run_dir, tables["test"], data.splits["test"], data.max_pixels)
-    if neighbours is not None:
-        write_table(neighbours, run_dir / REPORT_DATA / "neighbours.csv")
+    write_table(neighbours, run_dir / REPORT_DATA / "neighbours.csv")
     return metrics
 
 
 def write_evaluation(
     run_dir: Path, model: Any, samples: Sequence[Sample], logits: Tensor, max_pixels: int, about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write metrics.json and predictions.csv of a model on labelled samples, and what its page needs.
+    """Write metrics.json, predictions.csv and split.csv of a model on labelled samples, and what its page needs.
 
     Args:
         model: an `artifact.TrainedModel`, for its classes and what it is.
@@ -116,6 +116,8 @@ def write_evaluation(
         "versions": versions(),
     }
     table = prediction_table(names, logits, model.class_names, labels)
+    split = [(sample.name, sample.label, "test", sample.digest, "") for sample in samples]
+    write_table(pd.DataFrame(split, columns=SPLIT_COLUMNS), run_dir / "split.csv")
     write_table(table, run_dir / "predictions.csv")
     write_json(run_dir / "metrics.json", metrics)
     write_reliability(run_dir, outputs, model.temperature)

@@ -11,6 +11,7 @@ from ft_lightning.kept_config import command_of
 from ft_lightning.metrics import wilson_interval
 from ft_lightning.page import Picture, Section, number, write_page
 from ft_lightning.report_data import REPORT_DATA, least_certain, worst_errors
+from ft_lightning.scan import SPLITS
 from ft_lightning.tables import read_table
 from ft_lightning.thumbnails import read_thumbnails
 
@@ -194,7 +195,9 @@ def _data(run_dir: Path) -> list[Section]:
         return []
     split = read_table(run_dir / "split.csv")
     used = split[split["excluded"] == ""]
-    counts = pd.crosstab(used["class"], used["split"]).reindex(columns=["train", "val", "test"], fill_value=0)
+    counts = pd.crosstab(used["class"], used["split"]).reindex(
+        columns=[split for split in SPLITS if (used["split"] == split).any()]
+    )
     facts = {name: f"{counts[name].sum():,}" for name in counts.columns}
     sections = [Section("Data", "Samples of each class.", facts, table=counts.rename_axis(columns=None).reset_index())]
     left_out = split.loc[split["excluded"] != "", ["path", "class", "excluded"]]
