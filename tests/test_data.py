@@ -1,9 +1,11 @@
 """The datamodule: indices by name, order and augmentation as functions of seed, epoch and sample."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lightning import LightningModule, Trainer
@@ -35,6 +37,7 @@ def datamodule(root: Path | None, **changes: Any) -> ImageFolderDataModule:
         "on_bad_image": "error",
         "max_bad_fraction": 0.5,
         "limit": None,
+        "exclude": None,
         "batch_size": 4,
         "num_workers": 0,
         "seed": 0,
@@ -280,3 +283,45 @@ def test_augmented_pictures_have_the_size_the_weights_expect() -> None:
         pixels = transform(image)
         assert (pixels.shape, pixels.dtype) == ((3, 16, 16), torch.uint8)
         assert not torch.equal(pixels, PREPROCESS(image)), options
+
+
+def table_of(names: list[str], path: Path, column: str = "path") -> Path:
+    pd.DataFrame({column: names}).to_csv(path, index=False)
+    return path
+
+
+def test_what_a_table_excludes_moves_no_other_sample(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "bee/04.png").write_bytes(b"damaged")
+    whole = datamodule(pictures, on_bad_image="skip")
+    names = ["ant/03.png", "bee/04.png", "cat/11.png"]
+    data = datamodule(pictures, exclude=str(table_of([*names, "elsewhere.png"], tmp_path / "x.csv")))
+    for split in whole.splits:
+        assert [s.name for s in data.splits[split]] == [s.name for s in whole.splits[split] if s.name not in names]
+    table = data.split_table().set_index("path")
+    assert table.loc[names, "excluded"].tolist() == ["data.exclude"] * 3
+    assert sum(data.class_counts) == len(data.splits["train"])
+
+
+def test_a_conflict_that_is_excluded_is_none(pictures: Path, tmp_path: Path) -> None:
+    shutil.copy(pictures / "ant/00.png", pictures / "bee/wrong.png")
+    with pytest.raises(UserError, match="two labels"):
+        datamodule(pictures)
+    datamodule(pictures, exclude=str(table_of(["bee/wrong.png"], tmp_path / "x.csv")))
+
+
+@pytest.mark.parametrize(
+    ("names", "column", "message"),
+    [
+        (["a.png"], "file", r"x\.csv: no column 'path'; it has file"),
+        (["none.png"], "path", r"x\.csv: none of its 1 paths is one of this dataset: none\.png"),
+        ([f"ant/{number:02d}.png" for number in range(12)], "path", "leaves nothing of the class ant in train"),
+        (None, "path", r"x\.csv: no such file"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_refused(
+    names: list[str] | None, column: str, message: str, pictures: Path, tmp_path: Path
+) -> None:
+    if names is not None:
+        table_of(names, tmp_path / "x.csv", column)
+    with pytest.raises(UserError, match=message):
+        datamodule(pictures, exclude=str(tmp_path / "x.csv"))

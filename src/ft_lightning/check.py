@@ -54,11 +54,11 @@ def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
     """What files, names and pictures tell without a network; all of it, where train ends with the first problem."""
     from ft_lightning import findings
     from ft_lightning.check_images import ImageCheck
-    from ft_lightning.data import excluded_names
+    from ft_lightning.exclude import excluded_names
     from ft_lightning.findings import Finding
-    from ft_lightning.folders import passed_over
+    from ft_lightning.folders import passed_over, unsupported_files
     from ft_lightning.memo import open_memo
-    from ft_lightning.scan import scan, unsupported_files
+    from ft_lightning.scan import scan
 
     def refuse(message: str) -> None:
         found.add([Finding("layout", message, "", blocks=True)])

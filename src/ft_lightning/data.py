@@ -26,13 +26,13 @@ from ft_lightning.datasets import (
     default_workers,
 )
 from ft_lightning.errors import UserError
+from ft_lightning.exclude import without
 from ft_lightning.memo import Memo
 from ft_lightning.problems import DataProblemsError, Problem
 from ft_lightning.results import SPLIT_COLUMNS
 from ft_lightning.scan import Sample, scan, some
 from ft_lightning.split import class_map, grouped, limited, refuse_conflicting_labels, refuse_leaks, split_samples
 from ft_lightning.store import Rows
-from ft_lightning.tables import read_table
 
 ON_BAD_IMAGE = ("error", "skip")
 
@@ -95,7 +95,8 @@ class ImageFolderDataModule(LightningDataModule):
         self.check = ImageCheck(self.memo, self.max_pixels)
         self._place(scan(root, self.csv, self.case_sensitive, self.memo))
         if self.exclude:
-            self._exclude(excluded_names(self.exclude))
+            self.splits, excluded = without(self.splits, self.exclude)
+            self._without_split += [(sample, "data.exclude") for sample in excluded]
         self._settle_problems()
         samples = [sample for split in self.splits.values() for sample in split]
         sound = [sample for sample in samples if not self.check.problem(sample)]
@@ -118,28 +119,6 @@ class ImageFolderDataModule(LightningDataModule):
             raise UserError(
                 f"train has no sample of {some(missing)}: groups are kept whole; use another data.split_seed."
             )
-
-    def _exclude(self, names: set[str]) -> None:
-        """Leave these samples out, where they have been placed already: none of the others moves."""
-        said = f"data.exclude={self.exclude}"
-        kept = {split: [s for s in samples if s.name not in names] for split, samples in self.splits.items()}
-        left_out = {split: len(samples) - len(kept[split]) for split, samples in self.splits.items()}
-        if not sum(left_out.values()):
-            raise UserError(
-                f"{said}: none of its {len(names)} paths is one of this dataset, such as {some(sorted(names))}."
-            )
-        lost = [f"the {split} split" for split in kept if not kept[split]]
-        lost += [f"the class {label} in train" for label in self._untrained_classes(kept)]
-        if lost:
-            raise UserError(f"{said} leaves nothing of {some(lost)}: take rows out of it.")
-        told = ", ".join(f"{split} {count:,}" for split, count in left_out.items() if count)
-        log.warning("%s: left out of %s.", said, told)
-        if unknown := len(names) - sum(left_out.values()):
-            log.warning("%s: %d of its paths are not in this dataset, or in no split.", said, unknown)
-        self._without_split += [
-            (s, "data.exclude") for samples in self.splits.values() for s in samples if s.name in names
-        ]
-        self.splits = kept
 
     def setup(self, stage: str) -> None:
         self._start = None  # a checkpoint that is taken up again comes after
@@ -265,18 +244,6 @@ class ImageFolderDataModule(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             generator=generator,
         )
-
-
-def excluded_names(table: str) -> set[str]:
-    """The paths that a table for `data.exclude` names, such as issues.csv of a check.
-
-    Raises:
-        UserError: no such file, or no column path.
-    """
-    rows = read_table(Path(str(table)).expanduser())
-    if "path" not in rows.columns:
-        raise UserError(f"data.exclude={table}: no column 'path'; it has {', '.join(rows.columns)}.")
-    return set(rows["path"])
 
 
 def _is_first_process() -> bool:

@@ -10,6 +10,10 @@ from ft_lightning.images import SUFFIXES
 _SYSTEM_NAMES = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
 )
+UNSUPPORTED = frozenset(
+    """.avif .cr2 .cr3 .arw .dcm .dng .eps .exr .hdr .heic .heif .icns .ico .j2k .jfif .jp2 .jpe .jxl .nef .nii .npy
+    .orf .pbm .pcx .pgm .ppm .psd .raf .raw .rw2 .svg .svs .tga .xcf""".split()  # noqa: SIM905 (one line a suffix otherwise)
+)
 
 
 def walk(folder: Path, closed: Collection[str] = ()) -> Iterator[Path]:
@@ -43,6 +47,11 @@ def loose_images(folder: Path) -> list[str]:
     """The names of what looks like a picture directly in a folder, sorted."""
     visible = _visible(folder)
     return [e.name for e, is_folder in visible if not is_folder and Path(e.name).suffix.lower() in SUFFIXES]
+
+
+def unsupported_files(root: Path) -> list[str]:
+    """Images of kinds that are not read, relative to the folder they are below."""
+    return [path.relative_to(root).as_posix() for path in walk(root) if path.suffix.lower() in UNSUPPORTED]
 
 
 def passed_over(folder: Path) -> list[str]:

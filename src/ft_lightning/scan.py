@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ft_lightning.errors import UserError
-from ft_lightning.folders import loose_images, subfolders, walk
+from ft_lightning.folders import UNSUPPORTED, loose_images, subfolders, walk
 from ft_lightning.images import SUFFIXES
 from ft_lightning.memo import Memo, digest_files
 from ft_lightning.tables import read_table
@@ -18,10 +18,6 @@ from ft_lightning.tables import read_table
 SPLITS = ("train", "val", "test")
 _MEANT = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 _MEANT |= {split: split for split in SPLITS}
-_UNSUPPORTED = frozenset(
-    """.avif .cr2 .cr3 .arw .dcm .dng .eps .exr .hdr .heic .heif .icns .ico .j2k .jfif .jp2 .jpe .jxl .nef .nii .npy
-    .orf .pbm .pcx .pgm .ppm .psd .raf .raw .rw2 .svg .svs .tga .xcf""".split()  # noqa: SIM905 (one line a suffix otherwise)
-)
 _SHOWN = 5
 
 log = logging.getLogger(__name__)
@@ -141,11 +137,6 @@ def scan_csv(
     return _with_digests(entries, base, memo)
 
 
-def unsupported_files(root: Path) -> list[str]:
-    """Images of kinds that are not read, relative to the folder they are below."""
-    return [path.relative_to(root).as_posix() for path in walk(root) if path.suffix.lower() in _UNSUPPORTED]
-
-
 def some(names: list[str]) -> str:
     """A few of them, for a message."""
     return ", ".join(map(str, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
@@ -173,7 +164,7 @@ class _Found:
             suffix = path.suffix.lower()
             if suffix in SUFFIXES:
                 self.images.append(_Entry(str(path), label, split))
-            elif suffix in _UNSUPPORTED:
+            elif suffix in UNSUPPORTED:
                 self.unsupported.append(str(path))
         if len(self.images) == before:
             self.empty.append(str(folder))

@@ -1,0 +1,46 @@
+"""`data.exclude`: samples that take no part, by a table such as issues.csv of a check."""
+
+import logging
+from pathlib import Path
+
+from ft_lightning.errors import UserError
+from ft_lightning.scan import Sample, some
+from ft_lightning.tables import read_table
+
+log = logging.getLogger(__name__)
+
+
+def excluded_names(table: str) -> set[str]:
+    """The samples that a table names in its column path.
+
+    Raises:
+        UserError: no such file, or no column path.
+    """
+    rows = read_table(Path(str(table)).expanduser())
+    if "path" not in rows.columns:
+        raise UserError(f"data.exclude={table}: no column 'path'; it has {', '.join(rows.columns)}.")
+    return set(rows["path"])
+
+
+def without(splits: dict[str, list[Sample]], table: str) -> tuple[dict[str, list[Sample]], list[Sample]]:
+    """The samples of each split that a table does not name, and those it does; none of the others moves.
+
+    Raises:
+        UserError: not a table, or one that names no sample, or leaves nothing of a split or of a class in train.
+    """
+    said, names = f"data.exclude={table}", excluded_names(table)
+    kept = {split: [sample for sample in samples if sample.name not in names] for split, samples in splits.items()}
+    left_out = {split: [sample for sample in samples if sample.name in names] for split, samples in splits.items()}
+    excluded = [sample for samples in left_out.values() for sample in samples]
+    if names and not excluded:
+        raise UserError(f"{said}: none of its {len(names)} paths is one of this dataset: {some(sorted(names))}.")
+    lost = [f"the {split} split" for split in kept if not kept[split]]
+    untrained = {sample.label for sample in splits["train"]} - {sample.label for sample in kept["train"]}
+    lost += [f"the class {label} in train" for label in sorted(untrained)]
+    if lost:
+        raise UserError(f"{said} leaves nothing of {some(lost)}: take rows out of it.")
+    told = ", ".join(f"{split} {len(samples):,}" for split, samples in left_out.items() if samples)
+    log.warning("%s: left out of %s.", said, told or "nothing: it is empty")
+    if unknown := len(names) - len(excluded):
+        log.warning("%s: %d of its paths are not in this dataset, or in no split.", said, unknown)
+    return kept, excluded
