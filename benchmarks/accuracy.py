@@ -6,7 +6,8 @@
 
 Every seed is another split, another head and another order. Prints a table and writes accuracy.json into --out, with
 the paired difference of each recipe to the first: over all test pictures of all splits, its interval by a bootstrap
-over pictures. A sweep that --out holds already is not run again.
+over pictures; and the calibration error on test before and after temperature scaling. A sweep that --out holds already
+is not run again.
 """
 
 import argparse
@@ -95,6 +96,8 @@ def row(name: str, sweep: Path, reference: Path) -> dict[str, object]:
         "standard deviation": table["test_accuracy"].std(),
         "lowest": table["test_accuracy"].min(),
         "test loss": sum(losses) / len(losses),
+        "ece before": sum(result["calibration"]["before"]["test"]["ece"] for result in results) / len(results),
+        "ece": sum(result["test"]["ece"] for result in results) / len(results),
         "to the first": paired_difference(sweep, reference),
         "fastest run, s": min(timing["total_s"] for timing in timings),
     }

@@ -94,9 +94,6 @@ class ImageFolderDataModule(LightningDataModule):
         self._without_split: list[tuple[Sample, str]] = []  # and why
         self.check = ImageCheck(self.memo, self.max_pixels)
         self._place(scan(root, self.csv, self.case_sensitive, self.memo))
-        if self.exclude:
-            self.splits, excluded = without(self.splits, self.exclude)
-            self._without_split += [(sample, "data.exclude") for sample in excluded]
         self._settle_problems()
         samples = [sample for split in self.splits.values() for sample in split]
         sound = [sample for sample in samples if not self.check.problem(sample)]
@@ -119,6 +116,9 @@ class ImageFolderDataModule(LightningDataModule):
             raise UserError(
                 f"train has no sample of {some(missing)}: groups are kept whole; use another data.split_seed."
             )
+        if self.exclude:
+            self.splits, excluded = without(self.splits, self.exclude)
+            self._without_split += [(sample, "data.exclude") for sample in excluded]
 
     def setup(self, stage: str) -> None:
         self._start = None  # a checkpoint that is taken up again comes after

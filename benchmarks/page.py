@@ -1,0 +1,77 @@
+"""Seconds and memory that the page of a large test split takes.
+
+    python benchmarks/page.py
+
+Each case in a process of its own: 10,000 test samples, made-up answers, 2 and 1,000 classes.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import torch
+from common import photographs
+
+from ft_lightning.results import versions, write_evaluation, write_json
+from ft_lightning.run_page import write_run_page
+from ft_lightning.scan import Sample
+
+CLASSES = (2, 1000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("outputs/page"))
+    parser.add_argument("--samples", type=int, default=10_000)
+    parser.add_argument("--page-of", type=Path, help="a run whose page is made; used by the benchmark itself")
+    options = parser.parse_args()
+    if options.page_of:
+        print(json.dumps(measured(options.page_of)))
+        return
+    rows = []
+    for classes in CLASSES:
+        with tempfile.TemporaryDirectory() as folder:
+            made_up_evaluation(Path(folder), classes, options.samples)
+            command = [sys.executable, __file__, "--page-of", folder]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+        rows.append({"classes": classes, "samples": options.samples} | json.loads(done.stdout))
+    write_json(options.out / "page.json", {"rows": rows, "versions": versions()})
+    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.2f}".format))
+
+
+def made_up_evaluation(folder: Path, classes: int, samples: int) -> None:
+    """The files that an evaluation leaves, of answers of which some are wrong."""
+    pictures = sorted(photographs(folder / "pictures", {"test": 60}).rglob("*.jpg"))
+    names = [f"class {number}" for number in range(classes)]
+    targets = torch.arange(samples) % classes
+    logits = 1.5 * torch.randn(samples, classes, generator=torch.Generator().manual_seed(0))
+    logits[torch.arange(samples), targets] += 6
+    logits[torch.arange(samples), (targets + 1) % classes] += 2.5
+    listed = [
+        Sample(str(pictures[i % 60]), f"{names[target]}/{i}.jpg", names[target], f"{i:064x}", "test")
+        for i, target in enumerate(targets.tolist())
+    ]
+    card = {"class_counts": [1] * classes, "backbone": {"name": "none", "source": "none", "weights": None}}
+    card |= {"finetune": {"mode": "frozen", "trained_blocks": []}, "sha256": ""}
+    model = SimpleNamespace(class_names=names, temperature=1.1, card=card)
+    about = {"timing": {"total_s": 0.0}, "data": {"location": "made up", "samples": {"test": samples}}}
+    write_evaluation(folder, model, listed, logits, 10**8, about)
+
+
+def measured(run_dir: Path) -> dict[str, float]:
+    start = time.perf_counter()
+    page = write_run_page(run_dir)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return {"seconds": seconds, "page, MB": page.stat().st_size / 1e6, "peak of memory, MB": peak}
+
+
+if __name__ == "__main__":
+    main()
