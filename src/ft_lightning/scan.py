@@ -21,6 +21,7 @@ _MEANT |= {split: split for split in SPLITS}
 _SHOWN = 5
 
 log = logging.getLogger(__name__)
+Refuse = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,7 @@ def refuse(message: str) -> None:
 
 
 def scan(
-    root: str | None,
-    csv: str | None,
-    case_sensitive: bool,
-    memo: Memo | None = None,
-    refuse: Callable[[str], None] = refuse,
+    root: str | None, csv: str | None, case_sensitive: bool, memo: Memo | None = None, refuse: Refuse = refuse
 ) -> list[Sample]:
     """The samples of a folder, or of a CSV whose relative paths start at `root` or at the CSV's own folder.
 
@@ -69,9 +66,7 @@ def scan(
     )
 
 
-def scan_folder(
-    root: Path, case_sensitive: bool, memo: Memo | None = None, refuse: Callable[[str], None] = refuse
-) -> list[Sample]:
+def scan_folder(root: Path, case_sensitive: bool, memo: Memo | None = None, refuse: Refuse = refuse) -> list[Sample]:
     """The samples of `root/{train,val,test}/<class>/**` or `root/<class>/**`, sorted by name.
 
     Hidden and system files are passed over, images of unsupported kinds reported. Links are followed, but none leads
@@ -97,11 +92,7 @@ def scan_folder(
 
 
 def scan_csv(
-    table: Path,
-    root: Path | None,
-    case_sensitive: bool,
-    memo: Memo | None = None,
-    refuse: Callable[[str], None] = refuse,
+    table: Path, root: Path | None, case_sensitive: bool, memo: Memo | None = None, refuse: Refuse = refuse
 ) -> list[Sample]:
     """The samples of a CSV with the columns path, label and, if wanted, split and group, sorted by name.
 
@@ -169,7 +160,7 @@ class _Found:
         if len(self.images) == before:
             self.empty.append(str(folder))
 
-    def report(self, root: Path, refuse: Callable[[str], None]) -> None:
+    def report(self, root: Path, refuse: Refuse) -> None:
         if self.unsupported:
             counts = Counter(Path(path).suffix.lower() for path in self.unsupported)
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
@@ -212,16 +203,14 @@ def _class_folders(root: Path, top: Path) -> list[str]:
     return names
 
 
-def _check_class_names(names: set[str], case_sensitive: bool, where: str, refuse: Callable[[str], None]) -> None:
+def _check_class_names(names: set[str], case_sensitive: bool, where: str, refuse: Refuse) -> None:
     _refuse_collisions(names, _tidy, where, "rename one", refuse)
     if not case_sensitive:
         fix = "rename one, or set data.case_sensitive=true if they are two classes"
         _refuse_collisions({_tidy(name) for name in names}, str.casefold, where, fix, refuse)
 
 
-def _refuse_collisions(
-    names: set[str], key: Callable[[str], str], where: str, fix: str, refuse: Callable[[str], None]
-) -> None:
+def _refuse_collisions(names: set[str], key: Callable[[str], str], where: str, fix: str, refuse: Refuse) -> None:
     alike: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
         alike[key(name)].append(name)
