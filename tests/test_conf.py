@@ -13,7 +13,16 @@ from ft_lightning.errors import UserError
 from ft_lightning.train import train
 
 FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"))
-TOP = ("train.yaml", "tune.yaml", "evaluate.yaml", "predict.yaml", "report.yaml", "command.yaml", "cache.yaml")
+TOP = (
+    "train.yaml",
+    "tune.yaml",
+    "evaluate.yaml",
+    "predict.yaml",
+    "check.yaml",
+    "report.yaml",
+    "command.yaml",
+    "cache.yaml",
+)
 CHOICES = [name for name in FILES if name not in TOP]
 HYDRA_S = {"_target_", "_partial_", "_convert_"}
 

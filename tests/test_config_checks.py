@@ -15,7 +15,7 @@ def test_every_switch_of_conf_is_looked_at() -> None:
         group = path.parent.name
         for key, value in (yaml.safe_load(path.read_text()) or {}).items():
             if isinstance(value, bool):
-                found.add(f"{group}.{key}")
+                found.add(key if group == "conf" else f"{group}.{key}")
             elif isinstance(value, dict) and group == "conf":
                 found |= {f"{key}.{inner}" for inner, content in value.items() if isinstance(content, bool)}
     theirs = {

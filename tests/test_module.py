@@ -123,7 +123,8 @@ def test_tokens_train_are_measured_and_come_back_from_a_model_directory(mode: st
     assert metrics["accuracy"] == pytest.approx(fit.callback_metrics["test/accuracy"].item())
 
     head = {"name": "mlp", "hidden": 16, "dropout": 0.1}
-    artifact.save(tmp_path / "model", module.classifier, head, data, {"val": {}, "test": metrics}, rebuild)
+    results = {"val": {}, "test": metrics, "calibration": {"temperature": 1.0}}
+    artifact.save(tmp_path / "model", module.classifier, head, data, results, rebuild)
     model = artifact.load(tmp_path / "model", rebuild)
     again, errors = model.logits(data.rows(30, 2), 7, 0, "cpu", "32-true")
     assert not errors

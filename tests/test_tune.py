@@ -353,7 +353,7 @@ def test_a_searched_seed_makes_its_own_random_backbone(pictures: Path, tmp_path:
     seeds = ["+tune.space.seed.choices=[1,2]", "tune.sampler=grid", "monitor_mode=min"]
     metrics = search(tmp_path / "study", pictures, *off, *seeds)
     values = read_table(tmp_path / "study/trials.csv")["value"].astype(float)
-    assert metrics["val"]["loss"] == pytest.approx(values.min(), rel=1e-5)
+    assert metrics["calibration"]["before"]["val"]["loss"] == pytest.approx(values.min(), rel=1e-5)
     assert values.nunique() == 2
 
 

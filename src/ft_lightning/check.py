@@ -36,8 +36,10 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """
     from ft_lightning import check_page, summary
     from ft_lightning.build import data_location
+    from ft_lightning.config_checks import check_switches
     from ft_lightning.findings import Found
 
+    check_switches(cfg)
     found = Found()
     root = data_location(cfg)
     looked = look_through(cfg, root, found)

@@ -164,7 +164,9 @@ def _join_run(verb: str, distributed: bool) -> None:
 def _attempt(verb: str, job: Job, cfg: DictConfig, shared: bool) -> Outcome:
     hydra_cfg = HydraConfig.get()
     run_dir = Path(hydra_cfg.runtime.output_dir)
-    outcome = Outcome(0, list(hydra_cfg.overrides.task), run_dir, Path(hydra_cfg.sweep.dir) if in_multirun() else None)
+    # Not resolved: what was typed as ${oc.env:NAME} stays that in every file and table.
+    typed: Any = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
+    outcome = Outcome(0, typed, run_dir, Path(hydra_cfg.sweep.dir) if in_multirun() else None)
     try:
         with claimed(outcome.run_dir) if is_main_process() and not shared else nullcontext():
             if OmegaConf.select(cfg, "resume") and not shared:

@@ -10,6 +10,7 @@ SWITCHES = (
     "cache.enabled",
     "data.allow_leak",
     "data.case_sensitive",
+    "features",
     "finetune.freeze_bn",
     "optimizer.nesterov",
     "scheduler.cycle_momentum",
