@@ -328,6 +328,20 @@ def test_a_password_is_not_written_down(tmp_path: Path) -> None:
     assert "secret" not in (tmp_path / "config.yaml").read_text()
 
 
+def test_values_of_the_environment_stay_out_of_what_a_search_leaves(
+    pictures: Path, tmp_path: Path, run_command: Run
+) -> None:
+    words = [f"data.root={pictures}", *TINY, "tune.trials=1", "+secret=${oc.env:TOKEN}", "hydra.run.dir=study"]
+    done = run_command("tune", *words, env={"TOKEN": "hush-0123456789"})
+    assert done.returncode == 0, done.stderr
+    assert "hush-0123456789" not in done.stdout
+    study = tmp_path / "cwd/study"
+    for name in files_below(study):
+        assert b"hush-0123456789" not in (study / name).read_bytes(), name
+    for name in ("best.yaml", "trial_0/config.yaml"):
+        assert "${oc.env:TOKEN}" in (study / name).read_text()
+
+
 def test_a_search_whose_data_have_changed_is_refused(pictures: Path, tmp_path: Path) -> None:
     search(tmp_path / "study", pictures, "tune.trials=1")
     (pictures / "ant/00.png").unlink()

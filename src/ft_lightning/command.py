@@ -141,6 +141,12 @@ def is_main_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
+def typed_overrides() -> list[str]:
+    """The overrides of this command; a reference to the environment stays one, in whatever file or table they go to."""
+    typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return typed
+
+
 def in_multirun() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
@@ -164,9 +170,7 @@ def _join_run(verb: str, distributed: bool) -> None:
 def _attempt(verb: str, job: Job, cfg: DictConfig, shared: bool) -> Outcome:
     hydra_cfg = HydraConfig.get()
     run_dir = Path(hydra_cfg.runtime.output_dir)
-    # Not resolved: what was typed as ${oc.env:NAME} stays that in every file and table.
-    typed: Any = OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)
-    outcome = Outcome(0, typed, run_dir, Path(hydra_cfg.sweep.dir) if in_multirun() else None)
+    outcome = Outcome(0, typed_overrides(), run_dir, Path(hydra_cfg.sweep.dir) if in_multirun() else None)
     try:
         with claimed(outcome.run_dir) if is_main_process() and not shared else nullcontext():
             if OmegaConf.select(cfg, "resume") and not shared:

@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning import command, kept_config
@@ -47,7 +46,7 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     if command.in_multirun():
         raise UserError("-m: a search goes on in a directory of its own, a multirun makes new ones: start one by one.")
     plan = plan_of(cfg)
-    base = overrides_of_train(list(HydraConfig.get().overrides.task) if typed is None else typed)
+    base = overrides_of_train(command.typed_overrides() if typed is None else typed)
     kept_config.join_study(cfg, study_dir)
     configured = functools.partial(command.changed, command.compose("train", *base), "train", base)
     bench = Workbench(["train", "val"])
