@@ -1,195 +1,259 @@
-"""A page needs no other file, shows names as they are, and follows the files that it is made of."""
+"""A page needs no other file, and shows names as they are and numbers so that they sort."""
 
 import base64
 import hashlib
-import json
 import re
-import shutil
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import pytest
+from jinja2 import UndefinedError
+from matplotlib.figure import Figure
 from PIL import Image
 
-from conftest import write_pictures
 from ft_lightning import figures
-from ft_lightning.command import compose
 from ft_lightning.page import Picture, Section, number, write_page
-from ft_lightning.run_page import write_run_page
-from ft_lightning.tables import read_table, write_table
-from ft_lightning.thumbnails import read_thumbnails, write_thumbnails
-from ft_lightning.train import train
 
-HOSTILE = "<script>document.title='taken'</script>\"'&$x_1$" + "w" * 200
-
-
-def test_names_are_text_in_every_kind_of_block(tmp_path: Path) -> None:
-    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg")
-    confusion = figures.confusion_matrix({HOSTILE: {"b": 2}, "b": {"b": 1}}, [HOSTILE, "b"])
-    table = pd.DataFrame({HOSTILE: [HOSTILE, "b"], "n": [2, 10]})
-    section = Section(
-        HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, [confusion], table,
-        [Picture(tmp_path / "a.jpg", [HOSTILE]), Picture(None, ["gone"])], HOSTILE,
-    )  # fmt: skip
-    write_page(tmp_path / "page.html", HOSTILE, HOSTILE, [section] * 4)
-    html = (tmp_path / "page.html").read_text()
-    assert html.count("<script>") == 1, "the page's own"
-    assert html.count(HOSTILE.partition("document")[0].replace("<", "&lt;").replace(">", "&gt;")) > 20
-    assert not re.search(r"(src|href)=\"(?!#|data:image/(jpeg|png);base64,)", html)
+HOSTILE = (
+    "<script>document.title='taken'</script>",
+    "\"'><img src=x onerror=alert(1)>",
+    "</td></svg></style></title></pre></script><script>alert(1)</script>",
+    "{{ 7 * 7 }}{% raw %} &lt; &amp; $x_1$",
+    "javascript:alert(1)//--><!--",
+)
 
 
-def test_only_the_page_s_own_script_may_run_and_nothing_is_loaded(tmp_path: Path) -> None:
-    write_page(tmp_path / "page.html", "title", "", [Section("one", figures=[figures.training_curves(HISTORY)] * 2)])
-    html = (tmp_path / "page.html").read_text()
-    (script,) = re.findall(r"<script>(.*?)</script>", html, re.S)
-    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    (policy,) = re.findall(r'Content-Security-Policy"\s+content="(.*?)"', html)
-    assert "default-src 'none'" in policy
-    assert f"script-src 'sha256-{allowed}'" in policy.replace("&#43;", "+").replace("&#39;", "'")
-    marks = [set(re.findall(r'id="(\w+)"', svg)) for svg in re.findall(r"<svg.*?</svg>", html, re.S)]
-    assert not marks[0] & marks[1], "figures do not take each other's marks"
+class Reader(HTMLParser):
+    """The elements of a page in their order, with their attributes, and the text of each."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []  # without that of the elements inside
+        self._open: list[tuple[str, int]] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert self._open == [], "every element is closed"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):  # which have no end
+            self._open.append((tag, len(self.texts)))
+            self.texts.append((tag, ""))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop()[0] == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            tag, at = self._open[-1]
+            self.texts[at] = (tag, self.texts[at][1] + data)
+
+    def outline(self) -> list[tuple[str, list[str]]]:
+        return [(tag, sorted(attributes)) for tag, attributes in self.elements]
 
 
-HISTORY = pd.DataFrame({"epoch": [0, 1], "train/loss": [1.0, 0.5], "val/loss": [1.0, 0.7], "val/accuracy": [0.4, 0.6]})
+def written(folder: Path, *sections: Section, title: str = "title", subtitle: str = "") -> Reader:
+    write_page(folder / "page.html", title, subtitle, sections)
+    return Reader(folder / "page.html")
 
 
-def test_numbers_are_shown_short_and_sorted_whole(tmp_path: Path) -> None:
-    table = pd.DataFrame({"x": [0.123456789, None, 12345.678], "n": [1, 2, 30000], "text": ["b", "", "a"]})
-    write_page(tmp_path / "page.html", "t", "", [Section("s", table=table)])
-    html = (tmp_path / "page.html").read_text()
-    assert '<td class="number" data-key="0.123456789">0.1235</td>' in html
-    assert '<td class="number" data-key=""></td>' in html
-    assert '<td class="number" data-key="12345.678">12,345.7</td>' in html
-    assert '<td class="number" data-key="30000">30,000</td>' in html
-    assert "<td>b</td>" in html
-    assert [number(value) for value in (None, float("nan"), 3, 0.5, "x")] == ["", "", "3", "0.5000", "x"]
+def picture(folder: Path) -> Path:
+    Image.new("RGB", (30, 20), "red").save(folder / "a.jpg")
+    return folder / "a.jpg"
 
 
-def test_thumbnails_are_small_and_those_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
-    Image.new("RGB", (1000, 500), "red").save(tmp_path / "a.png")
-    (tmp_path / "b.png").write_bytes(b"none")
-    files = [("x/a.png", str(tmp_path / "a.png")), ("=b", str(tmp_path / "b.png")), ("=a", str(tmp_path / "a.png"))]
-    write_thumbnails(files, tmp_path / "thumbnails", 10**6)
-    found = read_thumbnails(tmp_path / "thumbnails")
-    assert set(found) == {"x/a.png", "=a"}
-    with Image.open(found["=a"]) as image:
-        assert (image.format, max(image.size)) == ("JPEG", 240)
-    write_thumbnails(files[:1], tmp_path / "thumbnails", 10)
-    assert read_thumbnails(tmp_path / "thumbnails") == {}, "more pixels than allowed, and the old ones are gone"
-    assert len(list((tmp_path / "thumbnails").iterdir())) == 1
-    assert read_thumbnails(tmp_path / "nowhere") == {}
+def matrix(name: str) -> Figure:
+    return figures.confusion_matrix({name: {"long name": 2}, "long name": {name: 1}}, [name, "long name"])
 
 
-@pytest.mark.parametrize("classes", [2, 30, 31, 1000])
-def test_figures_are_drawn_for_any_number_of_classes(classes: int) -> None:
-    names = [f"${number}$ {HOSTILE}" for number in range(classes)]
-    figures.confusion_matrix({name: {name: 3, names[0]: 1} for name in names}, names).canvas.draw()
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small run with hostile names."""
-    folder = tmp_path_factory.mktemp("run")
-    root = write_pictures(folder / "pictures", {"=cmd()": 15, "<b>bee": 15, "cat": 15})
-    (folder / "run").mkdir()
-    tiny = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=2", "precision=32-true"]
-    train(compose("train", f"data.root={root}", *tiny), folder / "run")
-    return folder / "run"
-
-
-def changed_json(name: str, change: Callable[[dict], object]) -> Callable[[Path], None]:
-    def do(folder: Path) -> None:
-        content = json.loads((folder / name).read_text())
-        change(content)
-        (folder / name).write_text(json.dumps(content))
-
-    return do
-
-
-def changed_table(name: str, column: str, value: object) -> Callable[[Path], None]:
-    def do(folder: Path) -> None:
-        table = read_table(folder / name)
-        table[column] = value
-        write_table(table, folder / name)
-
-    return do
-
-
-def metrics(change: Callable[[dict], object]) -> Callable[[Path], None]:
-    return changed_json("metrics.json", change)
-
-
-CONFIG = "# python -m x.train a=1\nseed: 77\n"
-CHANGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
-    "accuracy": (metrics(lambda m: m["test"].update(accuracy=0.12341)), ["12.3% of", "0.1234"]),
-    "interval": (metrics(lambda m: m["test"].update(accuracy_ci95=[0.11119, 0.22229])), ["11.1% to 22.2%"]),
-    "majority": (metrics(lambda m: m["test"].update(majority_accuracy=0.31411)), ["0.3141", "31.4%"]),
-    "neighbours": (metrics(lambda m: m["test"].update(knn_accuracy=0.27181)), ["0.2718", "27.2%"]),
-    "confusion": (metrics(lambda m: m["test"].update(confusion={"cat": {"=cmd()": 4321}})), ["4,321"]),
-    "class": (metrics(lambda m: m["test"]["per_class"]["cat"].update(f1=0.98765)), ["0.98765"]),
-    "temperature": (metrics(lambda m: m["calibration"].update(temperature=1.98761)), ["1.9876"]),
-    "before": (metrics(lambda m: m["calibration"]["before"]["test"].update(ece=0.45671)), ["0.4567 before"]),
-    "time": (metrics(lambda m: m["timing"].update(fit_s=4567.8)), ["4567.8 s"]),
-    "store": (metrics(lambda m: m["timing"]["cache"].update(hits=98765)), ["98,765 from the store"]),
-    "version": (metrics(lambda m: m["versions"].update(torch="9.8.7")), ["9.8.7"]),
-    "model": (changed_json("model/model.json", lambda m: m["backbone"].update(name="some_net")), ["some_net (timm)"]),
-    "probability": (changed_table("predictions.csv", "probability", 0.87654), ["probability 0.877"]),
-    "label": (changed_table("predictions.csv", "label", "somebody"), ["somebody → "]),
-    "curve": (changed_table("metrics.csv", "val/accuracy", 0.54321), ["epoch 0: 0.5432"]),
-    "split": (changed_table("split.csv", "class", "renamed"), ["<td>renamed</td>"]),
-    "left out": (changed_table("split.csv", "excluded", "a reason"), ["<td>a reason</td>", "45 samples took no part"]),
-    "neighbour": (changed_table("report_data/neighbours.csv", "neighbour", "twin.png"), ["most like twin.png ("]),
-    "config": (
-        lambda folder: (folder / "config.yaml").write_text(CONFIG),
-        ["<pre>python -m x.train a=1</pre>", ": 77"],
-    ),
+# What a name may get into -> the element whose text it is then; a page of sections is made of one name.
+PLACES: dict[str, tuple[str, Callable[[str, Path], dict[str, Any]]]] = {
+    "title": ("title", lambda name, _: {"title": name}),
+    "heading": ("h1", lambda name, _: {"title": name}),
+    "subtitle": ("p", lambda name, _: {"subtitle": name}),
+    "section": ("h2", lambda name, _: {"section": Section(name)}),
+    "contents": ("a", lambda name, _: {"section": Section(name)}),
+    "text": ("p", lambda name, _: {"section": Section("s", name)}),
+    "fact": ("dt", lambda name, _: {"section": Section("s", facts={name: "value"})}),
+    "value": ("dd", lambda name, _: {"section": Section("s", facts={"fact": name})}),
+    "column": ("button", lambda name, _: {"section": Section("s", table=pd.DataFrame({name: [1]}))}),
+    "cell": ("td", lambda name, _: {"section": Section("s", table=pd.DataFrame({"a": [name]}))}),
+    "caption": ("b", lambda name, at: {"section": Section("s", pictures=[Picture(picture(at), [name])])}),
+    "line": ("span", lambda name, _: {"section": Section("s", pictures=[Picture(None, ["a", name])])}),
+    "code": ("pre", lambda name, _: {"section": Section("s", code=name)}),
 }
 
 
-@pytest.mark.parametrize("what", CHANGES)
-def test_each_number_comes_from_the_run_s_files(what: str, run: Path, tmp_path: Path) -> None:
-    change, expected = CHANGES[what]
-    folder = Path(shutil.copytree(run, tmp_path / "copy"))
-    before = write_run_page(folder).read_text()
-    change(folder)
-    after = write_run_page(folder).read_text()
-    for said in expected:
-        assert said in after, said
-        assert said not in before, said
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_is_text_in_every_kind_of_block(name: str, place: str, tmp_path: Path) -> None:
+    element, make = PLACES[place]
+
+    def page(name: str) -> Reader:
+        parts = make(name, tmp_path)
+        sections = [parts.pop("section", Section("s"))] * 4
+        return written(tmp_path, *sections, **parts)
+
+    hostile, harmless = page(name), page("harmless")
+    assert (element, name) in hostile.texts
+    assert hostile.outline() == harmless.outline()
 
 
-def test_the_diagrams_follow_too_and_the_same_files_make_the_same_page(run: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(run, tmp_path / run.name))
-    assert write_run_page(folder).read_bytes() == (run / "report.html").read_bytes()
-    changed_table("report_data/reliability.csv", "confidence", 0.3)(folder)
-    assert write_run_page(folder).read_bytes() != (run / "report.html").read_bytes()
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_is_text_in_a_figure(name: str, tmp_path: Path) -> None:
+    hostile = written(tmp_path, Section("s", figures=[matrix(name)]))
+    harmless = written(tmp_path, Section("s", figures=[matrix("harmless name")]))
+    assert hostile.outline() == harmless.outline()
+    shown = name if len(name) <= 18 else name[:17] + "…"
+    assert [text for _, text in hostile.texts].count(shown) == 2
 
 
-def test_hostile_names_are_text_and_the_pictures_are_inside(run: Path) -> None:
-    html = (run / "report.html").read_text()
-    assert "&lt;b&gt;bee" in html
-    assert "<b>bee" not in html
-    assert html.count("data:image/jpeg;base64,") == html.count("<img ") > 5
-    assert "'=cmd()" not in html
+def everything(folder: Path) -> Section:
+    """A section of each kind of block."""
+    table = pd.DataFrame({"name": ["a", "b"], "n": [1, 2]})
+    shown = [Picture(picture(folder), ["seen"]), Picture(None, ["gone"])]
+    return Section("s", "text", {"a": "b"}, [matrix("a"), matrix("a")], table, shown, "code")
 
 
-def test_a_run_without_what_came_later_still_has_a_page(run: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(run, tmp_path / "copy"))
-    for name in ("report_data", "model"):
-        shutil.rmtree(folder / name)
-    for name in ("metrics.csv", "split.csv"):
-        (folder / name).unlink()
-    html = write_run_page(folder).read_text()
-    assert "<img " not in html
-    assert "test samples right" in html
+def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
+    page = written(tmp_path, *[everything(tmp_path)] * 4)
+    assert not {"link", "iframe", "object", "base", "form"} & {tag for tag, _ in page.elements}
+    kinds = ("src", "href", "xlink:href", "srcset", "action", "style", "clip-path")
+    named = [str(attributes[kind]) for _, attributes in page.elements for kind in kinds if kind in attributes]
+    outside = [value for value in named if "//" in value and not value.startswith("data:image/")]
+    assert outside == []
+    own = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    references = [value for value in named if value.startswith("#")]
+    assert references
+    assert {value.removeprefix("#") for value in references} <= own
+    style = re.findall(r"<style.*?</style>", (tmp_path / "page.html").read_text(), re.S)
+    assert not re.search(r"@import|url\((?!#)", "".join(style))
 
 
-def test_a_run_without_an_error_says_so(run: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(run, tmp_path / "copy"))
-    table = read_table(folder / "predictions.csv")
-    write_table(table.assign(label=table["predicted"]), folder / "predictions.csv")
-    changed_json("metrics.json", lambda m: m["test"].update(confusion={"cat": {"cat": 9}}))(folder)
-    html = write_run_page(folder).read_text()
-    assert "No class was taken for another." in html
-    assert "Worst errors" not in html
+def test_a_picture_is_inside_byte_for_byte_and_one_that_is_gone_leaves_its_place(tmp_path: Path) -> None:
+    page = written(tmp_path, everything(tmp_path))
+    (source,) = [str(attributes["src"]) for tag, attributes in page.elements if tag == "img"]
+    assert source == f"data:image/jpeg;base64,{base64.b64encode(picture(tmp_path).read_bytes()).decode()}"
+    assert [a["class"] for tag, a in page.elements if tag == "div" and a.get("class") == "gone"] == ["gone"]
+
+
+def test_only_the_page_s_own_script_may_run(tmp_path: Path) -> None:
+    page = written(tmp_path, everything(tmp_path))
+    (script,) = [text for tag, text in page.texts if tag == "script"]
+    (policy,) = [a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    rules = dict(rule.strip().split(" ", 1) for rule in str(policy).split(";"))
+    assert rules == {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "style-src": "'unsafe-inline'",
+        "script-src": f"'sha256-{allowed}'",
+    }
+    tags = [tag for tag, _ in page.elements]
+    assert tags.index("meta") < tags.index("script"), "a policy holds for what comes after it"
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+
+
+def test_figures_do_not_take_each_other_s_marks(tmp_path: Path) -> None:
+    page = written(tmp_path, everything(tmp_path), everything(tmp_path))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) > 6
+    clips = re.findall(r'<clipPath id="(\w+)"', (tmp_path / "page.html").read_text())
+    assert len(clips) >= 4
+    assert len(set(clips[: len(clips) // 4])) == len(clips) // 4
+
+
+def test_a_figure_takes_the_colour_of_the_text_and_no_state_stays(tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    written(tmp_path, everything(tmp_path))
+    html = (tmp_path / "page.html").read_text()
+    assert dict(mpl.rcParams) == before
+    assert "currentColor" in html
+    assert "#000000" not in html.partition("<svg")[2]
+    assert "<metadata>" not in html, "which has the time of day, and addresses"
+
+
+def test_the_same_sections_make_the_same_page(tmp_path: Path) -> None:
+    pages = []
+    for _ in range(2):
+        written(tmp_path, everything(tmp_path), everything(tmp_path))
+        pages.append((tmp_path / "page.html").read_bytes())
+    assert pages[0] == pages[1]
+
+
+def cells(page: Reader) -> list[str | None]:
+    """The key that each cell sorts by; None where it sorts by its text."""
+    return [attributes.get("data-key") for tag, attributes in page.elements if tag == "td"]
+
+
+@pytest.mark.parametrize(
+    ("values", "shown", "keys"),
+    [
+        ([0.123456789, None, 12345.678], ["0.1235", "", "12,345.7"], ["0.123456789", "", "12345.678"]),
+        ([1, 2, 30000], ["1", "2", "30,000"], ["1", "2", "30000"]),
+        ([1e-9, -1e-9, -20.0], ["0.0000", "-0.0000", "-20.0"], ["1e-09", "-1e-09", "-20.0"]),
+        ([np.float32(0.5), np.float32(2)], ["0.5000", "2.0000"], ["0.5", "2.0"]),
+        ([None, float("nan")], ["", ""], [None, None]),
+        (["b", "", "10"], ["b", "", "10"], [None] * 3),
+        ([True, False], ["True", "False"], [None] * 2),
+        (["a", None], ["a", ""], [None] * 2),
+    ],
+)
+def test_numbers_are_shown_short_and_sort_by_all_their_digits(
+    values: list[Any], shown: list[str], keys: list[str | None], tmp_path: Path
+) -> None:
+    kind = object if keys == [None] * len(keys) else None
+    page = written(tmp_path, Section("s", table=pd.DataFrame({"x": pd.Series(values, dtype=kind)})))
+    assert [text for tag, text in page.texts if tag == "td"] == shown
+    assert cells(page) == keys
+    for value, key in zip(values, keys, strict=True):
+        assert not key or float(key) == value
+
+
+def test_a_number_is_shown_as_a_person_reads_it() -> None:
+    values = (None, float("nan"), 0, 3, 1234567, 0.5, 9.99999, 10.0, -1234.56, "x")
+    shown = ["", "", "0", "3", "1,234,567", "0.5000", "10.0000", "10.0", "-1,234.6", "x"]
+    assert [number(value) for value in values] == shown
+
+
+def test_a_table_has_a_row_for_each_and_may_have_none_and_a_long_one_scrolls(tmp_path: Path) -> None:
+    for rows, classes in ((0, "scroll"), (20, "scroll"), (21, "scroll long")):
+        page = written(tmp_path, Section("s", table=pd.DataFrame({"n": range(rows), "twice": range(rows)})))
+        assert [tag for tag, _ in page.elements].count("tr") == rows + 1
+        assert [a["class"] for tag, a in page.elements if a.get("tabindex") == "0"] == [classes]
+
+
+def test_what_is_empty_is_left_out(tmp_path: Path) -> None:
+    page = written(tmp_path, Section("only a title"))
+    tags = [tag for tag, _ in page.elements]
+    inside = tags[tags.index("section") + 1 : tags.index("script")]
+    assert inside == ["h2"]
+    assert "nav" not in tags, "of one section there is no table of contents"
+
+
+def test_every_section_is_in_the_table_of_contents(tmp_path: Path) -> None:
+    page = written(tmp_path, *[Section(title) for title in "abcd"])
+    links = [str(attributes["href"]) for tag, attributes in page.elements if tag == "a"]
+    assert links == [f"#{attributes['id']}" for tag, attributes in page.elements if tag == "section"]
+    assert [text for tag, text in page.texts if tag == "a"] == list("abcd")
+
+
+def test_bytes_that_are_no_text_are_written_as_such(tmp_path: Path) -> None:
+    assert ("pre", r"caf\udce9") in written(tmp_path, Section("s", code="caf\udce9")).texts
+
+
+def test_what_a_template_asks_for_and_does_not_get_is_an_error_and_leaves_no_page(tmp_path: Path) -> None:
+    incomplete: Any = SimpleNamespace(title="s", text="", facts={}, figures=(), table=None, pictures=())
+    with pytest.raises(UndefinedError, match="code"):
+        write_page(tmp_path / "page.html", "title", "", [incomplete])
+    assert list(tmp_path.iterdir()) == []

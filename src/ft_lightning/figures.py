@@ -30,7 +30,8 @@ def training_curves(history: pd.DataFrame) -> Figure:
                 axes.plot(rows["epoch"], rows[f"{split}/{name}"], color=colour, label=split, marker=marker, ms=3)
         _plain(axes, "epoch", name)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(frameon=False)
+        if axes.lines:
+            axes.legend(frameon=False)
     return figure
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ft_lightning import figures
+from ft_lightning.errors import UserError
 from ft_lightning.kept_config import command_of
 from ft_lightning.metrics import wilson_interval
 from ft_lightning.page import Picture, Section, number, write_page
@@ -28,6 +29,8 @@ def write_run_page(run_dir: Path) -> Path:
     Raises:
         UserError: a file that it is made of is missing.
     """
+    if not (run_dir / "metrics.json").is_file():
+        raise UserError(f"{run_dir / 'metrics.json'}: no such file.")
     metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
     predictions = read_table(run_dir / "predictions.csv")
     predictions["probability"] = predictions["probability"].astype(float)
@@ -212,8 +215,9 @@ def _made_of(run_dir: Path, metrics: dict[str, Any]) -> list[Section]:
     config = (run_dir / "config.yaml").read_text(encoding="utf-8") if (run_dir / "config.yaml").is_file() else ""
     command = command_of(run_dir)
     versions = {name: str(version) for name, version in metrics["versions"].items()}
+    trained = _trained(run_dir, metrics)
     return [
-        Section("What was trained", facts=_trained(run_dir, metrics)),
+        *([Section("What was trained", facts=trained)] if trained else []),
         Section("Time", facts=_time(metrics)),
         *([Section("Command", code=command)] if command else []),
         Section("Config and versions", facts=versions, code=config),
@@ -231,7 +235,8 @@ def _trained(run_dir: Path, metrics: dict[str, Any]) -> dict[str, str]:
         facts["trained"] = "the head" if finetune["mode"] == "frozen" else f"{finetune['mode']}: {blocks}"
     if head := card.get("head"):
         facts["head"] = ", ".join(str(value) if key == "name" else f"{key} {value}" for key, value in head.items())
-    facts["weights of the model"] = f"sha256 {card.get('sha256', '')[:16]}…"
+    if sha256 := card.get("sha256"):
+        facts["weights of the model"] = f"sha256 {sha256[:16]}…"
     return facts
 
 
