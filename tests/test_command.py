@@ -260,8 +260,58 @@ def test_a_config_is_headed_by_the_command_that_it_came_from(pictures: Path, tmp
     assert longer.returncode == 0, longer.stderr
     assert (run / "config.yaml").read_text().splitlines()[0] == first, "the run's, not what took it up again"
     assert "two words" in (run / "report.html").read_text()
+
+
+def test_a_config_made_in_python_has_no_heading(tmp_path: Path) -> None:
     kept_config.write_config(compose("train", "seed=7"), tmp_path)
-    assert kept_config.command_of(tmp_path) == "", "made in Python"
+    assert kept_config.command_of(tmp_path) == ""
+    assert (tmp_path / "config.yaml").read_text()[0] != "#"
     assert OmegaConf.load(tmp_path / "config.yaml").seed == 7
-    kept_config.write_config(compose("train"), tmp_path, ["python", "x", "two\nlines"])
-    assert OmegaConf.load(tmp_path / "config.yaml").seed == 0, "a line of its own cannot become a key"
+    assert kept_config.command_of(tmp_path / "nowhere") == ""
+
+
+WORDS = [
+    "plain",
+    "two words",
+    "it's",
+    '"a"',
+    "$HOME",
+    "`x`",
+    "#hash",
+    "a;b",
+    "*",
+    "",
+    "日本語 😀",
+    "~/pictures",
+    "a: b",
+]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_heading_is_the_command_word_by_word_as_a_shell_reads_it(word: str, tmp_path: Path) -> None:
+    typed = ["python", "-m", "ft_lightning.train", f"+note={word}", "seed=3"]
+    kept_config.write_config(compose("train"), tmp_path, typed)
+    assert shlex.split(kept_config.command_of(tmp_path)) == typed
+    kept_config.write_config(compose("train", "seed=7"), tmp_path)
+    assert shlex.split(kept_config.command_of(tmp_path)) == typed, "a run that is taken up again keeps it"
+
+
+@pytest.mark.parametrize(
+    "word", ["a\nseed: 9", "a\r\nseed: 9", "a\x85seed: 9", "a\u2028seed: 9", "a\x07", "\x7f", "caf\udce9"]
+)
+def test_nothing_in_a_command_changes_what_is_read_from_the_config(word: str, tmp_path: Path) -> None:
+    """Neither a line that would become a key, nor a character that YAML refuses the whole file for."""
+    (tmp_path / "plain").mkdir()
+    kept_config.write_config(compose("train"), tmp_path / "plain")
+    for typed in (["python", "-m", "x", f"+note={word}"], None):
+        kept_config.write_config(compose("train"), tmp_path, typed)
+        assert kept_config.kept(tmp_path) == kept_config.kept(tmp_path / "plain")
+        assert kept_config.command_of(tmp_path).startswith("python -m x '+note=")
+
+
+def test_a_run_whose_command_had_a_control_character_goes_on(pictures: Path, tmp_path: Path, run_command: Run) -> None:
+    first = run_command("train", f"data.root={pictures}", *TINY, "+note='a\x07b'", "hydra.run.dir=run")
+    assert first.returncode == 0, first.stderr
+    assert OmegaConf.load(tmp_path / "cwd/run/config.yaml").note == "a\x07b"
+    longer = run_command("train", "resume=run", "trainer.max_epochs=2")
+    assert longer.returncode == 0, longer.stderr

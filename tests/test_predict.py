@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 import ft_lightning
@@ -120,17 +121,45 @@ def test_answers_below_the_threshold_are_marked(world: Path, tmp_path: Path) -> 
     model = ft_lightning.load(world / "run")
     files = [*sorted((world / "pictures").rglob("*.png")), tmp_path / "none.png"]
     plain = model.predict(files, precision="32-true")
-    threshold = float(plain["probability"][:-1].median())
+    threshold = float(plain["probability"][:-1].sort_values().iloc[10])  # of one of them, which is not below it
     marked = model.predict(files, precision="32-true", abstain_below=threshold)
     assert marked["uncertain"].tolist()[:-1] == (plain["probability"][:-1] < threshold).tolist()
-    assert {True, False} <= set(marked["uncertain"])
+    assert list(marked["uncertain"]).count(True) == 10
     assert marked["uncertain"].tolist()[-1] is None
     pd.testing.assert_frame_equal(marked.drop(columns="uncertain"), plain)
-    assert not any(model.predict(files[:3], abstain_below=0)["uncertain"])
-    assert all(model.predict(files[:3], abstain_below=1)["uncertain"])
-    for wrong in (1.5, -0.1, "x"):
+    assert "uncertain" not in plain.columns
+    assert list(model.predict(files[:3], abstain_below=0)["uncertain"]) == [False] * 3
+    assert list(model.predict(files[:3], abstain_below=1)["uncertain"]) == [True] * 3
+    for wrong in (1.5, -0.1, "x", math.nan, True):
         with pytest.raises(UserError, match=f"abstain_below={wrong}: use a probability"):
             model.predict(files[:1], abstain_below=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_table_marks_what_is_below_the_threshold_and_nothing_of_a_damaged_file(
+    kind: str, world: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(world / "pictures/ant", tmp_path / "new"))
+    (folder / "03.png").write_bytes(b"not a picture")
+    output = tmp_path / f"answers.{kind}"
+    options = [f"model_dir={world / 'run'}", f"input={folder}", f"output={output}", "precision=32-true"]
+    predict(compose("predict", *options), tmp_path)
+    plain = read_table(output)
+    readable = plain["error"] == ""
+    threshold = plain.loc[readable, "probability"].astype(float).median()
+    predict(compose("predict", *options, f"abstain_below={threshold}"), tmp_path)
+    marked = read_table(output)
+    assert list(marked.columns) == [*plain.columns[:3], "uncertain", *plain.columns[3:]]
+    below = plain.loc[readable, "probability"].astype(float) < threshold
+    assert marked.loc[readable, "uncertain"].astype(str).tolist() == below.astype(str).tolist()
+    assert below.any()
+    assert not below.all()
+    (damaged,) = marked.loc[~readable, "uncertain"]
+    assert not damaged
+    assert damaged is not False
+    for wrong in ("1.5", "x", "true"):
+        with pytest.raises(UserError, match=f"(?i)abstain_below={wrong}: use a probability"):
+            predict(compose("predict", *options, f"abstain_below={wrong}"), tmp_path)
 
 
 def test_evaluate_finds_what_training_found_on_the_same_samples(world: Path, tmp_path: Path) -> None:
@@ -166,6 +195,22 @@ def test_the_temperature_is_applied_once_and_everywhere(world: Path, tmp_path: P
     table = read_table(tmp_path / "predictions.csv")
     likelihood = [float(row[f"p({row['label']})"]) for _, row in table.iterrows()]
     assert scored["test"]["loss"] == pytest.approx(-sum(map(math.log, likelihood)) / len(likelihood), rel=1e-6)
+
+
+def test_a_model_from_before_there_was_a_temperature_answers_as_it_did(world: Path, tmp_path: Path) -> None:
+    folder, files = copy_of(world, tmp_path), sorted((world / "pictures").rglob("*.png"))
+    model = ft_lightning.load(folder)
+    with torch.no_grad():
+        preprocess = model.classifier.backbone.preprocess
+        logits = torch.cat([model.classifier(preprocess(Image.open(file))[None]) for file in files[:5]])
+    card = json.loads((folder / "model.json").read_text())
+    del card["temperature"]
+    for change in ({}, {"temperature": 1.0}, {"temperature": 3.0}):
+        (folder / "model.json").write_text(json.dumps(card | change))
+        table = ft_lightning.load(folder).predict(files[:5], precision="32-true")
+        expected = (logits / change.get("temperature", 1.0)).softmax(1)
+        found = table[[f"p({name})" for name in model.class_names]].to_numpy(dtype=float)
+        assert found == pytest.approx(expected.numpy(), abs=1e-5)
 
 
 def test_evaluate_warns_of_pictures_the_model_was_trained_on(

@@ -35,7 +35,7 @@ class TrainedModel:
         self.classifier = classifier
         self.card = card  # the content of model.json
         self.class_names: list[str] = card["class_names"]
-        self.temperature: float = card["temperature"]
+        self.temperature: float = card.get("temperature", 1.0)  # models had none at first
 
     @property
     def is_frozen(self) -> bool:
@@ -62,7 +62,8 @@ class TrainedModel:
         Raises:
             UserError: a value of `abstain_below` that is no probability.
         """
-        if abstain_below is not None and (not isinstance(abstain_below, int | float) or not 0 <= abstain_below <= 1):
+        is_number = isinstance(abstain_below, int | float) and not isinstance(abstain_below, bool)
+        if abstain_below is not None and not (is_number and 0 <= abstain_below <= 1):
             raise UserError(f"abstain_below={abstain_below}: use a probability from 0 to 1, such as 0.8.")
         names = [str(path) for path in paths]
         dataset = PathsDataset(names, self.classifier.backbone.preprocess, max_pixels)

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
+from yaml.reader import Reader
 
 from ft_lightning.errors import UserError
 from ft_lightning.files import claimed, replacing, sweep
@@ -26,7 +27,9 @@ def write_config(cfg: DictConfig, run_dir: Path, typed: list[str] | None = None)
         typed: the command, word by word, which heads the file; None leaves the one that is there.
     """
     head = f"# {shlex.join(typed)}" if typed else f"# {command_of(run_dir)}"
-    lines = [" ".join(head.splitlines()), OmegaConf.to_yaml(_content(cfg))]
+    # A comment that YAML cannot read would take the whole file with it.
+    line = Reader.NON_PRINTABLE.sub("\ufffd", " ".join(head.splitlines()))
+    lines = [line, OmegaConf.to_yaml(_content(cfg))]
     with replacing(run_dir / FILE) as temporary:
         temporary.write_text("\n".join(lines if head != "# " else lines[1:]), encoding="utf-8")
 
