@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hydra.errors import InstantiationException
 from PIL import Image
 
 from conftest import files_below, write_pictures
-from ft_lightning.check import check
+from ft_lightning.build import build_data
+from ft_lightning.check import check, look_through
 from ft_lightning.check_page import write_check_page
 from ft_lightning.command import compose
 from ft_lightning.errors import UserError
+from ft_lightning.findings import Found
 from ft_lightning.tables import read_table, write_table
 from ft_lightning.train import train
 from test_suspects import cuts
@@ -100,6 +103,84 @@ def test_what_is_left_in_issues_csv_takes_no_part(dirty: Path, tmp_path: Path) -
     split = read_table(tmp_path / "run/split.csv")
     assert set(split.loc[split["excluded"] == "data.exclude", "path"]) == set(kept["path"])
     assert "train/ant/twice.png" in set(split.loc[split["split"] == "train", "path"]), "its row was taken out"
+
+
+def given(root: Path) -> Path:
+    for seed, (split, count) in enumerate({"train": 12, "val": 6, "test": 6}.items()):
+        write_pictures(root / split, {"ant": count, "bee": count}, seed)
+    return root
+
+
+def leaked_twice(root: Path) -> None:
+    for name in ("train/ant/again.png", "test/ant/leak.png"):
+        shutil.copy(root / "train/ant/00.png", root / name)
+
+
+def two_labels_thrice(root: Path) -> None:
+    for name in ("train/ant/again.png", "train/bee/wrong.png"):
+        shutil.copy(root / "train/ant/00.png", root / name)
+
+
+def damaged_val(root: Path) -> None:
+    for picture in (root / "val").rglob("*.png"):
+        picture.write_bytes(b"x")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "overrides", "mended"),
+    [
+        (leaked_twice, [], True),
+        (two_labels_thrice, [], True),
+        (lambda root: None, [r"data.group_by='\d\d'"], True),
+        (damaged_val, ["data.on_bad_image=skip", "data.max_bad_fraction=0.9"], False),
+        (lambda root: None, [r"data.group_by='\.png'"], False),
+        (lambda root: None, [], True),
+    ],
+    ids=["leak", "two labels", "groups", "nothing left", "one group", "sound"],
+)
+def test_it_says_what_train_says_and_its_rows_mend_what_rows_can(
+    spoil: Callable[[Path], None], overrides: list[str], mended: bool, tmp_path: Path
+) -> None:
+    options = [f"data.root={given(tmp_path / 'data')}", *TINY, *overrides]
+    spoil(tmp_path / "data")
+    can_train, can_check = trains(options), checks(options, tmp_path / "check")
+    assert can_check == can_train
+    issues = read_table(tmp_path / "check/issues.csv")
+    blocking = issues[issues["kind"].isin(["damaged", "two labels", "leak"])]
+    if len(blocking):
+        write_table(blocking, tmp_path / "mine.csv")
+        options.append(f"data.exclude={tmp_path / 'mine.csv'}")
+    assert trains(options) == checks(options, tmp_path / "again") == mended
+
+
+def trains(options: list[str]) -> bool:
+    try:
+        build_data(compose("train", *options))
+    except (UserError, InstantiationException):
+        return False
+    return True
+
+
+def checks(options: list[str], run: Path) -> bool:
+    run.mkdir()
+    try:
+        check(compose("check", *options, "features=false"), run)
+    except UserError:
+        return False
+    return True
+
+
+def test_it_sees_the_splits_of_a_run_and_leaves_it_its_features(pictures: Path, tmp_path: Path) -> None:
+    names = [f"{label}/{number:02d}.png" for label in ("ant", "bee") for number in (1, 5, 7)]
+    write_table(pd.DataFrame({"path": names}), tmp_path / "x.csv")
+    options = [f"data.root={pictures}", f"data.exclude={tmp_path / 'x.csv'}", *TINY]
+    seen = look_through(compose("check", *options), str(pictures), Found())
+    assert seen.splits == build_data(compose("train", *options)).splits
+    for run in ("check", "run"):
+        (tmp_path / run).mkdir()
+    check(compose("check", *options), tmp_path / "check")
+    metrics = train(compose("train", *options, "trainer.max_epochs=1"), tmp_path / "run")
+    assert metrics["timing"]["cache"] == {"hits": 30, "computed": 0}
 
 
 def test_the_command_says_how_it_ended_and_its_page_can_be_made_again(

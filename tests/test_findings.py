@@ -7,6 +7,7 @@ from ft_lightning.findings import (
     about_copies,
     about_damage,
     about_files,
+    about_lost,
     about_pictures,
     about_suspects,
     at_a_glance,
@@ -66,7 +67,8 @@ def test_copies_in_one_split_are_rows_and_a_leak_is_no_copy() -> None:
     assert [(issue.path, issue.suggestion) for issue in issues] == [("again.png", f"the same bytes as {one.name}")]
     found, issues = about_contradictions([one, copy, leak], allow_leak=False)
     assert [(finding.kind, finding.blocks) for finding in found] == [("leak", True)]
-    assert [issue.path for issue in issues] == [copy.name], "the one in train is to be left out"
+    assert [issue.path for issue in issues] == [one.name, copy.name], "both in train are to be left out"
+    assert kinds(about_copies([leak, one, copy])[0]) == ["copy"], "whatever comes first"
     assert not about_contradictions([one, copy, leak], allow_leak=True)[0][0].blocks
 
 
@@ -75,7 +77,8 @@ def test_two_labels_block_and_both_can_be_excluded() -> None:
     other = Sample("/data/b.png", "b.png", "bee", one.digest)
     found, issues = about_contradictions([one, other], allow_leak=False)
     assert [(finding.kind, finding.blocks) for finding in found] == [("two labels", True)]
-    assert [(issue.path, issue.label, issue.suggestion) for issue in issues] == [(one.name, "ant", "bee, as b.png")]
+    rows = [(issue.path, issue.label, issue.suggestion) for issue in issues]
+    assert rows == [(one.name, "ant", "bee, as b.png"), (other.name, "bee", f"ant, as {one.name}")]
 
 
 def test_damage_blocks_unless_it_may_be_skipped() -> None:
@@ -85,6 +88,15 @@ def test_damage_blocks_unless_it_may_be_skipped() -> None:
         found, issues = about_damage([problem], samples, may_be_skipped=skipped)
         assert [(finding.kind, finding.blocks) for finding in found] == [("damaged", not skipped)]
         assert [(issue.path, issue.suggestion) for issue in issues] == [(samples[1].name, "an empty file")]
+
+
+def test_what_damage_leaves_nothing_of_blocks() -> None:
+    usable = {**HEALTHY, "val": [], "train": some_of("ant", 20, "train")}
+    (found,) = about_lost(HEALTHY, usable)
+    assert found.blocks
+    assert "nothing is left of the val split, the class bee in train" in found.said
+    assert about_lost(HEALTHY, HEALTHY) == []
+    assert kinds(about_classes({split: [] for split in HEALTHY})) == [], "nor is anything said of nothing"
 
 
 def test_odd_sizes_and_a_colour_mode_that_gives_a_class_away() -> None:
@@ -109,3 +121,5 @@ def test_what_is_suspicious_is_a_row_with_what_to_do() -> None:
         (c.name, "near-duplicate", 0.999, f"as {a.name}"), (a.name, "label", 0.9, "bee"), (b.name, "outlier", 4.0, ""),
     ]  # fmt: skip
     assert about_suspects([(a, "bee", 0.9)], 0, [], []) == ([], []), "none of them is probably wrong"
+    _, issues = about_suspects([(a, "bee", 0.9), (b, "bee", 0.8), (c, "bee", 0.7)], 1, [], [])
+    assert [issue.path for issue in issues] == [a.name, b.name], "twice as many as are probably wrong"

@@ -1,6 +1,7 @@
 """Planted label errors, near-duplicates and outliers are found, and little else."""
 
 import random
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,15 @@ def test_small_classes_are_not_judged() -> None:
     assert label_errors(features[:10], targets[:10], None, seed=0) == ([], 0)
 
 
+def test_a_class_of_few_groups_is_not_judged_by_heads_that_never_saw_it() -> None:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.tensor([0] * 30 + [1] * 30 + [2] * 10)
+    features = torch.nn.functional.one_hot(targets, 8) * 5 + torch.randn(70, 8, generator=generator) * 0.1
+    groups = [str(i) for i in range(60)] + ["one patient"] * 10
+    assert label_errors(features, targets, groups, seed=0) == ([], 0)
+    assert label_errors(features, targets, [str(i % 4) for i in range(70)], seed=0) == ([], 0), "fewer than folds"
+
+
 def test_what_is_far_from_all_is_an_outlier() -> None:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(200, 1, generator=generator) * 0.1 + torch.randn(200, 16, generator=generator) * 0.05 + 1
@@ -109,14 +119,29 @@ def test_resized_and_re_encoded_copies_are_found_and_nothing_else(tmp_path: Path
         features = torch.cat(
             [backbone(backbone.prepare(backbone.preprocess(picture)[None])).float() for picture in pictures]
         )
-    found = near_duplicates(features, splits, lambda at: [pictures[i] for i in at])
+    found = near_duplicates(features, splits, pictures.__getitem__)
     assert {(kept, tested) for kept, tested, _ in found} == planted
     correlations = [value for _, _, value in found]
     assert correlations == sorted(correlations, reverse=True)
 
 
+def test_of_each_picture_only_a_small_one_is_kept() -> None:
+    pictures: list[weakref.ref[Image.Image]] = []
+    most = 0
+
+    def read(position: int) -> Image.Image:
+        nonlocal most
+        picture = Image.new("RGB", (40, 30), (position,) * 3)
+        pictures.append(weakref.ref(picture))
+        most = max(most, sum(picture() is not None for picture in pictures))
+        return picture
+
+    near_duplicates(torch.ones(200, 8), ["train", "test"] * 100, read)
+    assert most < 50
+
+
 def test_pictures_without_contrast_are_copies_only_where_they_are_equal() -> None:
     grey = [Image.new("RGB", (40, 30), (value,) * 3) for value in (100, 101, 140)]
     features = torch.ones(3, 8) + torch.tensor(np.eye(3, 8) * 0.01, dtype=torch.float32)
-    found = near_duplicates(features, ["train", "test", "test"], lambda at: [grey[i] for i in at])
+    found = near_duplicates(features, ["train", "test", "test"], grey.__getitem__)
     assert found == [(0, 1, 1.0)]

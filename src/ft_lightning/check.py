@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from ft_lightning.scan import Sample
 
 
+_SHOWN = 5  # of what has to be mended, on the terminal
+
+
 class Looked(NamedTuple):
     """What was looked at; without splits where the dataset cannot be split."""
 
     samples: "list[Sample]"
-    splits: "dict[str, list[Sample]]"
+    splits: "dict[str, list[Sample]]"  # of what can be used
     looks: "dict[str, Look]"  # by digest, of the pictures that can be used
 
 
@@ -36,10 +39,12 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """
     from ft_lightning import check_page, summary
     from ft_lightning.build import data_location
+    from ft_lightning.check_images import check_policy
     from ft_lightning.config_checks import check_switches
     from ft_lightning.findings import Found
 
     check_switches(cfg)
+    check_policy(cfg.data.on_bad_image, cfg.data.max_bad_fraction)
     found = Found()
     root = data_location(cfg)
     looked = look_through(cfg, root, found)
@@ -47,8 +52,9 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     written = check_page.write_check(run_dir, looked, found, pairs, str(cfg.data.csv or root))
     summary.after_check(run_dir, found)
     if found.blocking:
-        named = "\n".join(f"{finding.said} {finding.fix}" for finding in found.blocking)
-        raise UserError(f"This dataset cannot train as it is:\n{named}")
+        first = [f"{finding.said} {finding.fix}" for finding in found.blocking[:_SHOWN]]
+        page, count = summary.short(run_dir / check_page.PAGE), len(found.blocking)
+        raise UserError("\n".join([f"This dataset cannot train as it is: {count} findings, all in {page}:", *first]))
     return written
 
 
@@ -58,7 +64,6 @@ def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
     from ft_lightning.check_images import ImageCheck
     from ft_lightning.exclude import excluded_names
     from ft_lightning.findings import Finding
-    from ft_lightning.folders import passed_over, unsupported_files
     from ft_lightning.memo import open_memo
     from ft_lightning.scan import scan
 
@@ -68,13 +73,17 @@ def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
     data = cfg.data
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     try:
-        samples = scan(root, data.csv, data.case_sensitive, memo, refuse)
+        samples = wanted(data, scan(root, data.csv, data.case_sensitive, memo, refuse))
     except UserError as error:
         refuse(str(error))
         return Looked([], {}, {})
-    if data.exclude:
-        names = excluded_names(data.exclude)
-        samples = [sample for sample in samples if sample.name not in names]
+    try:
+        splits = split(data, samples)
+    except UserError as error:
+        refuse(str(error))
+        splits = {}
+    left_out = excluded_names(data.exclude) if data.exclude else set()
+    samples = [sample for sample in samples if sample.name not in left_out]
     pictures = ImageCheck(memo, data.max_pixels)
     pictures.begin(samples, decode=True, show_progress=True)
     problems = pictures.problems({"": samples})
@@ -83,33 +92,43 @@ def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
     sound = [sample for sample in samples if not pictures.problem(sample)]
     found.add(*findings.about_contradictions(sound, data.allow_leak))
     found.add(*findings.about_copies(sound))
-    try:
-        splits = split(data, samples)
-        found.add(findings.about_classes(splits))
-    except UserError as error:
-        refuse(str(error))
-        splits = {}
+    if splits:
+        usable = {part: [s for s in those if not pictures.problem(s)] for part, those in splits.items()}
+        found.add(findings.about_lost(splits, usable))
+        found.add(findings.about_classes(usable))
+        splits = usable
     if root and not data.csv:
-        folder = Path(str(root)).expanduser()
-        found.add(findings.about_files(unsupported_files(folder), passed_over(folder)))
+        found.add(findings.about_folder(Path(str(root)).expanduser()))
     found.add(findings.about_pictures(sound, pictures.looks))
     return Looked(samples, splits, pictures.looks)
+
+
+def wanted(data: DictConfig, samples: "list[Sample]") -> "list[Sample]":
+    """The samples that a run would look at, with their groups.
+
+    Raises:
+        UserError: no regular expression, or a limit that is too small.
+    """
+    from ft_lightning.split import grouped, limited
+
+    if data.group_by:
+        samples = grouped(samples, data.group_by)
+    return samples if data.limit is None else limited(samples, data.limit, data.split_seed)[0]
 
 
 def split(data: DictConfig, samples: "list[Sample]") -> "dict[str, list[Sample]]":
     """Train, val and test as a run would have them.
 
     Raises:
-        UserError: there are too few classes or samples.
+        UserError: there are too few classes or samples, or `data.exclude` leaves too few.
     """
-    from ft_lightning.split import class_map, grouped, limited, split_samples
+    from ft_lightning.exclude import without
+    from ft_lightning.split import class_map, refuse_untrained, split_samples
 
-    if data.group_by:
-        samples = grouped(samples, data.group_by)
-    if data.limit is not None:
-        samples, _ = limited(samples, data.limit, data.split_seed)
-    class_map(samples)
-    return split_samples(samples, data.val_fraction, data.test_fraction, data.split_seed)
+    names = class_map(samples)
+    splits = split_samples(samples, data.val_fraction, data.test_fraction, data.split_seed)
+    refuse_untrained(names, splits)
+    return without(splits, data.exclude)[0] if data.exclude else splits
 
 
 def look_closer(cfg: DictConfig, looked: Looked, found: "Found") -> list[tuple[str, str, float]]:
@@ -131,7 +150,7 @@ def look_closer(cfg: DictConfig, looked: Looked, found: "Found") -> list[tuple[s
     wrong, estimated = suspects.label_errors(features, targets, groups, cfg.seed)
     far, scores = suspects.outliers(features)
     copies = suspects.near_duplicates(
-        features, where, lambda at: [read_image(samples[i].path, cfg.data.max_pixels) for i in at]
+        features, where, read=lambda at: read_image(samples[at].path, cfg.data.max_pixels)
     )
     pairs = [(samples[a], samples[b], value) for a, b, value in copies]
     labels = [(samples[i], classes[likely], score) for i, likely, score in wrong]

@@ -7,13 +7,23 @@ from typing import Any
 
 from torch import Tensor
 
+from ft_lightning.errors import UserError
 from ft_lightning.images import Look, look_at, size_error
 from ft_lightning.memo import Memo
 from ft_lightning.problems import Problem
 from ft_lightning.progress import sample_progress
 from ft_lightning.scan import Sample
 
+ON_BAD_IMAGE = ("error", "skip")
 _AT_ONCE = 256  # pictures between two writes to the memo
+
+
+def check_policy(on_bad_image: str, max_bad_fraction: object) -> None:
+    """Raise UserError where it is not said properly what becomes of pictures that cannot be used."""
+    if on_bad_image not in ON_BAD_IMAGE:
+        raise UserError(f"data.on_bad_image={on_bad_image}: use one of {', '.join(ON_BAD_IMAGE)}.")
+    if not isinstance(max_bad_fraction, int | float) or not 0 <= max_bad_fraction <= 1:
+        raise UserError(f"data.max_bad_fraction={max_bad_fraction}: use a share from 0 to 1, such as 0.05.")
 
 
 class ImageCheck:

@@ -68,7 +68,11 @@ def write_check_page(run_dir: Path) -> Path:
     title = "This dataset can train" if content["can_train"] else "This dataset cannot train as it is"
     sections = [*_findings(content), *_pairs(run_dir), *_galleries(run_dir, issues), *_dataset(content)]
     if len(issues):
-        text = "The rows of issues.csv. Those left in it take no part where a run says data.exclude=<this file>."
+        text = "The rows of issues.csv. Those left in it take no part where a run says data.exclude=<this file>. "
+        text += (
+            "Scores compare rows of one kind, the higher the worse: label, 0 to 1, how much likelier another class is; "
+        )
+        text += "outlier, modified z-score of the distance to the ten nearest; near-duplicate, correlation; others 1."
         sections.append(Section("Issues", text, table=issues))
     write_page(run_dir / PAGE, title, f"{run_dir.resolve().name} · {content['location']}", sections)
     return run_dir / PAGE

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ft_lightning.check_images import ImageCheck
+from ft_lightning.check_images import ImageCheck, check_policy
 from ft_lightning.datasets import (
     BatchPositions,
     EpochSampler,
@@ -25,16 +25,21 @@ from ft_lightning.datasets import (
     check_loader,
     default_workers,
 )
-from ft_lightning.errors import UserError
 from ft_lightning.exclude import without
 from ft_lightning.memo import Memo
 from ft_lightning.problems import DataProblemsError, Problem
 from ft_lightning.results import SPLIT_COLUMNS
 from ft_lightning.scan import Sample, scan, some
-from ft_lightning.split import class_map, grouped, limited, refuse_conflicting_labels, refuse_leaks, split_samples
+from ft_lightning.split import (
+    class_map,
+    grouped,
+    limited,
+    refuse_conflicting_labels,
+    refuse_leaks,
+    refuse_untrained,
+    split_samples,
+)
 from ft_lightning.store import Rows
-
-ON_BAD_IMAGE = ("error", "skip")
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +86,7 @@ class ImageFolderDataModule(LightningDataModule):
     def __post_init__(self) -> None:
         super().__init__()
         check_loader(self.batch_size, self.num_workers)
-        if self.on_bad_image not in ON_BAD_IMAGE:
-            raise UserError(f"data.on_bad_image={self.on_bad_image}: use one of {', '.join(ON_BAD_IMAGE)}.")
-        if not isinstance(self.max_bad_fraction, int | float) or not 0 <= self.max_bad_fraction <= 1:
-            raise UserError(f"data.max_bad_fraction={self.max_bad_fraction}: use a share from 0 to 1, such as 0.05.")
+        check_policy(self.on_bad_image, self.max_bad_fraction)
         root = self.root if self.root or self.csv or not self.create else str(self.create())
         self.location = self.csv or root
         self.features: dict[str, Rows] = {}  # split -> what the feature store has of it
@@ -112,10 +114,7 @@ class ImageFolderDataModule(LightningDataModule):
             self._without_split += [(sample, "data.limit") for sample in beyond]
         self.class_names = class_map(samples)
         self.splits = split_samples(samples, self.val_fraction, self.test_fraction, self.split_seed)
-        if missing := self._untrained_classes(self.splits):
-            raise UserError(
-                f"train has no sample of {some(missing)}: groups are kept whole; use another data.split_seed."
-            )
+        refuse_untrained(self.class_names, self.splits)
         if self.exclude:
             self.splits, excluded = without(self.splits, self.exclude)
             self._without_split += [(sample, "data.exclude") for sample in excluded]

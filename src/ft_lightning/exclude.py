@@ -18,8 +18,11 @@ def excluded_names(table: str) -> set[str]:
     """
     rows = read_table(Path(str(table)).expanduser())
     if "path" not in rows.columns:
-        raise UserError(f"data.exclude={table}: no column 'path'; it has {', '.join(rows.columns)}.")
-    return set(rows["path"])
+        raise UserError(
+            f"data.exclude={table}: no column 'path'; it has {', '.join(rows.columns)}. Save it with commas, and with "
+            "the header that issues.csv had."
+        )
+    return set(rows["path"]) - {""}  # a spreadsheet may leave empty rows
 
 
 def without(splits: dict[str, list[Sample]], table: str) -> tuple[dict[str, list[Sample]], list[Sample]]:

@@ -36,6 +36,12 @@ def class_map(samples: Iterable[Sample]) -> list[str]:
     return names
 
 
+def refuse_untrained(class_names: Iterable[str], splits: dict[str, list[Sample]]) -> None:
+    """Raise UserError where train has no sample of a class."""
+    if missing := sorted(set(class_names) - {sample.label for sample in splits["train"]}):
+        raise UserError(f"train has no sample of {some(missing)}: groups are kept whole; use another data.split_seed.")
+
+
 def conflicting_labels(samples: Iterable[Sample]) -> list[tuple[Sample, Sample]]:
     """Pairs of samples with the same bytes under two labels."""
     first: dict[str, Sample] = {}
@@ -52,14 +58,30 @@ def refuse_conflicting_labels(samples: Iterable[Sample]) -> None:
 
 def leaks(samples: Iterable[Sample]) -> list[tuple[Sample, Sample, str]]:
     """Samples of train that val or test of a given layout has too, the one there, and what they share."""
+    trained, tested = _given(samples)
+    return [(one, other, what) for other, one, what in _sharing(tested, trained)]
+
+
+def leaked(samples: Iterable[Sample]) -> list[tuple[Sample, Sample, str]]:
+    """As `leaks`, but each such sample of train once: without these there is no leak."""
+    return _sharing(*_given(samples))
+
+
+def _given(samples: Iterable[Sample]) -> tuple[list[Sample], list[Sample]]:
+    """Those of train, and those of val and test, of a given layout."""
     given: dict[str | None, list[Sample]] = defaultdict(list)
     for sample in samples:
         given[sample.split].append(sample)
-    trained = {key: sample for sample in given["train"] for key in _keys(sample)}
+    return given["train"], given["val"] + given["test"]
+
+
+def _sharing(ones: list[Sample], others: list[Sample]) -> list[tuple[Sample, Sample, str]]:
+    """Each of the first that is tied to one of the others, that one, and by what."""
+    tied = {key: sample for sample in others for key in _keys(sample)}
     return [
-        (trained[shared[0]], sample, f"the same {shared[0].partition(' ')[0]}")
-        for sample in given["val"] + given["test"]
-        if (shared := [key for key in _keys(sample) if key in trained])
+        (sample, tied[shared[0]], f"the same {shared[0].partition(' ')[0]}")
+        for sample in ones
+        if (shared := [key for key in _keys(sample) if key in tied])
     ]
 
 

@@ -1,7 +1,8 @@
 """What stored features tell of a dataset: probable label errors, pictures unlike all others, near-duplicates."""
 
-import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from ft_lightning.heads import solve_head
 from ft_lightning.neighbours import nearest
 
-FOLDS = 5  # a class with fewer samples is not judged
+FOLDS = 5  # a class with fewer samples, or groups of samples, is not judged
 _STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)
 _NEIGHBOURS = 10
 _FAR = 3.5  # modified z-score from which Iglewicz & Hoaglin (1993) call a value an outlier
@@ -46,7 +47,8 @@ def label_errors(
     from cleanlab.count import num_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    judged = torch.nonzero(torch.bincount(targets)[targets] >= FOLDS).flatten()
+    counts = Counter(label for label, _ in set(zip(targets.tolist(), groups or range(len(targets)), strict=True)))
+    judged = torch.tensor([i for i, label in enumerate(targets.tolist()) if counts[label] >= FOLDS], dtype=torch.long)
     classes, own = targets[judged].unique(return_inverse=True)
     if len(classes) < 2:
         return [], 0
@@ -68,9 +70,7 @@ def out_of_fold(features: Tensor, targets: Tensor, groups: Sequence[str] | None,
         targets: (N,) from 0 to C - 1, each at least as often as there are folds.
     """
     split = (StratifiedGroupKFold if groups else StratifiedKFold)(FOLDS, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class may have fewer groups than there are folds
-        folds = list(split.split(np.zeros(len(targets)), targets.numpy(), groups))
+    folds = list(split.split(np.zeros(len(targets)), targets.numpy(), groups))
     probabilities = torch.zeros(len(targets), int(targets.max()) + 1)
     best = _STRENGTHS[-1]
     for number, (rest, fold) in enumerate(folds):
@@ -114,7 +114,7 @@ def outliers(features: Tensor) -> tuple[list[int], Tensor]:
 
 
 def near_duplicates(
-    features: Tensor, splits: Sequence[str], read: Callable[[list[int]], list[Image.Image]]
+    features: Tensor, splits: Sequence[str], read: Callable[[int], Image.Image]
 ) -> list[tuple[int, int, float]]:
     """Pictures of val and test that train, or of test that val, has too, in another size, quality or format.
 
@@ -123,7 +123,7 @@ def near_duplicates(
     Args:
         features: (N, D).
         splits: of each sample.
-        read: positions -> their pictures.
+        read: position -> its picture, of which only a small grey one is kept.
 
     Returns:
         Position of the copy in train (or val), of the one in val or test, correlation of the two; the closest first.
@@ -136,17 +136,18 @@ def near_duplicates(
             similarity, found = nearest(features[queries], features[keys], _LOOKALIKES)
             pairs += [(int(keys[found[i, j]]), int(queries[i])) for i, j in (similarity > _ALIKE).nonzero().tolist()]
     involved = sorted({position for pair in pairs for position in pair})
-    small = dict(zip(involved, map(_small, read(involved)), strict=True))
+    with ThreadPoolExecutor() as pool:  # Pillow lets go of Python's lock
+        small = dict(zip(involved, pool.map(lambda position: _small(read(position)), involved), strict=True))
     alike = [(a, b, _correlation(small[a], small[b])) for a, b in pairs if _apart(small[a], small[b]) < _APART]
     return sorted((pair for pair in alike if pair[2] > _CORRELATION), key=lambda pair: -pair[2])
 
 
 def _small(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.convert("L").resize((_EDGE, _EDGE), Image.Resampling.HAMMING), dtype=np.float32)
+    return np.asarray(image.convert("L").resize((_EDGE, _EDGE), Image.Resampling.HAMMING))
 
 
 def _apart(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.sqrt(np.square(one - other).mean()))
+    return float(np.sqrt(np.square(one.astype(np.float32) - other).mean()))
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
