@@ -26,7 +26,6 @@ from ft_lightning.store import SHARD_ROWS, FeatureStore
 
 D = 2048
 BATCH = 256
-PHASES = ("setup", "features", "fit")
 
 
 def main() -> None:
