@@ -138,6 +138,7 @@ def look_closer(cfg: DictConfig, looked: Looked, found: "Found") -> list[tuple[s
     from ft_lightning import suspects
     from ft_lightning.findings import about_suspects
     from ft_lightning.images import read_image
+    from ft_lightning.progress import working
 
     usable = {
         s.digest: (s, split) for split, samples in looked.splits.items() for s in samples if s.digest in looked.looks
@@ -147,11 +148,13 @@ def look_closer(cfg: DictConfig, looked: Looked, found: "Found") -> list[tuple[s
     classes = sorted({sample.label for sample in samples})
     targets = torch.tensor([classes.index(sample.label) for sample in samples])
     groups = [sample.group or sample.digest for sample in samples] if any(s.group for s in samples) else None
-    wrong, estimated = suspects.label_errors(features, targets, groups, cfg.seed)
-    far, scores = suspects.outliers(features)
-    copies = suspects.near_duplicates(
-        features, where, read=lambda at: read_image(samples[at].path, cfg.data.max_pixels)
-    )
+    with working("Looking for wrong labels"):
+        wrong, estimated = suspects.label_errors(features, targets, groups, cfg.seed)
+    with working("Looking for pictures unlike all others, and for near-duplicates"):
+        far, scores = suspects.outliers(features)
+        copies = suspects.near_duplicates(
+            features, where, read=lambda at: read_image(samples[at].path, cfg.data.max_pixels)
+        )
     pairs = [(samples[a], samples[b], value) for a, b, value in copies]
     labels = [(samples[i], classes[likely], score) for i, likely, score in wrong]
     found.add(*about_suspects(labels, estimated, [(samples[i], float(scores[i])) for i in far], pairs))

@@ -1,4 +1,4 @@
-"""Progress bars: of the feature pass, and of epochs that may be faster than a terminal."""
+"""What moves while something goes on: bars of the feature pass, epochs and trials, and a sign of life."""
 
 import time
 from typing import Self
@@ -6,6 +6,7 @@ from typing import Self
 from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.status import Status
 from rich.text import Text
 
 console = Console(highlight=False, markup=False)  # a class may be called [b]
@@ -23,6 +24,11 @@ def sample_progress(shown: bool) -> Progress:
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     return Progress(*columns, disable=not shown, console=console)
+
+
+def working(said: str) -> Status:
+    """Something whose end is not known goes on within this context; nothing is shown where nobody watches."""
+    return console.status(said)
 
 
 class TrialBar:
