@@ -1,6 +1,7 @@
 """check tells everything at once, leaves rows to exclude, and never touches the dataset."""
 
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -198,6 +199,8 @@ def test_the_command_says_how_it_ended_and_its_page_can_be_made_again(
     broken = run_command("check", f"data.root={pictures}", *TINY, "features=false", f"hydra.run.dir={tmp_path / 'two'}")
     assert broken.returncode == 2
     assert "Traceback" not in broken.stderr
+    without = f"data.exclude={tmp_path / 'two/issues.csv'}"
+    assert shlex.join(["python", "-m", "ft_lightning.train", f"data.root={pictures}", *TINY, without]) in broken.stdout
     assert (tmp_path / "two/report.html").is_file()
     nowhere = run_command("check", "data.root=/nowhere", f"hydra.run.dir={tmp_path / 'three'}")
     assert nowhere.returncode == 2

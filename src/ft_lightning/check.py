@@ -7,6 +7,7 @@ python -m ft_lightning.train data.root=/my/images data.exclude=outputs/check/<ru
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from ft_lightning import command
@@ -50,12 +51,20 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     looked = look_through(cfg, root, found)
     pairs = look_closer(cfg, looked, found) if cfg.features and looked.splits else []
     written = check_page.write_check(run_dir, looked, found, pairs, str(cfg.data.csv or root))
-    summary.after_check(run_dir, found)
+    summary.after_check(run_dir, found, overrides_of_train())
     if found.blocking:
         first = [f"{finding.said} {finding.fix}" for finding in found.blocking[:_SHOWN]]
         page, count = summary.short(run_dir / check_page.PAGE), len(found.blocking)
         raise UserError("\n".join([f"This dataset cannot train as it is: {count} findings, all in {page}:", *first]))
     return written
+
+
+def overrides_of_train() -> list[str]:
+    """What of the command line a run on this dataset would be told too; "..." where there was no command line."""
+    if not HydraConfig.initialized():
+        return ["..."]
+    others = ("features=", "device=", "data.exclude=", "hydra.")
+    return [word for word in command.typed_overrides() if not word.lstrip("+~").startswith(others)]
 
 
 def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:

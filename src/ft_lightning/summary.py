@@ -1,5 +1,6 @@
 """What a command says on the terminal: a summary before training, a table after it."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,8 +89,8 @@ def glance(findings: Sequence[Finding]) -> None:
         pairs(check="\n".join(f"{finding.said} {finding.fix}" for finding in findings))
 
 
-def after_check(run_dir: Path, found: Found) -> None:
-    """What was found, the rows of issues.csv by kind, and where to look."""
+def after_check(run_dir: Path, found: Found, overrides: Sequence[str]) -> None:
+    """What was found, the rows of issues.csv by kind, where to look, and the command of a run without those rows."""
     for finding in sorted(found.findings, key=lambda finding: not finding.blocks):
         pairs(**{finding.kind: f"{finding.said} {finding.fix}".strip()})
     counts = Counter(issue.kind for issue in found.issues)
@@ -100,11 +101,9 @@ def after_check(run_dir: Path, found: Found) -> None:
         page=str(short(run_dir / "report.html")),
     )
     if found.issues:
-        console.print(
-            f"Take out of issues.csv what is in order, then: python -m ft_lightning.train ... "
-            f"data.exclude={short(run_dir / 'issues.csv')}\n",
-            soft_wrap=True,
-        )
+        exclude = f"data.exclude={short(run_dir / 'issues.csv')}"
+        command = shlex.join(["python", "-m", "ft_lightning.train", *overrides, exclude])
+        console.print(f"Take out of issues.csv what is in order, then: {command}\n", soft_wrap=True)
 
 
 def after_predict(table: pd.DataFrame, output: Path) -> None:
