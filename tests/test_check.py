@@ -99,6 +99,9 @@ def test_what_is_left_in_issues_csv_takes_no_part(dirty: Path, tmp_path: Path) -
     content = check(compose("check", *exclude), again)
     assert content["can_train"]
     assert content["samples"] == 86 - len(set(kept["path"]))
+    issues = read_table(again / "issues.csv")
+    assert set(issues.loc[issues["kind"] == "excluded", "path"]) == set(kept["path"]), "one table holds all there is"
+    assert not set(issues.loc[issues["kind"] != "excluded", "path"]) & set(kept["path"])
     (tmp_path / "run").mkdir()
     train(compose("train", *exclude, "trainer.max_epochs=1"), tmp_path / "run")
     split = read_table(tmp_path / "run/split.csv")

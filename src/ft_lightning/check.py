@@ -91,8 +91,9 @@ def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
     except UserError as error:
         refuse(str(error))
         splits = {}
-    left_out = excluded_names(data.exclude) if data.exclude else set()
-    samples = [sample for sample in samples if sample.name not in left_out]
+    excluded = excluded_names(data.exclude) if data.exclude else set()
+    found.add(*findings.about_excluded([sample for sample in samples if sample.name in excluded]))
+    samples = [sample for sample in samples if sample.name not in excluded]
     pictures = ImageCheck(memo, data.max_pixels)
     pictures.begin(samples, decode=True, show_progress=True)
     problems = pictures.problems({"": samples})

@@ -148,6 +148,11 @@ def about_lost(splits: Splits, usable: Splits) -> list[Finding]:
     return [Finding("nothing left", said, "Mend or replace them.", blocks=True)]
 
 
+def about_excluded(samples: Iterable[Sample]) -> tuple[list[Finding], list[Issue]]:
+    """What `data.exclude` leaves out: rows again, so that the newest issues.csv is all there is to exclude."""
+    return [], [Issue(s.name, "excluded", 1.0, s.label, "by data.exclude") for s in samples]
+
+
 def about_folder(folder: Path) -> list[Finding]:
     """What is in a dataset's folder without being one of its samples."""
     return about_files(unsupported_files(folder), passed_over(folder))
