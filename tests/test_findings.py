@@ -1,12 +1,14 @@
 """Each finding is said where it is so, and not where it is not."""
 
+from pathlib import Path
+
 from ft_lightning.findings import (
     Finding,
     about_classes,
     about_contradictions,
     about_copies,
     about_damage,
-    about_files,
+    about_folder,
     about_lost,
     about_pictures,
     about_suspects,
@@ -32,15 +34,42 @@ HEALTHY = {
 }
 
 
-def test_nothing_is_said_of_a_healthy_dataset() -> None:
+def test_nothing_is_said_of_a_healthy_dataset(tmp_path: Path) -> None:
     samples = [sample for split in HEALTHY.values() for sample in split]
     looks = {sample.digest: Look(64, 48, "RGB", "", True) for sample in samples}
     assert at_a_glance(HEALTHY) == []
     assert about_contradictions(samples, allow_leak=False) == ([], [])
     assert about_pictures(samples, looks) == []
     assert about_damage([], samples, may_be_skipped=False) == ([], [])
-    assert about_files([], []) == []
+    picture = folder_of(tmp_path, "ant/1.png") / "ant/1.png"
+    assert about_folder(tmp_path, [Sample(str(picture), "ant/1.png", "ant", "1", None)]) == []
     assert about_suspects([], 0, [], []) == ([], [])
+
+
+def folder_of(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def test_every_file_that_is_not_used_is_told(tmp_path: Path) -> None:
+    used = ["cat/1.png", "dog/1.png"]
+    names = ["cat/notes.txt", "cat/2.heic", "loose.JPG", "new/3.png", ".hidden", "cat/Thumbs.db"]
+    folder_of(tmp_path, *used, *names)
+    (tmp_path / "cat/a").symlink_to(tmp_path / "dog", target_is_directory=True)
+    found = about_folder(tmp_path, [Sample(str(tmp_path / name), name, name[:3], name, None) for name in used])
+    assert kinds(found) == ["unused", "unsupported", "no picture", "hidden"]
+    assert "2 pictures are in no folder of a class, and not used: loose.JPG, new/3.png." in found[0].said
+    assert "cat/2.heic" in found[1].said
+    assert "cat/notes.txt" in found[2].said
+    assert ".hidden, cat/Thumbs.db" in found[3].said
+    assert not any(finding.blocks for finding in found)
+
+
+def test_names_in_findings_neither_clear_a_screen_nor_begin_a_line(tmp_path: Path) -> None:
+    found = about_folder(folder_of(tmp_path, "x\x1b[2J", "a\nb"), [])
+    assert "a\\nb, x\\x1b[2J" in found[0].said
 
 
 def test_small_missing_and_unequal_classes() -> None:

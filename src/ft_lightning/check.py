@@ -72,7 +72,7 @@ def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
     from ft_lightning import findings
     from ft_lightning.check_images import ImageCheck
     from ft_lightning.exclude import excluded_names
-    from ft_lightning.findings import Finding
+    from ft_lightning.findings import Finding, Issue
     from ft_lightning.memo import open_memo
     from ft_lightning.scan import scan
 
@@ -82,7 +82,8 @@ def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
     data = cfg.data
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     try:
-        samples = wanted(data, scan(root, data.csv, data.case_sensitive, memo, refuse))
+        scanned = scan(root, data.csv, data.case_sensitive, memo, refuse)
+        samples = wanted(data, scanned)
     except UserError as error:
         refuse(str(error))
         return Looked([], {}, {})
@@ -92,7 +93,8 @@ def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
         refuse(str(error))
         splits = {}
     excluded = excluded_names(data.exclude) if data.exclude else set()
-    found.add(*findings.about_excluded([sample for sample in samples if sample.name in excluded]))
+    carried_over = [sample for sample in samples if sample.name in excluded]  # the newest table is all to exclude
+    found.add([], [Issue(s.name, "excluded", 1.0, s.label, "by data.exclude") for s in carried_over])
     samples = [sample for sample in samples if sample.name not in excluded]
     pictures = ImageCheck(memo, data.max_pixels)
     pictures.begin(samples, decode=True, show_progress=True)
@@ -108,7 +110,7 @@ def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
         found.add(findings.about_classes(usable))
         splits = usable
     if root and not data.csv:
-        found.add(findings.about_folder(Path(str(root)).expanduser()))
+        found.add(findings.about_folder(Path(str(root)).expanduser(), scanned))
     found.add(findings.about_pictures(sound, pictures.looks))
     return Looked(samples, splits, pictures.looks)
 

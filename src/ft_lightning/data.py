@@ -25,11 +25,12 @@ from ft_lightning.datasets import (
     check_loader,
     default_workers,
 )
+from ft_lightning.errors import some
 from ft_lightning.exclude import without
 from ft_lightning.memo import Memo
 from ft_lightning.problems import DataProblemsError, Problem
 from ft_lightning.results import SPLIT_COLUMNS
-from ft_lightning.scan import Sample, scan, some
+from ft_lightning.scan import Sample, scan
 from ft_lightning.split import (
     class_map,
     grouped,

@@ -1,4 +1,8 @@
-"""The two failures a command answers with a few lines instead of a traceback."""
+"""The two failures a command answers with a few lines instead of a traceback, and how names stand in those lines."""
+
+from collections.abc import Sequence
+
+_SHOWN = 5
 
 
 class UserError(Exception):
@@ -11,3 +15,13 @@ class NumericalError(Exception):
     """Training failed numerically, for example with a loss that is not finite."""
 
     exit_code = 3
+
+
+def some(names: Sequence[object]) -> str:
+    """A few of them, for a message."""
+    return ", ".join(printable(str(name)) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def printable(text: str) -> str:
+    """Names come from anywhere: none of them clears a screen or begins a line of its own."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from ft_lightning import command
-from ft_lightning.errors import UserError
+from ft_lightning.errors import UserError, some
 from ft_lightning.problems import DataProblemsError, lists_problems
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None
     Raises:
         UserError: no data is named, the split is empty, or a label is no class of the model.
     """
-    from ft_lightning.scan import SPLITS, scan, some
+    from ft_lightning.scan import SPLITS, scan
 
     samples = scan(data.root, data.csv, data.case_sensitive, memo)
     if data.split not in (None, "all", *SPLITS):

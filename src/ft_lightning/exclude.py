@@ -3,8 +3,8 @@
 import logging
 from pathlib import Path
 
-from ft_lightning.errors import UserError
-from ft_lightning.scan import Sample, some
+from ft_lightning.errors import UserError, some
+from ft_lightning.scan import Sample
 from ft_lightning.tables import read_table
 
 log = logging.getLogger(__name__)

@@ -5,10 +5,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ft_lightning.folders import passed_over, unsupported_files
-from ft_lightning.images import Look
+from ft_lightning.errors import some
+from ft_lightning.folders import UNSUPPORTED, passed_over, unused
+from ft_lightning.images import SUFFIXES, Look
 from ft_lightning.problems import Problem
-from ft_lightning.scan import Sample, some
+from ft_lightning.scan import Sample
 from ft_lightning.split import conflicting_labels, leaked, leaks
 
 _FEW = 10  # samples of a class
@@ -131,7 +132,8 @@ def about_damage(
     if not problems:
         return [], []
     names = {sample.path: sample.name for sample in samples}
-    said = f"{len(problems)} of {len(samples)} images cannot be used: {some([str(problem) for problem in problems])}"
+    told = some([str(problem).rstrip(".") for problem in problems])
+    said = f"{len(problems)} of {len(samples)} images cannot be used: {told}."
     fix = "Mend, remove or exclude them, or leave them out: data.on_bad_image=skip."
     issues = [Issue(names[p.path], "damaged", 1.0, p.label, p.problem) for p in problems]
     return [Finding("damaged", said, fix, blocks=not may_be_skipped)], issues
@@ -148,24 +150,24 @@ def about_lost(splits: Splits, usable: Splits) -> list[Finding]:
     return [Finding("nothing left", said, "Mend or replace them.", blocks=True)]
 
 
-def about_excluded(samples: Iterable[Sample]) -> tuple[list[Finding], list[Issue]]:
-    """What `data.exclude` leaves out: rows again, so that the newest issues.csv is all there is to exclude."""
-    return [], [Issue(s.name, "excluded", 1.0, s.label, "by data.exclude") for s in samples]
-
-
-def about_folder(folder: Path) -> list[Finding]:
+def about_folder(folder: Path, samples: Iterable[Sample]) -> list[Finding]:
     """What is in a dataset's folder without being one of its samples."""
-    return about_files(unsupported_files(folder), passed_over(folder))
-
-
-def about_files(unsupported: Sequence[str], hidden: Sequence[str]) -> list[Finding]:
-    """As `about_folder`, of files that are named."""
     found = []
-    if unsupported:
-        said = f"{len(unsupported)} files are of kinds that are not read: {some(list(unsupported))}."
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for name in unused(folder, [sample.path for sample in samples]):
+        suffix = Path(name).suffix.lower()
+        kinds["picture" if suffix in SUFFIXES else "unsupported" if suffix in UNSUPPORTED else "other"].append(name)
+    if pictures := kinds["picture"]:
+        said = f"{len(pictures)} pictures are in no folder of a class, and not used: {some(pictures)}."
+        found.append(Finding("unused", said, "Move each into the folder of its class if it belongs to the dataset."))
+    if unsupported := kinds["unsupported"]:
+        said = f"{len(unsupported)} files are of kinds that are not read: {some(unsupported)}."
         found.append(Finding("unsupported", said, "Convert them to PNG or JPEG if they belong to the dataset."))
-    if hidden:
-        said = f"{len(hidden)} hidden or system files are passed over: {some(list(hidden))}."
+    if other := kinds["other"]:
+        said = f"{len(other)} files have no name of a picture, and are not used: {some(other)}."
+        found.append(Finding("no picture", said, f"Nothing to do, unless some are: {', '.join(sorted(SUFFIXES))}."))
+    if hidden := passed_over(folder):
+        said = f"{len(hidden)} hidden or system files are passed over: {some(hidden)}."
         found.append(Finding("hidden", said, "Nothing to do, unless pictures are among them."))
     return found
 

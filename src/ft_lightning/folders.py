@@ -49,9 +49,17 @@ def loose_images(folder: Path) -> list[str]:
     return [e.name for e, is_folder in visible if not is_folder and Path(e.name).suffix.lower() in SUFFIXES]
 
 
-def unsupported_files(root: Path) -> list[str]:
-    """Images of kinds that are not read, relative to the folder they are below."""
-    return [path.relative_to(root).as_posix() for path in walk(root) if path.suffix.lower() in UNSUPPORTED]
+def unused(folder: Path, used: Collection[str]) -> list[str]:
+    """The visible files below a folder that are none of the used ones, relative to the folder.
+
+    Args:
+        used: absolute paths; what leads to one of them by a link counts as used too.
+    """
+    top, known = Path(os.path.abspath(folder)), set(used)  # noqa: PTH100 (resolve() would follow links)
+    rest = [path for path in walk(top) if str(path) not in known]
+    if rest:
+        known = {os.path.realpath(path) for path in used}
+    return [path.relative_to(top).as_posix() for path in rest if os.path.realpath(path) not in known]
 
 
 def passed_over(folder: Path) -> list[str]:

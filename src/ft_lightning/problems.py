@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ft_lightning.errors import UserError
+from ft_lightning.errors import UserError, printable
 from ft_lightning.files import replacing
 
 FILE = "problems.json"
@@ -27,7 +27,7 @@ class Problem:
 
     def __str__(self) -> str:
         place = ", ".join(filter(None, (f"class {self.label}", self.split)))
-        return f"{_printable(self.path)} ({_printable(place)}): {_printable(self.problem)}."
+        return f"{printable(self.path)} ({printable(place)}): {printable(self.problem)}."
 
 
 class DataProblemsError(UserError):
@@ -80,8 +80,3 @@ def lists_problems(job: Job) -> Job:
             raise
 
     return listing
-
-
-def _printable(text: str) -> str:
-    """Names come from anywhere: none of them clears a screen or begins a line of its own."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, ListConfig
 
 from ft_lightning import command
-from ft_lightning.errors import UserError
+from ft_lightning.errors import UserError, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +77,6 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
     from ft_lightning import summary
     from ft_lightning.leaderboard import find_runs, leaderboard
     from ft_lightning.leaderboard_page import TABLE, write_leaderboard
-    from ft_lightning.scan import some
 
     runs, others = find_runs(patterns, but=run_dir.resolve())
     named = some([str(place) for place in others])

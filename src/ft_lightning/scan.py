@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ft_lightning.errors import UserError
+from ft_lightning.errors import UserError, some
 from ft_lightning.folders import UNSUPPORTED, loose_images, subfolders, walk
 from ft_lightning.images import SUFFIXES
 from ft_lightning.memo import Memo, digest_files
@@ -18,7 +18,6 @@ from ft_lightning.tables import read_table
 SPLITS = ("train", "val", "test")
 _MEANT = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 _MEANT |= {split: split for split in SPLITS}
-_SHOWN = 5
 
 log = logging.getLogger(__name__)
 Refuse = Callable[[str], None]
@@ -126,11 +125,6 @@ def scan_csv(
         raise UserError(f"{where} names {len(repeated)} files more than once: {some(repeated)}.")
     _check_class_names({entry.label for entry in entries}, case_sensitive, where, refuse)
     return _with_digests(entries, base, memo)
-
-
-def some(names: list[str]) -> str:
-    """A few of them, for a message."""
-    return ", ".join(map(str, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from lightning import Trainer
 from rich.table import Table
 
 from ft_lightning.command import Outcome
+from ft_lightning.errors import printable
 from ft_lightning.findings import Finding, Found
 from ft_lightning.finetune import FreezePlan
 from ft_lightning.model import Classifier
@@ -169,7 +170,7 @@ def pairs(**lines: str) -> None:
     table.add_column(style="bold", min_width=9)  # the longest name, so that all blocks stand in line
     table.add_column(overflow="fold")
     for name, value in lines.items():
-        table.add_row(name, value)
+        table.add_row(name, "\n".join(map(printable, value.split("\n"))))
     console.print(table)
     console.print()
 
@@ -184,7 +185,7 @@ def _cut(plan: FreezePlan) -> str:
 
 def _shown(names: list[str]) -> str:
     more = len(names) - _CLASSES_SHOWN
-    return ", ".join(names[:_CLASSES_SHOWN]) + (f", ... {more:,} more" if more > 0 else "")
+    return ", ".join(map(printable, names[:_CLASSES_SHOWN])) + (f", ... {more:,} more" if more > 0 else "")
 
 
 def interval(bounds: Sequence[float] | None) -> str:
