@@ -75,6 +75,17 @@ def test_a_row_says_what_the_files_of_its_run_say(world: Path, board: pd.DataFra
     assert [row(board, name)["finetune"] for name in ("first", "second")] == ["frozen", "full"]
 
 
+def test_an_evaluation_on_what_its_model_has_seen_says_so(world: Path, board: pd.DataFrame, tmp_path: Path) -> None:
+    split = read_table(world / "runs/first/split.csv")
+    trained = set(split.loc[split["split"] == "train", "digest"])
+    assert row(board, "scored")["trained on"] == sum(digest in trained for digest in split["digest"])
+    page, _ = write_leaderboard(tmp_path, board, [], "")
+    assert "it is flattered" in page.read_text()
+    page, _ = write_leaderboard(tmp_path, leaderboard([world / "runs/first", world / "runs/second"]), [], "")
+    assert "flattered" not in page.read_text()
+    assert "trained on" not in page.read_text(), "no column says nothing"
+
+
 def test_best_on_val_comes_first_and_what_has_no_val_last(board: pd.DataFrame) -> None:
     val = board["val accuracy"].tolist()
     assert val[:3] == sorted(val[:3], reverse=True)
@@ -259,7 +270,7 @@ def test_a_run_that_says_little_has_a_row_and_breaks_nothing(tmp_path: Path) -> 
     page, told = write_leaderboard(tmp_path, board, [], "*")
     assert told == ""
     assert "0.5000" in page.read_text()
-    assert read_table(tmp_path / "leaderboard.csv")["n"].tolist() == ["1.0", ""]
+    assert read_table(tmp_path / "leaderboard.csv")["n"].tolist() == ["1", ""]
 
 
 def test_names_are_shown_and_never_become_markup_or_a_formula(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from ft_lightning.command import compose
 from ft_lightning.errors import UserError
 from ft_lightning.evaluate import evaluate
 from ft_lightning.predict import find_files, predict
-from ft_lightning.tables import read_table
+from ft_lightning.tables import read_table, write_table
 from ft_lightning.train import train
 from test_train import but_thumbnails
 
@@ -216,8 +216,17 @@ def test_a_model_from_before_there_was_a_temperature_answers_as_it_did(world: Pa
 def test_evaluate_warns_of_pictures_the_model_was_trained_on(
     world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    evaluate(compose("evaluate", f"model_dir={world / 'run'}", f"data.root={world / 'pictures'}"), tmp_path)
+    shutil.copytree(world / "run", tmp_path / "run")
+    cfg = compose("evaluate", f"model_dir={tmp_path / 'run'}", f"data.root={world / 'pictures'}")
+    assert evaluate(cfg, tmp_path)["data"]["trained_on"] == 21
     assert "21 of 36 samples were in this model's train split" in caplog.text
+    assert "21 of these samples were in this model" in (tmp_path / "report.html").read_text()
+    split = read_table(tmp_path / "run/split.csv")
+    split.loc[split["split"] == "train", "excluded"] = ["data.exclude", *[""] * 20]
+    write_table(split, tmp_path / "run/split.csv")
+    assert evaluate(cfg, tmp_path)["data"]["trained_on"] == 20, "what was excluded took no part"
+    (tmp_path / "run/split.csv").unlink()
+    assert evaluate(cfg, tmp_path)["data"]["trained_on"] is None
 
 
 def test_evaluate_matches_classes_by_name_and_refuses_strangers(world: Path, tmp_path: Path) -> None:

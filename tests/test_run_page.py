@@ -283,7 +283,7 @@ def test_a_run_without_what_came_later_still_has_a_page(run: Path, copy: Path) -
     (copy / "config.yaml").write_text(config.partition("\n")[2])
     page = Reader(write_run_page(copy))
     assert "img" not in {tag for tag, _ in page.elements}
-    assert ("dd", "features not stored") in page.texts
+    assert ("dt", "nearest neighbours") not in page.texts
     missing = set(titles(run / "report.html")) - set(titles(copy / "report.html"))
     assert missing == {"Calibration", "Command"}
 
@@ -369,6 +369,8 @@ def test_an_evaluation_has_a_page_of_the_same_kind(run: Path, tmp_path: Path) ->
     assert title in (run / "report.html").read_text()
     facts = [text for tag, text in page.texts if tag in ("dt", "dd")]
     assert "accuracy on val" not in facts
+    assert "nearest neighbours" not in facts, "which are among the training samples"
+    assert "train split" not in (tmp_path / "out/report.html").read_text()
     assert "calibration error on val" not in facts
     assert facts[facts.index("backbone") + 1].startswith("test_resnet")
     card = json.loads((run / "model/model.json").read_text())

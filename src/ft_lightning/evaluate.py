@@ -44,12 +44,12 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     check = ImageCheck(memo, cfg.data.max_pixels)
     check.begin(samples, decode=False, show_progress=True)
     refuse_problems(check, samples)
-    warn_of_trained_samples(samples, Path(str(cfg.model_dir)).expanduser())
+    trained_on = trained_samples(samples, Path(str(cfg.model_dir)).expanduser())
     clock.lap("setup_s")
     logits = (stored_logits if cfg.cache.enabled and model.is_frozen else live_logits)(cfg, model, samples, check)
     clock.lap("test_s")
 
-    data = {"location": str(cfg.data.csv or cfg.data.root), "samples": {"test": len(samples)}}
+    data = {"location": str(cfg.data.csv or cfg.data.root), "samples": {"test": len(samples)}, "trained_on": trained_on}
     about = {"timing": clock.seconds, "data": data}
     scored = results.write_evaluation(run_dir, model, samples, logits, cfg.data.max_pixels, about)
     summary.after_evaluate(run_dir, scored, write_run_page(run_dir))
@@ -149,20 +149,22 @@ def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None
     return chosen
 
 
-def warn_of_trained_samples(samples: "list[Sample]", model_dir: Path) -> None:
-    """Say so where the model has been trained on some of these pictures: the numbers would flatter it."""
+def trained_samples(samples: "list[Sample]", model_dir: Path) -> int | None:
+    """How many of these pictures the model was trained on, as the numbers would flatter it; None where nobody knows."""
     from ft_lightning.tables import read_table
 
-    split_csv = next((p for p in (model_dir / "split.csv", model_dir.parent / "split.csv") if p.is_file()), None)
-    if split_csv is None:
-        return
+    is_model = (model_dir / "model.json").is_file()
+    split_csv = (model_dir.parent if is_model else model_dir) / "split.csv"
+    if not split_csv.is_file():
+        return None
     table = read_table(split_csv)
-    trained = set(table.loc[table["split"] == "train", "digest"])
+    trained = set(table.loc[(table["split"] == "train") & (table["excluded"] == ""), "digest"])
     seen = sum(sample.digest in trained for sample in samples)
     if seen:
         log.warning(
             "%d of %d samples were in this model's train split: the numbers will flatter it.", seen, len(samples)
         )
+    return seen
 
 
 if __name__ == "__main__":

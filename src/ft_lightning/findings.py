@@ -134,7 +134,7 @@ def about_damage(
     names = {sample.path: sample.name for sample in samples}
     told = some([str(problem).rstrip(".") for problem in problems])
     said = f"{len(problems)} of {len(samples)} images cannot be used: {told}."
-    fix = "Mend, remove or exclude them, or leave them out: data.on_bad_image=skip."
+    fix = "Mend, remove or exclude them" + ("." if may_be_skipped else ", or leave them out: data.on_bad_image=skip.")
     issues = [Issue(names[p.path], "damaged", 1.0, p.label, p.problem) for p in problems]
     return [Finding("damaged", said, fix, blocks=not may_be_skipped)], issues
 

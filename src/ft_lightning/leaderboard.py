@@ -23,7 +23,7 @@ from ft_lightning.paired import answers, fingerprint
 
 COLUMNS = (
     *("run", "val accuracy", "test accuracy", "low", "high", "test set", "model", "finetune", "overrides"),
-    *("macro F1", "loss", "ECE", "n", "seconds", "data"),
+    *("macro F1", "loss", "ECE", "n", "trained on", "seconds", "data"),
 )
 _DEPTH = 2  # of runs below a folder: outputs/train holds multiruns, which hold runs
 
@@ -79,12 +79,13 @@ def leaderboard(run_dirs: Sequence[Path]) -> pd.DataFrame:
     """One row a run, ordered by accuracy on val, then on test; the columns are COLUMNS.
 
     `low` and `high` are the 95 % interval of the accuracy on test. Runs that were tested on the same samples have the
-    same letter as `test set`. `overrides` is what was typed for a run, but not for all. What a run does not say is
-    empty.
+    same letter as `test set`. `trained on` is how many samples of an evaluation the model was trained on. `overrides`
+    is what was typed for a run, but not for all. What a run does not say is empty.
     """
     board = pd.DataFrame([_row(run_dir) for run_dir in run_dirs])
-    if board["n"].notna().all():
-        board["n"] = board["n"].astype(int)
+    for count in ("n", "trained on"):
+        if (board[count].dropna() % 1 == 0).all():
+            board[count] = board[count].astype("Int64")
     typed = [_overrides(run_dir) for run_dir in run_dirs]
     common = set.intersection(*map(set, filter(None, typed))) if any(typed) else set()
     board["overrides"] = [shlex.join(word for word in words if word not in common) for words in typed]
@@ -126,6 +127,7 @@ def _row(run_dir: Path) -> dict[str, Any]:
         "loss": _number(metrics, "test", "loss"),
         "ECE": _number(metrics, "test", "ece"),
         "n": _number(metrics, "test", "n"),
+        "trained on": _number(metrics, "data", "trained_on"),
         "seconds": _number(metrics, "timing", "total_s"),
     }
 

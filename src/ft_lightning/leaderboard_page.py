@@ -88,7 +88,9 @@ def _table(board: pd.DataFrame) -> Section:
         "By accuracy on val, then on test: choosing by test would flatter what is chosen. Runs of one letter were "
         "tested on the same samples; those of different letters differ for that alone. A click on a column sorts by it."
     )
-    shown = board.assign(run=short_names(board["run"]))
+    if (board["trained on"] > 0).any():
+        text += " Where a number stands under trained on, the model had been trained on so many of n: it is flattered."
+    shown = board.assign(run=short_names(board["run"])).dropna(axis=1, how="all")
     if len(board) > _IN_FIGURE:
         text += f" The figure shows the first {_IN_FIGURE}."
     return Section("Leaderboard", text, figures=[figures.accuracy_intervals(shown.head(_IN_FIGURE))], table=shown)

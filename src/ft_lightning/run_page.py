@@ -59,19 +59,23 @@ def _headline(metrics: dict[str, Any]) -> Section:
     )
     if test.get("knn_accuracy") is not None:
         text += f", answering by the most similar training samples, without any training, in {test['knn_accuracy']:.1%}"
+    text += "."
+    if seen := metrics["data"].get("trained_on"):
+        text += f" {seen:,} of these samples were in this model's train split: the numbers flatter it."
     facts = {
         "accuracy": f"{test['accuracy']:.4f} ({low:.4f} to {high:.4f})",
         "macro F1": "{:.4f} ({:.4f} to {:.4f})".format(test["f1_macro"], *test["f1_macro_ci95"]),
         "majority baseline": number(test["majority_accuracy"]),
-        "nearest neighbours": number(test.get("knn_accuracy")) or "features not stored",
         "top-5 accuracy": number(test["top5_accuracy"]),
         "AUROC": number(test["auroc"]),
         "loss": number(test["loss"]),
         "calibration error": number(test["ece"]),
     }
+    if "knn_accuracy" in test:
+        facts["nearest neighbours"] = number(test["knn_accuracy"]) or "features not stored"
     if "val" in metrics:
         facts["accuracy on val"] = number(metrics["val"]["accuracy"])
-    return Section("Result", f"{text}.", facts)
+    return Section("Result", text, facts)
 
 
 def _spread(metrics: dict[str, Any]) -> list[Section]:

@@ -114,7 +114,7 @@ def after_predict(table: pd.DataFrame, output: Path) -> None:
     marked = {"uncertain": f"{(table['uncertain'] == True).sum():,}"} if "uncertain" in table.columns else {}  # noqa: E712
     pairs(
         files=f"{len(table):,}",
-        predicted=", ".join(f"{name} {count:,}" for name, count in counts.head(_CLASSES_SHOWN).items()),
+        predicted=", ".join(f"{printable(str(name))} {count:,}" for name, count in counts.head(_CLASSES_SHOWN).items()),
         **marked,
         unreadable=f"{len(errors):,}" + (f", for example {errors.iloc[0]['path']}" if len(errors) else ""),
         table=str(short(output)),
