@@ -75,14 +75,18 @@ def test_a_row_says_what_the_files_of_its_run_say(world: Path, board: pd.DataFra
     assert [row(board, name)["finetune"] for name in ("first", "second")] == ["frozen", "full"]
 
 
-def test_an_evaluation_on_what_its_model_has_seen_says_so(world: Path, board: pd.DataFrame, tmp_path: Path) -> None:
+def test_what_does_not_compare_is_said_to_be_so(world: Path, board: pd.DataFrame, tmp_path: Path) -> None:
     split = read_table(world / "runs/first/split.csv")
     trained = set(split.loc[split["split"] == "train", "digest"])
     assert row(board, "scored")["trained on"] == sum(digest in trained for digest in split["digest"])
-    page, _ = write_leaderboard(tmp_path, board, [], "")
+    page, said = write_leaderboard(tmp_path, board, [], "")
+    assert said.startswith(f"Of the 2 runs that were tested on {row(board, 'first')['test set']}, the largest group")
+    assert "Accuracies on different test sets do not compare." in page.read_text()
     assert "it is flattered" in page.read_text()
     page, _ = write_leaderboard(tmp_path, leaderboard([world / "runs/first", world / "runs/second"]), [], "")
     assert "flattered" not in page.read_text()
+    assert "largest group" not in page.read_text()
+    assert "do not compare" not in page.read_text()
     assert "trained on" not in page.read_text(), "no column says nothing"
 
 

@@ -33,6 +33,7 @@ def write_leaderboard(folder: Path, board: pd.DataFrame, others: Sequence[Path],
 def _headline(board: pd.DataFrame) -> Section:
     best, sets = board.iloc[0], board["test set"].replace("", pd.NA).nunique()
     by = "accuracy on val" if pd.notna(best["val accuracy"]) else "accuracy on test, as none has been validated"
+    text = f"By {by}." + (" Accuracies on different test sets do not compare." if sets > 1 else "")
     facts = {
         "best run": best["run"],
         "accuracy on val": number(best["val accuracy"]),
@@ -40,7 +41,7 @@ def _headline(board: pd.DataFrame) -> Section:
         "runs": f"{len(board):,}",
         "test sets": f"{sets:,}",
     }
-    return Section("Best", f"By {by}.", {name: value for name, value in facts.items() if value})
+    return Section("Best", text, {name: value for name, value in facts.items() if value})
 
 
 def _pair(board: pd.DataFrame) -> Section | None:
@@ -56,6 +57,9 @@ def _pair(board: pd.DataFrame) -> Section | None:
         )
         return Section("The two best", text)
     text = _told(comparison, first, second)
+    letter = board.loc[board["run"] == runs[0], "test set"].item()
+    if 1 < (alike := (board["test set"] == letter).sum()) < len(board):
+        text = f"Of the {alike} runs that were tested on {letter}, the largest group with the same test set. {text}"
     if board.loc[board["run"].isin(runs), "val accuracy"].isna().any() and len(board) > 2:
         text += " They were chosen by their accuracy on test, for want of one on val: p flatters the first."
     low, high = comparison.ci95
