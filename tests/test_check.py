@@ -205,6 +205,13 @@ def test_the_command_says_how_it_ended_and_its_page_can_be_made_again(
     without = f"data.exclude={tmp_path / 'two/issues.csv'}"
     assert shlex.join(["python", "-m", "ft_lightning.train", f"data.root={pictures}", *TINY, without]) in broken.stdout
     assert (tmp_path / "two/report.html").is_file()
+    options = ["model=timm", "model.name=nonsense", f"hydra.run.dir={tmp_path / 'no_model'}"]
+    no_model = run_command("check", f"data.root={pictures}", "data.on_bad_image=skip", *options)
+    assert no_model.returncode == 2
+    assert "model.name=nonsense is not a model of timm" in no_model.stderr
+    said = {finding["kind"] for finding in json.loads((tmp_path / "no_model/check.json").read_text())["findings"]}
+    assert said >= {"damaged", "not looked for"}, "what the files tell is known all the same"
+    assert (tmp_path / "no_model/report.html").is_file()
     nowhere = run_command("check", "data.root=/nowhere", f"hydra.run.dir={tmp_path / 'three'}")
     assert nowhere.returncode == 2
     assert "data.root=/nowhere: no such folder" in nowhere.stderr

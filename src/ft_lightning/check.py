@@ -42,16 +42,23 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.build import data_location
     from ft_lightning.check_images import check_policy
     from ft_lightning.config_checks import check_switches
-    from ft_lightning.findings import Found
+    from ft_lightning.findings import Finding, Found
 
     check_switches(cfg)
     check_policy(cfg.data.on_bad_image, cfg.data.max_bad_fraction)
     found = Found()
     root = data_location(cfg)
     looked = look_through(cfg, root, found)
-    pairs = look_closer(cfg, looked, found) if cfg.features and looked.splits else []
-    written = check_page.write_check(run_dir, looked, found, pairs, str(cfg.data.csv or root))
-    summary.after_check(run_dir, found, overrides_of_train())
+    pairs: list[tuple[str, str, float]] = []
+    closer = cfg.features and bool(looked.splits)
+    try:
+        if closer:
+            pairs, closer = look_closer(cfg, looked, found), False
+    finally:  # without weights, or with Ctrl-C, what the files tell is known all the same
+        if closer:
+            found.add([Finding("not looked for", "Wrong labels, outliers and near-duplicates: it ended before.", "")])
+        written = check_page.write_check(run_dir, looked, found, pairs, str(cfg.data.csv or root))
+        summary.after_check(run_dir, found, overrides_of_train())
     if found.blocking:
         first = [f"{finding.said} {finding.fix}" for finding in found.blocking[:_SHOWN]]
         page, count = summary.short(run_dir / check_page.PAGE), len(found.blocking)
