@@ -67,6 +67,20 @@ def test_a_write_that_fails_leaves_the_last_table_and_nothing_else(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl"]
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_what_a_spreadsheet_has_saved_again_is_read(mark: str, tmp_path: Path) -> None:
+    text = f'path{mark}kind\r\n"\'=a;b,c.png"{mark}label\r\n'
+    (tmp_path / "t.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_table(tmp_path / "t.csv").to_dict("list") == {"path": ["=a;b,c.png"], "kind": ["label"]}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_another_encoding_is_named_with_its_cure(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label\né.png,x\n", encoding=encoding)
+    with pytest.raises(UserError, match=r"t\.csv is not UTF-8 .*: save it as CSV UTF-8"):
+        read_table(tmp_path / "t.csv")
+
+
 def test_another_suffix_or_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"t\.xlsx"):
         write_table(pd.DataFrame(), tmp_path / "t.xlsx")

@@ -19,8 +19,8 @@ def excluded_names(table: str) -> set[str]:
     rows = read_table(Path(str(table)).expanduser())
     if "path" not in rows.columns:
         raise UserError(
-            f"data.exclude={table}: no column 'path'; it has {', '.join(rows.columns)}. Save it with commas, and with "
-            "the header that issues.csv had."
+            f"data.exclude={table}: no column 'path'; it has {', '.join(rows.columns)}. Save it with the header that "
+            "issues.csv had."
         )
     return set(rows["path"]) - {""}  # a spreadsheet may leave empty rows
 

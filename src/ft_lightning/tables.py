@@ -35,6 +35,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """What `write_table` wrote, or a CSV of one's own; text stays text, empty cells are empty text.
 
+    What a spreadsheet has saved again with semicolons or tabs, as some do, is read too.
+
     Args:
         columns: read these only, of a CSV, where a table has a column a class.
 
@@ -49,6 +51,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
                 path,
+                sep=_separator(path),
                 usecols=list(columns) if columns else None,
                 dtype=str,
                 keep_default_na=False,
@@ -61,9 +64,17 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         ) from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 ({error}): save it as CSV UTF-8.") from error
     except (ValueError, OSError) as error:
         raise UserError(f"{path} is not a table: {error}") from error
     return table.rename(columns=_restore).map(_restore)
+
+
+def _separator(path: Path) -> str:
+    with path.open(encoding="utf-8-sig") as file:
+        header = file.readline()
+    return "," if "," in header else next((mark for mark in ("\t", ";") if mark in header), ",")
 
 
 def _write_csv(table: pd.DataFrame, file: TextIO) -> None:
