@@ -227,6 +227,13 @@ def test_the_page_follows_the_files(pictures: Path, tmp_path: Path) -> None:
     html = write_check_page(tmp_path).read_text()
     for said in ("123,456", "Quite odd.", "Mend it.", "new.png", "0.988", "one → other"):
         assert said in html, said
+    copies = [row | {"path": f"{number}.png", "kind": "copy"} for number in range(1500)]
+    write_table(pd.DataFrame([*copies, row]), tmp_path / "issues.csv")
+    html = write_check_page(tmp_path).read_text()
+    assert "999.png" in html
+    assert "1000.png" not in html
+    assert "Of each kind the first 1,000 are shown; the table has 1,501 rows." in html
+    assert html.count("new.png") == 2, "in the gallery and in the table"
 
 
 def test_a_run_says_what_is_odd_and_nothing_of_a_healthy_dataset(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CHECK, ISSUES, PAGE = "check.json", "issues.csv", "report.html"
 _SHOWN = 24  # pictures of a kind
+_ROWS_SHOWN = 1000  # of a kind
 _GALLERIES = {
     "label": ("Labels", "Label → what it looks like; the most suspicious first."),
     "outlier": ("Outliers", "Unlike all others, the farthest first."),
@@ -67,13 +68,7 @@ def write_check_page(run_dir: Path) -> Path:
     issues["score"] = pd.to_numeric(issues["score"])
     title = "This dataset can train" if content["can_train"] else "This dataset cannot train as it is"
     sections = [*_findings(content), *_pairs(run_dir), *_galleries(run_dir, issues), *_dataset(content)]
-    if len(issues):
-        text = "The rows of issues.csv. Those left in it take no part where a run says data.exclude=<this file>. "
-        text += (
-            "Scores compare rows of one kind, the higher the worse: label, 0 to 1, how much likelier another class is; "
-        )
-        text += "outlier, modified z-score of the distance to the ten nearest; near-duplicate, correlation; others 1."
-        sections.append(Section("Issues", text, table=issues))
+    sections += [_issues(issues)] if len(issues) else []
     write_page(run_dir / PAGE, title, f"{run_dir.resolve().name} · {content['location']}", sections)
     return run_dir / PAGE
 
@@ -117,6 +112,18 @@ def _galleries(run_dir: Path, issues: pd.DataFrame) -> list[Section]:
 def _picture(row: Any, thumbnails: dict[str, Path]) -> Picture:
     first = f"{row.label} → {row.suggestion}" if row.suggestion else row.label
     return Picture(thumbnails.get(row.path), [first, f"score {row.score:.3f}", row.path])
+
+
+def _issues(issues: pd.DataFrame) -> Section:
+    text = (
+        "The rows of issues.csv. Those left in it take no part where a run says data.exclude=<this file>. Scores "
+        "compare rows of one kind, the higher the worse: label, 0 to 1, how much likelier another class is; outlier, "
+        "modified z-score of the distance to the ten nearest; near-duplicate, correlation; others 1."
+    )
+    shown = issues.groupby("kind", sort=False).head(_ROWS_SHOWN)
+    if len(shown) < len(issues):
+        text += f" Of each kind the first {_ROWS_SHOWN:,} are shown; the table has {len(issues):,} rows."
+    return Section("Issues", text, table=shown)
 
 
 def _dataset(content: dict[str, Any]) -> list[Section]:
