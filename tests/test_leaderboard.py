@@ -277,6 +277,23 @@ def test_a_run_that_says_little_has_a_row_and_breaks_nothing(tmp_path: Path) -> 
     assert read_table(tmp_path / "leaderboard.csv")["n"].tolist() == ["1", ""]
 
 
+def test_what_was_typed_for_some_only_is_shown_also_beside_a_run_as_it_comes(tmp_path: Path) -> None:
+    typed = {"plain": "", "slow": "optimizer.lr=1e-3", "fast": "optimizer.lr=1e-1 hydra.run.dir=fast"}
+    runs = {name: run_of(tmp_path / name, [("a", "x", "x")]) for name in (*typed, "python")}
+    for name, words in typed.items():
+        command = f"# python -m ft_lightning.train seed=1 {words}".strip()
+        (runs[name] / "config.yaml").write_text(f"{command}\nseed: 1\n")
+
+    def shown(*names: str) -> list[str]:
+        return leaderboard([runs[name] for name in names])["overrides"].tolist()
+
+    assert shown("plain", "slow", "fast") == ["", "optimizer.lr=1e-3", "optimizer.lr=1e-1"]
+    assert shown("slow", "python", "fast") == ["optimizer.lr=1e-3", "", "optimizer.lr=1e-1"], "one says nothing"
+    assert shown("slow") == ["seed=1 optimizer.lr=1e-3"], "there is no other that it could share it with"
+    (runs["plain"] / "config.yaml").write_text("# python -m ft_lightning.train\nseed: 0\n")
+    assert shown("plain", "slow") == ["", "seed=1 optimizer.lr=1e-3"]
+
+
 def test_names_are_shown_and_never_become_markup_or_a_formula(tmp_path: Path) -> None:
     hostile = [
         "<img src=x onerror=alert(1)>",

@@ -87,8 +87,9 @@ def leaderboard(run_dirs: Sequence[Path]) -> pd.DataFrame:
         if (board[count].dropna() % 1 == 0).all():
             board[count] = board[count].astype("Int64")
     typed = [_overrides(run_dir) for run_dir in run_dirs]
-    common = set.intersection(*map(set, filter(None, typed))) if any(typed) else set()
-    board["overrides"] = [shlex.join(word for word in words if word not in common) for words in typed]
+    known = [set(words) for words in typed if words is not None]
+    common = set.intersection(*known) if len(known) > 1 else set()
+    board["overrides"] = [shlex.join(word for word in words or [] if word not in common) for words in typed]
     board = board.sort_values(["val accuracy", "test accuracy"], ascending=False, kind="stable", na_position="last")
     fingerprints = [_fingerprint(Path(run)) for run in board["run"]]
     letters = dict(zip(dict.fromkeys(filter(None, fingerprints)), _letters(), strict=False))
@@ -146,12 +147,14 @@ def _config(run_dir: Path) -> dict[str, Any]:
         return {}
 
 
-def _overrides(run_dir: Path) -> list[str]:
+def _overrides(run_dir: Path) -> list[str] | None:
+    """What was typed for a run; None where nobody knows, as for one that was made in Python."""
     try:
-        words = shlex.split(command_of(run_dir))[3:]  # after python -m ft_lightning.train
+        command = shlex.split(command_of(run_dir))
     except (OSError, ValueError):
-        return []
-    return [word for word in words if not word.startswith(("hydra.", "resume="))]
+        return None
+    words = command[3:]  # after python -m ft_lightning.train
+    return [word for word in words if not word.startswith(("hydra.", "resume="))] if command else None
 
 
 def _fingerprint(run_dir: Path) -> str:
