@@ -217,6 +217,24 @@ def test_the_command_says_how_it_ended_and_its_page_can_be_made_again(
     assert "data.root=/nowhere: no such folder" in nowhere.stderr
 
 
+def test_no_name_reaches_the_terminal_with_a_control_character(tmp_path: Path, run_command: Run) -> None:
+    root = write_pictures(tmp_path / "pictures", {"an\x1b[2Jt": 8, "bee": 8})
+    for name in ("copy\x1b[31m.png", "two\nlines.png"):
+        shutil.copy(root / "bee/01.png", root / "bee" / name)
+    for name in ("loose\x1b.png", "bee/kind\x1b.heic", "bee/.hid\x1bden"):
+        (root / name).write_bytes(b"x")
+    (tmp_path / "exclude.csv").write_text("path\nno\x1bwhere\n")
+    for verb, more, code in (
+        ("check", ["features=false"], 0),
+        ("train", ["trainer.max_epochs=1", "trainer.enable_progress_bar=false"], 0),
+        ("train", [f"data.exclude={tmp_path / 'exclude.csv'}"], 2),
+    ):
+        done = run_command(verb, f"data.root={root}", *TINY, *more)
+        assert done.returncode == code, done.stderr
+        assert "\x1b" not in done.stdout + done.stderr
+        assert "\\x1b" in done.stdout + done.stderr
+
+
 def test_the_page_follows_the_files(pictures: Path, tmp_path: Path) -> None:
     check(compose("check", f"data.root={pictures}", *TINY, "features=false"), tmp_path)
     content = json.loads((tmp_path / "check.json").read_text())

@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ft_lightning import processes, resume
-from ft_lightning.errors import UserError
+from ft_lightning.errors import UserError, printable_lines
 from ft_lightning.files import claimed
 from ft_lightning.kept_config import study_digest, write_config
 from ft_lightning.known_errors import config_error, known_error
@@ -198,7 +198,8 @@ def _attempt(verb: str, job: Job, cfg: DictConfig, shared: bool) -> Outcome:
 
 def _complain(message: object) -> None:
     # Every process speaks up: a picture that only one of them reads would otherwise end the run without a word.
-    print(f"{'' if is_main_process() else '[another process] '}error: {message}", file=sys.stderr)  # noqa: T201
+    who = "" if is_main_process() else "[another process] "
+    print(f"{who}error: {printable_lines(str(message))}", file=sys.stderr)  # noqa: T201
 
 
 def _refuse_used_directory(run_dir: Path) -> None:

@@ -23,5 +23,10 @@ def some(names: Sequence[object]) -> str:
 
 
 def printable(text: str) -> str:
-    """Names come from anywhere: none of them clears a screen or begins a line of its own."""
+    """A text in one line: names come from anywhere, and none of them clears a screen or begins a line of its own."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same of a text that may have several lines."""
+    return "\n".join(map(printable, text.split("\n")))

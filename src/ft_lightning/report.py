@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, ListConfig
 
 from ft_lightning import command
-from ft_lightning.errors import UserError, some
+from ft_lightning.errors import UserError, printable, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +114,7 @@ def show(board: "pd.DataFrame") -> None:
         trained = " ".join(filter(None, row[["model", "finetune", "overrides"]]))
         around = None if math.isnan(row["low"]) else (row["low"], row["high"])
         numbers = (number(row["val accuracy"]), number(row["test accuracy"]), interval(around))
-        table.add_row(row["run"], trained, *numbers, row["test set"])
+        table.add_row(printable(row["run"]), printable(trained), *numbers, row["test set"])
     console.print(table)
     console.print(f"... {len(board) - _SHOWN:,} more\n" if len(board) > _SHOWN else "")
 

@@ -11,7 +11,7 @@ from lightning import Trainer
 from rich.table import Table
 
 from ft_lightning.command import Outcome
-from ft_lightning.errors import printable
+from ft_lightning.errors import printable, printable_lines
 from ft_lightning.findings import Finding, Found
 from ft_lightning.finetune import FreezePlan
 from ft_lightning.model import Classifier
@@ -170,7 +170,7 @@ def pairs(**lines: str) -> None:
     table.add_column(style="bold", min_width=9)  # the longest name, so that all blocks stand in line
     table.add_column(overflow="fold")
     for name, value in lines.items():
-        table.add_row(name, "\n".join(map(printable, value.split("\n"))))
+        table.add_row(name, printable_lines(value))
     console.print(table)
     console.print()
 
