@@ -75,18 +75,14 @@ def test_a_row_says_what_the_files_of_its_run_say(world: Path, board: pd.DataFra
     assert [row(board, name)["finetune"] for name in ("first", "second")] == ["frozen", "full"]
 
 
-def test_what_does_not_compare_is_said_to_be_so(world: Path, board: pd.DataFrame, tmp_path: Path) -> None:
+def test_an_evaluation_on_what_its_model_has_seen_says_so(world: Path, board: pd.DataFrame, tmp_path: Path) -> None:
     split = read_table(world / "runs/first/split.csv")
     trained = set(split.loc[split["split"] == "train", "digest"])
     assert row(board, "scored")["trained on"] == sum(digest in trained for digest in split["digest"])
-    page, said = write_leaderboard(tmp_path, board, [], "")
-    assert said.startswith(f"Of the 2 runs that were tested on {row(board, 'first')['test set']}, the largest group")
-    assert "Accuracies on different test sets do not compare." in page.read_text()
+    page, _ = write_leaderboard(tmp_path, board, [], "")
     assert "it is flattered" in page.read_text()
     page, _ = write_leaderboard(tmp_path, leaderboard([world / "runs/first", world / "runs/second"]), [], "")
     assert "flattered" not in page.read_text()
-    assert "largest group" not in page.read_text()
-    assert "do not compare" not in page.read_text()
     assert "trained on" not in page.read_text(), "no column says nothing"
 
 
@@ -217,6 +213,20 @@ def test_the_largest_group_is_compared_and_of_equals_the_first(tmp_path: Path) -
     assert [Path(run).name for run in two_best(leaderboard(runs[:3]))] == ["lone", "b1"], "of all, if none share one"
 
 
+def test_the_page_says_which_runs_the_two_are_and_that_test_sets_do_not_compare(tmp_path: Path) -> None:
+    a, b = [("a", "x", "x")], [("b", "x", "x")]
+    best, *same = (run_of(tmp_path / name, those, val=val) for name, those, val in (
+        ("best", b, 0.9), ("second", a, 0.8), ("third", a, 0.7),
+    ))  # fmt: skip
+    page, told = write_leaderboard(tmp_path, leaderboard([best, *same]), [], "*")
+    assert told.startswith("The first two of those with test set B. On 1 test samples")
+    assert "the accuracy of second is the same as that of third" in told
+    assert "Accuracies on different test sets do not compare." in page.read_text()
+    page, told = write_leaderboard(tmp_path, leaderboard(same), [], "*")
+    assert told.startswith("On 1 test samples")
+    assert "do not compare" not in page.read_text()
+
+
 def test_runs_are_found_in_multiruns_searches_and_folders_of_them(tmp_path: Path) -> None:
     answers = [("a", "x", "x")]
     run_of(tmp_path / "out/train/run", answers)
@@ -251,9 +261,15 @@ def test_runs_are_found_in_multiruns_searches_and_folders_of_them(tmp_path: Path
     "content",
     [
         *("", "{", "[]", "[" * 100_000, '{"test": {}}', '{"test": []}'),
-        *('{"test": {"accuracy": null}}', '{"test": {"accuracy": "1"}}', '{"test": {"accuracy": true}}'),
+        *(
+            '{"test": {"accuracy": NaN}}',
+            '{"test": {"accuracy": Infinity}}',
+            '{"test": {"accuracy": null}}',
+            '{"test": {"accuracy": "1"}}',
+            '{"test": {"accuracy": true}}',
+        ),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 def test_what_is_no_result_is_passed_over(content: str, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()

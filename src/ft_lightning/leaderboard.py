@@ -183,7 +183,8 @@ def _at(node: Any, *keys: str | int) -> Any:
 
 def _number(node: Any, *keys: str | int) -> float:
     value = _at(node, *keys)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else math.nan
 
 
 def _text(node: Any, *keys: str | int) -> str:

@@ -57,10 +57,11 @@ def _pair(board: pd.DataFrame) -> Section | None:
         )
         return Section("The two best", text)
     text = _told(comparison, first, second)
-    letter = board.loc[board["run"] == runs[0], "test set"].item()
-    if 1 < (alike := (board["test set"] == letter).sum()) < len(board):
-        text = f"Of the {alike} runs that were tested on {letter}, the largest group with the same test set. {text}"
-    if board.loc[board["run"].isin(runs), "val accuracy"].isna().any() and len(board) > 2:
+    chosen = board[board["run"].isin(runs)]
+    letter, *others = chosen["test set"].unique()
+    if not others and runs != board["run"].head(2).tolist():
+        text = f"The first two of those with test set {letter}. {text}"
+    if chosen["val accuracy"].isna().any() and len(board) > 2:
         text += " They were chosen by their accuracy on test, for want of one on val: p flatters the first."
     low, high = comparison.ci95
     facts = {
@@ -76,11 +77,13 @@ def _pair(board: pd.DataFrame) -> Section | None:
 
 def _told(comparison: Comparison, first: str, second: str) -> str:
     low, high = comparison.ci95
-    higher = f"{abs(comparison.difference):.4f} {'lower' if comparison.difference < 0 else 'higher'}"
+    than = f"{abs(comparison.difference):.4f} {'lower' if comparison.difference < 0 else 'higher'} than"
+    if not comparison.difference:
+        than = "the same as"
     share = f"{comparison.p_value:.1%}" if comparison.p_value >= 0.001 else "less than 0.1%"
     return (
         f"On {comparison.n:,} test samples of both, matched by {comparison.matched_by}, the accuracy of {first} is "
-        f"{higher} than that of {second} (95 % interval of the difference {low:+.4f} to {high:+.4f}): "
+        f"{than} that of {second} (95 % interval of the difference {low:+.4f} to {high:+.4f}): "
         f"{comparison.only_first:,} samples that only the first has right, {comparison.only_second:,} that only the "
         f"second. Were both equally good, chance would part them this far in {share} of such test sets (McNemar's "
         f"exact test, p = {comparison.p_value:.2g})."
