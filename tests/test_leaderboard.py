@@ -359,6 +359,11 @@ def test_the_command_compares_a_multirun_and_makes_a_page_again(
     assert "Passed over, as there is no finished run: 1 of 3: multi/2" in done.stderr
     assert "McNemar" in done.stdout
     assert "out/report.html" in done.stdout
+    assert run_command("check", "data.root=/nowhere", "hydra.run.dir=multi_check").returncode == 2
+    done = run_command("report", 'runs="mul*"', "hydra.run.dir=out2")
+    assert "1 of 3: multi/2" in done.stderr, "a check is no run that failed"
+    done = run_command("report", "runs=multi_check", "hydra.run.dir=out3")
+    assert "passed over: multi_check" in done.stderr, "where there is nothing else it is named"
     page = tmp_path / "cwd/multi/0/report.html"
     before = page.read_bytes()
     page.unlink()

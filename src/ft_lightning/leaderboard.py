@@ -75,6 +75,15 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
     return None if math.isnan(_number(metrics, "test", "accuracy")) else metrics
 
 
+def never_scored(folder: Path) -> bool:
+    """Whether it is of a command that leaves no accuracy, which is no run that failed."""
+    try:
+        verb = command_of(folder).partition(" -m ")[2].partition(" ")[0].rpartition(".")[2]
+    except (OSError, ValueError):
+        return False
+    return verb in ("check", "predict", "report")
+
+
 def leaderboard(run_dirs: Sequence[Path]) -> pd.DataFrame:
     """One row a run, ordered by accuracy on val, then on test; the columns are COLUMNS.
 

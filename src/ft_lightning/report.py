@@ -75,20 +75,18 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
         UserError: no finished run.
     """
     from ft_lightning import summary
-    from ft_lightning.leaderboard import find_runs, leaderboard
+    from ft_lightning.leaderboard import find_runs, leaderboard, never_scored
     from ft_lightning.leaderboard_page import TABLE, write_leaderboard
 
     runs, others = find_runs(patterns, but=run_dir.resolve())
-    named = some([str(place) for place in others])
     if not runs:
         raise UserError(
             f"runs={','.join(patterns)}: no finished run, which has a metrics.json with its accuracy on test"
-            + (f"; passed over: {named}." if others else ", and nothing else there.")
+            + (f"; passed over: {some(others)}." if others else ", and nothing else there.")
         )
-    if others:
-        log.warning(
-            "Passed over, as there is no finished run: %d of %d: %s", len(others), len(runs) + len(others), named
-        )
+    if others := [place for place in others if not never_scored(place)]:
+        count = len(runs) + len(others)
+        log.warning("Passed over, as there is no finished run: %d of %d: %s", len(others), count, some(others))
     board = leaderboard(runs)
     page, told = write_leaderboard(run_dir, board, others, ", ".join(patterns))
     show(board)
