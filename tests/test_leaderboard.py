@@ -372,6 +372,17 @@ def test_the_command_compares_a_multirun_and_makes_a_page_again(
     assert page.read_bytes() == before, "the same files make the same page"
 
 
+@pytest.mark.parametrize("name", ["predictions.csv", "config.yaml", "model/model.json", "metrics.json"])
+def test_a_run_whose_files_somebody_has_changed_has_no_page_and_no_traceback(
+    name: str, world: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(world / "runs/first", tmp_path / "run")
+    content = '{"test": {"accuracy": 1}}' if name == "metrics.json" else "path,label\n\xff,["
+    (run / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=r"damaged|not a table"):
+        report(compose("report", f"run={run}"), tmp_path)
+
+
 def test_report_says_what_is_wrong_with_what_was_typed(world: Path, tmp_path: Path) -> None:
     for words, said in (
         ([], "run, runs: give one of them"),

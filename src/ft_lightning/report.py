@@ -49,7 +49,7 @@ def page_of_run(typed: str) -> Path:
     """Make the page of a run again; a run's own model directory, or a search that holds its winner, will do too.
 
     Raises:
-        UserError: no finished run there, or more than one.
+        UserError: no finished run there, or more than one, or its files are not what a run leaves.
     """
     from ft_lightning.check_page import CHECK, write_check_page
     from ft_lightning.leaderboard import find_runs, read_metrics
@@ -65,7 +65,11 @@ def page_of_run(typed: str) -> Path:
         raise UserError(f"run={typed}: no finished run, which has a metrics.json with its accuracy on test.")
     if len(runs) > 1:
         raise UserError(f"run={typed} stands for {len(runs)} runs: name one, or compare them: 'runs=\"{typed}\"'.")
-    return write_run_page(runs[0])
+    try:
+        return write_run_page(runs[0])
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"run={typed}: its files are damaged, or of another version ({reason}).") from error
 
 
 def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
