@@ -19,6 +19,7 @@ from ft_lightning.check_page import write_check_page
 from ft_lightning.command import compose
 from ft_lightning.errors import UserError
 from ft_lightning.findings import Found
+from ft_lightning.report import report
 from ft_lightning.tables import read_table, write_table
 from ft_lightning.train import train
 from test_suspects import cuts
@@ -252,6 +253,9 @@ def test_the_page_follows_the_files(pictures: Path, tmp_path: Path) -> None:
     assert "1000.png" not in html
     assert "Of each kind the first 1,000 are shown; the table has 1,501 rows." in html
     assert html.count("new.png") == 2, "in the gallery and in the table"
+    (tmp_path / "check.json").write_text("{}")
+    with pytest.raises(UserError, match="damaged, or of another version"):
+        report(compose("report", f"run={tmp_path}"), tmp_path)
 
 
 def test_a_run_says_what_is_odd_and_nothing_of_a_healthy_dataset(

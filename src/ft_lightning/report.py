@@ -56,9 +56,8 @@ def page_of_run(typed: str) -> Path:
     from ft_lightning.run_page import write_run_page
 
     folder = Path(typed).expanduser()
-    if (folder / CHECK).is_file():
-        return write_check_page(folder)
-    runs, _ = find_runs([typed])
+    is_check = (folder / CHECK).is_file()
+    runs = [folder] if is_check else find_runs([typed])[0]
     if not runs and read_metrics(folder.parent):
         runs = [folder.parent]
     if not runs:
@@ -66,7 +65,7 @@ def page_of_run(typed: str) -> Path:
     if len(runs) > 1:
         raise UserError(f"run={typed} stands for {len(runs)} runs: name one, or compare them: 'runs=\"{typed}\"'.")
     try:
-        return write_run_page(runs[0])
+        return write_check_page(folder) if is_check else write_run_page(runs[0])
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"run={typed}: its files are damaged, or of another version ({reason}).") from error
