@@ -7,7 +7,7 @@ import pandas as pd
 
 from ft_lightning.calibration import Outputs, reliability
 from ft_lightning.scan import Sample
-from ft_lightning.tables import write_table
+from ft_lightning.tables import read_table, write_table
 from ft_lightning.thumbnails import write_thumbnails
 
 REPORT_DATA = "report_data"
@@ -49,3 +49,13 @@ def worst_errors(predictions: pd.DataFrame) -> pd.DataFrame:
 def least_certain(predictions: pd.DataFrame) -> pd.DataFrame:
     """The answers with the lowest probability, right or wrong."""
     return predictions.sort_values("probability", kind="stable").head(_SHOWN)
+
+
+def read_neighbours(run_dir: Path) -> dict[str, str]:
+    """Of each test sample the training sample that is most like it, and its label."""
+    path = run_dir / REPORT_DATA / "neighbours.csv"
+    if not path.is_file():
+        return {}
+    table = read_table(path)
+    told = table["neighbour"] + " (" + table["label"] + ")"
+    return dict(zip(table["path"], told, strict=True))

@@ -11,7 +11,7 @@ from ft_lightning.errors import UserError
 from ft_lightning.kept_config import command_of
 from ft_lightning.metrics import wilson_interval
 from ft_lightning.page import Picture, Section, number, write_page
-from ft_lightning.report_data import REPORT_DATA, least_certain, worst_errors
+from ft_lightning.report_data import REPORT_DATA, least_certain, read_neighbours, worst_errors
 from ft_lightning.scan import SPLITS
 from ft_lightning.tables import read_table
 from ft_lightning.thumbnails import read_thumbnails
@@ -130,7 +130,7 @@ def _classes(test: dict[str, Any]) -> list[Section]:
 
 def _pictures(run_dir: Path, predictions: pd.DataFrame) -> list[Section]:
     thumbnails = read_thumbnails(run_dir / REPORT_DATA / "thumbnails")
-    neighbours = _neighbours(run_dir)
+    neighbours = read_neighbours(run_dir)
 
     def shown(row: Any) -> Picture:
         right = row.predicted == row.label
@@ -149,16 +149,6 @@ def _pictures(run_dir: Path, predictions: pd.DataFrame) -> list[Section]:
         for title, text, rows in found
         if len(rows)
     ]
-
-
-def _neighbours(run_dir: Path) -> dict[str, str]:
-    """Of each test sample the training sample that is most like it, and its label."""
-    path = run_dir / REPORT_DATA / "neighbours.csv"
-    if not path.is_file():
-        return {}
-    table = read_table(path)
-    told = table["neighbour"] + " (" + table["label"] + ")"
-    return dict(zip(table["path"], told, strict=True))
 
 
 def _trust(run_dir: Path, metrics: dict[str, Any], predictions: pd.DataFrame) -> list[Section]:
