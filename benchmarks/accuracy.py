@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ft_lightning.results import versions, write_json
+from ft_lightning.files import write_json
+from ft_lightning.results import versions
 from ft_lightning.tables import read_table
 
 RECIPES = {

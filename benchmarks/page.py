@@ -18,7 +18,8 @@ import pandas as pd
 import torch
 from common import photographs
 
-from ft_lightning.results import versions, write_evaluation, write_json
+from ft_lightning.files import write_json
+from ft_lightning.results import versions, write_evaluation
 from ft_lightning.run_page import write_run_page
 from ft_lightning.scan import Sample
 

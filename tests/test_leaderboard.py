@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -16,9 +18,10 @@ from conftest import ROOT, write_pictures
 from ft_lightning.command import compose
 from ft_lightning.errors import UserError
 from ft_lightning.evaluate import evaluate
+from ft_lightning.intervals import difference_interval
 from ft_lightning.leaderboard import COLUMNS, find_runs, leaderboard, short_names, two_best
 from ft_lightning.leaderboard_page import write_leaderboard
-from ft_lightning.paired import compare, difference_interval, mcnemar
+from ft_lightning.paired import compare, mcnemar
 from ft_lightning.report import report
 from ft_lightning.tables import read_table, write_table
 from ft_lightning.train import train
@@ -381,6 +384,24 @@ def test_a_run_whose_files_somebody_has_changed_has_no_page_and_no_traceback(
     (run / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=r"damaged|not UTF-8"):
         report(compose("report", f"run={run}"), tmp_path)
+
+
+def test_pages_and_a_look_at_files_need_no_torch(world: Path, tmp_path: Path) -> None:
+    """Whose import takes longer than the work."""
+    script = f"""
+import sys
+from pathlib import Path
+from ft_lightning.check import check
+from ft_lightning.command import compose
+from ft_lightning.report import report
+out = Path({str(tmp_path)!r})
+report(compose("report", "run={world}/runs/first"), out)
+report(compose("report", "runs={world}/runs/*"), out)
+check(compose("check", "data.root={world}/pictures", "features=false"), out)
+print({{"torch", "lightning", "sklearn", "timm"}} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("set()\n")
 
 
 def test_report_says_what_is_wrong_with_what_was_typed(world: Path, tmp_path: Path) -> None:

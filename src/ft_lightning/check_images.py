@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from torch import Tensor
-
 from ft_lightning.errors import UserError
 from ft_lightning.images import Look, look_at, size_error
 from ft_lightning.memo import Memo
@@ -91,7 +89,7 @@ class ImageCheck:
 
     def learn_batch(self, samples: Sequence[Sample], batch: dict[str, Any]) -> None:
         """The same of a batch of `datasets.PathsDataset`."""
-        columns = (column.tolist() if isinstance(column, Tensor) else column for column in batch["look"])
+        columns = (column.tolist() if hasattr(column, "tolist") else column for column in batch["look"])
         self.learn(samples, [Look(*values) for values in zip(*columns, strict=True)])
 
     def flush(self) -> None:

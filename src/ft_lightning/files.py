@@ -1,6 +1,7 @@
 """Writing a file or a folder whole or not at all, sweeping up after those that could not, knowing a file again."""
 
 import hashlib
+import json
 import logging
 import os
 import platform
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ft_lightning.errors import UserError
 
@@ -61,6 +63,13 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             _remove(temporary)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON so that a reader finds the whole file or none."""
+    with replacing(path) as temporary:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(f"{text}\n", encoding="utf-8")
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Numbers with intervals: torchmetrics collections, Wilson's and bootstrap intervals, baselines."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,8 @@ from torch import Tensor
 from torchmetrics import MetricCollection, classification
 
 from ft_lightning.errors import NumericalError
+from ft_lightning.intervals import wilson_interval
 
-_Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 _RESAMPLES = 1000
 _CELLS_AT_ONCE = 20_000_000  # bounds the bootstrap's memory to a few hundred MB
 
@@ -98,14 +97,6 @@ def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_
         "per_class": _per_class(confusion, auroc, class_names),
         "confusion": _sparse(confusion, class_names),
     }
-
-
-def wilson_interval(successes: int, n: int) -> list[float]:
-    """Wilson's 95 % score interval of a proportion (Wilson 1927), which has a width at 0 % and 100 % too."""
-    p, z2 = successes / n, _Z95**2
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return [max(0.0, centre - half), min(1.0, centre + half)]
 
 
 def _refuse_non_finite(logits: Tensor) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from scipy import stats
 
+from ft_lightning.intervals import difference_interval
 from ft_lightning.tables import read_table
 
 
@@ -57,19 +58,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """The two-sided p of McNemar's exact test: were both equally good, either would be the right one half the time."""
     discordant = only_first + only_second
     return float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
-
-
-def difference_interval(only_first: int, only_second: int, n: int) -> tuple[float, float]:
-    """95 % interval of the difference of two paired proportions: Wald's with 1/2 added to each of the four cells.
-
-    Agresti & Min (2005), Statistics in Medicine 24. For 30 to 1,000 samples, accuracies of 0.7 to 0.97 and 2 to 20 %
-    discordant samples it covers the truth in at least 94.8 %, and is narrower than Newcombe's and Bonett & Price's;
-    Wald's own covers as little as 45 %.
-    """
-    b, c, total = only_first + 0.5, only_second + 0.5, n + 2
-    centre = (b - c) / total
-    half = float(stats.norm.ppf(0.975)) * (((b + c) / total - centre**2) / total) ** 0.5
-    return max(-1.0, centre - half), min(1.0, centre + half)
 
 
 def answers(run_dir: Path) -> pd.DataFrame:

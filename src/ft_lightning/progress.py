@@ -1,17 +1,13 @@
-"""What moves while something goes on: bars of the feature pass, epochs and trials, and a sign of life."""
+"""What moves while something goes on: bars of the feature pass and of trials, and a sign of life."""
 
-import time
 from typing import Self
 
-from lightning.pytorch.callbacks import RichProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.status import Status
 from rich.text import Text
 
 console = Console(highlight=False, markup=False)  # a class may be called [b]
-
-_SECONDS = 0.1  # between two drawings
 
 
 def sample_progress(shown: bool) -> Progress:
@@ -73,19 +69,6 @@ class TrialBar:
             if not (self._shown and console.is_terminal) or "failed" in lines[number]:
                 console.print(lines[number], soft_wrap=True)
         self._told = set(lines)
-
-
-class EpochBar(RichProgressBar):
-    """Lightning's bar, drawn ten times a second: drawn at each step it takes longer than a step on stored features."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._drawn = 0.0
-
-    def refresh(self, hard: bool = False) -> None:
-        if hard or time.monotonic() - self._drawn > _SECONDS:
-            self._drawn = time.monotonic()
-            super().refresh(hard)
 
 
 class _Rate(ProgressColumn):

@@ -5,27 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ft_lightning.calibration import Outputs, reliability
 from ft_lightning.scan import Sample
-from ft_lightning.tables import read_table, write_table
+from ft_lightning.tables import read_table
 from ft_lightning.thumbnails import write_thumbnails
 
 REPORT_DATA = "report_data"
 _SHOWN = 24  # pictures of a kind
-
-
-def write_reliability(run_dir: Path, outputs: Outputs, temperature: float) -> None:
-    """Write reliability.csv: how often answers of a similar probability are right, before and after scaling.
-
-    Args:
-        outputs: split -> index, logits divided by `temperature` (N, C), targets (N,).
-    """
-    bins = [
-        reliability(logits * factor, targets).assign(split=split, scaling=scaling)
-        for split, (_, logits, targets) in outputs.items()
-        for scaling, factor in (("before", temperature), ("after", 1.0))
-    ]
-    write_table(pd.concat(bins), run_dir / REPORT_DATA / "reliability.csv")
 
 
 def write_pictures(run_dir: Path, predictions: pd.DataFrame, samples: Sequence[Sample], max_pixels: int) -> None:

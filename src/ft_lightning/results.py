@@ -1,6 +1,5 @@
 """What a run found: metrics.json, predictions.csv, report_data/."""
 
-import json
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -11,11 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ft_lightning.calibration import Outputs, before_scaling
-from ft_lightning.files import replacing
+from ft_lightning.calibration import Outputs, before_scaling, reliability
+from ft_lightning.files import write_json
 from ft_lightning.metrics import full_metrics
 from ft_lightning.neighbours import knn_baseline
-from ft_lightning.report_data import REPORT_DATA, write_pictures, write_reliability
+from ft_lightning.report_data import REPORT_DATA, write_pictures
 from ft_lightning.scan import Sample
 from ft_lightning.tables import write_table
 
@@ -85,7 +84,7 @@ def write(
     write_table(tables["test"], run_dir / "predictions.csv")
     write_json(run_dir / "metrics.json", metrics)
     write_table(tables["val"], run_dir / REPORT_DATA / "val_predictions.csv")
-    write_reliability(run_dir, outputs, temperature)
+    _write_reliability(run_dir, outputs, temperature)
     write_pictures(run_dir, tables["test"], data.splits["test"], data.max_pixels)
     write_table(neighbours, run_dir / REPORT_DATA / "neighbours.csv")
     return metrics
@@ -120,7 +119,7 @@ def write_evaluation(
     write_table(pd.DataFrame(split, columns=SPLIT_COLUMNS), run_dir / "split.csv")
     write_table(table, run_dir / "predictions.csv")
     write_json(run_dir / "metrics.json", metrics)
-    write_reliability(run_dir, outputs, model.temperature)
+    _write_reliability(run_dir, outputs, model.temperature)
     write_pictures(run_dir, table, samples, max_pixels)
     return metrics
 
@@ -160,8 +159,15 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in packages}
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON so that a reader finds the whole file or none."""
-    with replacing(path) as temporary:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(f"{text}\n", encoding="utf-8")
+def _write_reliability(run_dir: Path, outputs: Outputs, temperature: float) -> None:
+    """Write reliability.csv: how often answers of a similar probability are right, before and after scaling.
+
+    Args:
+        outputs: split -> index, logits divided by `temperature` (N, C), targets (N,).
+    """
+    bins = [
+        reliability(logits * factor, targets).assign(split=split, scaling=scaling)
+        for split, (_, logits, targets) in outputs.items()
+        for scaling, factor in (("before", temperature), ("after", 1.0))
+    ]
+    write_table(pd.concat(bins), run_dir / REPORT_DATA / "reliability.csv")

@@ -8,8 +8,8 @@ import pandas as pd
 
 from ft_lightning import figures
 from ft_lightning.errors import UserError
+from ft_lightning.intervals import wilson_interval
 from ft_lightning.kept_config import command_of
-from ft_lightning.metrics import wilson_interval
 from ft_lightning.page import Picture, Section, number, write_page
 from ft_lightning.report_data import REPORT_DATA, least_certain, read_neighbours, worst_errors
 from ft_lightning.scan import SPLITS

@@ -4,26 +4,29 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from lightning import Trainer
 from rich.table import Table
 
 from ft_lightning.command import Outcome
 from ft_lightning.errors import printable, printable_lines
 from ft_lightning.findings import Finding, Found
-from ft_lightning.finetune import FreezePlan
-from ft_lightning.model import Classifier
 from ft_lightning.progress import console
-from ft_lightning.store import FeatureStore
 from ft_lightning.tables import write_table
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+
+    from ft_lightning.finetune import FreezePlan
+    from ft_lightning.model import Classifier
+    from ft_lightning.store import FeatureStore
 
 _CLASSES_SHOWN = 10
 _HEADLINE = ("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy", "knn_accuracy")
 
 
-def before(run_dir: Path, data: Any, classifier: Classifier, trainer: Trainer, start: Path | None) -> None:
+def before(run_dir: Path, data: Any, classifier: "Classifier", trainer: "Trainer", start: Path | None) -> None:
     """What is about to be trained, on what, where it goes, and the checkpoint that it goes on from."""
     identity = classifier.backbone.identity
     parameters = list(classifier.parameters())
@@ -42,7 +45,7 @@ def before(run_dir: Path, data: Any, classifier: Classifier, trainer: Trainer, s
     )
 
 
-def features(store: FeatureStore | None, found: int, computed: int, live: dict[str, str]) -> None:
+def features(store: "FeatureStore | None", found: int, computed: int, live: dict[str, str]) -> None:
     """What the feature store has, what will be computed now, and why anything is computed in every epoch."""
     lines = {}
     if store:
@@ -175,7 +178,7 @@ def pairs(**lines: str) -> None:
     console.print()
 
 
-def _cut(plan: FreezePlan) -> str:
+def _cut(plan: "FreezePlan") -> str:
     if plan.mode == "frozen":
         return "frozen: after the last block, only the head trains"
     if plan.mode == "full":

@@ -94,8 +94,8 @@ def files_of_a_run(cfg: DictConfig, run_dir: Path) -> "list[Callback]":
     from lightning.pytorch.callbacks import LambdaCallback
 
     from ft_lightning.checkpoint import WithinEpoch
+    from ft_lightning.epoch_bar import EpochBar
     from ft_lightning.history import EpochTable
-    from ft_lightning.progress import EpochBar
 
     # A config that is refused on the way must not take the place of the one that works.
     accepted = LambdaCallback(on_train_start=lambda trainer, module: _keep_config(cfg, run_dir, trainer))
