@@ -42,10 +42,10 @@ def test_the_tree_is_the_tree() -> None:
         named |= {folder + word for word in words}
     for path in named:
         assert (ROOT / path).exists(), f"README names {path}"
-    source = {f"src/ft_lightning/{path.name}" for path in (ROOT / "src/ft_lightning").glob("*.py")} - {
-        "src/ft_lightning/__init__.py"
-    }
-    assert source <= named, "every module is named"
+    package = ROOT / "src/ft_lightning"
+    rooms = {f"src/ft_lightning/{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    modules = {f"src/ft_lightning/{path.name}" for path in package.glob("*.py")} - {"src/ft_lightning/__init__.py"}
+    assert rooms | modules <= named, "every module at the top and every room is named"
     assert {f"benchmarks/{path.name}" for path in (ROOT / "benchmarks").glob("*.py")} <= named
     assert {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")} <= named
     groups = {f"conf/{path.name}/" for path in (ROOT / "conf").iterdir() if path.is_dir()}

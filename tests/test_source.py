@@ -8,6 +8,7 @@ import pytest
 
 from conftest import ROOT
 
+PACKAGE = ROOT / "src/ft_lightning"
 SOURCES = sorted(path for folder in ("src", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 MODULES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve", "joblib", "jsonpickle", "imp"}
 BUILTINS = {"eval", "exec", "compile", "__import__"}
@@ -166,7 +167,7 @@ def test_the_look_at_the_source_lets_pass(source: str) -> None:
 
 
 WRITES = {"write_text", "write_bytes", "save_file", "savetxt", "to_json"}  # and `open` in a mode that writes
-# A fresh copy elsewhere that is renamed when whole; a clone's own files.
+# By path below the package: what makes a file whole; a fresh copy that is renamed when whole; a clone's own files.
 WRITE_IN_THEIR_OWN_WAY = {"files.py", "digits.py", "rename.py"}
 
 
@@ -192,10 +193,16 @@ def _is_write(call: ast.Call) -> bool:
 
 
 @pytest.mark.promise(26)
-@pytest.mark.parametrize("path", [p for p in SOURCES if p.parent.name == "ft_lightning"], ids=lambda p: p.name)
-def test_files_are_written_whole_or_not_at_all(path: Path) -> None:
-    if path.name not in WRITE_IN_THEIR_OWN_WAY:
+@pytest.mark.parametrize("name", [p.relative_to(PACKAGE).as_posix() for p in SOURCES if p.is_relative_to(PACKAGE)])
+def test_files_are_written_whole_or_not_at_all(name: str) -> None:
+    path = PACKAGE / name
+    if name not in WRITE_IN_THEIR_OWN_WAY:
         assert writes_past_replacing(path.read_text(encoding="utf-8")) == []
+
+
+def test_every_exception_is_a_file_that_exists() -> None:
+    assert all((PACKAGE / name).is_file() for name in WRITE_IN_THEIR_OWN_WAY)
+    assert all((ROOT / name).exists() for name in INSTANTIATES | IMPORTS_BY_NAME)
 
 
 def test_a_write_past_the_one_way_is_seen() -> None:
