@@ -23,10 +23,10 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from ft_lightning.files import write_json
-from ft_lightning.hardware import pick_device, pick_precision
 from ft_lightning.preprocess import Preprocess
 from ft_lightning.results import versions
+from ft_lightning.system.files import write_json
+from ft_lightning.system.hardware import pick_device, pick_precision
 
 Seconds = tuple[float, float]  # of an epoch, of the test
 SIZE = (500, 375)

@@ -26,7 +26,7 @@ from lightning import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 
 from ft_lightning.command import compose
-from ft_lightning.hardware import pick_device, pick_precision
+from ft_lightning.system.hardware import pick_device, pick_precision
 from ft_lightning.train import train
 
 NO_DOWNLOAD = ["model=resnet50", "model.weights=null"]  # random values train as fast as pretrained ones

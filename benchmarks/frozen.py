@@ -26,7 +26,7 @@ from torch import nn
 from torchvision.models import resnet50
 
 from ft_lightning.command import compose
-from ft_lightning.hardware import autocast, pick_device, pick_precision
+from ft_lightning.system.hardware import autocast, pick_device, pick_precision
 
 
 def main() -> None:

@@ -35,9 +35,9 @@ from torchvision.models import (
 
 from ft_lightning import backbones, blocks
 from ft_lightning.backbones import Backbone, build_backbone, load_backbone
-from ft_lightning.errors import UserError
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.model import Classifier
+from ft_lightning.system.errors import UserError
 
 TIMM = """
 test_resnet test_vit test_convnext test_efficientnet coat_lite_tiny convnextv2_atto cait_xxs24_224 crossvit_tiny_240

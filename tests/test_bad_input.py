@@ -23,7 +23,7 @@ from conftest import files_below, write_pictures
 from ft_lightning import command, images
 from ft_lightning.backbones import Backbone, load_backbone
 from ft_lightning.evaluate import evaluate
-from ft_lightning.tables import read_table
+from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
 
 Here = Callable[..., tuple[int, str]]

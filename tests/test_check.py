@@ -17,10 +17,10 @@ from ft_lightning.build import build_data
 from ft_lightning.check import check, look_through
 from ft_lightning.check_page import write_check_page
 from ft_lightning.command import compose
-from ft_lightning.errors import UserError
 from ft_lightning.findings import Found
 from ft_lightning.report import report
-from ft_lightning.tables import read_table, write_table
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.tables import read_table, write_table
 from ft_lightning.train import train
 from test_suspects import cuts
 

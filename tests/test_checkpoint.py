@@ -12,7 +12,7 @@ import torch
 from conftest import files_below
 from faults import failing_write
 from ft_lightning.checkpoint import DamagedCheckpointError, SealedCheckpointIO, newest_whole
-from ft_lightning.files import UnwritableError
+from ft_lightning.system.files import UnwritableError
 
 STATE = {"state_dict": {"w": torch.arange(5000.0)}, "epoch": 3, "callbacks": {"x": {"rows": [{"epoch": 0}]}}}
 
@@ -101,7 +101,7 @@ def test_a_disk_that_is_full_within_a_write_is_told_as_such(tmp_path: Path) -> N
 import resource, torch
 from pathlib import Path
 from ft_lightning.checkpoint import SealedCheckpointIO
-from ft_lightning.files import UnwritableError
+from ft_lightning.system.files import UnwritableError
 path = Path({str(tmp_path)!r}) / "last.ckpt"
 SealedCheckpointIO().save_checkpoint({{"epoch": 0}}, path)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from conftest import ROOT, write_pictures
 from ft_lightning.command import CONF, compose
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 from ft_lightning.train import train
 
 FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"))

@@ -6,7 +6,7 @@ import yaml
 from conftest import ROOT
 from ft_lightning.command import compose
 from ft_lightning.config_checks import SWITCHES, check_switches
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 
 def test_every_switch_of_conf_is_looked_at() -> None:

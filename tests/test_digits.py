@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from ft_lightning import digits
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ INJECTED = """
 import hashlib, os, signal, time
 from pathlib import Path
 from lightning.pytorch.callbacks import Callback
-from ft_lightning.errors import NumericalError, UserError
+from ft_lightning.system.errors import NumericalError, UserError
 
 RANK = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
 HERE = Path(__file__).parent

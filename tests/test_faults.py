@@ -19,9 +19,9 @@ from conftest import write_pictures
 from faults import failing_write
 from ft_lightning.checkpoint import SealedCheckpointIO
 from ft_lightning.command import compose
-from ft_lightning.errors import NumericalError, UserError
-from ft_lightning.files import claimed
 from ft_lightning.known_errors import known_error
+from ft_lightning.system.errors import NumericalError, UserError
+from ft_lightning.system.files import claimed
 from ft_lightning.train import train
 from test_resume import TINY, begin, contents, epochs_done, go_on, prepare
 

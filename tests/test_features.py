@@ -13,13 +13,13 @@ from conftest import write_pictures
 from ft_lightning import features
 from ft_lightning.backbones import Backbone, load_backbone
 from ft_lightning.datasets import PathsDataset
-from ft_lightning.errors import NumericalError, UserError
 from ft_lightning.features import Extractor, open_store
-from ft_lightning.files import sha256
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
 from ft_lightning.model import Classifier
 from ft_lightning.store import FeatureStore
+from ft_lightning.system.errors import NumericalError, UserError
+from ft_lightning.system.files import sha256
 
 
 def test_features_equal_the_backbone_s_own(pictures: Path, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from ft_lightning.errors import UserError
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.model import Classifier
+from ft_lightning.system.errors import UserError
 
 
 class Body(nn.Module):

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ft_lightning import heads
 from ft_lightning.command import CONF
-from ft_lightning.errors import UserError
 from ft_lightning.heads import HEADS, build_head, probe, solve_head
+from ft_lightning.system.errors import UserError
 
 
 def test_a_linear_head_without_dropout_is_a_plain_layer() -> None:

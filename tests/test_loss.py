@@ -8,8 +8,8 @@ from hydra.utils import instantiate
 from sklearn.utils.class_weight import compute_class_weight
 
 from ft_lightning.command import compose
-from ft_lightning.errors import UserError
 from ft_lightning.loss import cross_entropy
+from ft_lightning.system.errors import UserError
 
 COUNTS = [5, 1, 14]
 LOGITS = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from ft_lightning import images, memo
-from ft_lightning.errors import UserError
-from ft_lightning.files import sha256
 from ft_lightning.images import Look
 from ft_lightning.memo import Memo, digest_files, open_memo
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.files import sha256
 
 GOOD = Look(3, 4, "RGB", "", True)
 BAD = Look(0, 0, "", "torn \udce9", True)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from ft_lightning.errors import UserError
 from ft_lightning.loss import cross_entropy
 from ft_lightning.mix import cutmix, mixup, none
+from ft_lightning.system.errors import UserError
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(mixup, v2.MixUp), (cutmix, v2.CutMix)])

@@ -16,11 +16,11 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.utils.data import DataLoader
 
 from ft_lightning.command import CONF, compose
-from ft_lightning.errors import UserError
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.model import Classifier
 from ft_lightning.module import FineTuner
 from ft_lightning.optim import build_optimizer, constant, cosine, onecycle, plateau
+from ft_lightning.system.errors import UserError
 
 OPTIMIZERS = sorted({path.stem for path in (CONF / "optimizer").glob("*.yaml")} - {"lbfgs"})  # which takes no steps
 SCHEDULERS = sorted(path.stem for path in (CONF / "scheduler").glob("*.yaml"))

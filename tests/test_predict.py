@@ -24,10 +24,10 @@ import ft_lightning
 from conftest import files_below, write_pictures
 from ft_lightning.backbones import load_backbone
 from ft_lightning.command import compose
-from ft_lightning.errors import UserError
 from ft_lightning.evaluate import evaluate
 from ft_lightning.predict import find_files, predict
-from ft_lightning.tables import read_table, write_table
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.tables import read_table, write_table
 from ft_lightning.train import train
 from test_train import but_thumbnails
 

@@ -9,7 +9,7 @@ import torch
 from conftest import write_pictures
 from ft_lightning.backbones import Backbone
 from ft_lightning.command import compose
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 from ft_lightning.train import train
 
 TINY = ["model=timm", "model.name=test_resnet", "precision=32-true", "data.batch_size=8", "trainer.max_epochs=3"]

@@ -20,9 +20,9 @@ from omegaconf import OmegaConf
 from conftest import files_below
 from ft_lightning.checkpoint import SealedCheckpointIO
 from ft_lightning.command import compose
-from ft_lightning.errors import UserError
 from ft_lightning.resume import config_of, refuse_other_data
-from ft_lightning.tables import read_table
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -9,8 +9,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from conftest import ROOT
 from ft_lightning.command import compose
-from ft_lightning.errors import UserError
 from ft_lightning.space import grid, overrides, read_space, suggest
+from ft_lightning.system.errors import UserError
 
 
 def test_every_kind_of_distribution() -> None:

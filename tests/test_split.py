@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from ft_lightning.errors import UserError
 from ft_lightning.scan import Sample
 from ft_lightning.split import refuse_leaks, split_samples
+from ft_lightning.system.errors import UserError
 
 
 def sample(

@@ -21,9 +21,9 @@ from ft_lightning import features, summary
 from ft_lightning.backbones import Backbone, load_backbone
 from ft_lightning.build import build_classifier, build_module, build_pretrained, build_stored_features, build_trainer
 from ft_lightning.command import compose
-from ft_lightning.errors import UserError
 from ft_lightning.evaluate import evaluate
-from ft_lightning.tables import read_table
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

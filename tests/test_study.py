@@ -18,9 +18,9 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from ft_lightning.errors import UserError
 from ft_lightning.space import read_space, suggest
 from ft_lightning.study import Plan, TrialFailed, _is_dead, bury_dead, has_outcome, open_study, work
+from ft_lightning.system.errors import UserError
 
 SPACE = read_space({"x": {"low": -1.0, "high": 1.0}})
 GRID = read_space({"a": {"choices": ["p", "q"]}, "b": {"low": 1, "high": 3}})

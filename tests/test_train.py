@@ -26,7 +26,7 @@ from ft_lightning.build import build_classifier, build_module, build_pretrained,
 from ft_lightning.command import compose
 from ft_lightning.data import ImageFolderDataModule
 from ft_lightning.model import Classifier
-from ft_lightning.tables import read_table
+from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
 
 RUN_FILES = {
@@ -331,7 +331,7 @@ def test_more_than_a_hundred_classes_list_the_ten_most_probable(tmp_path: Path) 
 def test_tensorboard_and_a_missing_logger(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from ft_lightning.errors import UserError
+    from ft_lightning.system.errors import UserError
 
     in_process(
         tmp_path / "run",

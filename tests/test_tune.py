@@ -27,12 +27,12 @@ from conftest import files_below
 from ft_lightning.backbones import Backbone
 from ft_lightning.command import compose
 from ft_lightning.data import ImageFolderDataModule
-from ft_lightning.errors import UserError
 from ft_lightning.kept_config import join_study, study_name
 from ft_lightning.module import FineTuner
 from ft_lightning.search_results import write_best
 from ft_lightning.study import has_outcome
-from ft_lightning.tables import read_table
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
 from ft_lightning.tune import tune
 

@@ -15,8 +15,8 @@ from torchvision.models import get_model_builder, get_model_weights, list_models
 from ft_lightning import weights as files
 from ft_lightning.blocks import take_off_last_layer, trace
 from ft_lightning.downloads import fetch, fetch_from_hub
-from ft_lightning.errors import UserError
 from ft_lightning.preprocess import Preprocess
+from ft_lightning.system.errors import UserError
 
 _OURS = {
     "pretrained",

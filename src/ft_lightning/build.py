@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning import command, processes
 from ft_lightning.config_checks import solves_head
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
@@ -174,8 +174,8 @@ def build_trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Pat
     import torch
 
     from ft_lightning.checkpoint import SealedCheckpointIO
-    from ft_lightning.hardware import pick_device, pick_precision
     from ft_lightning.optim import strengths
+    from ft_lightning.system.hardware import pick_device, pick_precision
 
     if not torch.cuda.is_available():
         # Lightning has torch look for a driver's library at each optimizer step: a tenth of a cached epoch.

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from ft_lightning import command
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -157,7 +157,7 @@ def look_closer(cfg: DictConfig, looked: Looked, found: "Found") -> list[tuple[s
     from ft_lightning import suspects
     from ft_lightning.findings import about_suspects
     from ft_lightning.images import read_image
-    from ft_lightning.progress import working
+    from ft_lightning.system.console import working
 
     usable = {
         s.digest: (s, split) for split, samples in looked.splits.items() for s in samples if s.digest in looked.looks
@@ -193,8 +193,8 @@ def features_of(cfg: DictConfig, samples: "list[Sample]") -> "Tensor":
     from ft_lightning.datasets import PathsDataset
     from ft_lightning.features import Extractor, open_store
     from ft_lightning.finetune import freeze_plan
-    from ft_lightning.hardware import pick_device, pick_precision
     from ft_lightning.model import Classifier
+    from ft_lightning.system.hardware import pick_device, pick_precision
 
     backbone = build_pretrained(cfg).backbone
     device = pick_device(cfg.device)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ft_lightning.errors import UserError
 from ft_lightning.images import Look, look_at, size_error
 from ft_lightning.memo import Memo
 from ft_lightning.problems import Problem
-from ft_lightning.progress import sample_progress
 from ft_lightning.scan import Sample
+from ft_lightning.system.console import sample_progress
+from ft_lightning.system.errors import UserError
 
 ON_BAD_IMAGE = ("error", "skip")
 _AT_ONCE = 256  # pictures between two writes to the memo

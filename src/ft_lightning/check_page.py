@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ft_lightning.files import write_json
 from ft_lightning.findings import Found, Issue, modes_by_class
 from ft_lightning.page import Picture, Section, write_page
 from ft_lightning.report_data import REPORT_DATA
-from ft_lightning.tables import read_table, write_table
+from ft_lightning.system.files import write_json
+from ft_lightning.system.tables import read_table, write_table
 from ft_lightning.thumbnails import read_thumbnails, write_thumbnails
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
-from ft_lightning.errors import UserError
-from ft_lightning.files import replacing, sweep
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.files import replacing, sweep
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 _ASKED_EVERY = 32  # steps: agreeing with other processes on what time it is takes time

@@ -29,10 +29,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ft_lightning import processes, resume
-from ft_lightning.errors import UserError, printable_lines
-from ft_lightning.files import claimed
 from ft_lightning.kept_config import study_digest, write_config
 from ft_lightning.known_errors import config_error, known_error
+from ft_lightning.system.errors import UserError, printable_lines
+from ft_lightning.system.files import claimed
 
 _PACKAGE = Path(__file__).parent
 # A wheel carries conf/ inside the package; in a clone it stands beside src/.

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 # On or off: any text that is not empty would count as on.
 SWITCHES = (

@@ -25,7 +25,6 @@ from ft_lightning.datasets import (
     check_loader,
     default_workers,
 )
-from ft_lightning.errors import some
 from ft_lightning.exclude import without
 from ft_lightning.memo import Memo
 from ft_lightning.problems import DataProblemsError, Problem
@@ -41,6 +40,7 @@ from ft_lightning.split import (
     split_samples,
 )
 from ft_lightning.store import Rows
+from ft_lightning.system.errors import some
 
 log = logging.getLogger(__name__)
 

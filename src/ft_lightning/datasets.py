@@ -9,11 +9,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from ft_lightning.errors import UserError
 from ft_lightning.images import look_at, read_image
 from ft_lightning.scan import Sample
-from ft_lightning.seeds import seed_of
 from ft_lightning.store import Rows
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.seeds import seed_of
 
 Transform = Callable[[Image.Image], Tensor]  # RGB image -> uint8 pixels (3, H, W)
 

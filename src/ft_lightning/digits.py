@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from platformdirs import user_cache_dir
 
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 _SCALE = 12  # 8 x 8 digits become 96 x 96 pixels
 _MARGIN = 64  # and stand in the middle of 224 x 224, dark on white, as handwriting stands on paper

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ft_lightning.errors import NumericalError
 from ft_lightning.optim import setting_of
 from ft_lightning.processes import gather_objects
+from ft_lightning.system.errors import NumericalError
 
 _AT_ONCE = 32  # steps whose losses are looked at together: looking at each would have a GPU wait at each
 

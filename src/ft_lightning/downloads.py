@@ -18,8 +18,8 @@ from huggingface_hub.errors import RemoteEntryNotFoundError
 from platformdirs import user_cache_path
 from rich.progress import wrap_file
 
-from ft_lightning.errors import UserError
-from ft_lightning.files import UnwritableError, replacing, sha256, sweep
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.files import UnwritableError, replacing, sha256, sweep
 
 _OFFLINE = "Without a network, model=efficientnet_lite0 works: its weights are installed."
 _TIMEOUT = 60  # seconds without an answer

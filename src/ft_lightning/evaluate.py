@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from ft_lightning import command
-from ft_lightning.errors import UserError, some
 from ft_lightning.problems import DataProblemsError, lists_problems
+from ft_lightning.system.errors import UserError, some
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,7 +93,7 @@ def stored_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]
 
     from ft_lightning import summary
     from ft_lightning.features import Extractor, open_store
-    from ft_lightning.hardware import pick_device, pick_precision
+    from ft_lightning.system.hardware import pick_device, pick_precision
 
     device = pick_device(cfg.device)
     precision = pick_precision(cfg.precision, device.type)
@@ -151,7 +151,7 @@ def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None
 
 def trained_samples(samples: "list[Sample]", model_dir: Path) -> int | None:
     """How many of these pictures the model was trained on, as the numbers would flatter it; None where nobody knows."""
-    from ft_lightning.tables import read_table
+    from ft_lightning.system.tables import read_table
 
     is_model = (model_dir / "model.json").is_file()
     split_csv = (model_dir.parent if is_model else model_dir) / "split.csv"

@@ -3,9 +3,9 @@
 import logging
 from pathlib import Path
 
-from ft_lightning.errors import UserError, some
 from ft_lightning.scan import Sample
-from ft_lightning.tables import read_table
+from ft_lightning.system.errors import UserError, some
+from ft_lightning.system.tables import read_table
 
 log = logging.getLogger(__name__)
 

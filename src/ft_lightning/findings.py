@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ft_lightning.errors import some
 from ft_lightning.folders import UNSUPPORTED, passed_over, unused
 from ft_lightning.images import SUFFIXES, Look
 from ft_lightning.problems import Problem
 from ft_lightning.scan import Sample
 from ft_lightning.split import conflicting_labels, leaked, leaks
+from ft_lightning.system.errors import some
 
 _FEW = 10  # samples of a class
 _UNBALANCED = 10  # times as many samples in the largest class as in the smallest

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 MODES = ("frozen", "partial", "full")
 

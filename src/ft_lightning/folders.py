@@ -4,8 +4,8 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from ft_lightning.errors import UserError
 from ft_lightning.images import SUFFIXES
+from ft_lightning.system.errors import UserError
 
 _SYSTEM_NAMES = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}

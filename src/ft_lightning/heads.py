@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 HEAD_INITS = ("random", "probe")
 

@@ -7,7 +7,7 @@ import pandas as pd
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from ft_lightning.tables import write_table
+from ft_lightning.system.tables import write_table
 
 
 class EpochTable(Checkpoint):

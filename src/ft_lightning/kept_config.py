@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 from yaml.reader import Reader
 
-from ft_lightning.errors import UserError
-from ft_lightning.files import claimed, replacing, sweep
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.files import claimed, replacing, sweep
 
 FILE = "config.yaml"
 # What may differ between two commands that work on one study, or two configs of one run: how much, where, how fast.

@@ -6,7 +6,7 @@ from hydra.core.override_parser.overrides_parser import OverrideParseException
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
-from ft_lightning.errors import NumericalError, UserError
+from ft_lightning.system.errors import NumericalError, UserError
 
 # Full, read-only or not a folder; not every system knows all of them.
 _UNWRITABLE = ("ENOSPC", "EROFS", "EFBIG", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST", "EIO", "EDQUOT")

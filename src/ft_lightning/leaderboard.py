@@ -16,10 +16,10 @@ import pandas as pd
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ft_lightning.errors import UserError
 from ft_lightning.folders import subfolders
 from ft_lightning.kept_config import FILE, command_of, kept
 from ft_lightning.paired import answers, fingerprint
+from ft_lightning.system.errors import UserError
 
 COLUMNS = (
     *("run", "val accuracy", "test accuracy", "low", "high", "test set", "model", "finetune", "overrides"),

@@ -9,7 +9,7 @@ from ft_lightning import figures
 from ft_lightning.leaderboard import short_names, two_best
 from ft_lightning.page import Section, number, write_page
 from ft_lightning.paired import Comparison, compare
-from ft_lightning.tables import write_table
+from ft_lightning.system.tables import write_table
 
 PAGE, TABLE = "report.html", "leaderboard.csv"
 _IN_FIGURE = 30  # runs

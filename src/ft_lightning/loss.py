@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 
 def cross_entropy(label_smoothing: float, class_weights: str, class_counts: list[int]) -> nn.Module:

@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 
 from platformdirs import user_cache_path
 
-from ft_lightning.errors import UserError
-from ft_lightning.files import sha256
 from ft_lightning.images import Look, reader
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.files import sha256
 
 VERIFY = ("stat", "content")
 _SETTLED = 2 * 10**9  # ns: a younger file can still change without its time changing, which has coarse ticks somewhere

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torchvision.transforms import v2
 
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 

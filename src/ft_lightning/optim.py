@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
-from ft_lightning.errors import UserError
 from ft_lightning.heads import STRENGTHS, has_one_optimum, solve_head
+from ft_lightning.system.errors import UserError
 
 
 def build_optimizer(

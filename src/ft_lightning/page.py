@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from ft_lightning.files import replacing
+from ft_lightning.system.files import replacing
 
 _TEMPLATE = "page.html.jinja"
 _BLACK = re.compile(r"(fill|stroke): #000000")  # what figures draw in black follows the page's colour of text

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from ft_lightning.intervals import difference_interval
-from ft_lightning.tables import read_table
+from ft_lightning.system.tables import read_table
 
 
 @dataclass(frozen=True, slots=True)

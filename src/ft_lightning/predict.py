@@ -11,12 +11,13 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ft_lightning import command
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 
 def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Write one row for each file that `input` names; a file that cannot be read says why in its row."""
-    from ft_lightning import artifact, summary, tables
+    from ft_lightning import artifact, summary
+    from ft_lightning.system import tables
 
     output = Path(str(cfg.output)).expanduser() if cfg.output else run_dir / "predictions.csv"
     tables.check_kind(output)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 
 @dataclass(frozen=True)

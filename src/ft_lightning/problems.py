@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ft_lightning.errors import UserError, printable
-from ft_lightning.files import replacing
+from ft_lightning.system.errors import UserError, printable
+from ft_lightning.system.files import replacing
 
 FILE = "problems.json"
 _SHOWN = 1000

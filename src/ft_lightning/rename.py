@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 _OLD = Path(__file__).parent.name
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, ListConfig
 
 from ft_lightning import command
-from ft_lightning.errors import UserError, printable, some
+from ft_lightning.system.errors import UserError, printable, some
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,8 +103,8 @@ def show(board: "pd.DataFrame") -> None:
 
     from ft_lightning.leaderboard import short_names
     from ft_lightning.page import number
-    from ft_lightning.progress import console
     from ft_lightning.summary import interval
+    from ft_lightning.system.console import console
 
     table = Table(box=None, pad_edge=False)
     for name in ("run", "trained"):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ft_lightning.scan import Sample
-from ft_lightning.tables import read_table
+from ft_lightning.system.tables import read_table
 from ft_lightning.thumbnails import write_thumbnails
 
 REPORT_DATA = "report_data"

@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning.errors import UserError, some
+from ft_lightning.system.errors import UserError, some
 
 # What may change when a run goes on, with everything below it: how long and where it trains, and where things are.
 CHANGEABLE = ("trainer", "cache", "data.root", "data.csv", "data.num_workers", "model.weights")
@@ -75,7 +75,7 @@ def config_of(run_dir: Path, composed: DictConfig, overrides: list[str]) -> Dict
 
 def refuse_other_data(table: Any, run_dir: Path) -> None:
     """Raise UserError where the dataset (path, class, split, digest) is not the one that the run's split.csv lists."""
-    from ft_lightning.tables import read_table
+    from ft_lightning.system.tables import read_table
 
     if not (run_dir / "split.csv").is_file():  # it stopped before it had looked at its data
         return

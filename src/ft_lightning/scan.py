@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ft_lightning.errors import UserError, some
 from ft_lightning.folders import UNSUPPORTED, loose_images, subfolders, walk
 from ft_lightning.images import SUFFIXES
 from ft_lightning.memo import Memo, digest_files
-from ft_lightning.tables import read_table
+from ft_lightning.system.errors import UserError, some
+from ft_lightning.system.tables import read_table
 
 SPLITS = ("train", "val", "test")
 _MEANT = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}

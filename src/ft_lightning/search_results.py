@@ -17,11 +17,11 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from ft_lightning import command, summary
-from ft_lightning.errors import UserError
-from ft_lightning.files import replacing
-from ft_lightning.progress import console
 from ft_lightning.study import Plan, has_outcome
-from ft_lightning.tables import write_table
+from ft_lightning.system.console import console
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.files import replacing
+from ft_lightning.system.tables import write_table
 
 _SHOWN = 10  # trials
 

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 _OWN = ("choices", "low", "high", "step", "log")  # no key of `train` has one of these names
 

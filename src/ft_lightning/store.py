@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ft_lightning.files import replacing, sweep
+from ft_lightning.system.files import replacing, sweep
 
 SHARD_ROWS = 512  # what is lost at most when a process is killed: this many samples,
 SHARD_SECONDS = 30  # or the work of this time, whichever comes first

@@ -22,11 +22,11 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from ft_lightning.errors import UserError
-from ft_lightning.files import claimed
 from ft_lightning.kept_config import without_password
-from ft_lightning.seeds import seed_of
 from ft_lightning.space import Space, grid
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.files import claimed
+from ft_lightning.system.seeds import seed_of
 
 FILE = "study.db"
 _HEARTBEAT_S = 60  # a trial of another machine is dead when it has been silent for twice that

@@ -10,10 +10,10 @@ import pandas as pd
 from rich.table import Table
 
 from ft_lightning.command import Outcome
-from ft_lightning.errors import printable, printable_lines
 from ft_lightning.findings import Finding, Found
-from ft_lightning.progress import console
-from ft_lightning.tables import write_table
+from ft_lightning.system.console import console
+from ft_lightning.system.errors import printable, printable_lines
+from ft_lightning.system.tables import write_table
 
 if TYPE_CHECKING:
     from lightning import Trainer

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ft_lightning.files import replacing
 from ft_lightning.images import ImageError, read_image
-from ft_lightning.tables import read_table, write_table
+from ft_lightning.system.files import replacing
+from ft_lightning.system.tables import read_table, write_table
 
 _EDGE = 240  # pixels of the longer edge: sharp at the size the page shows, about 8 kB
 _INDEX = "thumbnails.csv"

@@ -39,12 +39,13 @@ log = logging.getLogger(__name__)
 @lists_problems
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """One run of what conf/train.yaml and the command line say; its files go to `run_dir`; returns metrics.json."""
-    from ft_lightning import artifact, problems, results, summary, tables
+    from ft_lightning import artifact, problems, results, summary
     from ft_lightning.calibration import calibrated
     from ft_lightning.checkpoint import best_and_last
     from ft_lightning.findings import at_a_glance
     from ft_lightning.repeats import repeat
     from ft_lightning.run_page import write_run_page
+    from ft_lightning.system import tables
 
     check_values(cfg)
     clock = results.Stopwatch()
@@ -119,7 +120,7 @@ def checkpoint_to_go_on_from(cfg: DictConfig, run_dir: Path, data: "ImageFolderD
         UserError: the dataset is another one now.
     """
     from ft_lightning.checkpoint import newest_whole
-    from ft_lightning.files import sweep
+    from ft_lightning.system.files import sweep
 
     if not cfg.resume:
         return None

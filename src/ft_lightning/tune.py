@@ -17,15 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning import command, kept_config
 from ft_lightning.config_checks import check_values
-from ft_lightning.errors import UserError
 from ft_lightning.problems import DataProblemsError, lists_problems
+from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
     import optuna
 
     from ft_lightning.data import ImageFolderDataModule
-    from ft_lightning.progress import TrialBar
     from ft_lightning.study import Plan
+    from ft_lightning.system.console import TrialBar
     from ft_lightning.trials import Training, Workbench
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,8 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
         typed: the overrides that made `cfg`, in Python; on the command line they are known.
     """
     from ft_lightning import search_results
-    from ft_lightning.progress import TrialBar
     from ft_lightning.study import open_study, work
+    from ft_lightning.system.console import TrialBar
     from ft_lightning.trials import Workbench
 
     if command.in_multirun():
@@ -130,8 +130,9 @@ def keep_split(data: "ImageFolderDataModule", study: "optuna.Study", study_dir: 
     Raises:
         UserError: trials that are done had other data.
     """
-    from ft_lightning import resume, tables
+    from ft_lightning import resume
     from ft_lightning.study import has_outcome
+    from ft_lightning.system import tables
 
     table = data.split_table()
     if any(map(has_outcome, study.get_trials(deepcopy=False))):
@@ -212,8 +213,8 @@ def conclude(study: "optuna.Study", monitor: str, base: list[str], study_dir: Pa
         UserError: no trial has a value.
     """
     from ft_lightning import search_results
-    from ft_lightning.files import claimed
     from ft_lightning.space import overrides
+    from ft_lightning.system.files import claimed
 
     search_results.write_trials(study, study_dir)
     best = search_results.winner(study)

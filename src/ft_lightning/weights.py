@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ft_lightning.downloads import verify
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 EMBEDDED, EMBEDDED_NAME = "embedded", "tf_efficientnet_lite0"
 _EMBEDDED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

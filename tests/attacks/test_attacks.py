@@ -18,7 +18,7 @@ from conftest import write_pictures
 from ft_lightning.backbones import load_backbone
 from ft_lightning.checkpoint import SealedCheckpointIO, _seal
 from ft_lightning.command import compose
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 from ft_lightning.train import train
 
 Run = Callable[..., CompletedProcess[str]]

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 try:
     import fcntl

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from ft_lightning.errors import UserError
+from ft_lightning.system.errors import UserError
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ft_lightning.errors import UserError
-from ft_lightning.tables import read_table, write_table
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.tables import read_table, write_table
 
 NASTY = [
     "=cmd()",

@@ -8,8 +8,8 @@ from typing import TextIO
 
 import pandas as pd
 
-from ft_lightning.errors import UserError
-from ft_lightning.files import replacing
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.files import replacing
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins so
 _KINDS = (".csv", ".jsonl")
