@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from ft_lightning.preprocess import Preprocess
+from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.results import versions
 from ft_lightning.system.files import write_json
 from ft_lightning.system.hardware import pick_device, pick_precision

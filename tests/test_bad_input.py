@@ -20,9 +20,10 @@ import torch
 from PIL import Image
 
 from conftest import files_below, write_pictures
-from ft_lightning import command, images
-from ft_lightning.backbones import Backbone, load_backbone
+from ft_lightning import command
+from ft_lightning.backbones.load import Backbone, load_backbone
 from ft_lightning.evaluate import evaluate
+from ft_lightning.readers import images
 from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
 

@@ -15,8 +15,8 @@ from torchvision.transforms import v2
 from conftest import files_below, write_pictures
 from ft_lightning.data import ImageFolderDataModule
 from ft_lightning.datasets import BatchPositions, EpochSampler, PathsDataset
-from ft_lightning.images import ImageError
-from ft_lightning.preprocess import Preprocess, augmentation
+from ft_lightning.readers.images import ImageError
+from ft_lightning.readers.preprocess import Preprocess, augmentation
 from ft_lightning.system.errors import UserError
 
 PREPROCESS = Preprocess((16,), (16, 16), "bilinear", (0.5,) * 3, (0.5,) * 3)

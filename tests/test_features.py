@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from conftest import write_pictures
 from ft_lightning import features
-from ft_lightning.backbones import Backbone, load_backbone
+from ft_lightning.backbones.load import Backbone, load_backbone
 from ft_lightning.datasets import PathsDataset
 from ft_lightning.features import Extractor, open_store
 from ft_lightning.finetune import freeze_plan

@@ -14,8 +14,8 @@ from ft_lightning.findings import (
     about_suspects,
     at_a_glance,
 )
-from ft_lightning.images import Look
 from ft_lightning.problems import Problem
+from ft_lightning.readers.images import Look
 from ft_lightning.scan import Sample
 
 

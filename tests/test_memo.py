@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ft_lightning import images, memo
-from ft_lightning.images import Look
+from ft_lightning import memo
 from ft_lightning.memo import Memo, digest_files, open_memo
+from ft_lightning.readers import images
+from ft_lightning.readers.images import Look
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import sha256
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from conftest import files_below, write_pictures
 from ft_lightning import features, summary
-from ft_lightning.backbones import Backbone, load_backbone
+from ft_lightning.backbones.load import Backbone, load_backbone
 from ft_lightning.build import build_classifier, build_module, build_pretrained, build_stored_features, build_trainer
 from ft_lightning.command import compose
 from ft_lightning.evaluate import evaluate

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage import data as photographs
 from sklearn.datasets import load_sample_image
 
-from ft_lightning.backbones import load_backbone
+from ft_lightning.backbones.load import load_backbone
 from ft_lightning.build import build_data
 from ft_lightning.check import features_of
 from ft_lightning.command import compose

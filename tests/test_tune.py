@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
 from conftest import files_below
-from ft_lightning.backbones import Backbone
+from ft_lightning.backbones.load import Backbone
 from ft_lightning.command import compose
 from ft_lightning.data import ImageFolderDataModule
 from ft_lightning.kept_config import join_study, study_name

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ft_lightning.backbones import build_backbone
+from ft_lightning.backbones.load import build_backbone
 from ft_lightning.datasets import PathsDataset, check_loader, default_workers
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head

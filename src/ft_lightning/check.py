@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ft_lightning.findings import Found
-    from ft_lightning.images import Look
+    from ft_lightning.readers.images import Look
     from ft_lightning.scan import Sample
 
 
@@ -156,7 +156,7 @@ def look_closer(cfg: DictConfig, looked: Looked, found: "Found") -> list[tuple[s
 
     from ft_lightning import suspects
     from ft_lightning.findings import about_suspects
-    from ft_lightning.images import read_image
+    from ft_lightning.readers.images import read_image
     from ft_lightning.system.console import working
 
     usable = {

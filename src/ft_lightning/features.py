@@ -186,6 +186,6 @@ def _stored_dtype(precision: str) -> torch.dtype:
 
 def _code_digest(backbone: Any) -> str:
     """sha256 of the files that read, prepare and pass on a sample: who edits one must not get the old features."""
-    modules = ["ft_lightning.images", "ft_lightning.preprocess", type(backbone).__module__]
+    modules = ["ft_lightning.readers.images", "ft_lightning.readers.preprocess", type(backbone).__module__]
     sources = [inspect.getsource(import_module(name)) for name in modules]
     return hashlib.sha256("".join(sources).encode()).hexdigest()

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ft_lightning.folders import UNSUPPORTED, passed_over, unused
-from ft_lightning.images import SUFFIXES, Look
 from ft_lightning.problems import Problem
+from ft_lightning.readers.images import SUFFIXES, Look
 from ft_lightning.scan import Sample
 from ft_lightning.split import conflicting_labels, leaked, leaks
 from ft_lightning.system.errors import some

@@ -4,7 +4,7 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from ft_lightning.images import SUFFIXES
+from ft_lightning.readers.images import SUFFIXES
 from ft_lightning.system.errors import UserError
 
 _SYSTEM_NAMES = frozenset(

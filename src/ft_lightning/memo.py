@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from platformdirs import user_cache_path
 
-from ft_lightning.images import Look, reader
+from ft_lightning.readers.images import Look, reader
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import sha256
 

@@ -37,7 +37,7 @@ def find_files(pattern: str) -> list[Path]:
         UserError: nothing there.
     """
     from ft_lightning.folders import walk
-    from ft_lightning.images import SUFFIXES
+    from ft_lightning.readers.images import SUFFIXES
 
     path = Path(pattern).expanduser()
     if path.is_dir():

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ft_lightning.folders import UNSUPPORTED, loose_images, subfolders, walk
-from ft_lightning.images import SUFFIXES
 from ft_lightning.memo import Memo, digest_files
+from ft_lightning.readers.images import SUFFIXES
 from ft_lightning.system.errors import UserError, some
 from ft_lightning.system.tables import read_table
 

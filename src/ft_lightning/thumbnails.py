@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ft_lightning.images import ImageError, read_image
+from ft_lightning.readers.images import ImageError, read_image
 from ft_lightning.system.files import replacing
 from ft_lightning.system.tables import read_table, write_table
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from torchvision.models import SqueezeNet1_1_Weights
 
 from conftest import write_pictures
-from ft_lightning.backbones import load_backbone
+from ft_lightning.backbones.load import load_backbone
 from ft_lightning.checkpoint import SealedCheckpointIO, _seal
 from ft_lightning.command import compose
 from ft_lightning.system.errors import UserError

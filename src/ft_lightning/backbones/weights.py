@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ft_lightning.downloads import verify
+from ft_lightning.backbones.downloads import verify
 from ft_lightning.system.errors import UserError
 
 EMBEDDED, EMBEDDED_NAME = "embedded", "tf_efficientnet_lite0"

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import get_model_builder, get_model_weights, list_models
 
-from ft_lightning import weights as files
-from ft_lightning.blocks import take_off_last_layer, trace
-from ft_lightning.downloads import fetch, fetch_from_hub
-from ft_lightning.preprocess import Preprocess
+from ft_lightning.backbones import weights as files
+from ft_lightning.backbones.blocks import take_off_last_layer, trace
+from ft_lightning.backbones.downloads import fetch, fetch_from_hub
+from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.system.errors import UserError
 
 _OURS = {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from ft_lightning.images import ImageError, read_image
+from ft_lightning.readers.images import ImageError, read_image
 
 LIMIT = 10_000
 
@@ -187,7 +187,7 @@ def test_a_decompression_bomb_is_refused_without_its_memory(tmp_path: Path) -> N
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
     (tmp_path / "bomb.png").write_bytes(bomb)
     script = (
-        "import resource; from ft_lightning.images import *;"
+        "import resource; from ft_lightning.readers.images import *;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         f"try: read_image({str(tmp_path / 'bomb.png')!r}, 100_000_000)\n"
         "except ImageError as error: print(error)\n"

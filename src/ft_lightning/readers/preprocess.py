@@ -1,0 +1,101 @@
+"""Preprocess, which belongs to the weights, and augmentation around it, which is random and for training only."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from PIL.Image import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F
+
+from ft_lightning.system.errors import UserError
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Resize, crop at the centre, uint8: an RGB image becomes the pixels (3, H, W) that the weights were trained on.
+
+    What is left, dividing by 255 and normalising with `mean` and `std`, is the backbone's, on its device. Both together
+    equal the libraries' own transforms to the bit.
+    """
+
+    resize: tuple[int, ...]  # one number: the shorter edge; (height, width): exactly that, whatever the aspect ratio
+    crop: tuple[int, int]  # height, width
+    interpolation: str  # Pillow's filter: nearest, bilinear, bicubic, ...
+    mean: tuple[float, ...]  # of pixels between 0 and 1
+    std: tuple[float, ...]
+
+    def __call__(self, image: Image) -> Tensor:
+        resized = F.resize(image, list(self.resize), interpolation=InterpolationMode(self.interpolation))
+        return F.pil_to_tensor(F.center_crop(resized, list(self.crop)))
+
+    @classmethod
+    def from_torchvision(cls, transforms: Any) -> Self:
+        """From `weights.transforms()`."""
+        (edge,) = transforms.resize_size
+        (side,) = transforms.crop_size
+        return cls((edge,), (side, side), transforms.interpolation.value, tuple(transforms.mean), tuple(transforms.std))
+
+    @classmethod
+    def from_timm(cls, config: dict[str, Any], name: str) -> Self:
+        """From `timm.data.resolve_data_config`; the rules are those of timm's `transforms_imagenet_eval`.
+
+        Raises:
+            UserError: the weights want borders around the image, or another number of colour channels than three.
+        """
+        channels, height, width = config["input_size"]
+        mode = config["crop_mode"] or "center"
+        if mode not in ("center", "squash") or channels != 3 or (mode == "center" and height != width):
+            raise UserError(
+                f"model.name={name}: its weights expect input_size={config['input_size']} with crop mode {mode}, which "
+                "is not supported: choose other weights (model.weights) or another model."
+            )
+        edges = tuple(math.floor(side / config["crop_pct"]) for side in (height, width))
+        return cls(
+            edges if mode == "squash" else edges[:1],
+            (height, width),
+            config["interpolation"],
+            tuple(config["mean"]),
+            tuple(config["std"]),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        plain: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**plain)
+
+
+def augmentation(
+    preprocess: Preprocess, crop_scale: Sequence[float] | None, flip: float, trivial: bool, erase: float
+) -> Callable[[Image], Tensor]:
+    """What train images go through instead of `preprocess`: RGB image -> uint8 pixels of the same size.
+
+    All random numbers come from torch's global CPU generator. With everything off this is `preprocess` itself.
+
+    Args:
+        crop_scale: smallest and largest share of the area that a random crop keeps; None for the centre crop.
+        flip: probability of a horizontal flip.
+        trivial: apply one random operation of random strength (TrivialAugment, Müller & Hutter, 2021).
+        erase: probability of painting a random rectangle in the mean colour (Zhong et al., 2017).
+    """
+    steps: list[Callable] = []
+    if crop_scale is not None:
+        interpolation = InterpolationMode(preprocess.interpolation)
+        crop = v2.RandomResizedCrop(preprocess.crop, scale=tuple(crop_scale), interpolation=interpolation)
+        steps += [crop, F.pil_to_tensor]
+    else:
+        steps += [preprocess]
+    if flip:
+        steps += [v2.RandomHorizontalFlip(flip)]
+    if trivial:
+        steps += [v2.TrivialAugmentWide()]
+    if erase:
+        steps += [v2.RandomErasing(erase, value=[round(255 * value) for value in preprocess.mean])]
+    return preprocess if steps == [preprocess] else v2.Compose(steps)
