@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from ft_lightning.build import build_classifier, build_pretrained
 from ft_lightning.command import compose
-from ft_lightning.data import ImageFolderDataModule
-from ft_lightning.features import Extractor, open_store
+from ft_lightning.data.module import ImageFolderDataModule
+from ft_lightning.features.extract import Extractor, open_store
 from ft_lightning.metrics import epoch_metrics
 from ft_lightning.optim import build_optimizer, constant, cosine
 from ft_lightning.system.hardware import pick_device, pick_precision

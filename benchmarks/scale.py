@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from common import photographs, report, run_and_watch
 
-from ft_lightning.store import SHARD_ROWS, FeatureStore
+from ft_lightning.features.store import SHARD_ROWS, FeatureStore
 
 D = 2048
 BATCH = 256

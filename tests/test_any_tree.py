@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ft_lightning.memo import Memo
-from ft_lightning.problems import DataProblemsError
+from data.test_module import datamodule
+from ft_lightning.data.memo import Memo
+from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.readers.images import read_image
 from ft_lightning.system.errors import UserError
 from test_bad_input import tree
-from test_data import datamodule
 
 SUFFIXES = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "gif", "PNG", "heic", "txt")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")

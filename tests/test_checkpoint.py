@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import files_below
+from conftest import ROOT, files_below
 from faults import failing_write
 from ft_lightning.checkpoint import DamagedCheckpointError, SealedCheckpointIO, newest_whole
 from ft_lightning.system.files import UnwritableError
@@ -153,7 +153,7 @@ print(len(seen), leftovers)
 @pytest.mark.promise(23)
 def test_fifty_kills_while_saving_leave_a_checkpoint_that_loads_and_nothing_else(tmp_path: Path) -> None:
     other = {"TMPDIR": "/dev/shm"} if Path("/dev/shm").is_dir() else {}
-    environment = os.environ | other | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    environment = os.environ | other | {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), *sys.path])}
     done = subprocess.run(
         [sys.executable, "-c", KILLS, str(tmp_path)], env=environment, capture_output=True, text=True, check=False
     )

@@ -28,7 +28,7 @@ from lightning.pytorch.callbacks import Callback
 from ft_lightning.system.errors import NumericalError, UserError
 
 RANK = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
-HERE = Path(__file__).parent
+HERE = ROOT / "tests"
 (HERE / f"{os.getpid()}.pid").touch()
 
 def fail(how):
@@ -52,7 +52,7 @@ class Fail(Callback):
         self.at("val")
 
 def data(rank, how, **options):
-    from ft_lightning.data import ImageFolderDataModule
+    from ft_lightning.data.module import ImageFolderDataModule
     if RANK == rank:
         fail(how)
     return ImageFolderDataModule(**options)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from conftest import write_pictures
+from conftest import ROOT, write_pictures
 from faults import failing_write
 from ft_lightning.checkpoint import SealedCheckpointIO
 from ft_lightning.command import compose
@@ -26,7 +26,7 @@ from ft_lightning.train import train
 from test_resume import TINY, begin, contents, epochs_done, go_on, prepare
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-TESTS = Path(__file__).parent
+TESTS = ROOT / "tests"
 
 
 def some_pictures(tmp_path: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ft_lightning.data.problems import Problem
+from ft_lightning.data.scan import Sample
 from ft_lightning.findings import (
     Finding,
     about_classes,
@@ -14,9 +16,7 @@ from ft_lightning.findings import (
     about_suspects,
     at_a_glance,
 )
-from ft_lightning.problems import Problem
 from ft_lightning.readers.images import Look
-from ft_lightning.scan import Sample
 
 
 def some_of(label: str, count: int, split: str | None = None, start: int = 0) -> list[Sample]:

@@ -3,11 +3,12 @@
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
+from conftest import ROOT
+
+TESTS = ROOT / "tests"
 ROW = re.compile(r"\| (\d+) [^|]*\|([^|]*)\|([^|]*)\|")
 
 

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
-from conftest import files_below
+from conftest import ROOT, files_below
 from ft_lightning.checkpoint import SealedCheckpointIO
 from ft_lightning.command import compose
 from ft_lightning.resume import config_of, refuse_other_data
@@ -26,7 +26,7 @@ from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-TESTS = Path(__file__).parent
+TESTS = ROOT / "tests"
 TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "precision=32-true", "data.batch_size=4"]
 RANDOM = ["finetune=partial", "augment=strong", "head=mlp", "head.dropout=0.3"]  # whatever draws random numbers
 SAME = ("model/model.safetensors", "metrics.csv", "predictions.csv", "split.csv", "config.yaml")

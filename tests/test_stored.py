@@ -17,11 +17,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from conftest import files_below, write_pictures
-from ft_lightning import features, summary
+from ft_lightning import summary
 from ft_lightning.backbones.load import Backbone, load_backbone
 from ft_lightning.build import build_classifier, build_module, build_pretrained, build_stored_features, build_trainer
 from ft_lightning.command import compose
 from ft_lightning.evaluate import evaluate
+from ft_lightning.features import extract
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
@@ -343,10 +344,10 @@ def test_processes_that_meet_unreadable_pictures_all_end_and_name_them_all(
 
 def test_an_edited_preprocessing_gets_features_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = load_backbone("timm", "test_resnet", None, {})
-    usual = features.open_store(str(tmp_path), backbone, "32-true", "cpu").folder
-    source = features.inspect.getsource
-    monkeypatch.setattr(features.inspect, "getsource", lambda module: source(module) + "\n")
-    assert features.open_store(str(tmp_path), backbone, "32-true", "cpu").folder != usual
+    usual = extract.open_store(str(tmp_path), backbone, "32-true", "cpu").folder
+    source = extract.inspect.getsource
+    monkeypatch.setattr(extract.inspect, "getsource", lambda module: source(module) + "\n")
+    assert extract.open_store(str(tmp_path), backbone, "32-true", "cpu").folder != usual
 
 
 def test_evaluate_computes_in_the_precision_that_half_precision_means_on_this_device(

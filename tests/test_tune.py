@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 from conftest import files_below
 from ft_lightning.backbones.load import Backbone
 from ft_lightning.command import compose
-from ft_lightning.data import ImageFolderDataModule
+from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.kept_config import join_study, study_name
 from ft_lightning.module import FineTuner
 from ft_lightning.search_results import write_best

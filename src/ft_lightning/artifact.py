@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ft_lightning.backbones.load import build_backbone
-from ft_lightning.datasets import PathsDataset, check_loader, default_workers
+from ft_lightning.data.datasets import PathsDataset, check_loader, default_workers
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
 from ft_lightning.model import Classifier

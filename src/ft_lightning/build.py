@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lightning import Callback, Trainer
 
     from ft_lightning.artifact import TrainedModel
-    from ft_lightning.data import ImageFolderDataModule
+    from ft_lightning.data.module import ImageFolderDataModule
     from ft_lightning.model import Classifier
     from ft_lightning.module import FineTuner
     from ft_lightning.stored import KeptRows, StoredFeatures
@@ -50,7 +50,7 @@ class Pretrained(NamedTuple):
 
 def build_data(cfg: DictConfig) -> "ImageFolderDataModule":
     """The dataset, scanned, checked and split."""
-    from ft_lightning import memo
+    from ft_lightning.data import memo
 
     known = memo.open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     return instantiate(cfg.data, seed=cfg.seed, memo=known)

@@ -16,9 +16,9 @@ from ft_lightning.system.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ft_lightning.data.scan import Sample
     from ft_lightning.findings import Found
     from ft_lightning.readers.images import Look
-    from ft_lightning.scan import Sample
 
 
 _SHOWN = 5  # of what has to be mended, on the terminal
@@ -40,8 +40,8 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """
     from ft_lightning import check_page, summary
     from ft_lightning.build import data_location
-    from ft_lightning.check_images import check_policy
     from ft_lightning.config_checks import check_switches
+    from ft_lightning.data.damage import check_policy
     from ft_lightning.findings import Finding, Found
 
     check_switches(cfg)
@@ -77,11 +77,11 @@ def overrides_of_train() -> list[str]:
 def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
     """What files, names and pictures tell without a network; all of it, where train ends with the first problem."""
     from ft_lightning import findings
-    from ft_lightning.check_images import ImageCheck
-    from ft_lightning.exclude import excluded_names
+    from ft_lightning.data.damage import ImageCheck
+    from ft_lightning.data.exclude import excluded_names
+    from ft_lightning.data.memo import open_memo
+    from ft_lightning.data.scan import scan
     from ft_lightning.findings import Finding, Issue
-    from ft_lightning.memo import open_memo
-    from ft_lightning.scan import scan
 
     def refuse(message: str) -> None:
         found.add([Finding("layout", message, "", blocks=True)])
@@ -128,7 +128,7 @@ def wanted(data: DictConfig, samples: "list[Sample]") -> "list[Sample]":
     Raises:
         UserError: no regular expression, or a limit that is too small.
     """
-    from ft_lightning.split import grouped, limited
+    from ft_lightning.data.split import grouped, limited
 
     if data.group_by:
         samples = grouped(samples, data.group_by)
@@ -141,8 +141,8 @@ def split(data: DictConfig, samples: "list[Sample]") -> "dict[str, list[Sample]]
     Raises:
         UserError: there are too few classes or samples, or `data.exclude` leaves too few.
     """
-    from ft_lightning.exclude import without
-    from ft_lightning.split import class_map, refuse_untrained, split_samples
+    from ft_lightning.data.exclude import without
+    from ft_lightning.data.split import class_map, refuse_untrained, split_samples
 
     names = class_map(samples)
     splits = split_samples(samples, data.val_fraction, data.test_fraction, data.split_seed)
@@ -190,8 +190,8 @@ def features_of(cfg: DictConfig, samples: "list[Sample]") -> "Tensor":
 
     from ft_lightning import summary
     from ft_lightning.build import build_pretrained
-    from ft_lightning.datasets import PathsDataset
-    from ft_lightning.features import Extractor, open_store
+    from ft_lightning.data.datasets import PathsDataset
+    from ft_lightning.features.extract import Extractor, open_store
     from ft_lightning.finetune import freeze_plan
     from ft_lightning.model import Classifier
     from ft_lightning.system.hardware import pick_device, pick_precision

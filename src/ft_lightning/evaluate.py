@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from ft_lightning import command
-from ft_lightning.problems import DataProblemsError, lists_problems
+from ft_lightning.data.problems import DataProblemsError, lists_problems
 from ft_lightning.system.errors import UserError, some
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ft_lightning.artifact import TrainedModel
-    from ft_lightning.check_images import ImageCheck
-    from ft_lightning.datasets import PathsDataset
-    from ft_lightning.memo import Memo
-    from ft_lightning.scan import Sample
+    from ft_lightning.data.damage import ImageCheck
+    from ft_lightning.data.datasets import PathsDataset
+    from ft_lightning.data.memo import Memo
+    from ft_lightning.data.scan import Sample
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled images; classes are matched by name."""
     from ft_lightning import artifact, results, summary
-    from ft_lightning.check_images import ImageCheck
     from ft_lightning.config_checks import check_switches
-    from ft_lightning.datasets import check_loader
-    from ft_lightning.memo import open_memo
+    from ft_lightning.data.damage import ImageCheck
+    from ft_lightning.data.datasets import check_loader
+    from ft_lightning.data.memo import open_memo
     from ft_lightning.run_page import write_run_page
 
     check_switches(cfg)
@@ -92,7 +92,7 @@ def stored_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]
     import torch
 
     from ft_lightning import summary
-    from ft_lightning.features import Extractor, open_store
+    from ft_lightning.features.extract import Extractor, open_store
     from ft_lightning.system.hardware import pick_device, pick_precision
 
     device = pick_device(cfg.device)
@@ -120,7 +120,7 @@ def stored_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]
 
 def pictures(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]") -> "PathsDataset":
     """What is read of the samples, as the model's weights expect it."""
-    from ft_lightning.datasets import PathsDataset
+    from ft_lightning.data.datasets import PathsDataset
 
     paths, digests = [sample.path for sample in samples], [sample.digest for sample in samples]
     return PathsDataset(paths, model.classifier.backbone.preprocess, cfg.data.max_pixels, digests)
@@ -132,7 +132,7 @@ def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None
     Raises:
         UserError: no data is named, the split is empty, or a label is no class of the model.
     """
-    from ft_lightning.scan import SPLITS, scan
+    from ft_lightning.data.scan import SPLITS, scan
 
     samples = scan(data.root, data.csv, data.case_sensitive, memo)
     if data.split not in (None, "all", *SPLITS):

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ft_lightning.folders import UNSUPPORTED, passed_over, unused
-from ft_lightning.problems import Problem
+from ft_lightning.data.folders import UNSUPPORTED, passed_over, unused
+from ft_lightning.data.problems import Problem
+from ft_lightning.data.scan import Sample
+from ft_lightning.data.split import conflicting_labels, leaked, leaks
 from ft_lightning.readers.images import SUFFIXES, Look
-from ft_lightning.scan import Sample
-from ft_lightning.split import conflicting_labels, leaked, leaks
 from ft_lightning.system.errors import some
 
 _FEW = 10  # samples of a class

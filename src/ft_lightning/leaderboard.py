@@ -16,7 +16,7 @@ import pandas as pd
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ft_lightning.folders import subfolders
+from ft_lightning.data.folders import subfolders
 from ft_lightning.kept_config import FILE, command_of, kept
 from ft_lightning.paired import answers, fingerprint
 from ft_lightning.system.errors import UserError

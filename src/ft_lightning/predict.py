@@ -36,7 +36,7 @@ def find_files(pattern: str) -> list[Path]:
     Raises:
         UserError: nothing there.
     """
-    from ft_lightning.folders import walk
+    from ft_lightning.data.folders import walk
     from ft_lightning.readers.images import SUFFIXES
 
     path = Path(pattern).expanduser()

@@ -18,9 +18,9 @@ from ft_lightning.system.tables import write_table
 if TYPE_CHECKING:
     from lightning import Trainer
 
+    from ft_lightning.features.store import FeatureStore
     from ft_lightning.finetune import FreezePlan
     from ft_lightning.model import Classifier
-    from ft_lightning.store import FeatureStore
 
 _CLASSES_SHOWN = 10
 _HEADLINE = ("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy", "knn_accuracy")

@@ -11,8 +11,8 @@ from PIL import Image
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor, nn
 
+from ft_lightning.features.neighbours import nearest
 from ft_lightning.heads import solve_head
-from ft_lightning.neighbours import nearest
 
 FOLDS = 5  # a class with fewer samples, or groups of samples, is not judged
 _STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)

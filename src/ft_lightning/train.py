@@ -25,12 +25,12 @@ from ft_lightning.build import (
     stop_averaging,
 )
 from ft_lightning.config_checks import check_values
-from ft_lightning.problems import lists_problems
+from ft_lightning.data.problems import lists_problems
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
 
-    from ft_lightning.data import ImageFolderDataModule
+    from ft_lightning.data.module import ImageFolderDataModule
 
 
 log = logging.getLogger(__name__)
@@ -39,9 +39,10 @@ log = logging.getLogger(__name__)
 @lists_problems
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """One run of what conf/train.yaml and the command line say; its files go to `run_dir`; returns metrics.json."""
-    from ft_lightning import artifact, problems, results, summary
+    from ft_lightning import artifact, results, summary
     from ft_lightning.calibration import calibrated
     from ft_lightning.checkpoint import best_and_last
+    from ft_lightning.data import problems
     from ft_lightning.findings import at_a_glance
     from ft_lightning.repeats import repeat
     from ft_lightning.run_page import write_run_page

@@ -25,7 +25,7 @@ from ft_lightning.build import (
     refuse_processes,
 )
 from ft_lightning.config_checks import check_values
-from ft_lightning.data import ImageFolderDataModule
+from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.module import FineTuner
 from ft_lightning.results import Stopwatch
 from ft_lightning.stored import KeptRows, StoredFeatures

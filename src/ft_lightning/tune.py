@@ -17,13 +17,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning import command, kept_config
 from ft_lightning.config_checks import check_values
-from ft_lightning.problems import DataProblemsError, lists_problems
+from ft_lightning.data.problems import DataProblemsError, lists_problems
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
     import optuna
 
-    from ft_lightning.data import ImageFolderDataModule
+    from ft_lightning.data.module import ImageFolderDataModule
     from ft_lightning.study import Plan
     from ft_lightning.system.console import TrialBar
     from ft_lightning.trials import Training, Workbench
@@ -184,7 +184,7 @@ def run_trial(
 
 def findings(training: "Training", of_backbone: bool) -> dict[str, Any]:
     """What is worth knowing of a trial besides its value."""
-    from ft_lightning.features import samples_per_s
+    from ft_lightning.features.extract import samples_per_s
     from ft_lightning.intervals import wilson_interval
 
     classifier, accuracy = training.module.classifier, training.best.metrics["val/accuracy"]

@@ -16,10 +16,11 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torchvision.models import get_model_weights, list_models
 
+from conftest import ROOT
 from ft_lightning.readers.preprocess import Preprocess, augmentation
 from ft_lightning.system.errors import UserError
 
-CONF = Path(__file__).parents[2] / "conf/augment"
+CONF = ROOT / "conf/augment"
 SOME = Preprocess((40,), (32, 32), "bilinear", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 PHOTOGRAPHS = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ft_lightning.problems import DataProblemsError, Problem, lists_problems
+from ft_lightning.data.problems import DataProblemsError, Problem, lists_problems
 
 ONE = Problem("/d/ant/0.png", "ant", "train", "an empty file")
 

@@ -14,8 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ft_lightning.check_images import ImageCheck, check_policy
-from ft_lightning.datasets import (
+from ft_lightning.data.damage import ImageCheck, check_policy
+from ft_lightning.data.datasets import (
     BatchPositions,
     EpochSampler,
     PathsDataset,
@@ -25,12 +25,11 @@ from ft_lightning.datasets import (
     check_loader,
     default_workers,
 )
-from ft_lightning.exclude import without
-from ft_lightning.memo import Memo
-from ft_lightning.problems import DataProblemsError, Problem
-from ft_lightning.results import SPLIT_COLUMNS
-from ft_lightning.scan import Sample, scan
-from ft_lightning.split import (
+from ft_lightning.data.exclude import without
+from ft_lightning.data.memo import Memo
+from ft_lightning.data.problems import DataProblemsError, Problem
+from ft_lightning.data.scan import Sample, scan
+from ft_lightning.data.split import (
     class_map,
     grouped,
     limited,
@@ -39,7 +38,8 @@ from ft_lightning.split import (
     refuse_untrained,
     split_samples,
 )
-from ft_lightning.store import Rows
+from ft_lightning.features.store import Rows
+from ft_lightning.results import SPLIT_COLUMNS
 from ft_lightning.system.errors import some
 
 log = logging.getLogger(__name__)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ft_lightning.memo import Memo
-from ft_lightning.problems import Problem
+from ft_lightning.data.memo import Memo
+from ft_lightning.data.problems import Problem
+from ft_lightning.data.scan import Sample
 from ft_lightning.readers.images import Look, look_at, size_error
-from ft_lightning.scan import Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.errors import UserError
 

@@ -18,8 +18,9 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ft_lightning import store as module
-from ft_lightning.store import FeatureStore, Rows
+from conftest import ROOT
+from ft_lightning.features import store as module
+from ft_lightning.features.store import FeatureStore, Rows
 
 D = 24
 
@@ -214,7 +215,7 @@ def test_rows_that_are_missing_are_never_served() -> None:
 FILLER = """
 import sys, time, torch
 sys.path.insert(0, {tests!r})
-from test_store import *
+from features.test_store import *
 store = FeatureStore(Path(sys.argv[1]), {{}})
 numbers = list(range({n}))
 missing = store.locate([digest(i) for i in numbers]).missing
@@ -228,7 +229,7 @@ with store.appending() as appender:
 
 
 def filler(folder: Path, n: int) -> subprocess.Popen[str]:
-    code = FILLER.format(tests=str(Path(__file__).parent), n=n)
+    code = FILLER.format(tests=str(ROOT / "tests"), n=n)
     return subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
 
 

@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from ft_lightning.data.scan import Sample
+from ft_lightning.features.store import Rows
 from ft_lightning.readers.images import look_at, read_image
-from ft_lightning.scan import Sample
-from ft_lightning.store import Rows
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.seeds import seed_of
 

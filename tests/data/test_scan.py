@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from conftest import files_below, write_pictures
-from ft_lightning.scan import scan, scan_csv, scan_folder
-from ft_lightning.split import class_map, refuse_conflicting_labels
+from ft_lightning.data.scan import scan, scan_csv, scan_folder
+from ft_lightning.data.split import class_map, refuse_conflicting_labels
 from ft_lightning.system.errors import UserError
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ft_lightning.folders import UNSUPPORTED, loose_images, subfolders, walk
-from ft_lightning.memo import Memo, digest_files
+from ft_lightning.data.folders import UNSUPPORTED, loose_images, subfolders, walk
+from ft_lightning.data.memo import Memo, digest_files
 from ft_lightning.readers.images import SUFFIXES
 from ft_lightning.system.errors import UserError, some
 from ft_lightning.system.tables import read_table

@@ -7,26 +7,26 @@ from typing import Any
 import pytest
 from torch.utils.data import DataLoader
 
-from ft_lightning import check_images
-from ft_lightning.check_images import ImageCheck
-from ft_lightning.datasets import PathsDataset
-from ft_lightning.memo import Memo
-from ft_lightning.scan import Sample, scan_folder
+from data.test_module import PREPROCESS, datamodule
+from ft_lightning.data import damage
+from ft_lightning.data.damage import ImageCheck
+from ft_lightning.data.datasets import PathsDataset
+from ft_lightning.data.memo import Memo
+from ft_lightning.data.scan import Sample, scan_folder
 from ft_lightning.stored import _check_images, _refuse_differences
-from test_data import PREPROCESS, datamodule
 
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were decoded."""
     seen: list[str] = []
-    whole = check_images.look_at
+    whole = damage.look_at
 
     def counted(path: str, max_pixels: int, digest: str | None = None) -> Any:
         seen.append(path)
         return whole(path, max_pixels, digest)
 
-    monkeypatch.setattr(check_images, "look_at", counted)
+    monkeypatch.setattr(damage, "look_at", counted)
     return seen
 
 

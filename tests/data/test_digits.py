@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from ft_lightning import digits
+from ft_lightning.data import digits
 from ft_lightning.system.errors import UserError
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ft_lightning import memo
-from ft_lightning.memo import Memo, digest_files, open_memo
+from ft_lightning.data import memo
+from ft_lightning.data.memo import Memo, digest_files, open_memo
 from ft_lightning.readers import images
 from ft_lightning.readers.images import Look
 from ft_lightning.system.errors import UserError

@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from conftest import write_pictures
-from ft_lightning import features
 from ft_lightning.backbones.load import Backbone, load_backbone
-from ft_lightning.datasets import PathsDataset
-from ft_lightning.features import Extractor, open_store
+from ft_lightning.data.datasets import PathsDataset
+from ft_lightning.features import extract
+from ft_lightning.features.extract import Extractor, open_store
+from ft_lightning.features.store import FeatureStore
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
 from ft_lightning.model import Classifier
-from ft_lightning.store import FeatureStore
 from ft_lightning.system.errors import NumericalError, UserError
 from ft_lightning.system.files import sha256
 
@@ -79,15 +79,15 @@ def test_whatever_shapes_a_feature_is_part_of_its_key(tmp_path: Path, monkeypatc
         with torch.no_grad():
             tensor[(0,) * tensor.ndim] += 0.01
         keys.add(key())
-    versions = features.versions()
+    versions = extract.versions()
     for package in ("torch", "torchvision", "timm", "pillow"):
-        monkeypatch.setattr(features, "versions", lambda package=package: versions | {package: "9.9.1"})
+        monkeypatch.setattr(extract, "versions", lambda package=package: versions | {package: "9.9.1"})
         keys.add(key())
     assert usual not in keys
     assert len(keys) == 3 + 4 + 3 + 2 + 4
-    monkeypatch.setattr(features, "versions", lambda: versions | {"lightning": "9.9"})
+    monkeypatch.setattr(extract, "versions", lambda: versions | {"lightning": "9.9"})
     last = key()
-    monkeypatch.setattr(features, "versions", lambda: versions)
+    monkeypatch.setattr(extract, "versions", lambda: versions)
     assert key() == last, "what shapes no feature is not"
 
 

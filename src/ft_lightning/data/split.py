@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ft_lightning.scan import SPLITS, Sample
+from ft_lightning.data.scan import SPLITS, Sample
 from ft_lightning.system.errors import UserError, some
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from torch.utils.data import BatchSampler
 from torchvision.transforms import v2
 
 from conftest import files_below, write_pictures
-from ft_lightning.data import ImageFolderDataModule
-from ft_lightning.datasets import BatchPositions, EpochSampler, PathsDataset
+from ft_lightning.data.datasets import BatchPositions, EpochSampler, PathsDataset
+from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.readers.images import ImageError
 from ft_lightning.readers.preprocess import Preprocess, augmentation
 from ft_lightning.system.errors import UserError
