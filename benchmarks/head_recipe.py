@@ -21,9 +21,9 @@ from ft_lightning.build import build_classifier, build_pretrained
 from ft_lightning.command import compose
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.features.extract import Extractor, open_store
-from ft_lightning.metrics import epoch_metrics
 from ft_lightning.optim import build_optimizer, constant, cosine
 from ft_lightning.system.hardware import pick_device, pick_precision
+from ft_lightning.tasks.metrics import epoch_metrics
 
 RATES = (1e-3, 3e-3, 1e-2, 2e-2, 3e-2)
 SCHEDULES: dict[str, Any] = {"constant": constant, "cosine": functools.partial(cosine, warmup_fraction=0.05)}

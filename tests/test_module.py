@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader
 from ft_lightning import artifact
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
-from ft_lightning.metrics import full_metrics
 from ft_lightning.model import Classifier
 from ft_lightning.module import FineTuner
 from ft_lightning.optim import constant
 from ft_lightning.system.errors import NumericalError, UserError
+from ft_lightning.tasks.metrics import full_metrics
 
 WORDS, LENGTH, CLASSES = 20, 6, 3
 

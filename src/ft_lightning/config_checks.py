@@ -33,7 +33,7 @@ def check_values(cfg: DictConfig) -> None:
         UserError: names the key, the value and what fits.
     """
     from ft_lightning.heads import HEAD_INITS
-    from ft_lightning.metrics import EPOCH_METRICS
+    from ft_lightning.tasks.metrics import EPOCH_METRICS
 
     check_switches(cfg)
     if not isinstance(cfg.seed, int):

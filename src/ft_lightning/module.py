@@ -14,12 +14,12 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ft_lightning.divergence import RecentLosses
 from ft_lightning.finetune import digest_of
-from ft_lightning.metrics import epoch_metrics
 from ft_lightning.mix import Mix
 from ft_lightning.model import Classifier
 from ft_lightning.optim import HeadSolver, build_optimizer, setting_of
 from ft_lightning.system.errors import NumericalError, UserError
 from ft_lightning.system.seeds import reseed, seed_of
+from ft_lightning.tasks.metrics import epoch_metrics
 
 log = logging.getLogger(__name__)
 

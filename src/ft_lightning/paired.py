@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 from scipy import stats
 
-from ft_lightning.intervals import difference_interval
 from ft_lightning.system.tables import read_table
+from ft_lightning.tasks.intervals import difference_interval
 
 
 @dataclass(frozen=True, slots=True)

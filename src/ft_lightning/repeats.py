@@ -7,10 +7,10 @@ from omegaconf import DictConfig
 from scipy import stats
 
 from ft_lightning.build import Pretrained, stop_averaging
-from ft_lightning.calibration import calibrated
 from ft_lightning.data.module import ImageFolderDataModule
-from ft_lightning.metrics import epoch_metrics
 from ft_lightning.stored import StoredFeatures
+from ft_lightning.tasks.calibration import calibrated
+from ft_lightning.tasks.metrics import epoch_metrics
 from ft_lightning.trials import Workbench
 
 SPLITS = ("val", "test")

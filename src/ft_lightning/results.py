@@ -10,13 +10,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ft_lightning.calibration import Outputs, before_scaling, reliability
 from ft_lightning.data.scan import Sample
 from ft_lightning.features.neighbours import knn_baseline
-from ft_lightning.metrics import full_metrics
 from ft_lightning.report_data import REPORT_DATA, write_pictures
 from ft_lightning.system.files import write_json
 from ft_lightning.system.tables import write_table
+from ft_lightning.tasks.calibration import Outputs, before_scaling, reliability
+from ft_lightning.tasks.metrics import full_metrics
 
 ALL_CLASSES_UP_TO = 100  # above, a table lists the most probable classes only
 TOP = 10

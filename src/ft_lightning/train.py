@@ -40,13 +40,13 @@ log = logging.getLogger(__name__)
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """One run of what conf/train.yaml and the command line say; its files go to `run_dir`; returns metrics.json."""
     from ft_lightning import artifact, results, summary
-    from ft_lightning.calibration import calibrated
     from ft_lightning.checkpoint import best_and_last
     from ft_lightning.data import problems
     from ft_lightning.findings import at_a_glance
     from ft_lightning.repeats import repeat
     from ft_lightning.run_page import write_run_page
     from ft_lightning.system import tables
+    from ft_lightning.tasks.calibration import calibrated
 
     check_values(cfg)
     clock = results.Stopwatch()

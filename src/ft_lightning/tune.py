@@ -185,7 +185,7 @@ def run_trial(
 def findings(training: "Training", of_backbone: bool) -> dict[str, Any]:
     """What is worth knowing of a trial besides its value."""
     from ft_lightning.features.extract import samples_per_s
-    from ft_lightning.intervals import wilson_interval
+    from ft_lightning.tasks.intervals import wilson_interval
 
     classifier, accuracy = training.module.classifier, training.best.metrics["val/accuracy"]
     n = len(training.module.outputs["val"][0])

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from ft_lightning.calibration import before_scaling, calibrated, fit_temperature, reliability
+from ft_lightning.tasks.calibration import before_scaling, calibrated, fit_temperature, reliability
 
 
 def made_up(n: int, seed: int = 0, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:

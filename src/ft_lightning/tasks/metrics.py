@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MetricCollection, classification
 
-from ft_lightning.intervals import wilson_interval
 from ft_lightning.system.errors import NumericalError
+from ft_lightning.tasks.intervals import wilson_interval
 
 _RESAMPLES = 1000
 _CELLS_AT_ONCE = 20_000_000  # bounds the bootstrap's memory to a few hundred MB

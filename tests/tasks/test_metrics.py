@@ -13,10 +13,10 @@ from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassMatthewsCorrCoef
 
-from ft_lightning import metrics
-from ft_lightning.intervals import wilson_interval
-from ft_lightning.metrics import epoch_metrics, full_metrics, metric_collection
 from ft_lightning.system.errors import NumericalError
+from ft_lightning.tasks import metrics
+from ft_lightning.tasks.intervals import wilson_interval
+from ft_lightning.tasks.metrics import epoch_metrics, full_metrics, metric_collection
 
 # What metrics.json holds of a split.
 KEYS = {
