@@ -24,7 +24,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from ft_lightning.readers.preprocess import Preprocess
-from ft_lightning.results import versions
+from ft_lightning.runs.write import versions
 from ft_lightning.system.files import write_json
 from ft_lightning.system.hardware import pick_device, pick_precision
 

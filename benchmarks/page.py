@@ -19,8 +19,8 @@ import torch
 from common import photographs
 
 from ft_lightning.data.scan import Sample
-from ft_lightning.results import versions, write_evaluation
 from ft_lightning.run_page import write_run_page
+from ft_lightning.runs.write import versions, write_evaluation
 from ft_lightning.system.files import write_json
 
 CLASSES = (2, 1000)

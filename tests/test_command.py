@@ -16,8 +16,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from conftest import files_below
-from ft_lightning import kept_config
 from ft_lightning.command import compose
+from ft_lightning.runs import config as run_config
 
 Run = Callable[..., CompletedProcess[str]]
 TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1", "precision=32-true"]
@@ -254,7 +254,7 @@ def test_a_config_is_headed_by_the_command_that_it_came_from(pictures: Path, tmp
     assert done.returncode == 0, done.stderr
     first = (run / "config.yaml").read_text().splitlines()[0]
     assert shlex.split(first) == ["#", "python", "-m", "ft_lightning.train", *typed, "trainer.max_epochs=1"]
-    assert kept_config.command_of(run) == first.removeprefix("# ")
+    assert run_config.command_of(run) == first.removeprefix("# ")
     assert OmegaConf.load(run / "config.yaml").note == "two words"
     longer = run_command("train", f"resume={run}", "trainer.max_epochs=2")
     assert longer.returncode == 0, longer.stderr
@@ -263,11 +263,11 @@ def test_a_config_is_headed_by_the_command_that_it_came_from(pictures: Path, tmp
 
 
 def test_a_config_made_in_python_has_no_heading(tmp_path: Path) -> None:
-    kept_config.write_config(compose("train", "seed=7"), tmp_path)
-    assert kept_config.command_of(tmp_path) == ""
+    run_config.write_config(compose("train", "seed=7"), tmp_path)
+    assert run_config.command_of(tmp_path) == ""
     assert (tmp_path / "config.yaml").read_text()[0] != "#"
     assert OmegaConf.load(tmp_path / "config.yaml").seed == 7
-    assert kept_config.command_of(tmp_path / "nowhere") == ""
+    assert run_config.command_of(tmp_path / "nowhere") == ""
 
 
 WORDS = [
@@ -290,10 +290,10 @@ WORDS = [
 @pytest.mark.parametrize("word", WORDS)
 def test_the_heading_is_the_command_word_by_word_as_a_shell_reads_it(word: str, tmp_path: Path) -> None:
     typed = ["python", "-m", "ft_lightning.train", f"+note={word}", "seed=3"]
-    kept_config.write_config(compose("train"), tmp_path, typed)
-    assert shlex.split(kept_config.command_of(tmp_path)) == typed
-    kept_config.write_config(compose("train", "seed=7"), tmp_path)
-    assert shlex.split(kept_config.command_of(tmp_path)) == typed, "a run that is taken up again keeps it"
+    run_config.write_config(compose("train"), tmp_path, typed)
+    assert shlex.split(run_config.command_of(tmp_path)) == typed
+    run_config.write_config(compose("train", "seed=7"), tmp_path)
+    assert shlex.split(run_config.command_of(tmp_path)) == typed, "a run that is taken up again keeps it"
 
 
 @pytest.mark.parametrize(
@@ -302,11 +302,11 @@ def test_the_heading_is_the_command_word_by_word_as_a_shell_reads_it(word: str, 
 def test_nothing_in_a_command_changes_what_is_read_from_the_config(word: str, tmp_path: Path) -> None:
     """Neither a line that would become a key, nor a character that YAML refuses the whole file for."""
     (tmp_path / "plain").mkdir()
-    kept_config.write_config(compose("train"), tmp_path / "plain")
+    run_config.write_config(compose("train"), tmp_path / "plain")
     for typed in (["python", "-m", "x", f"+note={word}"], None):
-        kept_config.write_config(compose("train"), tmp_path, typed)
-        assert kept_config.kept(tmp_path) == kept_config.kept(tmp_path / "plain")
-        assert kept_config.command_of(tmp_path).startswith("python -m x '+note=")
+        run_config.write_config(compose("train"), tmp_path, typed)
+        assert run_config.kept(tmp_path) == run_config.kept(tmp_path / "plain")
+        assert run_config.command_of(tmp_path).startswith("python -m x '+note=")
 
 
 def test_a_run_whose_command_had_a_control_character_goes_on(pictures: Path, tmp_path: Path, run_command: Run) -> None:

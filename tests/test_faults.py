@@ -17,13 +17,13 @@ from lightning.pytorch.callbacks import Callback
 
 from conftest import ROOT, write_pictures
 from faults import failing_write
-from ft_lightning.checkpoint import SealedCheckpointIO
 from ft_lightning.command import compose
 from ft_lightning.known_errors import known_error
+from ft_lightning.runs.checkpoint import SealedCheckpointIO
 from ft_lightning.system.errors import NumericalError, UserError
 from ft_lightning.system.files import claimed
 from ft_lightning.train import train
-from test_resume import TINY, begin, contents, epochs_done, go_on, prepare
+from runs.test_resume import TINY, begin, contents, epochs_done, go_on, prepare
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 TESTS = ROOT / "tests"

@@ -27,8 +27,8 @@ from conftest import files_below
 from ft_lightning.backbones.load import Backbone
 from ft_lightning.command import compose
 from ft_lightning.data.module import ImageFolderDataModule
-from ft_lightning.kept_config import join_study, study_name
 from ft_lightning.module import FineTuner
+from ft_lightning.runs.config import join_study, study_name
 from ft_lightning.search_results import write_best
 from ft_lightning.study import has_outcome
 from ft_lightning.system.errors import UserError
@@ -393,7 +393,7 @@ def test_an_experiment_is_what_was_typed(words: list[str], tmp_path: Path, monke
 def test_any_number_of_processes_may_begin_at_once(tmp_path: Path) -> None:
     (tmp_path / f".config.yaml.999999@{platform.node()}.tmp").write_text("of a killed process")
     begin = "import sys\nfrom pathlib import Path\nfrom ft_lightning.command import compose\n"
-    begin += "from ft_lightning.kept_config import join_study\ncfg = compose('tune', 'data.root=/p')\n"
+    begin += "from ft_lightning.runs.config import join_study\ncfg = compose('tune', 'data.root=/p')\n"
     begin += "for _ in range(40):\n    (Path(sys.argv[1]) / 'config.yaml').unlink(missing_ok=True)\n"
     begin += "    join_study(cfg, Path(sys.argv[1]))\n"
     both = [subprocess.Popen([sys.executable, "-c", begin, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(2)]

@@ -19,7 +19,7 @@ from ft_lightning.data.datasets import PathsDataset, check_loader, default_worke
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
 from ft_lightning.model import Classifier
-from ft_lightning.results import prediction_table, versions
+from ft_lightning.runs.write import prediction_table, versions
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing, sha256, write_json
 from ft_lightning.system.hardware import autocast, pick_device, pick_precision

@@ -173,8 +173,8 @@ def build_trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Pat
     """
     import torch
 
-    from ft_lightning.checkpoint import SealedCheckpointIO
     from ft_lightning.optim import strengths
+    from ft_lightning.runs.checkpoint import SealedCheckpointIO
     from ft_lightning.system.hardware import pick_device, pick_precision
 
     if not torch.cuda.is_available():

@@ -11,10 +11,10 @@ import pandas as pd
 
 from ft_lightning.findings import Found, Issue, modes_by_class
 from ft_lightning.page import Picture, Section, write_page
-from ft_lightning.report_data import REPORT_DATA
+from ft_lightning.runs.report_data import REPORT_DATA
+from ft_lightning.runs.thumbnails import read_thumbnails, write_thumbnails
 from ft_lightning.system.files import write_json
 from ft_lightning.system.tables import read_table, write_table
-from ft_lightning.thumbnails import read_thumbnails, write_thumbnails
 
 if TYPE_CHECKING:
     from ft_lightning.check import Looked

@@ -28,9 +28,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ft_lightning import processes, resume
-from ft_lightning.kept_config import study_digest, write_config
+from ft_lightning import processes
 from ft_lightning.known_errors import config_error, known_error
+from ft_lightning.runs import resume
+from ft_lightning.runs.config import study_digest, write_config
 from ft_lightning.system.errors import UserError, printable_lines
 from ft_lightning.system.files import claimed
 

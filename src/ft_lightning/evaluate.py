@@ -28,17 +28,18 @@ log = logging.getLogger(__name__)
 @lists_problems
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled images; classes are matched by name."""
-    from ft_lightning import artifact, results, summary
+    from ft_lightning import artifact, summary
     from ft_lightning.config_checks import check_switches
     from ft_lightning.data.damage import ImageCheck
     from ft_lightning.data.datasets import check_loader
     from ft_lightning.data.memo import open_memo
     from ft_lightning.run_page import write_run_page
+    from ft_lightning.runs import write
 
     check_switches(cfg)
     check_loader(cfg.batch_size, cfg.num_workers)
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
-    clock = results.Stopwatch()
+    clock = write.Stopwatch()
     model = artifact.load(cfg.model_dir)
     samples = labelled_samples(cfg.data, model, memo)
     check = ImageCheck(memo, cfg.data.max_pixels)
@@ -51,7 +52,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     data = {"location": str(cfg.data.csv or cfg.data.root), "samples": {"test": len(samples)}, "trained_on": trained_on}
     about = {"timing": clock.seconds, "data": data}
-    scored = results.write_evaluation(run_dir, model, samples, logits, cfg.data.max_pixels, about)
+    scored = write.write_evaluation(run_dir, model, samples, logits, cfg.data.max_pixels, about)
     summary.after_evaluate(run_dir, scored, write_run_page(run_dir))
     return scored
 

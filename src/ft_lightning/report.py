@@ -52,8 +52,8 @@ def page_of_run(typed: str) -> Path:
         UserError: no finished run there, or more than one, or its files are not what a run leaves.
     """
     from ft_lightning.check_page import CHECK, write_check_page
-    from ft_lightning.leaderboard import find_runs, read_metrics
     from ft_lightning.run_page import write_run_page
+    from ft_lightning.runs.leaderboard import find_runs, read_metrics
 
     folder = Path(typed).expanduser()
     is_check = (folder / CHECK).is_file()
@@ -78,8 +78,8 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
         UserError: no finished run.
     """
     from ft_lightning import summary
-    from ft_lightning.leaderboard import find_runs, leaderboard, never_scored
     from ft_lightning.leaderboard_page import TABLE, write_leaderboard
+    from ft_lightning.runs.leaderboard import find_runs, leaderboard, never_scored
 
     runs, others = find_runs(patterns, but=run_dir.resolve())
     if not runs:
@@ -101,8 +101,8 @@ def show(board: "pd.DataFrame") -> None:
     """The first runs of a leaderboard on the terminal."""
     from rich.table import Table
 
-    from ft_lightning.leaderboard import short_names
     from ft_lightning.page import number
+    from ft_lightning.runs.leaderboard import short_names
     from ft_lightning.summary import interval
     from ft_lightning.system.console import console
 

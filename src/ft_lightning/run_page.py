@@ -8,13 +8,13 @@ import pandas as pd
 
 from ft_lightning import figures
 from ft_lightning.data.scan import SPLITS
-from ft_lightning.kept_config import command_of
 from ft_lightning.page import Picture, Section, number, write_page
-from ft_lightning.report_data import REPORT_DATA, least_certain, read_neighbours, worst_errors
+from ft_lightning.runs.config import command_of
+from ft_lightning.runs.report_data import REPORT_DATA, least_certain, read_neighbours, worst_errors
+from ft_lightning.runs.thumbnails import read_thumbnails
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
 from ft_lightning.tasks.intervals import wilson_interval
-from ft_lightning.thumbnails import read_thumbnails
 
 PAGE = "report.html"
 _MATRIX_UP_TO = 30  # classes: above, only the most confused pairs are shown

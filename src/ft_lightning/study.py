@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from ft_lightning.kept_config import without_password
+from ft_lightning.runs.config import without_password
 from ft_lightning.space import Space, grid
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import claimed

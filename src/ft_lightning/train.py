@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from ft_lightning import command, kept_config, processes, resume
+from ft_lightning import command, processes
 from ft_lightning.build import (
     build_classifier,
     build_data,
@@ -26,6 +26,8 @@ from ft_lightning.build import (
 )
 from ft_lightning.config_checks import check_values
 from ft_lightning.data.problems import lists_problems
+from ft_lightning.runs import config as run_config
+from ft_lightning.runs import resume
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
@@ -39,17 +41,18 @@ log = logging.getLogger(__name__)
 @lists_problems
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """One run of what conf/train.yaml and the command line say; its files go to `run_dir`; returns metrics.json."""
-    from ft_lightning import artifact, results, summary
-    from ft_lightning.checkpoint import best_and_last
+    from ft_lightning import artifact, summary
     from ft_lightning.data import problems
     from ft_lightning.findings import at_a_glance
     from ft_lightning.repeats import repeat
     from ft_lightning.run_page import write_run_page
+    from ft_lightning.runs import write
+    from ft_lightning.runs.checkpoint import best_and_last
     from ft_lightning.system import tables
     from ft_lightning.tasks.calibration import calibrated
 
     check_values(cfg)
-    clock = results.Stopwatch()
+    clock = write.Stopwatch()
     data = build_data(cfg)
     pretrained = build_pretrained(cfg)
     classifier = build_classifier(cfg, data, pretrained)
@@ -84,7 +87,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     timing = clock.timing(trainer.current_epoch - module.first_epoch, data, stored)
     spread = repeat(cfg, data, pretrained, stored, module.outputs) if cfg.repeats > 1 else {}
     outputs, temperature = calibrated(module.outputs)
-    metrics = results.write(run_dir, outputs, temperature, data, timing, spread)
+    metrics = write.write(run_dir, outputs, temperature, data, timing, spread)
     artifact.save(run_dir / "model", classifier, described_head(cfg), data, metrics)
     page = write_run_page(run_dir)
     summary.after(run_dir, metrics, page)
@@ -95,9 +98,9 @@ def files_of_a_run(cfg: DictConfig, run_dir: Path) -> "list[Callback]":
     """What writes metrics.csv and, within long epochs, last.ckpt, and what shows progress."""
     from lightning.pytorch.callbacks import LambdaCallback
 
-    from ft_lightning.checkpoint import WithinEpoch
     from ft_lightning.epoch_bar import EpochBar
     from ft_lightning.history import EpochTable
+    from ft_lightning.runs.checkpoint import WithinEpoch
 
     # A config that is refused on the way must not take the place of the one that works.
     accepted = LambdaCallback(on_train_start=lambda trainer, module: _keep_config(cfg, run_dir, trainer))
@@ -111,7 +114,7 @@ def files_of_a_run(cfg: DictConfig, run_dir: Path) -> "list[Callback]":
 
 def _keep_config(cfg: DictConfig, run_dir: Path, trainer: "Trainer") -> None:
     if trainer.is_global_zero:
-        kept_config.write_config(cfg, run_dir)
+        run_config.write_config(cfg, run_dir)
 
 
 def checkpoint_to_go_on_from(cfg: DictConfig, run_dir: Path, data: "ImageFolderDataModule") -> Path | None:
@@ -120,7 +123,7 @@ def checkpoint_to_go_on_from(cfg: DictConfig, run_dir: Path, data: "ImageFolderD
     Raises:
         UserError: the dataset is another one now.
     """
-    from ft_lightning.checkpoint import newest_whole
+    from ft_lightning.runs.checkpoint import newest_whole
     from ft_lightning.system.files import sweep
 
     if not cfg.resume:

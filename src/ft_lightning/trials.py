@@ -27,7 +27,7 @@ from ft_lightning.build import (
 from ft_lightning.config_checks import check_values
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.module import FineTuner
-from ft_lightning.results import Stopwatch
+from ft_lightning.runs.write import Stopwatch
 from ft_lightning.stored import KeptRows, StoredFeatures
 from ft_lightning.system.errors import UserError
 

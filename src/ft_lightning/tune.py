@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning import command, kept_config
+from ft_lightning import command
 from ft_lightning.config_checks import check_values
 from ft_lightning.data.problems import DataProblemsError, lists_problems
+from ft_lightning.runs import config as run_config
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
         raise UserError("-m: a search goes on in a directory of its own, a multirun makes new ones: start one by one.")
     plan = plan_of(cfg)
     base = overrides_of_train(command.typed_overrides() if typed is None else typed)
-    kept_config.join_study(cfg, study_dir)
+    run_config.join_study(cfg, study_dir)
     configured = functools.partial(command.changed, command.compose("train", *base), "train", base)
     bench = Workbench(["train", "val"])
     prepare(cfg, plan, bench)
-    study = open_study(study_dir, cfg.tune.storage, kept_config.study_name(cfg), plan)
+    study = open_study(study_dir, cfg.tune.storage, run_config.study_name(cfg), plan)
     if not plan.searches("data"):
         keep_split(bench.data(cfg), study, study_dir)
     search_results.before_search(study, plan, study_dir)
@@ -130,7 +131,7 @@ def keep_split(data: "ImageFolderDataModule", study: "optuna.Study", study_dir: 
     Raises:
         UserError: trials that are done had other data.
     """
-    from ft_lightning import resume
+    from ft_lightning.runs import resume
     from ft_lightning.study import has_outcome
     from ft_lightning.system import tables
 
@@ -222,7 +223,7 @@ def conclude(study: "optuna.Study", monitor: str, base: list[str], study_dir: Pa
     cfg, run_dir = command.compose("train", *words), study_dir / f"trial_{best.number}"
     run_dir.mkdir(exist_ok=True)
     with claimed(run_dir, wait="Another process trains the winner: waiting for it."):
-        kept_config.refuse_other_run(cfg, run_dir)
+        run_config.refuse_other_run(cfg, run_dir)
         typed = ["python", "-m", "ft_lightning.train", *words]
         metrics = search_results.result(run_dir) or train_winner(cfg, run_dir, typed)
     search_results.write_best(words, study_dir, metrics)
@@ -239,7 +240,7 @@ def train_winner(cfg: DictConfig, run_dir: Path, typed: list[str]) -> dict[str, 
         cfg = cfg.copy()
         cfg.resume = str(run_dir)
     else:
-        kept_config.write_config(cfg, run_dir, typed)
+        run_config.write_config(cfg, run_dir, typed)
     return train(cfg, run_dir)
 
 

@@ -39,7 +39,7 @@ from ft_lightning.data.split import (
     split_samples,
 )
 from ft_lightning.features.store import Rows
-from ft_lightning.results import SPLIT_COLUMNS
+from ft_lightning.runs.write import SPLIT_COLUMNS
 from ft_lightning.system.errors import some
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from ft_lightning.data.datasets import default_workers
 from ft_lightning.features.store import FeatureStore
 from ft_lightning.finetune import digest_of
 from ft_lightning.model import Classifier
-from ft_lightning.results import versions
+from ft_lightning.runs.write import versions
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.errors import NumericalError, UserError
 from ft_lightning.system.hardware import autocast

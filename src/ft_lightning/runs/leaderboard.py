@@ -17,8 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ft_lightning.data.folders import subfolders
-from ft_lightning.kept_config import FILE, command_of, kept
-from ft_lightning.paired import answers, fingerprint
+from ft_lightning.runs.config import FILE, command_of, kept
+from ft_lightning.runs.paired import answers, fingerprint
 from ft_lightning.system.errors import UserError
 
 COLUMNS = (

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from ft_lightning.data.scan import Sample
+from ft_lightning.runs.thumbnails import write_thumbnails
 from ft_lightning.system.tables import read_table
-from ft_lightning.thumbnails import write_thumbnails
 
 REPORT_DATA = "report_data"
 _SHOWN = 24  # pictures of a kind

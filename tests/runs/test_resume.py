@@ -18,9 +18,9 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
 from conftest import ROOT, files_below
-from ft_lightning.checkpoint import SealedCheckpointIO
 from ft_lightning.command import compose
-from ft_lightning.resume import config_of, refuse_other_data
+from ft_lightning.runs.checkpoint import SealedCheckpointIO
+from ft_lightning.runs.resume import config_of, refuse_other_data
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
@@ -54,7 +54,9 @@ class StopAt(Callback):
 def begin(folder: Path, *overrides: str, stop_at: int | None = None) -> None:
     """A new run of five steps an epoch, up to a step or to its end."""
     prepare(folder, *overrides)
-    stop = [] if stop_at is None else ["+callback.stop._target_=test_resume.StopAt", f"+callback.stop.step={stop_at}"]
+    stop = (
+        [] if stop_at is None else ["+callback.stop._target_=runs.test_resume.StopAt", f"+callback.stop.step={stop_at}"]
+    )
     cfg = compose("train", *TINY, *overrides, *stop)
     if stop:
         with pytest.raises(Stop):

@@ -11,7 +11,7 @@ import torch
 
 from conftest import ROOT, files_below
 from faults import failing_write
-from ft_lightning.checkpoint import DamagedCheckpointError, SealedCheckpointIO, newest_whole
+from ft_lightning.runs.checkpoint import DamagedCheckpointError, SealedCheckpointIO, newest_whole
 from ft_lightning.system.files import UnwritableError
 
 STATE = {"state_dict": {"w": torch.arange(5000.0)}, "epoch": 3, "callbacks": {"x": {"rows": [{"epoch": 0}]}}}
@@ -100,7 +100,7 @@ def test_a_disk_that_is_full_within_a_write_is_told_as_such(tmp_path: Path) -> N
     script = f"""
 import resource, torch
 from pathlib import Path
-from ft_lightning.checkpoint import SealedCheckpointIO
+from ft_lightning.runs.checkpoint import SealedCheckpointIO
 from ft_lightning.system.files import UnwritableError
 path = Path({str(tmp_path)!r}) / "last.ckpt"
 SealedCheckpointIO().save_checkpoint({{"epoch": 0}}, path)
@@ -121,7 +121,7 @@ KILLS = """
 import os, random, sys, time, torch
 from pathlib import Path
 from faults import failing_write
-from ft_lightning.checkpoint import LAST, SealedCheckpointIO, newest_whole
+from ft_lightning.runs.checkpoint import LAST, SealedCheckpointIO, newest_whole
 folder = Path(sys.argv[1])
 random.seed(0)
 io = SealedCheckpointIO()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ft_lightning.data.scan import Sample
 from ft_lightning.features.neighbours import knn_baseline
-from ft_lightning.report_data import REPORT_DATA, write_pictures
+from ft_lightning.runs.report_data import REPORT_DATA, write_pictures
 from ft_lightning.system.files import write_json
 from ft_lightning.system.tables import write_table
 from ft_lightning.tasks.calibration import Outputs, before_scaling, reliability

@@ -17,10 +17,10 @@ from scipy.stats import binomtest
 from conftest import ROOT, write_pictures
 from ft_lightning.command import compose
 from ft_lightning.evaluate import evaluate
-from ft_lightning.leaderboard import COLUMNS, find_runs, leaderboard, short_names, two_best
 from ft_lightning.leaderboard_page import write_leaderboard
-from ft_lightning.paired import compare, mcnemar
 from ft_lightning.report import report
+from ft_lightning.runs.leaderboard import COLUMNS, find_runs, leaderboard, short_names, two_best
+from ft_lightning.runs.paired import compare, mcnemar
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table, write_table
 from ft_lightning.tasks.intervals import difference_interval

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ft_lightning.runs.thumbnails import read_thumbnails, write_thumbnails
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table, write_table
-from ft_lightning.thumbnails import read_thumbnails, write_thumbnails
 
 RED = (230, 20, 20)
 BLUE = (20, 20, 230)
