@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ft_lightning import artifact
+from ft_lightning.deploy import model_dir
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
 from ft_lightning.model import Classifier
@@ -124,8 +124,8 @@ def test_tokens_train_are_measured_and_come_back_from_a_model_directory(mode: st
 
     head = {"name": "mlp", "hidden": 16, "dropout": 0.1}
     results = {"val": {}, "test": metrics, "calibration": {"temperature": 1.0}}
-    artifact.save(tmp_path / "model", module.classifier, head, data, results, rebuild)
-    model = artifact.load(tmp_path / "model", rebuild)
+    model_dir.save(tmp_path / "model", module.classifier, head, data, results, rebuild)
+    model = model_dir.load(tmp_path / "model", rebuild)
     again, errors = model.logits(data.rows(30, 2), 7, 0, "cpu", "32-true")
     assert not errors
     assert torch.allclose(again, logits, atol=1e-5)

@@ -19,8 +19,8 @@ from ft_lightning.system.errors import UserError
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
 
-    from ft_lightning.artifact import TrainedModel
     from ft_lightning.data.module import ImageFolderDataModule
+    from ft_lightning.deploy.model_dir import TrainedModel
     from ft_lightning.model import Classifier
     from ft_lightning.module import FineTuner
     from ft_lightning.stored import KeptRows, StoredFeatures
@@ -74,9 +74,9 @@ def build_pretrained(cfg: DictConfig) -> Pretrained:
     seed_everything(cfg.seed, workers=True, verbose=False)
     if not cfg.init_from:
         return Pretrained(instantiate(cfg.model), None)
-    from ft_lightning import artifact
+    from ft_lightning.deploy import model_dir
 
-    earlier = artifact.load(cfg.init_from)
+    earlier = model_dir.load(cfg.init_from)
     backbone = earlier.classifier.backbone
     found = asdict(backbone.identity)
     if _network(found) != _network(OmegaConf.to_container(cfg.model, resolve=True)):

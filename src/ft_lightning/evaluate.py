@@ -16,11 +16,11 @@ from ft_lightning.system.errors import UserError, some
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ft_lightning.artifact import TrainedModel
     from ft_lightning.data.damage import ImageCheck
     from ft_lightning.data.datasets import PathsDataset
     from ft_lightning.data.memo import Memo
     from ft_lightning.data.scan import Sample
+    from ft_lightning.deploy.model_dir import TrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +28,12 @@ log = logging.getLogger(__name__)
 @lists_problems
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled images; classes are matched by name."""
-    from ft_lightning import artifact, summary
+    from ft_lightning import summary
     from ft_lightning.config_checks import check_switches
     from ft_lightning.data.damage import ImageCheck
     from ft_lightning.data.datasets import check_loader
     from ft_lightning.data.memo import open_memo
+    from ft_lightning.deploy import model_dir
     from ft_lightning.run_page import write_run_page
     from ft_lightning.runs import write
 
@@ -40,7 +41,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     check_loader(cfg.batch_size, cfg.num_workers)
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     clock = write.Stopwatch()
-    model = artifact.load(cfg.model_dir)
+    model = model_dir.load(cfg.model_dir)
     samples = labelled_samples(cfg.data, model, memo)
     check = ImageCheck(memo, cfg.data.max_pixels)
     check.begin(samples, decode=False, show_progress=True)

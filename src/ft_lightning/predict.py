@@ -16,13 +16,14 @@ from ft_lightning.system.errors import UserError
 
 def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Write one row for each file that `input` names; a file that cannot be read says why in its row."""
-    from ft_lightning import artifact, summary
+    from ft_lightning import summary
+    from ft_lightning.deploy import model_dir
     from ft_lightning.system import tables
 
     output = Path(str(cfg.output)).expanduser() if cfg.output else run_dir / "predictions.csv"
     tables.check_kind(output)
     paths = find_files(str(cfg.input))
-    model = artifact.load(cfg.model_dir)
+    model = model_dir.load(cfg.model_dir)
     how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, cfg.max_pixels)
     table = model.predict(paths, *how, cfg.abstain_below)
     tables.write_table(table, output)

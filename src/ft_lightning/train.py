@@ -41,8 +41,9 @@ log = logging.getLogger(__name__)
 @lists_problems
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """One run of what conf/train.yaml and the command line say; its files go to `run_dir`; returns metrics.json."""
-    from ft_lightning import artifact, summary
+    from ft_lightning import summary
     from ft_lightning.data import problems
+    from ft_lightning.deploy import model_dir
     from ft_lightning.findings import at_a_glance
     from ft_lightning.repeats import repeat
     from ft_lightning.run_page import write_run_page
@@ -88,7 +89,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     spread = repeat(cfg, data, pretrained, stored, module.outputs) if cfg.repeats > 1 else {}
     outputs, temperature = calibrated(module.outputs)
     metrics = write.write(run_dir, outputs, temperature, data, timing, spread)
-    artifact.save(run_dir / "model", classifier, described_head(cfg), data, metrics)
+    model_dir.save(run_dir / "model", classifier, described_head(cfg), data, metrics)
     page = write_run_page(run_dir)
     summary.after(run_dir, metrics, page)
     return metrics
