@@ -19,7 +19,7 @@ import torch
 from common import photographs
 
 from ft_lightning.data.scan import Sample
-from ft_lightning.run_page import write_run_page
+from ft_lightning.pages.run import write_run_page
 from ft_lightning.runs.write import versions, write_evaluation
 from ft_lightning.system.files import write_json
 

@@ -38,11 +38,12 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     Raises:
         UserError: the dataset cannot train as it is; the page is there all the same.
     """
-    from ft_lightning import check_page, summary
+    from ft_lightning import summary
     from ft_lightning.build import data_location
     from ft_lightning.config_checks import check_switches
     from ft_lightning.data.damage import check_policy
     from ft_lightning.findings import Finding, Found
+    from ft_lightning.pages import check as check_page
 
     check_switches(cfg)
     check_policy(cfg.data.on_bad_image, cfg.data.max_bad_fraction)

@@ -34,7 +34,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.data.datasets import check_loader
     from ft_lightning.data.memo import open_memo
     from ft_lightning.deploy import model_dir
-    from ft_lightning.run_page import write_run_page
+    from ft_lightning.pages.run import write_run_page
     from ft_lightning.runs import write
 
     check_switches(cfg)

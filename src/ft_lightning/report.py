@@ -51,8 +51,8 @@ def page_of_run(typed: str) -> Path:
     Raises:
         UserError: no finished run there, or more than one, or its files are not what a run leaves.
     """
-    from ft_lightning.check_page import CHECK, write_check_page
-    from ft_lightning.run_page import write_run_page
+    from ft_lightning.pages.check import CHECK, write_check_page
+    from ft_lightning.pages.run import write_run_page
     from ft_lightning.runs.leaderboard import find_runs, read_metrics
 
     folder = Path(typed).expanduser()
@@ -78,7 +78,7 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
         UserError: no finished run.
     """
     from ft_lightning import summary
-    from ft_lightning.leaderboard_page import TABLE, write_leaderboard
+    from ft_lightning.pages.comparison import TABLE, write_leaderboard
     from ft_lightning.runs.leaderboard import find_runs, leaderboard, never_scored
 
     runs, others = find_runs(patterns, but=run_dir.resolve())
@@ -101,7 +101,7 @@ def show(board: "pd.DataFrame") -> None:
     """The first runs of a leaderboard on the terminal."""
     from rich.table import Table
 
-    from ft_lightning.page import number
+    from ft_lightning.pages.page import number
     from ft_lightning.runs.leaderboard import short_names
     from ft_lightning.summary import interval
     from ft_lightning.system.console import console

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 from conftest import ROOT, write_pictures
 from ft_lightning.command import compose
 from ft_lightning.evaluate import evaluate
-from ft_lightning.leaderboard_page import write_leaderboard
+from ft_lightning.pages.comparison import write_leaderboard
 from ft_lightning.report import report
 from ft_lightning.runs.leaderboard import COLUMNS, find_runs, leaderboard, short_names, two_best
 from ft_lightning.runs.paired import compare, mcnemar

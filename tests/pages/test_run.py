@@ -14,14 +14,14 @@ import pytest
 from conftest import write_pictures
 from ft_lightning.command import compose
 from ft_lightning.evaluate import evaluate
-from ft_lightning.run_page import write_run_page
+from ft_lightning.pages.run import write_run_page
 from ft_lightning.runs.config import write_config
 from ft_lightning.runs.thumbnails import read_thumbnails
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table, write_table
 from ft_lightning.tasks.intervals import wilson_interval
 from ft_lightning.train import train
-from test_page import Reader
+from pages.test_page import Reader
 
 CLASSES = ("=cmd()", "<b>bee", "cat")
 FILES = ("<img src=x onerror=alert(1)>.png", "=cmd().png", "\"'& $x$.png", "</script><script>alert(1)</script>.png")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from ft_lightning import figures
 from ft_lightning.data.scan import SPLITS
-from ft_lightning.page import Picture, Section, number, write_page
+from ft_lightning.pages import figures
+from ft_lightning.pages.page import Picture, Section, number, write_page
 from ft_lightning.runs.config import command_of
 from ft_lightning.runs.report_data import REPORT_DATA, least_certain, read_neighbours, worst_errors
 from ft_lightning.runs.thumbnails import read_thumbnails

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ft_lightning import figures
-from ft_lightning.page import Section, number, write_page
+from ft_lightning.pages import figures
+from ft_lightning.pages.page import Section, number, write_page
 from ft_lightning.runs.leaderboard import short_names, two_best
 from ft_lightning.runs.paired import Comparison, compare
 from ft_lightning.system.tables import write_table

@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from ft_lightning import figures
+from ft_lightning.pages import figures
 
 HOSTILE = ("<script>alert(1)</script>", "$x^$ and $", "w" * 200, "&amp;\n\x07\udcff", "")
 HISTORY = pd.DataFrame(

@@ -17,8 +17,8 @@ from jinja2 import UndefinedError
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ft_lightning import figures
-from ft_lightning.page import Picture, Section, number, write_page
+from ft_lightning.pages import figures
+from ft_lightning.pages.page import Picture, Section, number, write_page
 
 HOSTILE = (
     "<script>document.title='taken'</script>",
