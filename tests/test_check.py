@@ -16,13 +16,13 @@ from conftest import files_below, write_pictures
 from ft_lightning.build import build_data
 from ft_lightning.check import check, look_through
 from ft_lightning.command import compose
-from ft_lightning.findings import Found
+from ft_lightning.issues.findings import Found
 from ft_lightning.pages.check import write_check_page
 from ft_lightning.report import report
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table, write_table
 from ft_lightning.train import train
-from test_suspects import cuts
+from issues.test_suspects import cuts
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "precision=32-true"]

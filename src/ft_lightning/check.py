@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ft_lightning.data.scan import Sample
-    from ft_lightning.findings import Found
+    from ft_lightning.issues.findings import Found
     from ft_lightning.readers.images import Look
 
 
@@ -42,7 +42,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.build import data_location
     from ft_lightning.config_checks import check_switches
     from ft_lightning.data.damage import check_policy
-    from ft_lightning.findings import Finding, Found
+    from ft_lightning.issues.findings import Finding, Found
     from ft_lightning.pages import check as check_page
 
     check_switches(cfg)
@@ -77,12 +77,12 @@ def overrides_of_train() -> list[str]:
 
 def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
     """What files, names and pictures tell without a network; all of it, where train ends with the first problem."""
-    from ft_lightning import findings
     from ft_lightning.data.damage import ImageCheck
     from ft_lightning.data.exclude import excluded_names
     from ft_lightning.data.memo import open_memo
     from ft_lightning.data.scan import scan
-    from ft_lightning.findings import Finding, Issue
+    from ft_lightning.issues import findings
+    from ft_lightning.issues.findings import Finding, Issue
 
     def refuse(message: str) -> None:
         found.add([Finding("layout", message, "", blocks=True)])
@@ -155,8 +155,8 @@ def look_closer(cfg: DictConfig, looked: Looked, found: "Found") -> list[tuple[s
     """What the features of the pictures tell; returns near-duplicates: name, name of the other, correlation."""
     import torch
 
-    from ft_lightning import suspects
-    from ft_lightning.findings import about_suspects
+    from ft_lightning.issues import suspects
+    from ft_lightning.issues.findings import about_suspects
     from ft_lightning.readers.images import read_image
     from ft_lightning.system.console import working
 

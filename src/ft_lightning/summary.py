@@ -10,7 +10,7 @@ import pandas as pd
 from rich.table import Table
 
 from ft_lightning.command import Outcome
-from ft_lightning.findings import Finding, Found
+from ft_lightning.issues.findings import Finding, Found
 from ft_lightning.system.console import console
 from ft_lightning.system.errors import printable, printable_lines
 from ft_lightning.system.tables import write_table

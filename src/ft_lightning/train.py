@@ -44,7 +44,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning import summary
     from ft_lightning.data import problems
     from ft_lightning.deploy import model_dir
-    from ft_lightning.findings import at_a_glance
+    from ft_lightning.issues.findings import at_a_glance
     from ft_lightning.pages.run import write_run_page
     from ft_lightning.repeats import repeat
     from ft_lightning.runs import write

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ft_lightning.findings import Found, Issue, modes_by_class
+from ft_lightning.issues.findings import Found, Issue, modes_by_class
 from ft_lightning.pages.page import Picture, Section, write_page
 from ft_lightning.runs.report_data import REPORT_DATA
 from ft_lightning.runs.thumbnails import read_thumbnails, write_thumbnails

@@ -15,7 +15,7 @@ from ft_lightning.backbones.load import load_backbone
 from ft_lightning.build import build_data
 from ft_lightning.check import features_of
 from ft_lightning.command import compose
-from ft_lightning.suspects import label_errors, near_duplicates, out_of_fold, outliers
+from ft_lightning.issues.suspects import label_errors, near_duplicates, out_of_fold, outliers
 
 
 @pytest.fixture(scope="module")

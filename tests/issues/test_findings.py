@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ft_lightning.data.problems import Problem
 from ft_lightning.data.scan import Sample
-from ft_lightning.findings import (
+from ft_lightning.issues.findings import (
     Finding,
     about_classes,
     about_contradictions,
