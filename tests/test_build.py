@@ -13,9 +13,9 @@ import ft_lightning
 from conftest import ROOT, write_pictures
 from ft_lightning.command import compose
 from ft_lightning.runs.resume import config_of
+from ft_lightning.search.workbench import Workbench
 from ft_lightning.system.errors import UserError
 from ft_lightning.train import train
-from ft_lightning.trials import Workbench
 
 TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "precision=32-true", "data.batch_size=6"]
 

@@ -29,8 +29,8 @@ from ft_lightning.command import compose
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.module import FineTuner
 from ft_lightning.runs.config import join_study, study_name
-from ft_lightning.search_results import write_best
-from ft_lightning.study import has_outcome
+from ft_lightning.search.results import write_best
+from ft_lightning.search.study import has_outcome
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
 from ft_lightning.train import train

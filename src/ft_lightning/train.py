@@ -46,9 +46,9 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.deploy import model_dir
     from ft_lightning.issues.findings import at_a_glance
     from ft_lightning.pages.run import write_run_page
-    from ft_lightning.repeats import repeat
     from ft_lightning.runs import write
     from ft_lightning.runs.checkpoint import best_and_last
+    from ft_lightning.search.repeats import repeat
     from ft_lightning.system import tables
     from ft_lightning.tasks.calibration import calibrated
 

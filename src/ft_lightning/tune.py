@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import optuna
 
     from ft_lightning.data.module import ImageFolderDataModule
-    from ft_lightning.study import Plan
+    from ft_lightning.search.study import Plan
+    from ft_lightning.search.workbench import Training, Workbench
     from ft_lightning.system.console import TrialBar
-    from ft_lightning.trials import Training, Workbench
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +39,10 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     Args:
         typed: the overrides that made `cfg`, in Python; on the command line they are known.
     """
-    from ft_lightning import search_results
-    from ft_lightning.study import open_study, work
+    from ft_lightning.search import results as search_results
+    from ft_lightning.search.study import open_study, work
+    from ft_lightning.search.workbench import Workbench
     from ft_lightning.system.console import TrialBar
-    from ft_lightning.trials import Workbench
 
     if command.in_multirun():
         raise UserError("-m: a search goes on in a directory of its own, a multirun makes new ones: start one by one.")
@@ -75,8 +75,8 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
 
 def plan_of(cfg: DictConfig) -> "Plan":
     """What `tune` says, checked."""
-    from ft_lightning.space import read_space
-    from ft_lightning.study import Plan
+    from ft_lightning.search.space import read_space
+    from ft_lightning.search.study import Plan
 
     check_values(cfg)
     keys: Any = OmegaConf.to_container(cfg.tune, resolve=True)
@@ -132,7 +132,7 @@ def keep_split(data: "ImageFolderDataModule", study: "optuna.Study", study_dir: 
         UserError: trials that are done had other data.
     """
     from ft_lightning.runs import resume
-    from ft_lightning.study import has_outcome
+    from ft_lightning.search.study import has_outcome
     from ft_lightning.system import tables
 
     table = data.split_table()
@@ -160,8 +160,8 @@ def run_trial(
     import optuna
 
     from ft_lightning.known_errors import known_error
-    from ft_lightning.space import overrides, suggest
-    from ft_lightning.study import TrialFailed
+    from ft_lightning.search.space import overrides, suggest
+    from ft_lightning.search.study import TrialFailed
 
     def report(epoch: int, value: float) -> None:
         bar.report(trial.number, epoch, value)
@@ -213,8 +213,8 @@ def conclude(study: "optuna.Study", monitor: str, base: list[str], study_dir: Pa
     Raises:
         UserError: no trial has a value.
     """
-    from ft_lightning import search_results
-    from ft_lightning.space import overrides
+    from ft_lightning.search import results as search_results
+    from ft_lightning.search.space import overrides
     from ft_lightning.system.files import claimed
 
     search_results.write_trials(study, study_dir)

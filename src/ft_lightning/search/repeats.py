@@ -8,10 +8,10 @@ from scipy import stats
 
 from ft_lightning.build import Pretrained, stop_averaging
 from ft_lightning.data.module import ImageFolderDataModule
+from ft_lightning.search.workbench import Workbench
 from ft_lightning.stored import StoredFeatures
 from ft_lightning.tasks.calibration import calibrated
 from ft_lightning.tasks.metrics import epoch_metrics
-from ft_lightning.trials import Workbench
 
 SPLITS = ("val", "test")
 

@@ -23,7 +23,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from ft_lightning.runs.config import without_password
-from ft_lightning.space import Space, grid
+from ft_lightning.search.space import Space, grid
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import claimed
 from ft_lightning.system.seeds import seed_of

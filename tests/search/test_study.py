@@ -18,8 +18,8 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from ft_lightning.space import read_space, suggest
-from ft_lightning.study import Plan, TrialFailed, _is_dead, bury_dead, has_outcome, open_study, work
+from ft_lightning.search.space import read_space, suggest
+from ft_lightning.search.study import Plan, TrialFailed, _is_dead, bury_dead, has_outcome, open_study, work
 from ft_lightning.system.errors import UserError
 
 SPACE = read_space({"x": {"low": -1.0, "high": 1.0}})
@@ -160,7 +160,7 @@ def test_what_is_beyond_the_wanted_number_is_not_run(tmp_path: Path) -> None:
             other = study.ask()
             for name, known in {"host": "else", "pid": 1, "started": 0.0}.items():
                 other.set_user_attr(name, known)
-            from ft_lightning.study import _claimed, _Surplus
+            from ft_lightning.search.study import _claimed, _Surplus
 
             late = study.ask()
             with pytest.raises(_Surplus):

@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from conftest import ROOT
 from ft_lightning.command import compose
-from ft_lightning.space import grid, overrides, read_space, suggest
+from ft_lightning.search.space import grid, overrides, read_space, suggest
 from ft_lightning.system.errors import UserError
 
 
