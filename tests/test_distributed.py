@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
+from callbacks.test_stored_features import same_result, save_weights
 from conftest import files_below, write_pictures
 from ft_lightning.command import compose, is_main_process
 from ft_lightning.train import train
-from test_stored import same_result, save_weights
 from test_train import RUN_FILES, but_thumbnails
 
 # Goes to a folder on PYTHONPATH. Every process that imports it leaves its id there, to be found dead later.

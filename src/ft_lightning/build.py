@@ -19,11 +19,11 @@ from ft_lightning.system.errors import UserError
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
 
+    from ft_lightning.callbacks.stored_features import KeptRows, StoredFeatures
     from ft_lightning.data.module import ImageFolderDataModule
     from ft_lightning.deploy.model_dir import TrainedModel
     from ft_lightning.model import Classifier
     from ft_lightning.module import FineTuner
-    from ft_lightning.stored import KeptRows, StoredFeatures
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def build_stored_features(
     cfg: DictConfig, splits: Sequence[str], tell: Any, ready: Callable[[], None], kept: "KeptRows | None" = None
 ) -> "StoredFeatures":
     """What computes the frozen part of these splits once; the other arguments are those of `StoredFeatures`."""
-    from ft_lightning.stored import KeptRows, StoredFeatures
+    from ft_lightning.callbacks.stored_features import KeptRows, StoredFeatures
 
     needed_by = None
     if cfg.repeats > 1:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ft_lightning.divergence import RecentLosses
+from ft_lightning.callbacks.finite import RecentLosses
 from ft_lightning.finetune import digest_of
 from ft_lightning.mix import Mix
 from ft_lightning.model import Classifier

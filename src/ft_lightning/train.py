@@ -99,8 +99,8 @@ def files_of_a_run(cfg: DictConfig, run_dir: Path) -> "list[Callback]":
     """What writes metrics.csv and, within long epochs, last.ckpt, and what shows progress."""
     from lightning.pytorch.callbacks import LambdaCallback
 
-    from ft_lightning.epoch_bar import EpochBar
-    from ft_lightning.history import EpochTable
+    from ft_lightning.callbacks.epoch_bar import EpochBar
+    from ft_lightning.callbacks.epoch_table import EpochTable
     from ft_lightning.runs.checkpoint import WithinEpoch
 
     # A config that is refused on the way must not take the place of the one that works.

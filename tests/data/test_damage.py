@@ -8,12 +8,12 @@ import pytest
 from torch.utils.data import DataLoader
 
 from data.test_module import PREPROCESS, datamodule
+from ft_lightning.callbacks.stored_features import _check_images, _refuse_differences
 from ft_lightning.data import damage
 from ft_lightning.data.damage import ImageCheck
 from ft_lightning.data.datasets import PathsDataset
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.scan import Sample, scan_folder
-from ft_lightning.stored import _check_images, _refuse_differences
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ class Process:
 
 def others(monkeypatch: pytest.MonkeyPatch, gather: Callable[[Any], list[Any]]) -> None:
     """Tell by hand what the processes of a run tell each other."""
-    monkeypatch.setattr("ft_lightning.stored.gather_objects", lambda own, world_size: gather(own))
+    monkeypatch.setattr("ft_lightning.callbacks.stored_features.gather_objects", lambda own, world_size: gather(own))
 
 
 def test_processes_look_at_all_pictures_together_and_hear_of_each_other(

@@ -22,7 +22,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from test_stored import save_weights
+    from callbacks.test_stored_features import save_weights
 
     return save_weights(tmp_path_factory.mktemp("weights") / "w.pth", "test_resnet")
 

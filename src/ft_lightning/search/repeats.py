@@ -7,9 +7,9 @@ from omegaconf import DictConfig
 from scipy import stats
 
 from ft_lightning.build import Pretrained, stop_averaging
+from ft_lightning.callbacks.stored_features import StoredFeatures
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.search.workbench import Workbench
-from ft_lightning.stored import StoredFeatures
 from ft_lightning.tasks.calibration import calibrated
 from ft_lightning.tasks.metrics import epoch_metrics
 

@@ -24,11 +24,11 @@ from ft_lightning.build import (
     build_trainer,
     refuse_processes,
 )
+from ft_lightning.callbacks.stored_features import KeptRows, StoredFeatures
 from ft_lightning.config_checks import check_values
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.module import FineTuner
 from ft_lightning.runs.write import Stopwatch
-from ft_lightning.stored import KeptRows, StoredFeatures
 from ft_lightning.system.errors import UserError
 
 
