@@ -65,7 +65,7 @@ def failing_write(number: int, fault: str, folder: Path) -> Iterator[Callable[[]
 
 
 if __name__ == "__main__":
-    from ft_lightning import command
+    from ft_lightning.cli import command
     from ft_lightning.train import train
 
     at, name, below, *overrides = sys.argv[1:]

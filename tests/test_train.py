@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 import ft_lightning
 from conftest import files_below, write_pictures
-from ft_lightning import summary
 from ft_lightning.backbones.load import load_backbone
 from ft_lightning.build import build_classifier, build_module, build_pretrained, build_stored_features, build_trainer
-from ft_lightning.command import compose
+from ft_lightning.cli import summary
+from ft_lightning.cli.command import compose
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.model import Classifier
 from ft_lightning.system.tables import read_table

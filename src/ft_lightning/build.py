@@ -12,8 +12,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning import command, processes
-from ft_lightning.config_checks import solves_head
+from ft_lightning.cli import command, processes
+from ft_lightning.cli.values import solves_head
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from ft_lightning import command
+from ft_lightning.cli import command
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     Raises:
         UserError: the dataset cannot train as it is; the page is there all the same.
     """
-    from ft_lightning import summary
     from ft_lightning.build import data_location
-    from ft_lightning.config_checks import check_switches
+    from ft_lightning.cli import summary
+    from ft_lightning.cli.values import check_switches
     from ft_lightning.data.damage import check_policy
     from ft_lightning.issues.findings import Finding, Found
     from ft_lightning.pages import check as check_page
@@ -189,8 +189,8 @@ def features_of(cfg: DictConfig, samples: "list[Sample]") -> "Tensor":
     """
     import torch
 
-    from ft_lightning import summary
     from ft_lightning.build import build_pretrained
+    from ft_lightning.cli import summary
     from ft_lightning.data.datasets import PathsDataset
     from ft_lightning.features.extract import Extractor, open_store
     from ft_lightning.finetune import freeze_plan

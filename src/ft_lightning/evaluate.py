@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from ft_lightning import command
+from ft_lightning.cli import command
 from ft_lightning.data.problems import DataProblemsError, lists_problems
 from ft_lightning.system.errors import UserError, some
 
@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 @lists_problems
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled images; classes are matched by name."""
-    from ft_lightning import summary
-    from ft_lightning.config_checks import check_switches
+    from ft_lightning.cli import summary
+    from ft_lightning.cli.values import check_switches
     from ft_lightning.data.damage import ImageCheck
     from ft_lightning.data.datasets import check_loader
     from ft_lightning.data.memo import open_memo
@@ -93,7 +93,7 @@ def stored_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]
     """
     import torch
 
-    from ft_lightning import summary
+    from ft_lightning.cli import summary
     from ft_lightning.features.extract import Extractor, open_store
     from ft_lightning.system.hardware import pick_device, pick_precision
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from ft_lightning import command
+from ft_lightning.cli import command
 from ft_lightning.system.errors import UserError
 
 
 def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Write one row for each file that `input` names; a file that cannot be read says why in its row."""
-    from ft_lightning import summary
+    from ft_lightning.cli import summary
     from ft_lightning.deploy import model_dir
     from ft_lightning.system import tables
 

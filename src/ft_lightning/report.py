@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, ListConfig
 
-from ft_lightning import command
+from ft_lightning.cli import command
 from ft_lightning.system.errors import UserError, printable, some
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     Returns:
         page: its path.
     """
-    from ft_lightning import summary
+    from ft_lightning.cli import summary
 
     if (cfg.run is None) == (cfg.runs is None):
         raise UserError(
@@ -77,7 +77,7 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
     Raises:
         UserError: no finished run.
     """
-    from ft_lightning import summary
+    from ft_lightning.cli import summary
     from ft_lightning.pages.comparison import TABLE, write_leaderboard
     from ft_lightning.runs.leaderboard import find_runs, leaderboard, never_scored
 
@@ -101,9 +101,9 @@ def show(board: "pd.DataFrame") -> None:
     """The first runs of a leaderboard on the terminal."""
     from rich.table import Table
 
+    from ft_lightning.cli.summary import interval
     from ft_lightning.pages.page import number
     from ft_lightning.runs.leaderboard import short_names
-    from ft_lightning.summary import interval
     from ft_lightning.system.console import console
 
     table = Table(box=None, pad_edge=False)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from ft_lightning import command, processes
 from ft_lightning.build import (
     build_classifier,
     build_data,
@@ -24,7 +23,8 @@ from ft_lightning.build import (
     refuse_processes,
     stop_averaging,
 )
-from ft_lightning.config_checks import check_values
+from ft_lightning.cli import command, processes
+from ft_lightning.cli.values import check_values
 from ft_lightning.data.problems import lists_problems
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs import resume
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 @lists_problems
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """One run of what conf/train.yaml and the command line say; its files go to `run_dir`; returns metrics.json."""
-    from ft_lightning import summary
+    from ft_lightning.cli import summary
     from ft_lightning.data import problems
     from ft_lightning.deploy import model_dir
     from ft_lightning.issues.findings import at_a_glance

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning import command
-from ft_lightning.config_checks import check_values
+from ft_lightning.cli import command
+from ft_lightning.cli.values import check_values
 from ft_lightning.data.problems import DataProblemsError, lists_problems
 from ft_lightning.runs import config as run_config
 from ft_lightning.system.errors import UserError
@@ -159,7 +159,7 @@ def run_trial(
     """
     import optuna
 
-    from ft_lightning.known_errors import known_error
+    from ft_lightning.cli.known_errors import known_error
     from ft_lightning.search.space import overrides, suggest
     from ft_lightning.search.study import TrialFailed
 

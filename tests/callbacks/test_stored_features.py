@@ -17,10 +17,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from conftest import files_below, write_pictures
-from ft_lightning import summary
 from ft_lightning.backbones.load import Backbone, load_backbone
 from ft_lightning.build import build_classifier, build_module, build_pretrained, build_stored_features, build_trainer
-from ft_lightning.command import compose
+from ft_lightning.cli import summary
+from ft_lightning.cli.command import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.features import extract
 from ft_lightning.system.errors import UserError
@@ -196,7 +196,7 @@ def test_what_is_live_says_why(
     overrides: list[str], computed: int, said: str, pictures: Path, weights: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("ft_lightning.summary.console.width", 200, raising=False)
+    monkeypatch.setattr("ft_lightning.cli.summary.console.width", 200, raising=False)
     options = ["data.val_fraction=0.25", "data.test_fraction=0.25", "trainer.max_epochs=1"]
     metrics = run(tmp_path / "run", *tiny(weights, pictures), *options, *overrides)
     assert metrics["timing"]["cache"] == {"hits": 0, "computed": computed}

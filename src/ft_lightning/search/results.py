@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from ft_lightning import command, summary
+from ft_lightning.cli import command, summary
 from ft_lightning.search.study import Plan, has_outcome
 from ft_lightning.system.console import console
 from ft_lightning.system.errors import UserError

@@ -13,7 +13,6 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from ft_lightning import summary
 from ft_lightning.build import (
     Pretrained,
     build_classifier,
@@ -25,7 +24,8 @@ from ft_lightning.build import (
     refuse_processes,
 )
 from ft_lightning.callbacks.stored_features import KeptRows, StoredFeatures
-from ft_lightning.config_checks import check_values
+from ft_lightning.cli import summary
+from ft_lightning.cli.values import check_values
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.module import FineTuner
 from ft_lightning.runs.write import Stopwatch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from rich.table import Table
 
-from ft_lightning.command import Outcome
+from ft_lightning.cli.command import Outcome
 from ft_lightning.issues.findings import Finding, Found
 from ft_lightning.system.console import console
 from ft_lightning.system.errors import printable, printable_lines

@@ -28,14 +28,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ft_lightning import processes
-from ft_lightning.known_errors import config_error, known_error
+from ft_lightning.cli import processes
+from ft_lightning.cli.known_errors import config_error, known_error
 from ft_lightning.runs import resume
 from ft_lightning.runs.config import study_digest, write_config
 from ft_lightning.system.errors import UserError, printable_lines
 from ft_lightning.system.files import claimed
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 # A wheel carries conf/ inside the package; in a clone it stands beside src/.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parents[1] / "conf"
 
@@ -94,7 +94,7 @@ def run(verb: str, job: Job, distributed: bool = False, shared: bool = False) ->
         _complain("Interrupted.")
         sys.exit(128 + signal.SIGINT)
     if outcomes and outcomes[0].sweep_dir:
-        from ft_lightning.summary import after_multirun
+        from ft_lightning.cli.summary import after_multirun
 
         after_multirun(outcomes, outcomes[0].sweep_dir)
     sys.exit(max((outcome.exit_code for outcome in outcomes), default=0))
@@ -180,7 +180,7 @@ def _attempt(verb: str, job: Job, cfg: DictConfig, shared: bool) -> Outcome:
             _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), OmegaConf.select(cfg, "data.root"))
             if is_main_process() and not shared and not OmegaConf.select(cfg, "resume"):
                 _refuse_used_directory(outcome.run_dir)
-                write_config(cfg, outcome.run_dir, ["python", "-m", f"{__package__}.{verb}", *outcome.overrides])
+                write_config(cfg, outcome.run_dir, ["python", "-m", f"{_PACKAGE.name}.{verb}", *outcome.overrides])
             outcome.result = job(cfg, outcome.run_dir)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning answers Ctrl-C with sys.exit(1)
