@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ft_lightning.runs.write import versions
 from ft_lightning.system.files import write_json
 from ft_lightning.system.tables import read_table
+from ft_lightning.system.versions import versions
 
 RECIPES = {
     "plain": [],

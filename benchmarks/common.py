@@ -24,9 +24,9 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from ft_lightning.readers.preprocess import Preprocess
-from ft_lightning.runs.write import versions
 from ft_lightning.system.files import write_json
 from ft_lightning.system.hardware import pick_device, pick_precision
+from ft_lightning.system.versions import versions
 
 Seconds = tuple[float, float]  # of an epoch, of the test
 SIZE = (500, 375)

@@ -18,10 +18,11 @@ import pandas as pd
 import torch
 from common import photographs
 
-from ft_lightning.data.scan import Sample
 from ft_lightning.pages.run import write_run_page
-from ft_lightning.runs.write import versions, write_evaluation
+from ft_lightning.readers.sample import Sample
+from ft_lightning.runs.write import write_evaluation
 from ft_lightning.system.files import write_json
+from ft_lightning.system.versions import versions
 
 CLASSES = (2, 1000)
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli import command, processes
 from ft_lightning.cli.values import solves_head
+from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def _refuse_another_number_of_processes(trainer: "Trainer") -> None:
     """Each of several processes would otherwise train alone, or wait for ever for one that was not started."""
     needed = trainer.num_devices * trainer.num_nodes
     started = int(os.environ["WORLD_SIZE"]) if "RANK" in os.environ else None  # by torchrun
-    if started not in (None, needed) or (needed == 1 and not command.is_main_process()):
+    if started not in (None, needed) or (needed == 1 and not is_main_process()):
         raise UserError(
             f"trainer.devices={trainer.num_devices}, trainer.num_nodes={trainer.num_nodes}: a run of {needed} "
             f"processes, but torchrun or srun started {started or 'more'}: say trainer=ddp (or trainer=ddp_cpu) with "

@@ -16,9 +16,9 @@ from ft_lightning.system.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ft_lightning.data.scan import Sample
     from ft_lightning.issues.findings import Found
     from ft_lightning.readers.images import Look
+    from ft_lightning.readers.sample import Sample
 
 
 _SHOWN = 5  # of what has to be mended, on the terminal

@@ -1,5 +1,5 @@
 """The name that config files have for `augmentation`."""
 
-from ft_lightning.readers.preprocess import augmentation
+from ft_lightning.augment import augmentation
 
 __all__ = ["augmentation"]

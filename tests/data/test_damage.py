@@ -13,7 +13,8 @@ from ft_lightning.data import damage
 from ft_lightning.data.damage import ImageCheck
 from ft_lightning.data.datasets import PathsDataset
 from ft_lightning.data.memo import Memo
-from ft_lightning.data.scan import Sample, scan_folder
+from ft_lightning.data.scan import scan_folder
+from ft_lightning.readers.sample import Sample
 
 
 @pytest.fixture

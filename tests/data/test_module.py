@@ -13,10 +13,12 @@ from torch.utils.data import BatchSampler
 from torchvision.transforms import v2
 
 from conftest import files_below, write_pictures
-from ft_lightning.data.datasets import BatchPositions, EpochSampler, PathsDataset
+from ft_lightning.augment import augmentation
+from ft_lightning.data.datasets import PathsDataset
 from ft_lightning.data.module import ImageFolderDataModule
+from ft_lightning.data.samplers import BatchPositions, EpochSampler
 from ft_lightning.readers.images import ImageError
-from ft_lightning.readers.preprocess import Preprocess, augmentation
+from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.system.errors import UserError
 
 PREPROCESS = Preprocess((16,), (16, 16), "bilinear", (0.5,) * 3, (0.5,) * 3)

@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from ft_lightning.data.scan import Sample
 from ft_lightning.data.split import refuse_leaks, split_samples
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
 
 

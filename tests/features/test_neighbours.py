@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ft_lightning.data.scan import Sample
 from ft_lightning.features import neighbours
 from ft_lightning.features.neighbours import knn_baseline, nearest
+from ft_lightning.readers.sample import Sample
 
 
 def test_the_nearest_are_those_of_brute_force_in_any_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from ft_lightning.data.problems import Problem
-from ft_lightning.data.scan import Sample
 from ft_lightning.issues.findings import (
     Finding,
     about_classes,
@@ -17,6 +16,7 @@ from ft_lightning.issues.findings import (
     at_a_glance,
 )
 from ft_lightning.readers.images import Look
+from ft_lightning.readers.sample import Sample
 
 
 def some_of(label: str, count: int, split: str | None = None, start: int = 0) -> list[Sample]:

@@ -17,7 +17,8 @@ from PIL import Image
 from torchvision.models import get_model_weights, list_models
 
 from conftest import ROOT
-from ft_lightning.readers.preprocess import Preprocess, augmentation
+from ft_lightning.augment import augmentation
+from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.system.errors import UserError
 
 CONF = ROOT / "conf/augment"

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ft_lightning.cli.processes import gather_objects
 from ft_lightning.optim import setting_of
+from ft_lightning.system.distributed import gather_objects
 from ft_lightning.system.errors import NumericalError
 
 _AT_ONCE = 32  # steps whose losses are looked at together: looking at each would have a GPU wait at each

@@ -7,11 +7,11 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from ft_lightning.cli.processes import gather_objects
-from ft_lightning.data.scan import Sample
 from ft_lightning.features.extract import Extractor, open_store
 from ft_lightning.features.store import FeatureStore, Rows
 from ft_lightning.heads import probe
+from ft_lightning.readers.sample import Sample
+from ft_lightning.system.distributed import gather_objects
 from ft_lightning.system.errors import NumericalError, UserError, some
 
 

@@ -32,6 +32,7 @@ from ft_lightning.cli import processes
 from ft_lightning.cli.known_errors import config_error, known_error
 from ft_lightning.runs import resume
 from ft_lightning.runs.config import study_digest, write_config
+from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import UserError, printable_lines
 from ft_lightning.system.files import claimed
 
@@ -132,14 +133,6 @@ def _composing() -> AbstractContextManager:
         return nullcontext()
     Plugins.instance().register(_WorkingDirectoryConf)
     return hydra.initialize_config_dir(str(CONF), version_base="1.3")
-
-
-def is_main_process() -> bool:
-    """Whether this process speaks for the run: the others of a distributed run stay silent and write nothing."""
-    if "RANK" in os.environ:  # of torchrun, which counts in its own way inside SLURM
-        return os.environ["RANK"] == "0"
-    # Lightning's own launcher, also in an interactive job of SLURM, where all have SLURM_PROCID=0; then srun.
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def typed_overrides() -> list[str]:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any
 
 _PATIENCE_S = 10  # between the failure of one process and the end of all
 
@@ -44,16 +43,6 @@ def consequence(error: BaseException) -> tuple[int, str] | None:
     while not (code := _failed()) and time.monotonic() < deadline and any(p.poll() is None for p in _started):
         time.sleep(0.1)
     return max(code, 1), _sentence(code)
-
-
-def gather_objects(own: Any, world_size: int) -> list[Any]:
-    """An object of this process -> those of all, in all."""
-    everyone = [own] * world_size
-    if world_size > 1:
-        from torch import distributed
-
-        distributed.all_gather_object(everyone, own)
-    return everyone
 
 
 def _observe(child_processes: list[subprocess.Popen]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import Problem
-from ft_lightning.data.scan import Sample
 from ft_lightning.readers.images import Look, look_at, size_error
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.errors import UserError
 

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from ft_lightning.data.scan import Sample
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, some
 from ft_lightning.system.tables import read_table
 

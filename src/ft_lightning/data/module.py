@@ -15,21 +15,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ft_lightning.data.damage import ImageCheck, check_policy
-from ft_lightning.data.datasets import (
-    BatchPositions,
-    EpochSampler,
-    PathsDataset,
-    SampleDataset,
-    StoredDataset,
-    Transform,
-    check_loader,
-    default_workers,
-)
+from ft_lightning.data.datasets import PathsDataset, SampleDataset, StoredDataset, Transform, check_loader
 from ft_lightning.data.exclude import without
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import DataProblemsError, Problem
-from ft_lightning.data.scan import Sample, scan
+from ft_lightning.data.samplers import BatchPositions, EpochSampler
+from ft_lightning.data.scan import scan
 from ft_lightning.data.split import (
+    SPLIT_COLUMNS,
     class_map,
     grouped,
     limited,
@@ -39,8 +32,9 @@ from ft_lightning.data.split import (
     split_samples,
 )
 from ft_lightning.features.store import Rows
-from ft_lightning.runs.write import SPLIT_COLUMNS
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import some
+from ft_lightning.system.hardware import default_workers
 
 log = logging.getLogger(__name__)
 

@@ -73,7 +73,7 @@ def lists_problems(job: Job) -> Job:
             cause: BaseException | None = error  # Hydra wraps what a constructor raises
             while cause and not isinstance(cause, DataProblemsError):
                 cause = cause.__cause__
-            from ft_lightning.cli.command import is_main_process
+            from ft_lightning.system.distributed import is_main_process
 
             if isinstance(cause, DataProblemsError) and is_main_process():
                 write_problems(cause.problems, run_dir)

@@ -12,6 +12,7 @@ from pathlib import Path
 from ft_lightning.data.folders import UNSUPPORTED, loose_images, subfolders, walk
 from ft_lightning.data.memo import Memo, digest_files
 from ft_lightning.readers.images import SUFFIXES
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, some
 from ft_lightning.system.tables import read_table
 
@@ -21,19 +22,6 @@ _MEANT |= {split: split for split in SPLITS}
 
 log = logging.getLogger(__name__)
 Refuse = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One labelled image; its identity is the digest of the file's bytes."""
-
-    path: str  # absolute
-    name: str  # as the dataset calls it: relative to its root, with forward slashes
-    label: str
-    digest: str  # sha256 of the file's bytes; of its name where there are none
-    split: str | None = None  # what the layout or the CSV says
-    group: str | None = None
-    problem: str = ""  # why there are no bytes
 
 
 def refuse(message: str) -> None:

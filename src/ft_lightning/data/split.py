@@ -7,8 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ft_lightning.data.scan import SPLITS, Sample
+from ft_lightning.data.scan import SPLITS
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, some
+
+SPLIT_COLUMNS = ["path", "class", "split", "digest", "excluded"]  # of split.csv
 
 log = logging.getLogger(__name__)
 

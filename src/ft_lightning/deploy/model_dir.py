@@ -15,14 +15,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ft_lightning.backbones.load import build_backbone
-from ft_lightning.data.datasets import PathsDataset, check_loader, default_workers
+from ft_lightning.data.datasets import PathsDataset, check_loader
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
 from ft_lightning.model import Classifier
-from ft_lightning.runs.write import prediction_table, versions
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing, sha256, write_json
-from ft_lightning.system.hardware import autocast, pick_device, pick_precision
+from ft_lightning.system.hardware import autocast, default_workers, pick_device, pick_precision
+from ft_lightning.system.versions import versions
+from ft_lightning.tasks.multiclass import prediction_table
 
 FORMAT = 1  # raised when an older reader would misread a newer file
 WEIGHTS, CARD = "model.safetensors", "model.json"

@@ -17,14 +17,13 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ft_lightning.data.datasets import default_workers
 from ft_lightning.features.store import FeatureStore
 from ft_lightning.finetune import digest_of
 from ft_lightning.model import Classifier
-from ft_lightning.runs.write import versions
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.errors import NumericalError, UserError
-from ft_lightning.system.hardware import autocast
+from ft_lightning.system.hardware import autocast, default_workers
+from ft_lightning.system.versions import versions
 
 log = logging.getLogger(__name__)
 

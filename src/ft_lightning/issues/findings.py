@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ft_lightning.data.folders import UNSUPPORTED, passed_over, unused
 from ft_lightning.data.problems import Problem
-from ft_lightning.data.scan import Sample
 from ft_lightning.data.split import conflicting_labels, leaked, leaks
 from ft_lightning.readers.images import SUFFIXES, Look
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import some
 
 _FEW = 10  # samples of a class

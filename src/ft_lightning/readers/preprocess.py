@@ -1,13 +1,12 @@
 """Preprocess, which belongs to the weights, and augmentation around it, which is random and for training only."""
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from PIL.Image import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from ft_lightning.system.errors import UserError
@@ -70,32 +69,3 @@ class Preprocess:
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
         return cls(**plain)
-
-
-def augmentation(
-    preprocess: Preprocess, crop_scale: Sequence[float] | None, flip: float, trivial: bool, erase: float
-) -> Callable[[Image], Tensor]:
-    """What train images go through instead of `preprocess`: RGB image -> uint8 pixels of the same size.
-
-    All random numbers come from torch's global CPU generator. With everything off this is `preprocess` itself.
-
-    Args:
-        crop_scale: smallest and largest share of the area that a random crop keeps; None for the centre crop.
-        flip: probability of a horizontal flip.
-        trivial: apply one random operation of random strength (TrivialAugment, Müller & Hutter, 2021).
-        erase: probability of painting a random rectangle in the mean colour (Zhong et al., 2017).
-    """
-    steps: list[Callable] = []
-    if crop_scale is not None:
-        interpolation = InterpolationMode(preprocess.interpolation)
-        crop = v2.RandomResizedCrop(preprocess.crop, scale=tuple(crop_scale), interpolation=interpolation)
-        steps += [crop, F.pil_to_tensor]
-    else:
-        steps += [preprocess]
-    if flip:
-        steps += [v2.RandomHorizontalFlip(flip)]
-    if trivial:
-        steps += [v2.TrivialAugmentWide()]
-    if erase:
-        steps += [v2.RandomErasing(erase, value=[round(255 * value) for value in preprocess.mean])]
-    return preprocess if steps == [preprocess] else v2.Compose(steps)

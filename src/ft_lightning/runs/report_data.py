@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ft_lightning.data.scan import Sample
+from ft_lightning.readers.sample import Sample
 from ft_lightning.runs.thumbnails import write_thumbnails
 from ft_lightning.system.tables import read_table
 

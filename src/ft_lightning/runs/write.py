@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ft_lightning.data.scan import Sample
+from ft_lightning.data.split import SPLIT_COLUMNS
 from ft_lightning.features.neighbours import knn_baseline
+from ft_lightning.readers.sample import Sample
 from ft_lightning.runs.report_data import REPORT_DATA, write_pictures
 from ft_lightning.system.files import write_json
 from ft_lightning.system.tables import write_table
+from ft_lightning.system.versions import versions
 from ft_lightning.tasks.calibration import Outputs, before_scaling, reliability
 from ft_lightning.tasks.metrics import full_metrics
-
-ALL_CLASSES_UP_TO = 100  # above, a table lists the most probable classes only
-TOP = 10
-SPLIT_COLUMNS = ["path", "class", "split", "digest", "excluded"]  # of split.csv
+from ft_lightning.tasks.multiclass import prediction_table
 
 
 class Stopwatch:
@@ -122,41 +120,6 @@ def write_evaluation(
     _write_reliability(run_dir, outputs, model.temperature)
     write_pictures(run_dir, table, samples, max_pixels)
     return metrics
-
-
-def prediction_table(
-    names: list[str], logits: Tensor, class_names: list[str], labels: list[str] | None = None
-) -> pd.DataFrame:
-    """One row a sample: path, its label if known, predicted class and its probability, then p(class) for each class.
-
-    Above 100 classes the ten most probable are listed instead, as class_1, p_1 ... class_10, p_10.
-
-    Args:
-        logits: (N, C), in the order of `names`.
-        labels: the true classes, where they are known.
-    """
-    probabilities = logits.double().softmax(1)
-    best, predicted = probabilities.max(1)
-    columns: dict[str, Any] = {
-        "path": names,
-        **({"label": labels} if labels else {}),
-        "predicted": [class_names[i] for i in predicted],
-        "probability": best.numpy(),
-    }
-    if len(class_names) <= ALL_CLASSES_UP_TO:
-        columns |= {f"p({name})": probabilities[:, i].numpy() for i, name in enumerate(class_names)}
-    else:
-        values, order = probabilities.topk(TOP)
-        for rank in range(TOP):
-            columns[f"class_{rank + 1}"] = [class_names[i] for i in order[:, rank]]
-            columns[f"p_{rank + 1}"] = values[:, rank].numpy()
-    return pd.DataFrame(columns)
-
-
-def versions() -> dict[str, str]:
-    """The installed versions of what shapes a result."""
-    packages = ("ft_lightning", "torch", "torchvision", "lightning", "torchmetrics", "timm", "pillow")
-    return {package: version(package) for package in packages}
 
 
 def _write_reliability(run_dir: Path, outputs: Outputs, temperature: float) -> None:

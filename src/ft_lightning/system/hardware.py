@@ -1,5 +1,6 @@
 """What this machine offers: device, precision."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -61,3 +62,14 @@ def autocast(precision: str, device_type: str) -> AbstractContextManager:
     if precision == "32-true":
         return nullcontext()
     return torch.autocast(device_type, dtype=torch.bfloat16 if precision == "bf16-mixed" else torch.float16)
+
+
+def default_workers() -> int:
+    """Processes that read images: none where one or two cores are busy computing anyway.
+
+    With a GPU the cores are free to read; without one, a quarter of them keeps up with the rest, which computes.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if torch.cuda.is_available():
+        return min(8, cores)
+    return 0 if cores <= 2 else min(8, cores // 4)

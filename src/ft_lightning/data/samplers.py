@@ -1,0 +1,69 @@
+"""In which order a loader reads, and where in it."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from ft_lightning.system.seeds import seed_of
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """(epoch, position) of one process's share of a split.
+
+    The order is a function of (seed, epoch). Every process gets equally many samples, the last ones twice if need be;
+    their position tells them apart when metrics are counted.
+    """
+
+    def __init__(self, length: int, shuffle_seed: int | None, rank: int, world_size: int) -> None:
+        self.length = length
+        self.shuffle_seed = shuffle_seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self._done = (-1, 0)
+
+    def start_at(self, epoch: int, samples: int) -> None:
+        """Go on within an epoch: leave out this many of its samples, those before have been trained on."""
+        self._done = (epoch, samples)
+        self.set_epoch(epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls it before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return (self.length + self.world_size - 1) // self.world_size
+
+    def positions(self) -> Tensor:
+        """(n,) of this process in this epoch, in order."""
+        epoch, done = self._done
+        turns = torch.arange(done if epoch == self.epoch else 0, len(self)) * self.world_size + self.rank
+        if self.shuffle_seed is None:
+            return turns % self.length
+        generator = torch.Generator().manual_seed(seed_of(self.shuffle_seed, self.epoch, "order"))
+        return torch.randperm(self.length, generator=generator)[turns % self.length]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for position in self.positions().tolist():
+            yield self.epoch, position
+
+
+class BatchPositions(Sampler[Tensor]):
+    """The batches that a DataLoader makes of an EpochSampler, each as one tensor of positions (B,)."""
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, drop_last: bool) -> None:
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+
+    def set_epoch(self, epoch: int) -> None:
+        self.sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.sampler), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        yield from self.sampler.positions().split(self.batch_size)[: len(self)]
