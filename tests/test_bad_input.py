@@ -20,7 +20,8 @@ import torch
 from PIL import Image
 
 from conftest import files_below, write_pictures
-from ft_lightning.backbones.load import Backbone, load_backbone
+from ft_lightning.backbones.backbone import Backbone
+from ft_lightning.backbones.load import load_backbone
 from ft_lightning.cli import command
 from ft_lightning.evaluate import evaluate
 from ft_lightning.readers import images

@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
 from conftest import files_below
-from ft_lightning.backbones.load import Backbone
+from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.cli.command import compose
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.module import FineTuner

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ft_lightning.callbacks.stored_features import KeptRows, StoredFeatures
     from ft_lightning.data.module import ImageFolderDataModule
-    from ft_lightning.deploy.model_dir import TrainedModel
+    from ft_lightning.deploy.predictor import TrainedModel
     from ft_lightning.model import Classifier
     from ft_lightning.module import FineTuner
 

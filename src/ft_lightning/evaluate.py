@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ft_lightning.data.damage import ImageCheck
     from ft_lightning.data.datasets import PathsDataset
     from ft_lightning.data.memo import Memo
-    from ft_lightning.deploy.model_dir import TrainedModel
+    from ft_lightning.deploy.predictor import TrainedModel
     from ft_lightning.readers.sample import Sample
 
 log = logging.getLogger(__name__)

@@ -41,13 +41,13 @@ log = logging.getLogger(__name__)
 @lists_problems
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """One run of what conf/train.yaml and the command line say; its files go to `run_dir`; returns metrics.json."""
+    from ft_lightning.callbacks.checkpoints import best_and_last
     from ft_lightning.cli import summary
     from ft_lightning.data import problems
     from ft_lightning.deploy import model_dir
     from ft_lightning.issues.findings import at_a_glance
     from ft_lightning.pages.run import write_run_page
     from ft_lightning.runs import write
-    from ft_lightning.runs.checkpoint import best_and_last
     from ft_lightning.search.repeats import repeat
     from ft_lightning.system import tables
     from ft_lightning.tasks.calibration import calibrated
@@ -99,9 +99,9 @@ def files_of_a_run(cfg: DictConfig, run_dir: Path) -> "list[Callback]":
     """What writes metrics.csv and, within long epochs, last.ckpt, and what shows progress."""
     from lightning.pytorch.callbacks import LambdaCallback
 
+    from ft_lightning.callbacks.checkpoints import WithinEpoch
     from ft_lightning.callbacks.epoch_bar import EpochBar
     from ft_lightning.callbacks.epoch_table import EpochTable
-    from ft_lightning.runs.checkpoint import WithinEpoch
 
     # A config that is refused on the way must not take the place of the one that works.
     accepted = LambdaCallback(on_train_start=lambda trainer, module: _keep_config(cfg, run_dir, trainer))

@@ -33,8 +33,9 @@ from torchvision.models import (
     list_models,
 )
 
-from ft_lightning.backbones import blocks, load
-from ft_lightning.backbones.load import Backbone, build_backbone, load_backbone
+from ft_lightning.backbones import backbone, blocks, libraries
+from ft_lightning.backbones.backbone import Backbone
+from ft_lightning.backbones.load import build_backbone, load_backbone
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.model import Classifier
 from ft_lightning.system.errors import UserError
@@ -72,7 +73,7 @@ def sample() -> list[Any]:
 @pytest.mark.parametrize(("source", "name"), sample())
 def test_only_the_last_layer_is_taken_off_and_a_frozen_prefix_never_moves(source: str, name: str) -> None:
     torch.manual_seed(0)
-    network, preprocess, identity = load._build(source, name, None, {})
+    network, preprocess, identity = libraries.build_network(source, name, None, {})
     small = source == "torchvision" and not name.startswith(FIXED_SIZE)
     inputs = 255 * torch.rand(2, 3, *((96, 96) if small else preprocess.crop))
     with torch.no_grad():
@@ -209,7 +210,7 @@ def test_a_frozen_image_s_features_do_not_depend_on_its_batch_mates(kind: str) -
 )
 def test_channels_last_is_for_convolutional_networks(name: str, convolutional: bool) -> None:
     network = torchvision.models.get_model(name, weights=None)
-    assert load._is_convolutional(network) == convolutional
+    assert backbone._is_convolutional(network) == convolutional
 
 
 def test_the_embedded_weights_know_photographs() -> None:

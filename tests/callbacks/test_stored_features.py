@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from conftest import files_below, write_pictures
-from ft_lightning.backbones.load import Backbone, load_backbone
+from ft_lightning.backbones.backbone import Backbone
+from ft_lightning.backbones.load import load_backbone
 from ft_lightning.build import build_classifier, build_module, build_pretrained, build_stored_features, build_trainer
 from ft_lightning.cli import summary
 from ft_lightning.cli.command import compose

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from conftest import write_pictures
-from ft_lightning.backbones.load import Backbone, load_backbone
+from ft_lightning.backbones.backbone import Backbone
+from ft_lightning.backbones.load import load_backbone
 from ft_lightning.data.datasets import PathsDataset
 from ft_lightning.features import extract
 from ft_lightning.features.extract import Extractor, open_store

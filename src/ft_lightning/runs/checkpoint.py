@@ -3,20 +3,16 @@
 import hashlib
 import logging
 import struct
-import time
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import torch
-from lightning import LightningModule, Trainer
 from lightning.fabric.plugins import CheckpointIO
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing, sweep
 
 LAST, BEST = "last.ckpt", "best.ckpt"
-_ASKED_EVERY = 32  # steps: agreeing with other processes on what time it is takes time
 _NO_COMMENT = b"\0\0"  # how torch.save ends a file: with the length of its comment
 
 log = logging.getLogger(__name__)
@@ -78,45 +74,6 @@ class SealedCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: str | Path) -> None:
         Path(path).unlink(missing_ok=True)
-
-
-def best_and_last(folder: Path, monitor: str, mode: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """What keeps best.ckpt (of equals the first) and last.ckpt, written after each epoch."""
-    common: dict[str, Any] = {
-        "dirpath": folder,
-        "save_top_k": 1,
-        "save_on_train_epoch_end": True,
-        "enable_version_counter": False,
-    }
-    best = ModelCheckpoint(filename=Path(BEST).stem, monitor=monitor, mode=mode, **common)
-    return best, ModelCheckpoint(filename=Path(LAST).stem, **common)
-
-
-class WithinEpoch(Checkpoint):
-    """Writes last.ckpt within an epoch too, when it takes long.
-
-    Args:
-        minutes: from one to the next.
-    """
-
-    def __init__(self, folder: Path, minutes: float) -> None:
-        self.path = folder / LAST
-        self.seconds = 60 * minutes
-        self._since = time.monotonic()
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._since = time.monotonic()  # the end of an epoch writes one anyway
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0  # gradients are not kept
-        asked = trainer.world_size == 1 or batch_idx % _ASKED_EVERY == 0
-        if not stepped or not asked or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            return
-        if trainer.strategy.broadcast(time.monotonic() - self._since > self.seconds):  # the clock of one for all
-            trainer.save_checkpoint(self.path)
-            self._since = time.monotonic()
 
 
 def newest_whole(folder: Path) -> Path | None:

@@ -1,0 +1,50 @@
+"""The best epoch in memory, for trainings that leave no files."""
+
+from collections.abc import Callable
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from ft_lightning.module import FineTuner
+
+
+class BestEpoch(Callback):
+    """Keeps the best epoch, of equals the first, in memory, as best.ckpt keeps it on disk.
+
+    Args:
+        report: hears of each epoch and its monitored value; what it raises ends the training.
+        weights: whether to keep those too, for `restore`; they take as much memory as what trains.
+    """
+
+    def __init__(self, monitor: str, mode: str, report: Callable[[int, float], None], weights: bool) -> None:
+        self.monitor, self.mode, self.report, self.weights = monitor, mode, report, weights
+        self.epoch = -1
+        self.metrics: dict[str, float] = {}  # what val logged in that epoch, such as val/accuracy
+        self._now: dict[str, Tensor] = {}
+        self._best: dict[str, Tensor] = {}
+
+    @property
+    def value(self) -> float:
+        """The monitored value of the best epoch."""
+        return self.metrics[self.monitor]
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.weights:  # now, because averaged ones are taken out again after this
+            module: Any = pl_module
+            trained = module.classifier.plan.trained_state(module.classifier.state_dict())
+            self._now = {name: value.clone() for name, value in trained.items()}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != "fit":
+            return
+        now = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        sign = 1 if self.mode == "max" else -1
+        if not self.metrics or sign * now[self.monitor] > sign * self.value:
+            self.epoch, self.metrics, self._best = trainer.current_epoch, now, self._now
+        self.report(trainer.current_epoch, now[self.monitor])
+
+    def restore(self, module: FineTuner) -> None:
+        """Put the module back to where it was after the best epoch."""
+        module.classifier.load_state_dict(self._best, strict=False)
