@@ -17,15 +17,15 @@ from ft_lightning.system.tables import write_table
 if TYPE_CHECKING:
     from lightning import Trainer
 
-    from ft_lightning.features.store import FeatureStore
+    from ft_lightning.data.protocol import Data
     from ft_lightning.finetune import FreezePlan
     from ft_lightning.model import Classifier
+    from ft_lightning.tasks.task import Task
 
 _CLASSES_SHOWN = 10
-_HEADLINE = ("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy", "knn_accuracy")
 
 
-def before(run_dir: Path, data: Any, classifier: "Classifier", trainer: "Trainer", start: Path | None) -> None:
+def before(run_dir: Path, data: "Data", classifier: "Classifier", trainer: "Trainer", start: Path | None) -> None:
     """What is about to be trained, on what, where it goes, and the checkpoint that it goes on from."""
     identity = classifier.backbone.identity
     parameters = list(classifier.parameters())
@@ -35,7 +35,7 @@ def before(run_dir: Path, data: Any, classifier: "Classifier", trainer: "Trainer
     pairs(
         data=str(data.location),
         samples=" · ".join(f"{split} {len(samples):,}" for split, samples in data.splits.items()),
-        classes=f"{len(data.class_names)}: {_shown(data.class_names)}",
+        **data.task.describe(),
         backbone=f"{identity.name} ({identity.source}), weights {identity.weights}",
         cut=_cut(classifier.plan),
         trainable=f"{trainable:,} of {total:,} parameters ({trainable / total:.2%})",
@@ -44,31 +44,14 @@ def before(run_dir: Path, data: Any, classifier: "Classifier", trainer: "Trainer
     )
 
 
-def features(store: "FeatureStore | None", found: int, computed: int, live: dict[str, str]) -> None:
-    """What the feature store has, what will be computed now, and why anything is computed in every epoch."""
-    lines = {}
-    if store:
-        where = f"{short(store.folder)} ({store.size / 2**20:.1f} MB)" if store.on_disk else "in memory, for this run"
-        lines = {"features": f"{found:,} stored, {computed:,} to compute", "store": where}
-    reasons = {why: ", ".join(split for split in live if live[split] == why) for why in live.values()}
-    if reasons:
-        lines["live"] = "\n".join(f"{splits}: in every epoch, because {why}" for why, splits in reasons.items())
-    pairs(**lines)
-
-
-def probe(accuracy: float, l2: float) -> None:
-    """Where the head starts from."""
-    pairs(head=f"starts at its optimum for stored features: accuracy {accuracy:.4f} on val with L2 {l2:g}")
-
-
-def after(run_dir: Path, metrics: dict[str, Any], page: Path) -> None:
+def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> None:
     """The result, and where it is."""
-    _print_metrics({"val": metrics["val"], "test": metrics["test"]})
+    _print_metrics(task, {"val": metrics["val"], "test": metrics["test"]})
     timing = metrics["timing"]
     if repeats := metrics.get("repeats"):
-        spread = repeats["test"]["accuracy"]
+        spread = repeats["test"][task.monitor]
         n, mean, sd = len(spread["values"]), spread["mean"], spread["sd"]
-        pairs(repeats=f"{n}: test accuracy {mean:.4f}, standard deviation {sd:.4f}")
+        pairs(repeats=f"{n}: test {task.monitor} {mean:.4f}, standard deviation {sd:.4f}")
     features_s = timing.get("features_s", 0.0)
     pairs(
         time=f"{timing['total_s']:.0f} s: features {features_s:.1f}, training {timing['fit_s']:.1f}",
@@ -80,9 +63,9 @@ def after(run_dir: Path, metrics: dict[str, Any], page: Path) -> None:
     )
 
 
-def after_evaluate(run_dir: Path, metrics: dict[str, Any], page: Path) -> None:
+def after_evaluate(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> None:
     """The metrics of a model on labelled data, and where the details are."""
-    _print_metrics({"test": metrics["test"]})
+    _print_metrics(task, {"test": metrics["test"]})
     pairs(samples=f"{metrics['test']['n']:,}", details=str(short(run_dir)), page=str(short(page)))
 
 
@@ -152,13 +135,13 @@ def _multirun_row(outcome: Outcome, common: set[str]) -> dict[str, Any]:
     }
 
 
-def _print_metrics(splits: dict[str, dict[str, Any]]) -> None:
+def _print_metrics(task: "Task", splits: dict[str, dict[str, Any]]) -> None:
     """A row a metric, a column a split, and the interval of the last split."""
     last = list(splits.values())[-1]
     rows = [
         (name.replace("_", " "), *(number(metrics.get(name)) for metrics in splits.values()),
          interval(last.get(f"{name}_ci95")))
-        for name in _HEADLINE
+        for name in task.headline
         if any(name in metrics for metrics in splits.values())
     ]  # fmt: skip
     table(["", *splits, f"95 % interval of {list(splits)[-1]}"], rows)
@@ -170,8 +153,3 @@ def _cut(plan: "FreezePlan") -> str:
     if plan.mode == "full":
         return "full: everything trains"
     return f"partial: before {plan.trained_blocks[0]}, the last {len(plan.trained_blocks)} blocks and the head train"
-
-
-def _shown(names: list[str]) -> str:
-    more = len(names) - _CLASSES_SHOWN
-    return ", ".join(map(printable, names[:_CLASSES_SHOWN])) + (f", ... {more:,} more" if more > 0 else "")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ft_lightning.issues.findings import Found, Issue, modes_by_class
 from ft_lightning.pages.page import Picture, Section, write_page
+from ft_lightning.readers.images import preview
 from ft_lightning.runs.report_data import REPORT_DATA
 from ft_lightning.runs.thumbnails import read_thumbnails, write_thumbnails
 from ft_lightning.system.files import write_json
@@ -38,25 +39,29 @@ def write_check(
         location: of the dataset.
     """
     counts = {split: Counter(sample.label for sample in samples) for split, samples in looked.splits.items()}
-    sizes = Counter(f"{look.width} x {look.height}" for look in looked.looks.values())
+    sizes = Counter(f"{each.width} x {each.height}" for each in looked.inspections.values())
     content = {
         "location": location,
         "samples": len(looked.samples),
         "can_train": not found.blocking,
         "findings": [asdict(finding) for finding in found.findings],
         "classes": {split: dict(sorted(count.items())) for split, count in counts.items()},
-        "modes": {label: dict(count) for label, count in modes_by_class(looked.samples, looked.looks).items()},
+        "modes": {label: dict(count) for label, count in modes_by_class(looked.samples, looked.inspections).items()},
         "sizes": dict(sizes.most_common()),
     }
     write_json(run_dir / CHECK, content)
     columns = list(Issue.__dataclass_fields__)
     write_table(pd.DataFrame([asdict(issue) for issue in found.issues], columns=columns), run_dir / ISSUES)
     write_table(pd.DataFrame(pairs, columns=["path", "other", "correlation"]), run_dir / REPORT_DATA / "pairs.csv")
-    files = {sample.name: sample.path for sample in looked.samples}
+    by_name = {sample.name: sample for sample in looked.samples}
     shown = [name for one, other, _ in pairs[:_SHOWN] for name in (one, other)]
     shown += [issue.path for kind in _GALLERIES for issue in [i for i in found.issues if i.kind == kind][:_SHOWN]]
-    max_pixels = max((look.width * look.height for look in looked.looks.values()), default=0)
-    write_thumbnails([(name, files[name]) for name in shown], run_dir / REPORT_DATA / "thumbnails", max_pixels)
+    max_pixels = max((found.width * found.height for found in looked.inspections.values()), default=0)
+    write_thumbnails(
+        [by_name[name] for name in shown],
+        run_dir / REPORT_DATA / "thumbnails",
+        lambda sample: preview(sample.path, max_pixels),
+    )
     write_check_page(run_dir)
     return content
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ft_lightning.readers.sample import Sample
+from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.runs.thumbnails import write_thumbnails
 from ft_lightning.system.tables import read_table
 
@@ -13,16 +13,15 @@ REPORT_DATA = "report_data"
 _SHOWN = 24  # pictures of a kind
 
 
-def write_pictures(run_dir: Path, predictions: pd.DataFrame, samples: Sequence[Sample], max_pixels: int) -> None:
-    """Write thumbnails of the pictures that the page shows.
+def write_pictures(run_dir: Path, predictions: pd.DataFrame, samples: Sequence[Sample], reader: Reader) -> None:
+    """Write previews of the samples that the page shows.
 
     Args:
         predictions: of `samples`, as predictions.csv has them.
-        max_pixels: a picture with more is not shown.
     """
-    files = {sample.name: sample.path for sample in samples}
+    by_name = {sample.name: sample for sample in samples}
     shown = [*worst_errors(predictions)["path"], *least_certain(predictions)["path"]]
-    write_thumbnails([(name, files[name]) for name in shown], run_dir / REPORT_DATA / "thumbnails", max_pixels)
+    write_thumbnails([by_name[name] for name in shown], run_dir / REPORT_DATA / "thumbnails", reader.preview)
 
 
 def worst_errors(predictions: pd.DataFrame) -> pd.DataFrame:

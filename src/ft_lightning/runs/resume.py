@@ -52,6 +52,8 @@ def config_of(run_dir: Path, composed: DictConfig, overrides: list[str]) -> Dict
         raise UserError(f"resume={composed.resume}: say it on the command line, where it decides the directory too.")
     config = OmegaConf.load(run_dir / "config.yaml")
     assert isinstance(config, DictConfig)
+    config = OmegaConf.merge({key: composed[key] for key in composed if key not in config}, config)
+    assert isinstance(config, DictConfig)
     written: Any = OmegaConf.to_container(composed, resolve=False)  # what comes from the environment stays a reference
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.key_or_group

@@ -1,35 +1,31 @@
 """Small JPEGs of the pictures that a page shows, kept in the run's directory so that it can be made again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from ft_lightning.readers.images import ImageError, read_image
+from ft_lightning.readers.sample import Sample, SampleError
 from ft_lightning.system.files import replacing
 from ft_lightning.system.tables import read_table, write_table
 
-_EDGE = 240  # pixels of the longer edge: sharp at the size the page shows, about 8 kB
 _INDEX = "thumbnails.csv"
 
 
-def write_thumbnails(pictures: Sequence[tuple[str, str]], folder: Path, max_pixels: int) -> None:
-    """Have a folder hold a JPEG of each of these pictures, (name, file), and an index, in the place of earlier ones.
-
-    A picture that cannot be read is left out.
-    """
+def write_thumbnails(samples: Iterable[Sample], folder: Path, preview: Callable[[Sample], bytes | str]) -> None:
+    """Write a JPEG of each sample and an index, replacing the folder; a sample that cannot be read is left out."""
     rows: list[tuple[str, str]] = []
     with replacing(folder) as temporary:
         temporary.mkdir()
-        for name, file in dict(pictures).items():
+        for sample in {sample.name: sample for sample in samples}.values():
             try:
-                image = read_image(file, max_pixels)
-            except ImageError:
+                jpeg = preview(sample)
+            except SampleError:
                 continue
-            image.thumbnail((_EDGE, _EDGE))
+            assert isinstance(jpeg, bytes)
             thumbnail = f"{len(rows):04d}.jpg"
-            image.save(temporary / thumbnail, format="JPEG", quality=80)
-            rows.append((name, thumbnail))
+            (temporary / thumbnail).write_bytes(jpeg)
+            rows.append((sample.name, thumbnail))
         write_table(pd.DataFrame(rows, columns=["path", "thumbnail"]), temporary / _INDEX)
 
 
