@@ -12,13 +12,13 @@ import pytest
 from hydra.utils import get_object
 
 import ft_lightning
-from ft_lightning.command import compose
+from ft_lightning.cli.command import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.predict import predict
 from ft_lightning.report import report
-from ft_lightning.resume import config_of
-from ft_lightning.study import has_outcome
-from ft_lightning.tables import read_table
+from ft_lightning.runs.resume import config_of
+from ft_lightning.search.study import has_outcome
+from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -43,14 +43,19 @@ def divide(
     Raises:
         UserError: there are too few labels or samples, or `exclude` leaves too few.
     """
-    labels: dict[str | None, list[str]] = {}
-    for sample in samples:
-        labels.setdefault(sample.split, []).append(sample.label)
-    task = make_task(labels)
+    task = make_task(labels_by_split(samples))
     splits = split_samples(samples, val_fraction, test_fraction, split_seed, task)
     refuse_untrained(task, splits)
     splits, excluded = drop_excluded(splits, exclude, task) if exclude else (splits, [])
     return Collected(task, splits, excluded)
+
+
+def labels_by_split(samples: Sequence[Sample]) -> dict[str | None, list[str]]:
+    """Labels by the split that the layout or table of their samples names; None where it names none."""
+    labels: dict[str | None, list[str]] = {}
+    for sample in samples:
+        labels.setdefault(sample.split, []).append(sample.label)
+    return labels
 
 
 def by_given_split(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
