@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from conftest import files_below, write_pictures
-from ft_lightning.backbones.backbone import Backbone
+from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.backbones.load import load_backbone
 from ft_lightning.cli import command
 from ft_lightning.evaluate import evaluate
@@ -442,13 +442,13 @@ def test_a_flipped_byte_in_a_shard_and_another_preprocess_are_computed_again(
     assert computed("flipped") == 1
     model = (tmp_path / "first/model/model.safetensors").read_bytes()
     assert (tmp_path / "flipped/model/model.safetensors").read_bytes() == model
-    whole = Backbone.__init__
+    whole = ImageBackbone.__init__
 
-    def larger(self: Backbone, *args: Any, **options: Any) -> None:
+    def larger(self: ImageBackbone, *args: Any, **options: Any) -> None:
         whole(self, *args, **options)
-        self.preprocess = replace(self.preprocess, resize=(200,))
+        self.reader = replace(self.reader, preprocess=replace(self.preprocess, resize=(200,)))
 
-    monkeypatch.setattr(Backbone, "__init__", larger)
+    monkeypatch.setattr(ImageBackbone, "__init__", larger)
     assert computed("preprocess") == 36
 
 

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer
 from PIL import Image
 from torch.nn import functional as F
@@ -21,11 +20,18 @@ from torch.nn import functional as F
 import ft_lightning
 from conftest import files_below, write_pictures
 from ft_lightning.backbones.load import load_backbone
-from ft_lightning.build import build_classifier, build_module, build_pretrained, build_stored_features, build_trainer
-from ft_lightning.cli import summary
+from ft_lightning.build import (
+    build_classifier,
+    build_data,
+    build_module,
+    build_pretrained,
+    build_stored_features,
+    build_trainer,
+)
 from ft_lightning.cli.command import compose
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.model import Classifier
+from ft_lightning.runs.write import Stopwatch
 from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
 
@@ -204,12 +210,12 @@ def test_the_frozen_part_has_the_same_hash_after_a_fit_with_a_callback_that_call
 ) -> None:
     options = [*tiny(name), f"finetune={mode}", "finetune.freeze_bn=false", "cache.enabled=false"]
     cfg = compose("train", f"data.root={pictures}", *options, "trainer.max_epochs=2", "precision=32-true")
-    data = instantiate(cfg.data, seed=0)
+    data = build_data(cfg)
     classifier = build_classifier(cfg, data, build_pretrained(cfg))
     module = build_module(cfg, classifier, data)
     before, trained = frozen_hash(classifier), classifier.plan.trained_state(classifier.state_dict())
     trained = {name: value.clone() for name, value in trained.items()}
-    stored = build_stored_features(cfg, list(data.splits), summary, ready=lambda: None)
+    stored = build_stored_features(cfg, list(data.splits), Stopwatch())
     trainer = build_trainer(cfg, [stored, CallTrain()], tmp_path)
     trainer.fit(module, datamodule=data)
     trainer.validate(module, datamodule=data, verbose=False)

@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
 from conftest import files_below
-from ft_lightning.backbones.backbone import Backbone
+from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.cli.command import compose
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.deploy import model_dir
@@ -137,14 +137,14 @@ def test_each_backbone_pays_one_pass_and_is_on_the_board(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     passed: collections.Counter[str] = collections.Counter()
-    forward = Backbone.forward
+    forward = ImageBackbone.forward
 
-    def counted(self: Backbone, inputs: torch.Tensor) -> torch.Tensor:
+    def counted(self: ImageBackbone, inputs: torch.Tensor) -> torch.Tensor:
         if inputs.std() > 0:  # pictures, not what speed is measured with
             passed[self.identity.name] += len(inputs)
         return forward(self, inputs)
 
-    monkeypatch.setattr(Backbone, "forward", counted)
+    monkeypatch.setattr(ImageBackbone, "forward", counted)
     choices = "tune.space.model.choices=['timm model.name=test_resnet','timm model.name=test_vit']"
     both = ["tune=backbone", choices, "+tune.space.head.choices=[linear]"]
     search(tmp_path / "study", pictures, *both)

@@ -34,7 +34,7 @@ from torchvision.models import (
 )
 
 from ft_lightning.backbones import backbone, blocks, libraries
-from ft_lightning.backbones.backbone import Backbone
+from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.backbones.load import build_backbone, load_backbone
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.model import Classifier
@@ -94,7 +94,7 @@ def test_only_the_last_layer_is_taken_off_and_a_frozen_prefix_never_moves(source
     assert torch.equal(output, original), "put back, the layer gives the original output"
     assert order == list(range(len(parts))), "every block takes part, in this order"
     blocks.take_off_last_layer(network)
-    check_frozen_prefix(Backbone(network, parts, feature_dim, preprocess, identity), inputs)
+    check_frozen_prefix(ImageBackbone(network, parts, feature_dim, preprocess, identity), inputs)
 
 
 def check_blocks(network: nn.Module, parts: tuple[tuple[str, ...], ...]) -> None:
@@ -135,7 +135,7 @@ def run_and_see_order(
     return output, list(called)
 
 
-def check_frozen_prefix(backbone: Backbone, inputs: torch.Tensor) -> None:
+def check_frozen_prefix(backbone: ImageBackbone, inputs: torch.Tensor) -> None:
     head = nn.Linear(backbone.feature_dim, 2)
     k = max(1, len(backbone.blocks) // 3)
     model = Classifier(backbone, head, freeze_plan(backbone, head, "partial", k, freeze_bn=False))
@@ -165,7 +165,7 @@ def check_frozen_prefix(backbone: Backbone, inputs: torch.Tensor) -> None:
     assert any(p.grad is not None and p.grad.any() for p in last), "training the last block trains something"
 
 
-def backbone_of(source: str, name: str) -> Backbone:
+def backbone_of(source: str, name: str) -> ImageBackbone:
     torch.manual_seed(0)
     return load_backbone(source, name, None, {})
 
@@ -248,7 +248,7 @@ def test_a_rebuilt_backbone_takes_the_state_and_gives_the_same_features(
     assert_rebuilt_equal(original)
 
 
-def assert_rebuilt_equal(original: Backbone) -> None:
+def assert_rebuilt_equal(original: ImageBackbone) -> None:
     card = json.loads(json.dumps({"identity": asdict(original.identity), "preprocess": original.preprocess.to_dict()}))
     rebuilt = build_backbone(**card)
     rebuilt.load_state_dict(original.state_dict())
@@ -336,7 +336,7 @@ def flip_a_bit(path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def load_squeezenet() -> Backbone:
+def load_squeezenet() -> ImageBackbone:
     return load_backbone("torchvision", "squeezenet1_1", "IMAGENET1K_V1", {})
 
 
@@ -582,7 +582,7 @@ def test_a_state_dict_of_one_s_own_may_have_another_head(tmp_path: Path, suffix:
         load_backbone("timm", "test_resnet", str(path), {})
 
 
-def assert_same_values(backbone: Backbone, network: nn.Module) -> None:
+def assert_same_values(backbone: ImageBackbone, network: nn.Module) -> None:
     given = network.state_dict()
     assert all(torch.equal(value, given[name]) for name, value in backbone.network.state_dict().items())
 

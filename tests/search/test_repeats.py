@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conftest import write_pictures
-from ft_lightning.backbones.backbone import Backbone
+from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.cli.command import compose
 from ft_lightning.system.errors import UserError
 from ft_lightning.train import train
@@ -40,13 +40,13 @@ def test_a_repeat_is_the_run_of_another_seed(
     more: list[str], root: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passed: list[int] = []
-    forward = Backbone.forward
+    forward = ImageBackbone.forward
 
-    def counted(self: Backbone, inputs: torch.Tensor) -> torch.Tensor:
+    def counted(self: ImageBackbone, inputs: torch.Tensor) -> torch.Tensor:
         passed.append(len(inputs))
         return forward(self, inputs)
 
-    monkeypatch.setattr(Backbone, "forward", counted)
+    monkeypatch.setattr(ImageBackbone, "forward", counted)
     metrics = run(tmp_path / "run", root, weights, "repeats=3", *more)
     assert sum(passed) == 42, "each picture once"
     repeats = json.loads((tmp_path / "run/metrics.json").read_text())["repeats"]
