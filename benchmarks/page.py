@@ -18,8 +18,9 @@ import pandas as pd
 import torch
 from common import photographs
 
-from ft_lightning.pages.run import write_run_page
+from ft_lightning.pages import run as run_page
 from ft_lightning.readers.sample import Sample
+from ft_lightning.runs.run import Run
 from ft_lightning.runs.write import write_evaluation
 from ft_lightning.system.files import write_json
 from ft_lightning.system.versions import versions
@@ -63,12 +64,12 @@ def made_up_evaluation(folder: Path, classes: int, samples: int) -> None:
     card |= {"finetune": {"mode": "frozen", "trained_blocks": []}, "sha256": ""}
     model = SimpleNamespace(class_names=names, temperature=1.1, card=card)
     about = {"timing": {"total_s": 0.0}, "data": {"location": "made up", "samples": {"test": samples}}}
-    write_evaluation(folder, model, listed, logits, 10**8, about)
+    write_evaluation(Run(folder), model, listed, logits, 10**8, about)
 
 
 def measured(run_dir: Path) -> dict[str, float]:
     start = time.perf_counter()
-    page = write_run_page(run_dir)
+    page = run_page.write(Run(run_dir))
     seconds = time.perf_counter() - start
     found = {"seconds": seconds, "page, MB": page.stat().st_size / 1e6}
     status = Path("/proc/self/status")

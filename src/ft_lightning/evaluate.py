@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from ft_lightning.cli import command
 from ft_lightning.data.problems import DataProblemsError, lists_problems
+from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError, some
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.data.datasets import check_loader
     from ft_lightning.data.memo import open_memo
     from ft_lightning.deploy import model_dir
-    from ft_lightning.pages.run import write_run_page
+    from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
 
     check_switches(cfg)
@@ -46,15 +47,16 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     check = ImageCheck(memo, cfg.data.max_pixels)
     check.begin(samples, decode=False, show_progress=True)
     refuse_problems(check, samples)
-    trained_on = trained_samples(samples, Path(str(cfg.model_dir)).expanduser())
+    trained_on = trained_samples(samples, Run.of_model(Path(str(cfg.model_dir)).expanduser()))
     clock.lap("setup_s")
     logits = (stored_logits if cfg.cache.enabled and model.is_frozen else live_logits)(cfg, model, samples, check)
     clock.lap("test_s")
 
     data = {"location": str(cfg.data.csv or cfg.data.root), "samples": {"test": len(samples)}, "trained_on": trained_on}
     about = {"timing": clock.seconds, "data": data}
-    scored = write.write_evaluation(run_dir, model, samples, logits, cfg.data.max_pixels, about)
-    summary.after_evaluate(run_dir, scored, write_run_page(run_dir))
+    run = Run(run_dir)
+    scored = write.write_evaluation(run, model, samples, logits, cfg.data.max_pixels, about)
+    summary.after_evaluate(run_dir, scored, run_page.write(run))
     return scored
 
 
@@ -151,16 +153,11 @@ def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None
     return chosen
 
 
-def trained_samples(samples: "list[Sample]", model_dir: Path) -> int | None:
-    """How many of these pictures the model was trained on, as the numbers would flatter it; None where nobody knows."""
-    from ft_lightning.system.tables import read_table
-
-    is_model = (model_dir / "model.json").is_file()
-    split_csv = (model_dir.parent if is_model else model_dir) / "split.csv"
-    if not split_csv.is_file():
+def trained_samples(samples: "list[Sample]", run: Run) -> int | None:
+    """How many of these images the run trained on, as the numbers would flatter its model; None where nobody knows."""
+    trained = run.trained_on()
+    if trained is None:
         return None
-    table = read_table(split_csv)
-    trained = set(table.loc[(table["split"] == "train") & (table["excluded"] == ""), "digest"])
     seen = sum(sample.digest in trained for sample in samples)
     if seen:
         log.warning(

@@ -28,6 +28,7 @@ from ft_lightning.cli.values import check_values
 from ft_lightning.data.problems import lists_problems
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs import resume
+from ft_lightning.runs.run import Run
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
@@ -46,26 +47,25 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.data import problems
     from ft_lightning.deploy import model_dir
     from ft_lightning.issues.findings import at_a_glance
-    from ft_lightning.pages.run import write_run_page
+    from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
     from ft_lightning.search.repeats import repeat
-    from ft_lightning.system import tables
     from ft_lightning.tasks.calibration import calibrated
 
     check_values(cfg)
-    clock = write.Stopwatch()
+    run, clock = Run(run_dir), write.Stopwatch()
     data = build_data(cfg)
     pretrained = build_pretrained(cfg)
     classifier = build_classifier(cfg, data, pretrained)
     module = build_module(cfg, classifier, data)
     stored = build_stored_features(cfg, list(data.splits), summary, ready=lambda: clock.lap("features_s"))
-    best, last = best_and_last(run_dir / "checkpoints", cfg.monitor, cfg.monitor_mode)
-    trainer = build_trainer(cfg, [stored, *files_of_a_run(cfg, run_dir), best, last], run_dir)
+    best, last = best_and_last(run.checkpoints, cfg.monitor, cfg.monitor_mode)
+    trainer = build_trainer(cfg, [stored, *files_of_a_run(cfg, run), best, last], run_dir)
     if cfg.repeats > 1:
         refuse_processes(trainer, f"repeats={cfg.repeats}")
-    start = checkpoint_to_go_on_from(cfg, run_dir, data)
+    start = checkpoint_to_go_on_from(cfg, run, data)
     if trainer.is_global_zero:
-        tables.write_table(data.split_table(), run_dir / "split.csv")
+        run.write("split", data.split_table())
         problems.write_problems(data.left_out, run_dir)
         summary.before(run_dir, data, classifier, trainer, start)
         summary.glance(at_a_glance(data.splits))
@@ -88,14 +88,13 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     timing = clock.timing(trainer.current_epoch - module.first_epoch, data, stored)
     spread = repeat(cfg, data, pretrained, stored, module.outputs) if cfg.repeats > 1 else {}
     outputs, temperature = calibrated(module.outputs)
-    metrics = write.write(run_dir, outputs, temperature, data, timing, spread)
-    model_dir.save(run_dir / "model", classifier, described_head(cfg), data, metrics)
-    page = write_run_page(run_dir)
-    summary.after(run_dir, metrics, page)
+    metrics = write.write(run, outputs, temperature, data, timing, spread)
+    model_dir.save(run.model, classifier, described_head(cfg), data, metrics)
+    summary.after(run_dir, metrics, run_page.write(run))
     return metrics
 
 
-def files_of_a_run(cfg: DictConfig, run_dir: Path) -> "list[Callback]":
+def files_of_a_run(cfg: DictConfig, run: Run) -> "list[Callback]":
     """What writes metrics.csv and, within long epochs, last.ckpt, and what shows progress."""
     from lightning.pytorch.callbacks import LambdaCallback
 
@@ -104,21 +103,21 @@ def files_of_a_run(cfg: DictConfig, run_dir: Path) -> "list[Callback]":
     from ft_lightning.callbacks.epoch_table import EpochTable
 
     # A config that is refused on the way must not take the place of the one that works.
-    accepted = LambdaCallback(on_train_start=lambda trainer, module: _keep_config(cfg, run_dir, trainer))
+    accepted = LambdaCallback(on_train_start=lambda trainer, module: _keep_config(cfg, run, trainer))
     return [
-        EpochTable(run_dir / "metrics.csv"),
-        WithinEpoch(run_dir / "checkpoints", cfg.checkpoint_minutes),
+        EpochTable(run.table_path("metrics")),
+        WithinEpoch(run.checkpoints, cfg.checkpoint_minutes),
         *([EpochBar()] if cfg.trainer.enable_progress_bar else []),
         *([accepted] if cfg.resume else []),
     ]
 
 
-def _keep_config(cfg: DictConfig, run_dir: Path, trainer: "Trainer") -> None:
+def _keep_config(cfg: DictConfig, run: Run, trainer: "Trainer") -> None:
     if trainer.is_global_zero:
-        run_config.write_config(cfg, run_dir)
+        run_config.write_config(cfg, run.path)
 
 
-def checkpoint_to_go_on_from(cfg: DictConfig, run_dir: Path, data: "ImageFolderDataModule") -> Path | None:
+def checkpoint_to_go_on_from(cfg: DictConfig, run: Run, data: "ImageFolderDataModule") -> Path | None:
     """Where `resume` takes the run up again; None to begin at the beginning.
 
     Raises:
@@ -129,11 +128,11 @@ def checkpoint_to_go_on_from(cfg: DictConfig, run_dir: Path, data: "ImageFolderD
 
     if not cfg.resume:
         return None
-    sweep(run_dir)
-    resume.refuse_other_data(data.split_table(), run_dir)
-    start = newest_whole(run_dir / "checkpoints")
+    sweep(run.path)
+    resume.refuse_other_data(data.split_table(), run)
+    start = newest_whole(run.checkpoints)
     if start is None:
-        log.warning("%s has no checkpoint yet: the run begins at the beginning.", run_dir)
+        log.warning("%s has no checkpoint yet: the run begins at the beginning.", run)
     return start
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,9 +11,8 @@ from torch import Tensor
 from ft_lightning.data.split import SPLIT_COLUMNS
 from ft_lightning.features.neighbours import knn_baseline
 from ft_lightning.readers.sample import Sample
-from ft_lightning.runs.report_data import REPORT_DATA, write_pictures
-from ft_lightning.system.files import write_json
-from ft_lightning.system.tables import write_table
+from ft_lightning.runs.run import Run
+from ft_lightning.runs.thumbnails import least_certain, worst_errors, write_thumbnails
 from ft_lightning.system.versions import versions
 from ft_lightning.tasks.calibration import Outputs, before_scaling, reliability
 from ft_lightning.tasks.metrics import full_metrics
@@ -42,7 +40,7 @@ class Stopwatch:
 
 
 def write(
-    run_dir: Path,
+    run: Run,
     outputs: Outputs,
     temperature: float,
     data: Any,
@@ -79,24 +77,24 @@ def write(
     for split, (index, logits, targets) in outputs.items():
         names, labels = [data.splits[split][i].name for i in index], [data.class_names[i] for i in targets]
         tables[split] = prediction_table(names, logits, data.class_names, labels)
-    write_table(tables["test"], run_dir / "predictions.csv")
-    write_json(run_dir / "metrics.json", metrics)
-    write_table(tables["val"], run_dir / REPORT_DATA / "val_predictions.csv")
-    _write_reliability(run_dir, outputs, temperature)
-    write_pictures(run_dir, tables["test"], data.splits["test"], data.max_pixels)
-    write_table(neighbours, run_dir / REPORT_DATA / "neighbours.csv")
+    run.write("predictions", tables["test"])
+    run.write("metrics", metrics)
+    run.write("val_predictions", tables["val"])
+    _write_reliability(run, outputs, temperature)
+    _write_thumbnails(run, tables["test"], data.splits["test"], data.max_pixels)
+    run.write("neighbours", neighbours)
     return metrics
 
 
 def write_evaluation(
-    run_dir: Path, model: Any, samples: Sequence[Sample], logits: Tensor, max_pixels: int, about: dict[str, Any]
+    run: Run, model: Any, samples: Sequence[Sample], logits: Tensor, max_pixels: int, about: dict[str, Any]
 ) -> dict[str, Any]:
     """Write metrics.json, predictions.csv and split.csv of a model on labelled samples, and what its page needs.
 
     Args:
-        model: an `artifact.TrainedModel`, for its classes and what it is.
+        model: a `predictor.TrainedModel`, for its classes and what it is.
         logits: (N, C), divided by the model's temperature, in the order of `samples`.
-        max_pixels: a picture with more is not shown.
+        max_pixels: an image with more is not shown.
         about: what else metrics.json says: timing and data.
 
     Returns:
@@ -114,15 +112,15 @@ def write_evaluation(
     }
     table = prediction_table(names, logits, model.class_names, labels)
     split = [(sample.name, sample.label, "test", sample.digest, "") for sample in samples]
-    write_table(pd.DataFrame(split, columns=SPLIT_COLUMNS), run_dir / "split.csv")
-    write_table(table, run_dir / "predictions.csv")
-    write_json(run_dir / "metrics.json", metrics)
-    _write_reliability(run_dir, outputs, model.temperature)
-    write_pictures(run_dir, table, samples, max_pixels)
+    run.write("split", pd.DataFrame(split, columns=SPLIT_COLUMNS))
+    run.write("predictions", table)
+    run.write("metrics", metrics)
+    _write_reliability(run, outputs, model.temperature)
+    _write_thumbnails(run, table, samples, max_pixels)
     return metrics
 
 
-def _write_reliability(run_dir: Path, outputs: Outputs, temperature: float) -> None:
+def _write_reliability(run: Run, outputs: Outputs, temperature: float) -> None:
     """Write reliability.csv: how often answers of a similar probability are right, before and after scaling.
 
     Args:
@@ -133,4 +131,15 @@ def _write_reliability(run_dir: Path, outputs: Outputs, temperature: float) -> N
         for split, (_, logits, targets) in outputs.items()
         for scaling, factor in (("before", temperature), ("after", 1.0))
     ]
-    write_table(pd.concat(bins), run_dir / REPORT_DATA / "reliability.csv")
+    run.write("reliability", pd.concat(bins))
+
+
+def _write_thumbnails(run: Run, predictions: pd.DataFrame, samples: Sequence[Sample], max_pixels: int) -> None:
+    """Write thumbnails of the images that the page shows.
+
+    Args:
+        predictions: of `samples`, as predictions.csv has them.
+    """
+    files = {sample.name: sample.path for sample in samples}
+    shown = [*worst_errors(predictions)["path"], *least_certain(predictions)["path"]]
+    write_thumbnails([(name, files[name]) for name in shown], run.thumbnails, max_pixels)

@@ -1,7 +1,6 @@
 """What a search has found: on the terminal, and as trials.csv, best.yaml, history.png, importance.png."""
 
 import functools
-import json
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -17,11 +16,11 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
 from ft_lightning.cli import command, summary
+from ft_lightning.runs.run import Run
 from ft_lightning.search.study import Plan, has_outcome
 from ft_lightning.system.console import console
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing
-from ft_lightning.system.tables import write_table
 
 _SHOWN = 10  # trials
 
@@ -102,12 +101,6 @@ def value_of(trial: FrozenTrial) -> float:
     return trial.value
 
 
-def result(run_dir: Path) -> dict[str, Any] | None:
-    """metrics.json of a run that is finished."""
-    path = run_dir / "metrics.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() and (run_dir / "model").is_dir() else None
-
-
 def write_trials(study: optuna.Study, folder: Path) -> None:
     """Write trials.csv: a row a trial, of dead processes' too."""
     rows = []
@@ -122,7 +115,7 @@ def write_trials(study: optuna.Study, folder: Path) -> None:
             | {"accuracy_low": low, "accuracy_high": high}
             | {key: known.get(key) for key in ("host", "pid", "started", "error")}
         )
-    write_table(pd.DataFrame(rows), folder / "trials.csv")
+    Run(folder).write("trials", pd.DataFrame(rows))
 
 
 def state_of(trial: FrozenTrial) -> str:
@@ -178,7 +171,7 @@ def write_best(words: list[str], folder: Path, metrics: dict[str, Any]) -> None:
         *(f"# To be typed beside it: {word}" for word in untold),
         OmegaConf.to_yaml(OmegaConf.merge({"defaults": defaults}, content)),
     ]
-    with replacing(folder / "best.yaml") as temporary:
+    with replacing(Run(folder).best) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
 
 
