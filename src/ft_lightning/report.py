@@ -48,11 +48,7 @@ def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def page_of_run(typed: str) -> Path:
-    """Make the page of a run again; a run's own model directory, or a search that holds its winner, will do too.
-
-    Raises:
-        UserError: no finished run there, or more than one, or its files are not what a run leaves.
-    """
+    """Make the page of a run again; a run's own model directory, or a search that holds its winner, will do too."""
     from ft_lightning.pages import check as check_page
     from ft_lightning.pages import run as run_page
 
@@ -73,11 +69,7 @@ def page_of_run(typed: str) -> Path:
 
 
 def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
-    """Write leaderboard.csv and the page of a comparison; returns the page's path.
-
-    Raises:
-        UserError: no finished run.
-    """
+    """Write leaderboard.csv and the page of a comparison; returns the page's path."""
     from ft_lightning.cli import summary
     from ft_lightning.pages import comparison
     from ft_lightning.runs.leaderboard import leaderboard

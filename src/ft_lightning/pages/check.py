@@ -58,11 +58,7 @@ def write_check(
 
 
 def write(run: Run) -> Path:
-    """Write report.html of a check from the other files of its directory; returns its path.
-
-    Raises:
-        UserError: a file that it is made of is missing or damaged.
-    """
+    """Write report.html of a check from the other files of its directory; returns its path."""
     content, issues = run.record("check"), run.table("issues")
     issues["score"] = pd.to_numeric(issues["score"])
     title = "This dataset can train" if content["can_train"] else "This dataset cannot train as it is"

@@ -20,11 +20,7 @@ _THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 def write(run: Run) -> Path:
-    """Write report.html of a finished run, as `train` and `evaluate` leave them; returns its path.
-
-    Raises:
-        UserError: a file that it is made of is missing or damaged.
-    """
+    """Write report.html of a finished run, as `train` and `evaluate` leave them; returns its path."""
     metrics, predictions = run.record("metrics"), run.table("predictions")
     predictions["probability"] = predictions["probability"].astype(float)
     sections = [

@@ -48,11 +48,7 @@ def study_digest(cfg: DictConfig) -> str:
 
 
 def join_study(cfg: DictConfig, folder: Path) -> None:
-    """Write the config of a search into its directory, or see that the one there is the same.
-
-    Raises:
-        UserError: the directory holds another search, or something else.
-    """
+    """Write the config of a search into its directory, or see that the one there is the same."""
     with claimed(folder, wait=True):
         sweep(folder)
         if Run(folder).config_file.is_file():
@@ -63,7 +59,7 @@ def join_study(cfg: DictConfig, folder: Path) -> None:
 
 
 def _refuse_other_study(cfg: DictConfig, folder: Path) -> None:
-    before, content = _saved(folder), _content(cfg)
+    before, content = Run(folder).saved_config(), _content(cfg)
     then, now = ({**_identity(one), "tune.storage": one["tune"]["storage"]} for one in (before, content))
     if changed := sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key)):
         key = changed[0]
@@ -75,18 +71,14 @@ def _refuse_other_study(cfg: DictConfig, folder: Path) -> None:
 
 def refuse_other_run(cfg: DictConfig, folder: Path) -> None:
     """Raise UserError where a directory has a run of another config."""
-    if Run(folder).config_file.is_file() and _identity(_saved(folder)) != _identity(_content(cfg)):
+    run = Run(folder)
+    if run.config_file.is_file() and _identity(run.saved_config()) != _identity(_content(cfg)):
         raise UserError(f"{folder} holds a run of another config: move it away, and start again.")
 
 
 def without_password(url: str) -> str:
     """A database's URL as it may be shown."""
     return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*:).*@", r"\1***@", url))
-
-
-def _saved(folder: Path) -> dict[str, Any]:
-    content: Any = OmegaConf.to_container(Run(folder).saved_config(), resolve=False)
-    return content
 
 
 def _content(cfg: DictConfig) -> dict[str, Any]:

@@ -29,9 +29,6 @@ def compare(first: Run, second: Run) -> Comparison | None:
     """Compare two runs by their predictions.csv, matched by content, or by path where one has no digests.
 
     A sample is the same if it has the same label too. None where they share no sample.
-
-    Raises:
-        UserError: a predictions.csv is missing or damaged.
     """
     tables = [answers(first), answers(second)]
     by = "content" if all("digest" in table.columns for table in tables) else "path"
@@ -60,11 +57,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def answers(run: Run) -> pd.DataFrame:
-    """The test samples of a run: path, label, right, and digest where its split.csv has all of them.
-
-    Raises:
-        UserError: predictions.csv is missing or damaged, or split.csv is damaged.
-    """
+    """The test samples of a run: path, label, right, and digest where its split.csv has all of them."""
     table = run.table("predictions", ["path", "label", "predicted"])
     table["right"] = table["label"] == table["predicted"]
     digests = run.table("split", ["path", "digest"], missing_ok=True)

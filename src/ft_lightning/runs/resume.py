@@ -20,11 +20,7 @@ _WHERE = ("accelerator", "devices", "strategy", "num_nodes")  # what another tra
 
 
 def run_directory(arguments: list[str]) -> Path | None:
-    """The run that a command line takes up again, before Hydra makes a directory for a new one.
-
-    Raises:
-        UserError: no run is there.
-    """
+    """The run that a command line takes up again, before Hydra makes a directory for a new one."""
     given = [match[1] for argument in arguments if (match := re.match(r"\+{0,2}resume=(.*)", argument))]
     if not given or given[-1] in ("", "null"):
         return None
@@ -48,13 +44,10 @@ def config_of(run_dir: Path, composed: DictConfig, overrides: list[str]) -> Dict
     Args:
         composed: the config that the command line alone makes, for the values.
         overrides: the command line.
-
-    Raises:
-        UserError: a key that must stay what it was.
     """
     if not Run(run_dir).config_file.is_file():
         raise UserError(f"resume={composed.resume}: say it on the command line, where it decides the directory too.")
-    config = Run(run_dir).saved_config()
+    config = OmegaConf.create(Run(run_dir).saved_config())
     written: Any = OmegaConf.to_container(composed, resolve=False)  # what comes from the environment stays a reference
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.key_or_group

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -17,11 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CARD = "model.json"  # in a model directory, which is deploy's; a run's page and a comparison read it without torch
-_TABLES = {
-    **{f"{name}": f"{name}.csv" for name in ("metrics", "split", "predictions", "issues", "trials", "leaderboard")},
-    "multirun": "multirun.csv",
-    **{name: f"report_data/{name}.csv" for name in ("val_predictions", "reliability", "neighbours", "pairs")},
-}
+_OF_THE_PAGE = ("val_predictions", "reliability", "neighbours", "pairs")
+_TABLES = ("metrics", "split", "predictions", "issues", "trials", "leaderboard", "multirun")
+_TABLE_FILES = {name: f"{name}.csv" for name in _TABLES} | {name: f"report_data/{name}.csv" for name in _OF_THE_PAGE}
 _RECORDS = {name: f"{name}.json" for name in ("metrics", "outcome", "problems", "check")} | {"model": f"model/{CARD}"}
 
 
@@ -69,10 +67,9 @@ class Run:
     def config(self) -> dict[str, Any]:
         """config.yaml; what comes from the environment, `${oc.env:NAME}`, is not looked up."""
         try:
-            content: Any = OmegaConf.to_container(self.saved_config(), resolve=False)
+            return self.saved_config()
         except UserError:
-            content = {}
-        return content
+            return {}
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -97,21 +94,21 @@ class Run:
         accuracy = test.get("accuracy") if isinstance(test, dict) else None
         return isinstance(accuracy, int | float) and not isinstance(accuracy, bool) and 0 <= accuracy <= 1
 
-    def saved_config(self) -> DictConfig:
-        """config.yaml as OmegaConf has it.
+    def saved_config(self) -> dict[str, Any]:
+        """The same.
 
         Raises:
             UserError: it is missing or damaged.
         """
         try:
-            config = OmegaConf.load(self.config_file)
+            content: Any = OmegaConf.to_container(OmegaConf.load(self.config_file), resolve=False)
         except FileNotFoundError:
             raise UserError(f"{self.config_file}: no such file.") from None
         except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
             raise damaged(self.config_file, error) from error
-        if not isinstance(config, DictConfig):
+        if not isinstance(content, dict):
             raise damaged(self.config_file, "it has no keys")
-        return config
+        return content
 
     def config_text(self) -> str:
         """config.yaml as it was written, below the command; empty where there is none.
@@ -168,7 +165,7 @@ class Run:
         return self.path / _RECORDS[name]
 
     def table_path(self, name: str) -> Path:
-        return self.path / _TABLES[name]
+        return self.path / _TABLE_FILES[name]
 
     def traces(self) -> list[str]:
         """What is in the directory, by name, but for what a command leaves that was refused before it began."""

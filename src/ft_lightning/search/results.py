@@ -77,11 +77,7 @@ def after_search(
 
 
 def winner(study: optuna.Study) -> FrozenTrial:
-    """The trial with the best value, of equals the first.
-
-    Raises:
-        UserError: none has one.
-    """
+    """The trial with the best value, of equals the first."""
     trials = study.get_trials(deepcopy=False)
     if best := _best(trials, study.direction.name):
         return best
