@@ -207,6 +207,13 @@ def test_runs_without_a_common_sample_are_said_to_have_none(tmp_path: Path) -> N
     assert told in Run(tmp_path).page.read_text()
 
 
+def test_evaluations_alone_which_have_no_val_are_compared(tmp_path: Path) -> None:
+    runs = [run_of(tmp_path / name, [("a", "x", predicted)], val=None) for name, predicted in (("1", "x"), ("2", "y"))]
+    told = write(Run(tmp_path), leaderboard(runs), [], "*")
+    assert "chance would part them" in told
+    assert "as none has been validated" in Run(tmp_path).page.read_text()
+
+
 def test_the_largest_group_is_compared_and_of_equals_the_first(tmp_path: Path) -> None:
     a, b = [("a", "x", "x")], [("b", "x", "x")]
     made = {"lone": [("c", "x", "x")], "b1": b, "a1": a, "b2": b, "a2": a}

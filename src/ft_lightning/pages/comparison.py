@@ -97,10 +97,11 @@ def _table(board: pd.DataFrame) -> Section:
     )
     if (board["trained on"] > 0).any():
         text += " Where a number stands under trained on, the model had been trained on so many of n: it is flattered."
-    shown = board.assign(run=short_names(board["run"])).dropna(axis=1, how="all")
+    board = board.assign(run=short_names(board["run"]))
     if len(board) > _IN_FIGURE:
         text += f" The figure shows the first {_IN_FIGURE}."
-    return Section("Leaderboard", text, figures=[figures.accuracy_intervals(shown.head(_IN_FIGURE))], table=shown)
+    figure = figures.accuracy_intervals(board.head(_IN_FIGURE))
+    return Section("Leaderboard", text, figures=[figure], table=board.dropna(axis=1, how="all"))
 
 
 def _passed_over(others: Sequence[Path]) -> list[Section]:

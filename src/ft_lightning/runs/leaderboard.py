@@ -31,7 +31,6 @@ _NUMBERS = {  # by column, where metrics.json has them
     "trained on": "data.trained_on",
     "seconds": "timing.total_s",
 }
-_PLACES = (*_NUMBERS.values(), "test.accuracy_ci95", "data.location", "backbone.name", "model.name", "finetune.mode")
 
 
 def leaderboard(runs: Sequence[Run]) -> pd.DataFrame:
@@ -42,7 +41,7 @@ def leaderboard(runs: Sequence[Run]) -> pd.DataFrame:
     evaluation the model was trained on. `overrides` is what was typed for a run, but not for all. What a run does not
     say is empty.
     """
-    board = _said(runs)
+    board = pd.DataFrame([_row(run) for run in runs])
     for count in ("n", "trained on"):
         known = board[count].dropna()
         if (known % 1 == 0).all() and (known.abs() < 2**53).all():
@@ -74,27 +73,26 @@ def two_best(board: pd.DataFrame) -> list[str]:
     return chosen["run"].head(2).tolist()
 
 
-def _said(runs: Sequence[Run]) -> pd.DataFrame:
-    """The columns that come from metrics.json, model.json and config.yaml; which somebody may have changed."""
-    metrics, card, config = (_flat(files) for files in zip(*((r.metrics, r.card, r.config) for r in runs), strict=True))
-    board = pd.DataFrame({column: metrics[place].map(_number) for column, place in _NUMBERS.items()})
-    bounds = [
-        value if isinstance(value, list) and len(value) == 2 else (None, None)
-        for value in metrics["test.accuracy_ci95"]
-    ]
-    return board.assign(
-        run=[str(run) for run in runs],
-        low=[_number(low) for low, _ in bounds],
-        high=[_number(high) for _, high in bounds],
-        data=metrics["data.location"].map(_text),
-        model=[_text(a) or _text(b) for a, b in zip(card["backbone.name"], config["model.name"], strict=True)],
-        finetune=[_text(a) or _text(b) for a, b in zip(card["finetune.mode"], config["finetune.mode"], strict=True)],
-    )
+def _row(run: Run) -> dict[str, Any]:
+    """The columns that come from metrics.json, model.json and config.yaml; somebody may have changed any of them."""
+    metrics, card, config = _flat(run.metrics), _flat(run.card), _flat(run.config)
+    bounds = metrics.get("test.accuracy_ci95")
+    low, high = bounds if isinstance(bounds, list) and len(bounds) == 2 else (None, None)
+    return {
+        "run": str(run),
+        **{column: _number(metrics.get(place)) for column, place in _NUMBERS.items()},
+        "low": _number(low),
+        "high": _number(high),
+        "data": _text(metrics.get("data.location")),
+        "model": _text(card.get("backbone.name")) or _text(config.get("model.name")),
+        "finetune": _text(card.get("finetune.mode")) or _text(config.get("finetune.mode")),
+    }
 
 
-def _flat(files: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """A row a file, a column a place in it, such as test.accuracy."""
-    return pd.json_normalize(list(files), max_level=1).reindex(columns=list(_PLACES)).astype(object)
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    """{"test": {"loss": 1}} -> {"test.loss": 1}; `json_normalize` of pandas copies all that is below, to any depth."""
+    parts = {part: inside for part, inside in content.items() if isinstance(inside, dict)}
+    return {f"{part}.{name}": value for part, inside in parts.items() for name, value in inside.items()}
 
 
 def _number(value: object) -> float:
