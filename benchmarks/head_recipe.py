@@ -17,10 +17,10 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from ft_lightning.build import build_classifier, build_pretrained
+from ft_lightning.build import build_pretrained
 from ft_lightning.cli.command import compose
-from ft_lightning.data.module import ImageFolderDataModule
-from ft_lightning.features.extract import Extractor, open_store
+from ft_lightning.features.extract import Computing, open_store
+from ft_lightning.features.fill import fill
 from ft_lightning.optim import build_optimizer, constant, cosine
 from ft_lightning.system.hardware import pick_device, pick_precision
 from ft_lightning.tasks.metrics import epoch_metrics
@@ -32,30 +32,22 @@ SPLITS, EPOCHS, BATCH = 5, 10, 32
 
 def main() -> None:
     cfg = compose("train", *sys.argv[1:])
-    classifier = build_classifier(cfg, instantiate(cfg.data, seed=0), build_pretrained(cfg))
+    backbone = build_pretrained(cfg).backbone
     device = pick_device("auto")
-    precision = pick_precision(cfg.precision, device.type)
-    store = open_store(cfg.cache.dir, classifier.backbone, precision, device.type)
-    extractor = Extractor(classifier, store, device, precision, cfg.data.num_workers, show_progress=True)
-    preprocess = classifier.backbone.preprocess
+    reader = backbone.reader.limited(cfg.data.max_pixels)
+    how = Computing(reader, device, pick_precision(cfg.precision, device.type), cfg.data.num_workers, True)
+    store = open_store(cfg.cache.dir, backbone, how)
     rows = []
     for seed in range(SPLITS):
-        data = instantiate(cfg.data, split_seed=seed, seed=0)
-        data.set_transforms(preprocess, preprocess)
-        splits = {split: stored(data, split, extractor) for split in data.splits}
+        data = instantiate(cfg.data, split_seed=seed)
+        splits: dict[str, tuple[Tensor, Tensor]] = {}
+        for split, samples in data.splits.items():
+            features = fill(store, backbone, samples, how)
+            splits[split] = features[torch.arange(len(samples))], data.targets(split)
         for rate, schedule in itertools.product(RATES, SCHEDULES):
-            result = best_epoch(splits, rate, schedule, len(data.class_names))
+            result = best_epoch(splits, rate, schedule, data.task.width)
             rows.append({"schedule": schedule, "lr": rate, **result})
     print(pd.DataFrame(rows).groupby(["schedule", "lr"]).mean().to_string(float_format="{:.4f}".format))
-
-
-def stored(data: ImageFolderDataModule, split: str, extractor: Extractor) -> tuple[Tensor, Tensor]:
-    """(features (N, D), targets (N,)) of a split, each picture through the backbone once in all splits."""
-    samples = data.splits[split]
-    digests = [sample.digest for sample in samples]
-    extractor.complete(digests, lambda at: data.unaugmented([samples[i] for i in at]))
-    targets = [data.class_names.index(sample.label) for sample in samples]
-    return extractor.store.locate(digests).settled()[torch.arange(len(samples))], torch.tensor(targets)
 
 
 def best_epoch(splits: dict[str, tuple[Tensor, Tensor]], rate: float, schedule: str, classes: int) -> dict[str, float]:

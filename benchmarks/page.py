@@ -12,18 +12,21 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import torch
 from common import photographs
 
 from ft_lightning.pages import run as run_page
+from ft_lightning.readers.image_reader import ImageReader
+from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.readers.sample import Sample
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.write import write_evaluation
 from ft_lightning.system.files import write_json
 from ft_lightning.system.versions import versions
+from ft_lightning.tasks.multiclass import MultiClass
 
 CLASSES = (2, 1000)
 
@@ -60,11 +63,12 @@ def made_up_evaluation(folder: Path, classes: int, samples: int) -> None:
         Sample(str(pictures[i % 60]), f"{names[target]}/{i}.jpg", names[target], f"{i:064x}", "test")
         for i, target in enumerate(targets.tolist())
     ]
-    card = {"class_counts": [1] * classes, "backbone": {"name": "none", "source": "none", "weights": None}}
-    card |= {"finetune": {"mode": "frozen", "trained_blocks": []}, "sha256": ""}
-    model = SimpleNamespace(class_names=names, temperature=1.1, card=card)
-    about = {"timing": {"total_s": 0.0}, "data": {"location": "made up", "samples": {"test": samples}}}
-    write_evaluation(Run(folder), model, listed, logits, 10**8, about)
+    about: dict[str, Any] = {"timing": {"total_s": 0.0}, "data": {"location": "made up", "samples": {"test": samples}}}
+    about["model"] = {"backbone": {"name": "none", "source": "none", "weights": None}, "sha256": ""}
+    about["model"]["finetune"] = {"mode": "frozen", "trained_blocks": []}
+    task = MultiClass(names, [1] * classes, temperature=1.1)
+    reader = ImageReader(Preprocess((224,), (224, 224), "bilinear", (0.0,) * 3, (1.0,) * 3))
+    write_evaluation(Run(folder), task, listed, logits, reader, about)
 
 
 def measured(run_dir: Path) -> dict[str, float]:

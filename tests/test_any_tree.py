@@ -110,15 +110,15 @@ def check(good: dict, odd: dict, policy: str) -> None:
             data = datamodule(
                 root, on_bad_image=policy, max_bad_fraction=1.0, memo=Memo(Path(place) / "m.sqlite", True)
             )
-            data.check.look(data.check.unknown([s for split in data.splits.values() for s in split]), False)
-            data.refuse_problems()
+            data.inspector.decode_unknown(show_progress=False)
+            data.inspector.refuse()
             for samples in data.splits.values():
                 assert samples
                 for sample in samples:
                     read_image(sample.path, data.max_pixels, sample.digest)
-            assert len(data.split_table()) == sum(map(len, data.splits.values())) + len(data.left_out)
-            assert len(data.class_counts) == len(data.class_names) >= 2
-            assert all(data.class_counts)
+            assert len(data.table()) == sum(map(len, data.splits.values())) + len(data.left_out)
+            assert len(data.task.class_counts) == len(data.task.class_names) >= 2
+            assert all(data.task.class_counts)
             assert all(os.path.lexists(problem.path) and problem.problem for problem in data.left_out)
             event("works")
         except UserError as error:

@@ -220,14 +220,14 @@ def test_leaving_some_out_moves_no_other_picture(pictures: Path, here: Here, tmp
     assert here("train", f"hydra.run.dir={tmp_path / 'whole'}")[0] == 0
     whole = read_table(tmp_path / "whole/split.csv").set_index("path")["split"]
     digest = images.hashlib.sha256((pictures / "ant/03.png").read_bytes()).hexdigest()
-    refused = images.look_at
+    refused = images.inspect_image
 
     def one_is_bad(path: str, max_pixels: int, expected: str | None = None) -> Any:
         found = refused(path, max_pixels, expected)
         return (None, found[1]._replace(error="no good")) if expected == digest else found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ft_lightning.data.damage.look_at", one_is_bad)
+        patch.setattr("ft_lightning.data.damage.inspect_image", one_is_bad)
         options = ["data.on_bad_image=skip", f"cache.dir={tmp_path / 'other'}"]
         assert here("train", *options)[0] == 0
     table = read_table(tmp_path / "run/split.csv").set_index("path")

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 import ft_lightning
 from conftest import ROOT, write_pictures
 from ft_lightning.cli.command import compose
+from ft_lightning.runs.config import write_config
 from ft_lightning.runs.resume import config_of
 from ft_lightning.search.workbench import Workbench
 from ft_lightning.system.errors import UserError
@@ -104,7 +105,7 @@ def test_a_run_with_a_moving_average_and_mixing_goes_on_as_if_it_had_not_stopped
 
     parts, cfg = tmp_path / "parts", compose("train", *TINY, *options)
     parts.mkdir()
-    ft_lightning.kept_config.write_config(cfg, parts)
+    write_config(cfg, parts)
     original = ft_lightning.build.build_trainer
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

@@ -15,6 +15,7 @@ from ft_lightning import heads
 from ft_lightning.cli.command import CONF
 from ft_lightning.heads import HEADS, build_head, probe, solve_head
 from ft_lightning.system.errors import UserError
+from ft_lightning.tasks.multiclass import MultiClass
 
 
 def test_a_linear_head_without_dropout_is_a_plain_layer() -> None:
@@ -124,11 +125,11 @@ def test_a_probe_is_the_optimum_for_the_strength_that_is_best_on_val() -> None:
     loss, strengths = nn.CrossEntropyLoss(), (10.0, 1e-2, 1e-5)
     head = build_head("linear", 64, 10, dropout=0.0)
     alone, accuracies = copy.deepcopy(head), []
-    reached, chosen = probe(head, train, val, loss, strengths)
+    reached, chosen = probe(head, train, val, loss, MultiClass(list("0123456789"), []).score, strengths)
     for l2 in strengths:
         solve_head(alone, *train, loss, l2)
         with torch.no_grad():
-            accuracies.append((alone(val[0]).argmax(1) == val[1]).float().mean().item())
+            accuracies.append((alone(val[0]).argmax(1) == val[1]).double().mean().item())
         if l2 == chosen:
             wanted = alone.weight.detach().clone()
     assert reached == max(accuracies)

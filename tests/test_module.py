@@ -11,23 +11,40 @@ import torch
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
+from ft_lightning.callbacks.finite import Finite
 from ft_lightning.deploy import model_dir
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
 from ft_lightning.model import Classifier
 from ft_lightning.module import FineTuner
 from ft_lightning.optim import constant
+from ft_lightning.readers.sample import Inspection, Sample
 from ft_lightning.system.errors import NumericalError, UserError
-from ft_lightning.tasks.metrics import full_metrics
+from ft_lightning.tasks.multiclass import MultiClass
 
 WORDS, LENGTH, CLASSES = 20, 6, 3
+TASK = MultiClass(["noun", "verb", "adverb"], [40, 40, 40])
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class Tokens:
+    """Reads a sample whose path is a row of token numbers."""
+
     words: int
+
+    def inspect(self, sample: Sample) -> tuple[dict[str, Tensor], Inspection]:
+        tokens = torch.tensor([int(word) for word in sample.path.split()], dtype=torch.int32)
+        mask = torch.zeros(LENGTH, dtype=torch.uint8)
+        mask[0] = 1
+        return {"tokens": tokens, "mask": mask}, Inspection(0, 0, "", "", True)
+
+    def collate(self, items: list[Any]) -> Any:
+        return default_collate(items)
+
+    def limited(self, max_pixels: int) -> "Tokens":
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,7 +67,7 @@ class TokenBackbone(nn.Module):
         self.network = nn.ModuleDict(
             {"embed": nn.Embedding(WORDS, 8), "mix": nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))}
         )
-        self.preprocess = Vocabulary(WORDS)
+        self.reader = Tokens(WORDS)
         self.identity = TokenIdentity("mine", "tokens")
 
     def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -63,11 +80,6 @@ class TokenBackbone(nn.Module):
 
 class Sentences(LightningDataModule):
     """Sentences of one word, padded, whose class is the remainder of its number."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.class_names = ["noun", "verb", "adverb"]
-        self.class_counts = [40, 40, 40]
 
     def rows(self, n: int, seed: int) -> list[dict[str, Any]]:
         generator = torch.Generator().manual_seed(seed)
@@ -96,7 +108,7 @@ def finetuner(mode: str, lr: float = 0.05) -> FineTuner:
         backbone, head, freeze_plan(backbone, head, mode, 1 if mode == "partial" else None, freeze_bn=True)
     )
     adam = partial(torch.optim.Adam, lr=lr)
-    return FineTuner(classifier, nn.CrossEntropyLoss(), adam, constant, mix=None, backbone_lr_factor=0.1, seed=0)
+    return FineTuner(classifier, TASK, nn.CrossEntropyLoss(), adam, constant, mix=None, backbone_lr_factor=0.1, seed=0)
 
 
 def trainer(**options: Any) -> Trainer:
@@ -118,18 +130,19 @@ def test_tokens_train_are_measured_and_come_back_from_a_model_directory(mode: st
     fit.test(module, datamodule=data, verbose=False)
     index, logits, targets = module.outputs["test"]
     assert index.tolist() == list(range(30))
-    metrics = full_metrics(logits, targets, data.class_names, data.class_counts)
+    metrics = TASK.metrics(logits, targets, full=True)
     assert metrics["n"] == 30
     assert metrics["accuracy"] == pytest.approx(fit.callback_metrics["test/accuracy"].item())
 
     head = {"name": "mlp", "hidden": 16, "dropout": 0.1}
-    results = {"val": {}, "test": metrics, "calibration": {"temperature": 1.0}}
-    model_dir.save(tmp_path / "model", module.classifier, head, data, results, rebuild)
+    model_dir.save(tmp_path / "model", module.classifier, head, TASK, {"val": {}, "test": metrics}, rebuild)
     model = model_dir.load(tmp_path / "model", rebuild)
-    again, errors = model.logits(data.rows(30, 2), 7, 0, "cpu", "32-true")
+    typed = [" ".join(map(str, row["inputs"]["tokens"].tolist())) for row in data.rows(30, 2)]
+    again, errors = model.rows(list(map(Sample.unlabelled, typed)), Tokens(WORDS), 7, 0, "cpu", "32-true")
     assert not errors
     assert torch.allclose(again, logits, atol=1e-5)
-    assert model.class_names == data.class_names
+    assert model.task == TASK
+    assert model.predict(typed)["predicted"].tolist() == [TASK.class_names[i] for i in logits.argmax(1)]
 
 
 def rebuild(identity: dict[str, Any], preprocess: dict[str, Any]) -> TokenBackbone:
@@ -211,7 +224,7 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step_rate_and_samples(valida
             if trainer.global_step == 11:  # of 8 an epoch
                 nn.init.constant_(module.classifier.head[0].weight, math.inf)
 
-    fit = trainer(max_epochs=3, limit_val_batches=validates, callbacks=[Poison()])
+    fit = trainer(max_epochs=3, limit_val_batches=validates, callbacks=[Poison(), Finite()])
     samples = ", ".join(f"sample {i}" for i in range(48, 64))
     said = rf"step 11 \(epoch 1, batch 3\) is nan at optimizer\.lr=0\.5: .* batch: {samples}\."
     with pytest.raises(NumericalError, match=said):
@@ -223,7 +236,7 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step_rate_and_samples(valida
 def test_a_long_epoch_does_not_go_on_for_long_with_a_loss_that_is_not_finite() -> None:
     module = finetuner("full")
     nn.init.constant_(module.classifier.head[0].weight, math.inf)
-    fit = trainer(max_epochs=1)
+    fit = trainer(max_epochs=1, callbacks=[Finite()])
     with pytest.raises(NumericalError, match=r"step 0 .* batch: sample 0\."):
         fit.fit(module, DataLoader(Sentences().rows(120, 0), batch_size=1), Sentences().val_dataloader())
     assert fit.global_step < 40

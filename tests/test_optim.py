@@ -21,7 +21,9 @@ from ft_lightning.model import Classifier
 from ft_lightning.module import FineTuner
 from ft_lightning.optim import build_optimizer, constant, cosine, onecycle, plateau
 from ft_lightning.system.errors import UserError
+from ft_lightning.tasks.multiclass import MultiClass
 
+TASK = MultiClass(["a", "b", "c"], [8, 7, 7])
 OPTIMIZERS = sorted({path.stem for path in (CONF / "optimizer").glob("*.yaml")} - {"lbfgs"})  # which takes no steps
 SCHEDULERS = sorted(path.stem for path in (CONF / "scheduler").glob("*.yaml"))
 
@@ -254,6 +256,7 @@ def fit(*overrides: str, mode: str = "partial", **trainer: Any) -> tuple[FineTun
     classifier = Classifier(backbone, head, plan)
     module = FineTuner(
         classifier,
+        TASK,
         loss=nn.CrossEntropyLoss(),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),

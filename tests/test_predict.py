@@ -97,7 +97,7 @@ def test_in_python_too(world: Path) -> None:
     model = ft_lightning.load(world / "run")
     table = model.predict(files, batch_size=5, precision="32-true")
     assert table["path"].tolist() == [str(f) for f in files]
-    assert table[[f"p({name})" for name in model.class_names]].sum(axis=1).to_numpy() == pytest.approx(1)
+    assert table[[f"p({name})" for name in model.task.class_names]].sum(axis=1).to_numpy() == pytest.approx(1)
     assert (table["predicted"] == [f.parent.name for f in files]).mean() > 0.5
 
 
@@ -209,7 +209,7 @@ def test_a_model_from_before_there_was_a_temperature_answers_as_it_did(world: Pa
         (folder / "model.json").write_text(json.dumps(card | change))
         table = ft_lightning.load(folder).predict(files[:5], precision="32-true")
         expected = (logits / change.get("temperature", 1.0)).softmax(1)
-        found = table[[f"p({name})" for name in model.class_names]].to_numpy(dtype=float)
+        found = table[[f"p({name})" for name in model.task.class_names]].to_numpy(dtype=float)
         assert found == pytest.approx(expected.numpy(), abs=1e-5)
 
 
@@ -315,7 +315,7 @@ def strings(node: Any) -> Iterator[str]:
 @pytest.mark.promise(22)
 def test_own_checkpoints_load_with_plain_values_only(world: Path) -> None:
     script = (
-        "import sys, torch, ft_lightning.artifact, ft_lightning.module, ft_lightning.train\n"
+        "import sys, torch, ft_lightning.deploy.model_dir, ft_lightning.module, ft_lightning.train\n"
         "torch.serialization.clear_safe_globals()\n"  # torch itself has some, for tensors over several machines
         "for path in sys.argv[1:]: torch.load(path, weights_only=True)\n"
         "print(torch.serialization.get_safe_globals())"

@@ -79,8 +79,8 @@ def test_the_command_equals_the_classic_loop(pictures: Path, tmp_path: Path) -> 
 
     # The textbook, written out: frozen backbone in eval mode, one linear layer, cross-entropy, Adam 1e-3.
     backbone = load_backbone("timm", "test_resnet", str(weights), {}).eval().requires_grad_(False)
-    data = ImageFolderDataModule(**data_options(pictures), seed=0)
-    data.set_transforms(backbone.preprocess, backbone.preprocess)
+    data = ImageFolderDataModule(**data_options(pictures))
+    data.connect(backbone.reader, None, seed=0)
     torch.manual_seed(0)
     head = torch.nn.Linear(backbone.feature_dim, 3)
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-3)
@@ -237,7 +237,7 @@ def test_classes_that_a_split_lacks_or_has_too_many(run_command: Run, tmp_path: 
     assert set(metrics["val"]["confusion"]) == {"bee", "cat"}
     assert set(metrics["test"]["confusion"]) == {"cat"}
     assert metrics["test"]["accuracy"] > 0.5, "a shifted index would call every cat an ant"
-    assert ft_lightning.load(run).class_names == ["ant", "bee", "cat"]
+    assert ft_lightning.load(run).task.class_names == ["ant", "bee", "cat"]
     write_pictures(root / "val", {"dog": 3}, seed=3)
     done = run_command("train", f"data.root={root}", *tiny())
     assert done.returncode == 2

@@ -27,6 +27,7 @@ from conftest import files_below
 from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.cli.command import compose
 from ft_lightning.data.module import ImageFolderDataModule
+from ft_lightning.deploy import model_dir
 from ft_lightning.module import FineTuner
 from ft_lightning.runs.config import join_study, study_name
 from ft_lightning.search.results import write_best
@@ -289,17 +290,15 @@ def test_pictures_that_cannot_be_used_end_a_search_at_once(pictures: Path, tmp_p
 
 
 def test_a_winner_that_was_interrupted_goes_on(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import ft_lightning.artifact
-
-    folder, save = tmp_path / "study", ft_lightning.artifact.save
+    folder, save = tmp_path / "study", model_dir.save
 
     def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ft_lightning.artifact, "save", killed)
+    monkeypatch.setattr(model_dir, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         search(folder, pictures, "tune.trials=1")
-    monkeypatch.setattr(ft_lightning.artifact, "save", save)
+    monkeypatch.setattr(model_dir, "save", save)
     assert search(folder, pictures, "tune.trials=1")["test"]["n"] > 0
     assert "model/model.json" in files_below(folder / "trial_0")
 

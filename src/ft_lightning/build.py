@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,11 +20,14 @@ from ft_lightning.system.errors import UserError
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
 
-    from ft_lightning.callbacks.stored_features import KeptRows, StoredFeatures
-    from ft_lightning.data.module import ImageFolderDataModule
+    from ft_lightning.backbones.backbone import Backbone
+    from ft_lightning.callbacks.stored_features import RowCache, StoredFeatures
+    from ft_lightning.data.protocol import Data
     from ft_lightning.deploy.predictor import TrainedModel
     from ft_lightning.model import Classifier
     from ft_lightning.module import FineTuner
+    from ft_lightning.runs.write import Stopwatch
+    from ft_lightning.tasks.task import MakeTask
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +48,21 @@ _NOISE = (
 class Pretrained(NamedTuple):
     """What training starts from."""
 
-    backbone: Any
+    backbone: "Backbone"
     earlier: "TrainedModel | None"  # whose backbone it is
 
 
-def build_data(cfg: DictConfig) -> "ImageFolderDataModule":
-    """The dataset, scanned, checked and split."""
-    from ft_lightning.data import memo
+def build_data(cfg: DictConfig) -> "Data":
+    """The dataset, scanned, checked and split, and what its labels mean."""
+    from ft_lightning.data.memo import open_memo
 
-    known = memo.open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
-    return instantiate(cfg.data, seed=cfg.seed, memo=known)
+    memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
+    return instantiate(cfg.data, memo=memo, make_task=build_task(cfg))
+
+
+def build_task(cfg: DictConfig) -> "MakeTask":
+    """What makes a task of a dataset's labels."""
+    return instantiate(cfg.task)
 
 
 def data_location(cfg: DictConfig) -> str | None:
@@ -96,10 +104,10 @@ def _network(described: Any) -> tuple[Any, ...]:
     return described["source"], described["name"].partition(".")[0], described["arguments"]
 
 
-def build_classifier(cfg: DictConfig, data: "ImageFolderDataModule", pretrained: Pretrained) -> "Classifier":
-    """The backbone and a head of the data's size; tells the data what the weights expect.
+def build_classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Classifier":
+    """The backbone and a head of the task's size; connects the data to what the weights expect.
 
-    The head is new, or that of the earlier model if that answers the same classes.
+    The head is new, or that of the earlier model if that answers the same task.
     """
     from lightning import seed_everything
 
@@ -107,15 +115,14 @@ def build_classifier(cfg: DictConfig, data: "ImageFolderDataModule", pretrained:
     from ft_lightning.model import Classifier
 
     backbone = pretrained.backbone
-    data.set_transforms(backbone.preprocess, instantiate(cfg.augment)(backbone.preprocess))
-    data.full_batch, data.seed = solves_head(cfg), cfg.seed
+    data.connect(backbone.reader, instantiate(cfg.augment)(backbone.reader.preprocess), cfg.seed)
     seed_everything(cfg.seed, workers=True, verbose=False)  # again, so that a head starts the same under any backbone
     own = OmegaConf.masked_copy(cfg.head, [key for key in cfg.head if key != "init"])
-    head = instantiate(own, in_features=backbone.feature_dim, num_classes=len(data.class_names))
+    head = instantiate(own, in_features=backbone.feature_dim, num_classes=data.task.width)
     if earlier := pretrained.earlier:
         known = earlier.classifier.head.state_dict()
         shapes = [{name: value.shape for name, value in state.items()} for state in (known, head.state_dict())]
-        if earlier.class_names == data.class_names and shapes[0] == shapes[1]:
+        if earlier.task.answers_like(data.task) and shapes[0] == shapes[1]:
             head.load_state_dict(known)
         else:
             log.warning("init_from: its head is another one, or for other classes: a new one is trained.")
@@ -128,41 +135,42 @@ def described_head(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in cfg.head.items() if key not in ("_target_", "init")}
 
 
-def build_module(cfg: DictConfig, classifier: "Classifier", data: "ImageFolderDataModule") -> "FineTuner":
+def build_module(cfg: DictConfig, classifier: "Classifier", data: "Data") -> "FineTuner":
     """What is minimised, by what."""
     from ft_lightning.module import FineTuner
 
     return FineTuner(
         classifier,
-        loss=instantiate(cfg.loss, class_counts=data.class_counts),
+        data.task,
+        loss=instantiate(cfg.loss, **data.task.arguments()),
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
-        mix=instantiate(cfg.mix, num_classes=len(data.class_names)),
+        mix=instantiate(cfg.mix, num_classes=data.task.width),
         backbone_lr_factor=cfg.finetune.backbone_lr_factor,
         seed=cfg.seed,
     )
 
 
 def build_stored_features(
-    cfg: DictConfig, splits: Sequence[str], tell: Any, ready: Callable[[], None], kept: "KeptRows | None" = None
+    cfg: DictConfig, splits: Sequence[str], clock: "Stopwatch", rows: "RowCache | None" = None, quiet: bool = False
 ) -> "StoredFeatures":
     """What computes the frozen part of these splits once; the other arguments are those of `StoredFeatures`."""
-    from ft_lightning.callbacks.stored_features import KeptRows, StoredFeatures
+    from ft_lightning.callbacks.stored_features import RowCache, StoredFeatures
 
-    needed_by = None
+    required_by = None
     if cfg.repeats > 1:
-        needed_by = (f"repeats={cfg.repeats}", "leave it out; -m seed=0,1,2 trains several times")
+        required_by = (f"repeats={cfg.repeats}", "leave it out; -m seed=0,1,2 trains several times")
     elif solves_head(cfg):
-        needed_by = ("optimizer=lbfgs", "use optimizer=adam")
+        required_by = ("optimizer=lbfgs", "use optimizer=adam")
     return StoredFeatures(
         cfg.cache,
         splits,
-        needed_by,
+        required_by,
         probe=cfg.head.init == "probe",
         show_progress=cfg.trainer.enable_progress_bar,
-        tell=tell,
-        ready=ready,
-        kept=kept or KeptRows(),
+        quiet=quiet,
+        clock=clock,
+        rows=rows or RowCache(),
     )
 
 
@@ -174,6 +182,8 @@ def build_trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Pat
     """
     import torch
 
+    from ft_lightning.callbacks.finite import Finite
+    from ft_lightning.callbacks.solve_head import SolveHead
     from ft_lightning.optim import strengths
     from ft_lightning.runs.checkpoint import SealedCheckpointIO
     from ft_lightning.system.hardware import pick_device, pick_precision
@@ -191,7 +201,12 @@ def build_trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Pat
         cfg.trainer,
         max_epochs=epochs,
         precision=pick_precision(cfg.precision, pick_device(cfg.trainer.accelerator, "trainer.accelerator").type),
-        callbacks=[*callbacks, *(instantiate(callback) for callback in cfg.callback.values())],
+        callbacks=[
+            Finite(),
+            *callbacks,
+            *([SolveHead()] if solves_head(cfg) else []),
+            *(instantiate(callback) for callback in cfg.callback.values()),
+        ],
         logger=(_extra_loggers(cfg, run_dir) if run_dir else []) or False,
         enable_checkpointing=run_dir is not None,
         enable_progress_bar=run_dir is not None and cfg.trainer.enable_progress_bar,

@@ -4,6 +4,7 @@ python -m ft_lightning.check data.root=/my/images
 python -m ft_lightning.train data.root=/my/images data.exclude=outputs/check/<run>/issues.csv
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ft_lightning.issues.findings import Found
-    from ft_lightning.readers.images import Look
-    from ft_lightning.readers.sample import Sample
+    from ft_lightning.readers.sample import Inspection, Sample
+    from ft_lightning.tasks.task import Task
 
 
 _SHOWN = 5  # of what has to be mended, on the terminal
@@ -30,7 +31,7 @@ class Looked(NamedTuple):
 
     samples: "list[Sample]"
     splits: "dict[str, list[Sample]]"  # of what can be used
-    looks: "dict[str, Look]"  # by digest, of the pictures that can be used
+    inspections: "dict[str, Inspection]"  # by digest, of the images that can be used
 
 
 def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.data.damage import check_policy
     from ft_lightning.issues.findings import Finding, Found
     from ft_lightning.pages import check as check_page
+    from ft_lightning.system.console import short
 
     check_switches(cfg)
     check_policy(cfg.data.on_bad_image, cfg.data.max_bad_fraction)
@@ -63,7 +65,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         summary.after_check(run_dir, found, overrides_of_train())
     if found.blocking:
         first = [f"{finding.said} {finding.fix}" for finding in found.blocking[:_SHOWN]]
-        page, count = summary.short(Run(run_dir).page), len(found.blocking)
+        page, count = short(Run(run_dir).page), len(found.blocking)
         raise UserError("\n".join([f"This dataset cannot train as it is: {count} findings, all in {page}:", *first]))
     return written
 
@@ -77,8 +79,9 @@ def overrides_of_train() -> list[str]:
 
 
 def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
-    """What files, names and pictures tell without a network; all of it, where train ends with the first problem."""
-    from ft_lightning.data.damage import ImageCheck
+    """What files, names and images tell without a network; all of it, where train ends with the first problem."""
+    from ft_lightning.data.collect import narrow
+    from ft_lightning.data.damage import Inspector
     from ft_lightning.data.exclude import excluded_names
     from ft_lightning.data.memo import open_memo
     from ft_lightning.data.scan import scan
@@ -92,64 +95,49 @@ def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     try:
         scanned = scan(root, data.csv, data.case_sensitive, memo, refuse)
-        samples = wanted(data, scanned)
+        samples, _ = narrow(scanned, data.group_by, data.limit, data.split_seed)
     except UserError as error:
         refuse(str(error))
         return Looked([], {}, {})
-    try:
-        splits = split(data, samples)
-    except UserError as error:
-        refuse(str(error))
-        splits = {}
+    task, splits = split(cfg, samples, refuse)
     excluded = excluded_names(data.exclude) if data.exclude else set()
     carried_over = [sample for sample in samples if sample.name in excluded]  # the newest table is all to exclude
     found.add([], [Issue(s.name, "excluded", 1.0, s.label, "by data.exclude") for s in carried_over])
     samples = [sample for sample in samples if sample.name not in excluded]
-    pictures = ImageCheck(memo, data.max_pixels)
-    pictures.begin(samples, decode=True, show_progress=True)
-    problems = pictures.problems({"": samples})
+    inspector = Inspector({"": samples}, memo, data.max_pixels)
+    inspector.decode_unknown(show_progress=True)
+    problems = inspector.problems()
     skipped = data.on_bad_image == "skip" and len(problems) <= data.max_bad_fraction * len(samples)
     found.add(*findings.about_damage(problems, samples, skipped))
-    sound = [sample for sample in samples if not pictures.problem(sample)]
+    sound = [sample for sample in samples if not inspector.problem(sample)]
     found.add(*findings.about_contradictions(sound, data.allow_leak))
     found.add(*findings.about_copies(sound))
-    if splits:
-        usable = {part: [s for s in those if not pictures.problem(s)] for part, those in splits.items()}
-        found.add(findings.about_lost(splits, usable))
-        found.add(findings.about_classes(usable))
-        splits = usable
+    if task:
+        splits = {part: [s for s in those if not inspector.problem(s)] for part, those in splits.items()}
+        found.add(findings.about_lost(task, splits))
+        found.add(findings.about_classes(splits))
     if root and not data.csv:
         found.add(findings.about_folder(Path(str(root)).expanduser(), scanned))
-    found.add(findings.about_pictures(sound, pictures.looks))
-    return Looked(samples, splits, pictures.looks)
+    found.add(findings.about_pictures(sound, inspector.found))
+    return Looked(samples, splits, inspector.found)
 
 
-def wanted(data: DictConfig, samples: "list[Sample]") -> "list[Sample]":
-    """The samples that a run would look at, with their groups.
+def split(
+    cfg: DictConfig, samples: "list[Sample]", refuse: "Callable[[str], None]"
+) -> "tuple[Task | None, dict[str, list[Sample]]]":
+    """The task, and train, val and test as a run would have them; neither where the dataset cannot be split."""
+    from ft_lightning.build import build_task
+    from ft_lightning.data.collect import divide
 
-    Raises:
-        UserError: no regular expression, or a limit that is too small.
-    """
-    from ft_lightning.data.split import grouped, limited
-
-    if data.group_by:
-        samples = grouped(samples, data.group_by)
-    return samples if data.limit is None else limited(samples, data.limit, data.split_seed)[0]
-
-
-def split(data: DictConfig, samples: "list[Sample]") -> "dict[str, list[Sample]]":
-    """Train, val and test as a run would have them.
-
-    Raises:
-        UserError: there are too few classes or samples, or `data.exclude` leaves too few.
-    """
-    from ft_lightning.data.exclude import without
-    from ft_lightning.data.split import class_map, refuse_untrained, split_samples
-
-    names = class_map(samples)
-    splits = split_samples(samples, data.val_fraction, data.test_fraction, data.split_seed)
-    refuse_untrained(names, splits)
-    return without(splits, data.exclude)[0] if data.exclude else splits
+    data = cfg.data
+    try:
+        task, splits, _ = divide(
+            samples, build_task(cfg), data.val_fraction, data.test_fraction, data.split_seed, data.exclude
+        )
+    except UserError as error:
+        refuse(str(error))
+        return None, {}
+    return task, splits
 
 
 def look_closer(cfg: DictConfig, looked: Looked, found: "Found") -> list[tuple[str, str, float]]:
@@ -162,7 +150,10 @@ def look_closer(cfg: DictConfig, looked: Looked, found: "Found") -> list[tuple[s
     from ft_lightning.system.console import working
 
     usable = {
-        s.digest: (s, split) for split, samples in looked.splits.items() for s in samples if s.digest in looked.looks
+        s.digest: (s, split)
+        for split, samples in looked.splits.items()
+        for s in samples
+        if s.digest in looked.inspections
     }
     samples, where = [sample for sample, _ in usable.values()], [split for _, split in usable.values()]
     features = features_of(cfg, samples)
@@ -186,36 +177,21 @@ def features_of(cfg: DictConfig, samples: "list[Sample]") -> "Tensor":
     """(N, D), by way of the feature store, where train finds them again.
 
     Raises:
-        UserError: a picture has changed since it was looked at.
+        UserError: an image has changed since it was looked at.
     """
     import torch
 
     from ft_lightning.build import build_pretrained
-    from ft_lightning.cli import summary
-    from ft_lightning.data.datasets import PathsDataset
-    from ft_lightning.features.extract import Extractor, open_store
-    from ft_lightning.finetune import freeze_plan
-    from ft_lightning.model import Classifier
+    from ft_lightning.features.extract import Computing, open_store
+    from ft_lightning.features.fill import fill
     from ft_lightning.system.hardware import pick_device, pick_precision
 
     backbone = build_pretrained(cfg).backbone
     device = pick_device(cfg.device)
     precision = pick_precision(cfg.precision, device.type)
-    store = open_store(cfg.cache.dir, backbone, precision, device.type, on_disk=cfg.cache.enabled)
-    head = torch.nn.Identity()
-    classifier = Classifier(backbone, head, freeze_plan(backbone, head, mode="frozen", k=None, freeze_bn=True))
-    extractor = Extractor(classifier, store, device, precision, cfg.data.num_workers, show_progress=True)
-    digests = [sample.digest for sample in samples]
-    missing = store.locate(digests).missing
-    summary.features(store, len(digests) - len(missing), len(missing), live={})
-
-    def pictures(at: list[int]) -> PathsDataset:
-        paths = [samples[i].path for i in at]
-        return PathsDataset(paths, backbone.preprocess, cfg.data.max_pixels, [digests[i] for i in at])
-
-    extractor.complete(digests, pictures)
-    store.refresh()
-    rows = store.locate(digests).settled()
+    reader = backbone.reader.limited(cfg.data.max_pixels)
+    how = Computing(reader, device, precision, cfg.data.num_workers, show_progress=True)
+    rows = fill(open_store(cfg.cache.dir, backbone, how, on_disk=cfg.cache.enabled), backbone, samples, how)
     return rows[torch.arange(len(rows))].float()
 
 

@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from ft_lightning.cli import command
-from ft_lightning.data.problems import DataProblemsError, lists_problems
+from ft_lightning.data.problems import lists_problems
 from ft_lightning.runs.run import Run
-from ft_lightning.system.errors import UserError, some
+from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ft_lightning.data.damage import ImageCheck
-    from ft_lightning.data.datasets import PathsDataset
+    from ft_lightning.data.damage import Inspector
     from ft_lightning.data.memo import Memo
     from ft_lightning.deploy.predictor import TrainedModel
-    from ft_lightning.readers.sample import Sample
+    from ft_lightning.readers.sample import Reader, Sample
 
 log = logging.getLogger(__name__)
 
 
 @lists_problems
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """Score a model on labelled images; classes are matched by name."""
+    """Score a model on labelled samples; classes are matched by name."""
     from ft_lightning.cli import summary
     from ft_lightning.cli.values import check_switches
-    from ft_lightning.data.damage import ImageCheck
+    from ft_lightning.data.collect import by_given_split
+    from ft_lightning.data.damage import Inspector
     from ft_lightning.data.datasets import check_loader
     from ft_lightning.data.memo import open_memo
     from ft_lightning.deploy import model_dir
@@ -44,90 +44,52 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     clock = write.Stopwatch()
     model = model_dir.load(cfg.model_dir)
     samples = labelled_samples(cfg.data, model, memo)
-    check = ImageCheck(memo, cfg.data.max_pixels)
-    check.begin(samples, decode=False, show_progress=True)
-    refuse_problems(check, samples)
+    reader = model.classifier.backbone.reader.limited(cfg.data.max_pixels)
+    inspector = Inspector(by_given_split(samples), memo, cfg.data.max_pixels)
+    inspector.begin(show_progress=True)
     trained_on = trained_samples(samples, Run.of_model(Path(str(cfg.model_dir)).expanduser()))
     clock.lap("setup_s")
-    logits = (stored_logits if cfg.cache.enabled and model.is_frozen else live_logits)(cfg, model, samples, check)
+    answer = stored_rows if cfg.cache.enabled and model.is_frozen else live_rows
+    rows = answer(cfg, model, samples, reader, inspector)
     clock.lap("test_s")
 
     data = {"location": str(cfg.data.csv or cfg.data.root), "samples": {"test": len(samples)}, "trained_on": trained_on}
-    about = {"timing": clock.seconds, "data": data}
+    card = {key: model.card[key] for key in ("backbone", "finetune", "sha256")}
+    about = {"timing": clock.seconds, "data": data, "model": card}
     run = Run(run_dir)
-    scored = write.write_evaluation(run, model, samples, logits, cfg.data.max_pixels, about)
-    summary.after_evaluate(run_dir, scored, run_page.write(run))
+    scored = write.write_evaluation(run, model.task, samples, rows, reader, about)
+    summary.after_evaluate(run_dir, model.task, scored, run_page.write(run))
     return scored
 
 
-def refuse_problems(check: "ImageCheck", samples: "list[Sample]") -> None:
-    """Raise DataProblemsError with all samples that are known to be unusable, if there are any."""
-    splits: dict[str, list[Sample]] = {}
-    for sample in samples:
-        splits.setdefault(sample.split or "", []).append(sample)
-    if problems := check.problems(splits):
-        said = f"{len(problems)} of {len(samples)} images cannot be used:"
-        raise DataProblemsError(problems, said, "Mend or remove them.")
+def live_rows(
+    cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]", reader: "Reader", inspector: "Inspector"
+) -> "Tensor":
+    """The model's outputs (N, ...) by the whole network; DataProblemsError names every image that cannot be used."""
+    how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision)
+    rows, _ = model.rows(samples, reader, *how, inspector.learn_batch)
+    inspector.flush()
+    inspector.refuse()
+    return rows
 
 
-def live_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]", check: "ImageCheck") -> "Tensor":
-    """Logits (N, C) by the whole network.
-
-    Raises:
-        DataProblemsError: names every image that cannot be used.
-    """
-
-    def learn(batch: dict[str, Any]) -> None:
-        check.learn_batch([samples[i] for i in batch["index"]], batch)
-
-    dataset = pictures(cfg, model, samples)
-    logits, _ = model.logits(dataset, cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, learn)
-    check.flush()
-    refuse_problems(check, samples)
-    return logits
-
-
-def stored_logits(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]", check: "ImageCheck") -> "Tensor":
-    """Logits (N, C) by the head on the features that a pretrained, frozen backbone has in the feature store.
-
-    Raises:
-        DataProblemsError: names every image that cannot be used.
-    """
+def stored_rows(
+    cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]", reader: "Reader", inspector: "Inspector"
+) -> "Tensor":
+    """The same by the head, on the features that a pretrained, frozen backbone has in the feature store."""
     import torch
 
-    from ft_lightning.cli import summary
-    from ft_lightning.features.extract import Extractor, open_store
+    from ft_lightning.features.extract import Computing, open_store
+    from ft_lightning.features.fill import fill
     from ft_lightning.system.hardware import pick_device, pick_precision
 
     device = pick_device(cfg.device)
     precision = pick_precision(cfg.precision, device.type)
-    store = open_store(cfg.cache.dir, model.classifier.backbone, precision, device.type)
-    extractor = Extractor(model.classifier, store, device, precision, cfg.num_workers, show_progress=True)
-    distinct = list({sample.digest: sample for sample in samples}.values())
-    digests = [sample.digest for sample in distinct]
-    missing = store.locate(digests).missing
-    summary.features(store, len(digests) - len(missing), len(missing), live={})
-
-    def learn(at: list[int], batch: dict[str, Any]) -> None:
-        check.learn_batch([distinct[i] for i in at], batch)
-
-    later = {digests[i] for i in missing}
-    check.look([sample for sample in check.unknown(samples) if sample.digest not in later], show_progress=True)
-    extractor.complete(digests, lambda at: pictures(cfg, model, [distinct[i] for i in at]), observe=learn)
-    check.flush()
-    refuse_problems(check, samples)
-    rows = store.locate([sample.digest for sample in samples]).settled()
+    how = Computing(reader, device, precision, cfg.num_workers, show_progress=True)
+    backbone = model.classifier.backbone
+    features = fill(open_store(cfg.cache.dir, backbone, how), backbone, samples, how, inspector)
     model.classifier.to(device)
-    parts = [model.classify(rows[at]) for at in torch.arange(len(samples)).split(4096)]
-    return torch.cat(parts)
-
-
-def pictures(cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]") -> "PathsDataset":
-    """What is read of the samples, as the model's weights expect it."""
-    from ft_lightning.data.datasets import PathsDataset
-
-    paths, digests = [sample.path for sample in samples], [sample.digest for sample in samples]
-    return PathsDataset(paths, model.classifier.backbone.preprocess, cfg.data.max_pixels, digests)
+    return torch.cat([model.rows_of_features(features[at]) for at in torch.arange(len(samples)).split(4096)])
 
 
 def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None" = None) -> "list[Sample]":
@@ -146,15 +108,12 @@ def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None
     chosen = [sample for sample in samples if split in ("all", sample.split)]
     if not chosen:
         raise UserError(f"data.split={split}: the data has no such split; use data.split=all.")
-    if unknown := sorted({sample.label for sample in chosen} - set(model.class_names)):
-        raise UserError(
-            f"{len(unknown)} labels are no classes of this model: {some(unknown)}. It knows {some(model.class_names)}."
-        )
+    model.task.encode([sample.label for sample in chosen])  # refuses labels that the model does not know
     return chosen
 
 
 def trained_samples(samples: "list[Sample]", run: Run) -> int | None:
-    """How many of these images the run trained on, as the numbers would flatter its model; None where nobody knows."""
+    """How many of these samples the run trained on, as the numbers would flatter its model; None where nobody knows."""
     trained = run.trained_on()
     if trained is None:
         return None

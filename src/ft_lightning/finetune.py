@@ -3,13 +3,16 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ft_lightning.system.errors import UserError
+
+if TYPE_CHECKING:
+    from ft_lightning.backbones.backbone import Backbone
 
 MODES = ("frozen", "partial", "full")
 
@@ -39,7 +42,7 @@ class FreezePlan:
         return {name: value for name, value in state.items() if not self.trains(name)}
 
 
-def freeze_plan(backbone: Any, head: nn.Module, mode: str, k: int | None, freeze_bn: bool) -> FreezePlan:
+def freeze_plan(backbone: "Backbone", head: nn.Module, mode: str, k: int | None, freeze_bn: bool) -> FreezePlan:
     """Place the cut: after the last block (frozen), before the last `k` blocks (partial), before everything (full).
 
     A module that holds both frozen and trained parts stays in eval mode, because what it does between its children

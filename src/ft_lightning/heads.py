@@ -1,5 +1,6 @@
 """Heads: features (B, D) -> logits (B, C)."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -8,9 +9,6 @@ from torch import Tensor, nn
 from ft_lightning.system.errors import UserError
 
 HEAD_INITS = ("random", "probe")
-
-# L2 from strong, the best on few pictures, to hardly any: with pictures aplenty, on features that separate the classes.
-STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
 def linear(in_features: int, num_classes: int, dropout: float) -> nn.Module:
@@ -88,27 +86,31 @@ def probe(
     train: tuple[Tensor, Tensor],
     val: tuple[Tensor, Tensor],
     loss: nn.Module,
-    strengths: Sequence[float] = STRENGTHS,
+    score: Callable[[Tensor, Tensor], float],
+    strengths: Sequence[float],
 ) -> tuple[float, float]:
-    """Put a head to the best of its optima for several L2 strengths: the first one that is most accurate on `val`.
+    """Put a head to the best of its optima for several L2 strengths: the first one with the highest score on `val`.
 
     Training that starts from there does not distort pretrained features as it would from a random head (Kumar et al.,
     "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022).
 
     Args:
         train, val: features (N, D) and targets (N,), on the head's device.
+        score: of outputs and targets; higher is better.
+        strengths: from strong to weak.
 
     Returns:
-        The accuracy on `val` and the L2 strength.
+        The score on `val` and the L2 strength.
     """
-    best, start = (-1.0, 0.0), _copied(head)
+    best, start = (-math.inf, 0.0), _copied(head)
+    state = start
     for l2 in strengths:
         if not has_one_optimum(head):
             head.load_state_dict(start)
         solve_head(head, *train, loss, l2)
-        accuracy = _accuracy(head, *val)
-        if accuracy > best[0]:
-            best, state = (accuracy, l2), _copied(head)
+        reached = _score(head, *val, score)
+        if reached > best[0]:
+            best, state = (reached, l2), _copied(head)
     head.load_state_dict(state)
     return best
 
@@ -118,8 +120,8 @@ def _copied(head: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _accuracy(head: nn.Module, features: Tensor, targets: Tensor) -> float:
+def _score(head: nn.Module, features: Tensor, targets: Tensor, score: Callable[[Tensor, Tensor], float]) -> float:
     training = head.training
-    correct = (head.eval()(features).argmax(1) == targets).float().mean().item()
+    reached = score(head.eval()(features), targets)
     head.train(training)
-    return correct
+    return reached

@@ -5,23 +5,21 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.finetune import FreezePlan
 
 
 class Classifier(nn.Module):
     """`logits = head(backbone(prepare(inputs)))`, where what the plan holds never moves.
 
-    A backbone is any module with `network`, `blocks` (in forward order, each the names of its modules in `network`),
-    `feature_dim`, `prepare(inputs)` (what the loader gives -> what the network takes) and `forward`, which gives
-    features (B, D).
-
     Args:
+        backbone: an nn.Module too.
         plan: names its parameters and modules as this class does; see `finetune.freeze_plan`.
     """
 
-    def __init__(self, backbone: Any, head: nn.Module, plan: FreezePlan) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Module, plan: FreezePlan) -> None:
         super().__init__()
-        self.backbone: Any = backbone
+        self.backbone: Any = backbone  # an nn.Module, which a Protocol cannot say
         self.head = head
         self.plan = plan
         for name, parameter in self.named_parameters():

@@ -1,7 +1,5 @@
-"""The LightningModule: one step for three splits, metrics once an epoch, small checkpoints."""
+"""The LightningModule: one step for three splits and every task, metrics once an epoch, small checkpoints."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -12,24 +10,19 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ft_lightning.callbacks.finite import RecentLosses
-from ft_lightning.finetune import digest_of
 from ft_lightning.mix import Mix
 from ft_lightning.model import Classifier
-from ft_lightning.optim import HeadSolver, build_optimizer, setting_of
-from ft_lightning.system.errors import NumericalError, UserError
+from ft_lightning.optim import build_optimizer, setting_of
+from ft_lightning.runs.trained_part import TrainedPart
+from ft_lightning.system.errors import UserError
 from ft_lightning.system.seeds import reseed, seed_of
-from ft_lightning.tasks.metrics import epoch_metrics
+from ft_lightning.tasks.task import Outputs, Task
 
 log = logging.getLogger(__name__)
 
-# What a checkpoint holds of the weights; the second beside their average, with `callback=ema`.
-_WEIGHTS = {"state_dict", "current_model_state"}
-_IN_PROGRESS_BAR = (("train", "loss"), ("val", "accuracy"))
-
 
 class FineTuner(LightningModule):
-    """Trains what the classifier's freeze plan says, on batches `{"inputs", "target" (B,), "index" (B,)}`.
+    """Trains what the classifier's freeze plan says, on batches `{"inputs", "target" (B, ...), "index" (B,)}`.
 
     A batch may bring the frozen backbone's "features" (B, D) instead of inputs.
 
@@ -37,7 +30,8 @@ class FineTuner(LightningModule):
     by their index every sample is counted exactly once.
 
     Args:
-        loss: (logits (B, C), targets (B,)) -> scalar.
+        task: what targets are, and how good outputs are.
+        loss: (outputs (B, C), targets) -> scalar.
         optimizer: parameter groups -> optimizer.
         scheduler: (optimizer, total_steps) -> Lightning's lr_scheduler configuration.
         mix: (inputs, targets (B,)) of a train batch -> (inputs, class probabilities (B, C)), or None.
@@ -49,6 +43,7 @@ class FineTuner(LightningModule):
     def __init__(
         self,
         classifier: Classifier,
+        task: Task,
         loss: nn.Module,
         optimizer: Callable[[list[dict[str, Any]]], Optimizer],
         scheduler: Callable[..., Any],
@@ -58,6 +53,7 @@ class FineTuner(LightningModule):
     ) -> None:
         super().__init__()
         self.classifier = classifier
+        self.task = task
         self.loss = loss
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -65,14 +61,12 @@ class FineTuner(LightningModule):
         self.backbone_lr_factor = backbone_lr_factor
         self.seed = seed
         self.strict_loading = False  # a checkpoint leaves the frozen part out
-        self.outputs: dict[
-            str, tuple[Tensor, Tensor, Tensor]
-        ] = {}  # val, test -> index, logits, targets of the last look
-        self._seen: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "val": [], "test": []}
-        self._losses = RecentLosses()
-        self._frozen_digest = ""
-        self._stopped = False
+        self.outputs: dict[str, Outputs] = {}  # of val and test when they were last looked at
         self.first_epoch = 0  # that this fit trains
+        self._seen: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "val": [], "test": []}
+        self._sums: tuple[str, ...] = ()  # the task's metrics of a batch in training
+        self._trained_part = TrainedPart(classifier)
+        self._stopped = False
 
     def forward(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
         return self.classifier(inputs)
@@ -85,23 +79,13 @@ class FineTuner(LightningModule):
             log.warning("Early stopping has ended this run: there is nothing left to train.")
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        seed = seed_of(self.seed, self.current_epoch, "step", batch_idx, self.global_rank)
-        reseed(seed, self.device)
-        optimizer = self.trainer.optimizers[0]
-        if isinstance(optimizer, HeadSolver):
-            head = self.classifier.head
-            optimizer.solve(head, batch["features"], batch["target"], self.loss, self.current_epoch)
-            if self.trainer.world_size > 1:  # the same everywhere already, but for the last bits on unlike machines
-                for parameter in head.parameters():
-                    torch.distributed.broadcast(parameter.data, src=0)
+        reseed(seed_of(self.seed, self.current_epoch, "step", batch_idx, self.global_rank), self.device)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         if self.mix:  # with random numbers that on_train_batch_start has made those of this step
             inputs, target = self.mix(batch["inputs"], batch["target"])
             batch = batch | {"inputs": inputs, "target": target}
-        loss = self._step(batch, "train")
-        self._losses.add(self, loss, batch["index"], batch_idx)
-        return loss
+        return self._step(batch, "train")
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         return self._step(batch, "val")
@@ -109,27 +93,23 @@ class FineTuner(LightningModule):
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         return self._step(batch, "test")
 
-    def on_validation_start(self) -> None:
-        self._losses.refuse_non_finite(self)
-
     def on_validation_epoch_end(self) -> None:
-        values = epoch_metrics(*self._gather("val")[1:])
-        self._log(values, "val")
+        values = self._measure("val")
         fitting = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
         for schedule in self.trainer.lr_scheduler_configs if fitting else ():
             if isinstance(schedule.scheduler, ReduceLROnPlateau):
                 schedule.scheduler.step(values[str(schedule.monitor).removeprefix("val/")])
 
     def on_test_epoch_end(self) -> None:
-        self._log(epoch_metrics(*self._gather("test")[1:]), "test")
+        self._measure("test")
 
     def on_train_epoch_end(self) -> None:
-        self._losses.refuse_non_finite(self)
-        totals = torch.stack([torch.stack(seen) for seen in self._seen["train"]]).sum(0)  # (3,): loss, correct, samples
+        totals = torch.stack([torch.stack(seen) for seen in self._seen["train"]]).sum(0)  # (loss, *sums, samples)
         self._seen["train"].clear()
-        loss, correct, samples = torch.as_tensor(self.all_gather(totals)).reshape(-1, 3).sum(0).tolist()
+        loss, *sums, samples = torch.as_tensor(self.all_gather(totals)).reshape(-1, len(totals)).sum(0).tolist()
+        metrics = {name: value / samples for name, value in zip(self._sums, sums, strict=True)}
         setting, value = setting_of(self.trainer.optimizers[0])
-        self._log({"loss": loss / samples, "accuracy": correct / samples, setting: value}, "train")
+        self._log({"loss": loss / samples, **metrics, setting: value}, "train")
 
     def configure_optimizers(self) -> Any:
         trainable = [(name, p) for name, p in self.classifier.named_parameters() if p.requires_grad]
@@ -141,42 +121,20 @@ class FineTuner(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._losses.refuse_non_finite(self)  # a broken state never takes the place of an intact one
-        trained = self._trained_state().keys()
-        for key in _WEIGHTS & checkpoint.keys():
-            checkpoint[key] = {name: value for name, value in checkpoint[key].items() if name in trained}
-        if broken := [name for name, value in checkpoint["state_dict"].items() if not value.isfinite().all()]:
-            setting, value = setting_of(self.trainer.optimizers[0])
-            raise NumericalError(
-                f"{broken[0].removeprefix('classifier.')} is not finite after step {self.global_step} at "
-                f"optimizer.{setting}={value:g}: use another one, or precision=32-true."
-            )
-        checkpoint["frozen_sha256"] = self._frozen_sha256()
+        setting, value = setting_of(self.trainer.optimizers[0])
+        self._trained_part.pack(checkpoint, f"step {self.global_step} at optimizer.{setting}={value:g}")
         checkpoint["stopped"] = any(
             stopping.stopped_epoch or stopping.wait_count >= stopping.patience
             for stopping in self.trainer.early_stopping_callbacks
         )
-        if self._seen["train"]:  # within an epoch: what its row of metrics.csv will count, (processes, steps, 3)
+        if self._seen["train"]:  # within an epoch: what its row of metrics.csv will count, (processes, steps, sums)
             seen = torch.stack([torch.stack(step) for step in self._seen["train"]])
             checkpoint["seen"] = torch.as_tensor(self.all_gather(seen)).reshape(-1, *seen.shape).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        expected, found = self._trained_state().keys(), checkpoint["state_dict"].keys()
-        if expected != found:
-            raise UserError(
-                f"The checkpoint holds another trained part than this run, for example {sorted(expected ^ found)[0]}: "
-                "use the finetune, model and head settings it was trained with."
-            )
-        if checkpoint["frozen_sha256"] != self._frozen_sha256():
-            raise UserError(
-                f"The frozen weights and their preprocess have sha256 {self._frozen_sha256()}, the checkpoint was "
-                f"trained on {checkpoint['frozen_sha256']}: use the model.weights it was trained with."
-            )
+        self._trained_part.unpack(checkpoint, self.state_dict())
         if self.trainer.state.fn == "fit":
             self._go_on(checkpoint)
-        frozen = {name: value for name, value in self.state_dict().items() if name not in expected}
-        for key in _WEIGHTS & checkpoint.keys():  # WeightAveraging wants all of them
-            checkpoint[key] |= frozen
 
     def _go_on(self, checkpoint: dict[str, Any]) -> None:
         if self.trainer.max_epochs is not None and 0 <= self.trainer.max_epochs <= checkpoint["epoch"]:
@@ -197,46 +155,42 @@ class FineTuner(LightningModule):
             for planned in ("total_steps", "_schedule_phases"):  # of OneCycleLR: this run may be a longer one
                 schedule.pop(planned, None)
 
-    def _frozen_sha256(self) -> str:
-        if not self._frozen_digest:
-            frozen = digest_of(self.classifier.plan.frozen_state(self.classifier.state_dict()))
-            preprocess = json.dumps(self.classifier.backbone.preprocess.to_dict(), sort_keys=True)
-            self._frozen_digest = hashlib.sha256(f"{frozen}{preprocess}".encode()).hexdigest()
-        return self._frozen_digest
-
-    def _trained_state(self) -> dict[str, Tensor]:
-        plan = self.classifier.plan
-        return {f"classifier.{name}": value for name, value in plan.trained_state(self.classifier.state_dict()).items()}
-
     def _step(self, batch: dict[str, Any], split: str) -> Tensor:
         stored, target = batch.get("features"), batch["target"]
-        logits = self(batch["inputs"]) if stored is None else self.classifier.classify(stored)
-        loss = self.loss(logits, target)
+        outputs = self(batch["inputs"]) if stored is None else self.classifier.classify(stored)
+        loss = self.loss(outputs, target)
         # Kept as it is and looked at once an epoch: a metric update or a log call each step costs more than a head.
         if split == "train":
             n = torch.tensor(float(len(target)), device=loss.device)
-            label = target if target.ndim == 1 else target.argmax(1)
-            correct = (logits.detach().argmax(1) == label).sum().float()
-            self._seen[split].append((loss.detach() * n, correct, n))
+            sums = self.task.sums(outputs.detach(), target)
+            self._sums = tuple(sums)
+            self._seen[split].append((loss.detach() * n, *sums.values(), n))
         else:
-            self._seen[split].append((batch["index"], logits.detach(), target))
+            self._seen[split].append((batch["index"], self.task.rows(outputs.detach(), target), target))
         return loss
 
-    def _gather(self, split: str) -> tuple[Tensor, Tensor, Tensor]:
-        """(index, logits, targets) of the whole split from all processes, in the split's order, each sample once."""
-        index, logits, targets = (torch.cat(kept) for kept in zip(*self._seen[split], strict=True))
+    def _measure(self, split: str) -> dict[str, float]:
+        """Log the task's metrics of a split that has been gone through."""
+        self.outputs[split] = self._gather(split)
+        values = self.task.metrics(self.outputs[split].rows, self.outputs[split].target, full=False)
+        self._log(values, split)
+        return values
+
+    def _gather(self, split: str) -> Outputs:
+        """Outputs of the whole split from all processes, in the split's order, each sample once."""
+        index, rows, target = (torch.cat(kept) for kept in zip(*self._seen[split], strict=True))
         self._seen[split].clear()
         if self.trainer.world_size > 1:
-            index, logits, targets = (
-                torch.as_tensor(self.all_gather(kept)).flatten(0, 1) for kept in (index, logits, targets)
+            index, rows, target = (
+                torch.as_tensor(self.all_gather(kept)).flatten(0, 1) for kept in (index, rows, target)
             )
         index, order = index.cpu().sort(stable=True)
         first = torch.ones_like(index, dtype=torch.bool)
         first[1:] = index[1:] != index[:-1]
-        self.outputs[split] = index[first], logits.cpu()[order][first], targets.cpu()[order][first]
-        return self.outputs[split]
+        return Outputs(index[first], rows.cpu()[order][first], target.cpu()[order][first])
 
     def _log(self, values: dict[str, float], split: str) -> None:
         # Every process has computed the same values from all samples, so there is nothing left to reduce.
+        shown = {"train": "loss", "val": self.task.monitor}
         for name, value in values.items():
-            self.log(f"{split}/{name}", value, prog_bar=(split, name) in _IN_PROGRESS_BAR)
+            self.log(f"{split}/{name}", value, prog_bar=shown.get(split) == name)

@@ -1,16 +1,18 @@
-"""Parameter groups, learning-rate schedules, and the solver that needs neither."""
+"""Parameter groups, learning-rate schedules, and the strengths of the solver that needs neither."""
 
 import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
-from ft_lightning.heads import STRENGTHS, has_one_optimum, solve_head
 from ft_lightning.system.errors import UserError
+
+# L2 from strong, the best on few images, to hardly any: with images aplenty, on features that separate the classes.
+STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
 def build_optimizer(
@@ -55,14 +57,14 @@ def build_optimizer(
 
 
 class HeadSolver(Optimizer):
-    """Finds the head's optimum by L-BFGS (`heads.solve_head`) for one L2 strength an epoch, from strong to weak.
+    """Says for which L2 strength `callbacks.solve_head` solves in each epoch, from strong to weak.
 
     To Lightning it is an optimizer whose steps change nothing: checkpoints, metrics.csv and the choice of the best
     epoch, which here is the choice of the strength, work as for any other.
 
     Args:
         lr: must be None; it has none.
-        weight_decay: the strengths, tried from strong to weak, or one; None for `heads.STRENGTHS`.
+        weight_decay: the strengths, tried from strong to weak, or one; None for `STRENGTHS`.
 
     Raises:
         UserError: a learning rate, or strengths below 0.
@@ -80,14 +82,17 @@ class HeadSolver(Optimizer):
         self.strength = self.strengths[0]
         super().__init__(params, {"lr": 0.0})
 
-    def solve(self, head: nn.Module, features: Tensor, targets: Tensor, loss: nn.Module, epoch: int) -> None:
-        """Put the head to its optimum for this epoch's strength."""
+    def begin(self, epoch: int) -> float:
+        """The strength of this epoch."""
         self.strength = self.strengths[min(epoch, len(self.strengths) - 1)]
-        if not has_one_optimum(head):
-            for parameter in head.parameters():  # kept as state, which a checkpoint holds
+        return self.strength
+
+    def rewind(self) -> None:
+        """Put every parameter back to where it was when this was first called."""
+        for group in self.param_groups:
+            for parameter in group["params"]:  # kept as state, which a checkpoint holds
                 start = self.state[parameter].setdefault("start", parameter.detach().clone())
                 parameter.data.copy_(start)
-        solve_head(head, features, targets, loss, self.strength)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Nothing is left to do."""

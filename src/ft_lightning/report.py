@@ -31,7 +31,7 @@ def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     Returns:
         page: its path.
     """
-    from ft_lightning.cli import summary
+    from ft_lightning.system.console import pairs, short
 
     if (cfg.run is None) == (cfg.runs is None):
         raise UserError(
@@ -43,7 +43,7 @@ def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     else:
         patterns = [str(pattern) for pattern in cfg.runs] if isinstance(cfg.runs, ListConfig) else [str(cfg.runs)]
         page = compare_runs(patterns, run_dir)
-    summary.pairs(page=str(summary.short(page)))
+    pairs(page=str(short(page)))
     return {"page": str(page)}
 
 
@@ -70,9 +70,9 @@ def page_of_run(typed: str) -> Path:
 
 def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
     """Write leaderboard.csv and the page of a comparison; returns the page's path."""
-    from ft_lightning.cli import summary
     from ft_lightning.pages import comparison
     from ft_lightning.runs.leaderboard import leaderboard
+    from ft_lightning.system.console import pairs, short
 
     runs, others = Run.find(patterns, but=run_dir.resolve())
     if not runs:
@@ -86,30 +86,23 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
     board, here = leaderboard(runs), Run(run_dir)
     told = comparison.write(here, board, others, ", ".join(patterns))
     show(board)
-    summary.pairs(**({"best two": told} if told else {}), table=str(summary.short(here.table_path("leaderboard"))))
+    pairs(**({"best two": told} if told else {}), table=str(short(here.table_path("leaderboard"))))
     return here.page
 
 
 def show(board: "pd.DataFrame") -> None:
     """The first runs of a leaderboard on the terminal."""
-    from rich.table import Table
-
-    from ft_lightning.cli.summary import interval
     from ft_lightning.pages.page import number
     from ft_lightning.runs.leaderboard import short_names
-    from ft_lightning.system.console import console
+    from ft_lightning.system.console import console, interval, table
 
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "trained"):
-        table.add_column(name, overflow="fold", min_width=12)
-    for name in ("val", "test", "95 % interval", "test set"):
-        table.add_column(name, no_wrap=True)
+    rows = []
     for _, row in board.assign(run=short_names(board["run"])).head(_SHOWN).iterrows():
         trained = " ".join(filter(None, row[["model", "finetune", "overrides"]]))
         around = None if math.isnan(row["low"]) else (row["low"], row["high"])
         numbers = (number(row["val accuracy"]), number(row["test accuracy"]), interval(around))
-        table.add_row(printable(row["run"]), printable(trained), *numbers, row["test set"])
-    console.print(table)
+        rows.append((printable(row["run"]), printable(trained), *numbers, row["test set"]))
+    table(["run", "trained", "val", "test", "95 % interval", "test set"], rows, folded=2)
     console.print(f"... {len(board) - _SHOWN:,} more\n" if len(board) > _SHOWN else "")
 
 

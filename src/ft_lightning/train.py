@@ -33,7 +33,7 @@ from ft_lightning.runs.run import Run
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
 
-    from ft_lightning.data.module import ImageFolderDataModule
+    from ft_lightning.data.protocol import Data
 
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,6 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
     from ft_lightning.search.repeats import repeat
-    from ft_lightning.tasks.calibration import calibrated
 
     check_values(cfg)
     run, clock = Run(run_dir), write.Stopwatch()
@@ -58,39 +57,40 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     pretrained = build_pretrained(cfg)
     classifier = build_classifier(cfg, data, pretrained)
     module = build_module(cfg, classifier, data)
-    stored = build_stored_features(cfg, list(data.splits), summary, ready=lambda: clock.lap("features_s"))
+    stored = build_stored_features(cfg, list(data.splits), clock)
     best, last = best_and_last(run.checkpoints, cfg.monitor, cfg.monitor_mode)
     trainer = build_trainer(cfg, [stored, *files_of_a_run(cfg, run), best, last], run_dir)
     if cfg.repeats > 1:
         refuse_processes(trainer, f"repeats={cfg.repeats}")
     start = checkpoint_to_go_on_from(cfg, run, data)
     if trainer.is_global_zero:
-        run.write("split", data.split_table())
+        run.write("split", data.table())
         problems.write_problems(data.left_out, run_dir)
         summary.before(run_dir, data, classifier, trainer, start)
         summary.glance(at_a_glance(data.splits))
     clock.lap("setup_s")
 
-    trainer.fit(module, datamodule=data, ckpt_path=start)
+    trainer.fit(module, datamodule=data, ckpt_path=start)  # type: ignore[arg-type]
     clock.lap("fit_s")
 
     stop_averaging(trainer)
     chosen = best.best_model_path if Path(best.best_model_path).is_file() else None
     if not chosen:
         log.warning("There is no best.ckpt, of an epoch that was validated: the last epoch is tested, not the best.")
-    trainer.validate(module, datamodule=data, ckpt_path=chosen, verbose=False)
-    trainer.test(module, datamodule=data, verbose=False)
+    trainer.validate(module, datamodule=data, ckpt_path=chosen, verbose=False)  # type: ignore[arg-type]
+    trainer.test(module, datamodule=data, verbose=False)  # type: ignore[arg-type]
     clock.lap("test_s")
 
     if not trainer.is_global_zero:
         return {}
     processes.go_on_alone()
-    timing = clock.timing(trainer.current_epoch - module.first_epoch, data, stored)
-    spread = repeat(cfg, data, pretrained, stored, module.outputs) if cfg.repeats > 1 else {}
-    outputs, temperature = calibrated(module.outputs)
-    metrics = write.write(run, outputs, temperature, data, timing, spread)
-    model_dir.save(run.model, classifier, described_head(cfg), data, metrics)
-    summary.after(run_dir, metrics, run_page.write(run))
+    timing = clock.timing(trainer.current_epoch - module.first_epoch, data, stored.found, stored.computed)
+    spread = repeat(cfg, data, pretrained, stored.rows, module.outputs) if cfg.repeats > 1 else {}
+    task = data.task.calibrate(module.outputs["val"].rows, module.outputs["val"].target)
+    metrics = write.write(run, module.outputs, task, data, timing, spread)
+    model_dir.save(run.model, classifier, described_head(cfg), task, metrics)
+    page = run_page.write(run)
+    summary.after(run_dir, task, metrics, page)
     return metrics
 
 
@@ -117,7 +117,7 @@ def _keep_config(cfg: DictConfig, run: Run, trainer: "Trainer") -> None:
         run_config.write_config(cfg, run.path)
 
 
-def checkpoint_to_go_on_from(cfg: DictConfig, run: Run, data: "ImageFolderDataModule") -> Path | None:
+def checkpoint_to_go_on_from(cfg: DictConfig, run: Run, data: "Data") -> Path | None:
     """Where `resume` takes the run up again; None to begin at the beginning.
 
     Raises:
@@ -129,7 +129,7 @@ def checkpoint_to_go_on_from(cfg: DictConfig, run: Run, data: "ImageFolderDataMo
     if not cfg.resume:
         return None
     sweep(run.path)
-    resume.refuse_other_data(data.split_table(), run)
+    resume.refuse_other_data(data.table(), run)
     start = newest_whole(run.checkpoints)
     if start is None:
         log.warning("%s has no checkpoint yet: the run begins at the beginning.", run)

@@ -25,7 +25,7 @@ from ft_lightning.system.errors import UserError
 if TYPE_CHECKING:
     import optuna
 
-    from ft_lightning.data.module import ImageFolderDataModule
+    from ft_lightning.data.protocol import Data
     from ft_lightning.search.study import Plan
     from ft_lightning.search.workbench import Training, Workbench
     from ft_lightning.system.console import TrialBar
@@ -126,7 +126,7 @@ def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
         bench.pretrained(cfg)
 
 
-def keep_split(data: "ImageFolderDataModule", study: "optuna.Study", study_dir: Path) -> None:
+def keep_split(data: "Data", study: "optuna.Study", study_dir: Path) -> None:
     """Write split.csv, which all trials share.
 
     Raises:
@@ -135,7 +135,7 @@ def keep_split(data: "ImageFolderDataModule", study: "optuna.Study", study_dir: 
     from ft_lightning.runs import resume
     from ft_lightning.search.study import has_outcome
 
-    table = data.split_table()
+    table = data.table()
     if any(map(has_outcome, study.get_trials(deepcopy=False))):
         resume.refuse_other_data(table, Run(study_dir))
     Run(study_dir).write("split", table)
@@ -186,14 +186,13 @@ def run_trial(
 def findings(training: "Training", of_backbone: bool) -> dict[str, Any]:
     """What is worth knowing of a trial besides its value."""
     from ft_lightning.features.extract import samples_per_s
-    from ft_lightning.tasks.intervals import wilson_interval
 
-    classifier, accuracy = training.module.classifier, training.best.metrics["val/accuracy"]
-    n = len(training.module.outputs["val"][0])
+    module = training.module
+    classifier, outputs = module.classifier, module.outputs["val"]
+    epoch_metrics = {name.removeprefix("val/"): value for name, value in training.best.metrics.items()}
     found = {
         "epoch": training.best.epoch,
-        "accuracy": accuracy,
-        "accuracy_ci95": wilson_interval(round(accuracy * n), n),
+        **module.task.summary(epoch_metrics, len(outputs.positions)),
         "parameters": sum(p.numel() for p in classifier.parameters()),
         "trainable": sum(p.numel() for p in classifier.parameters() if p.requires_grad),
         "computed": training.stored.computed,

@@ -12,18 +12,23 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from hydra.utils import instantiate
 from PIL import Image
 from torch import Tensor, nn
 
 from conftest import files_below, write_pictures
-from ft_lightning.backbones.backbone import Backbone
+from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.backbones.load import load_backbone
-from ft_lightning.build import build_classifier, build_module, build_pretrained, build_stored_features, build_trainer
-from ft_lightning.cli import summary
+from ft_lightning.build import (
+    build_classifier,
+    build_data,
+    build_module,
+    build_pretrained,
+    build_stored_features,
+    build_trainer,
+)
 from ft_lightning.cli.command import compose
 from ft_lightning.evaluate import evaluate
-from ft_lightning.features import extract
+from ft_lightning.runs.write import Stopwatch
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
@@ -58,13 +63,13 @@ def save_weights(path: Path, name: str, seed: int = 0) -> Path:
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The batches that went through a backbone."""
     seen: list[int] = []
-    forward = Backbone.forward
+    forward = ImageBackbone.forward
 
-    def counted(self: Backbone, inputs: Tensor) -> Tensor:
+    def counted(self: ImageBackbone, inputs: Tensor) -> Tensor:
         seen.append(len(inputs))
         return forward(self, inputs)
 
-    monkeypatch.setattr(Backbone, "forward", counted)
+    monkeypatch.setattr(ImageBackbone, "forward", counted)
     return seen
 
 
@@ -209,11 +214,11 @@ def test_what_is_live_says_why(
 def test_a_datamodule_that_served_one_backbone_serves_another(pictures: Path, weights: Path, tmp_path: Path) -> None:
     options = ["model=timm", *tiny(weights, pictures), "precision=32-true", f"cache.dir={tmp_path / 'store'}"]
     cfg = compose("train", *options, "trainer.max_epochs=1")
-    data = instantiate(cfg.data, seed=0)
+    data = build_data(cfg)
     for number, mode in enumerate(("frozen", "full", "frozen")):
         cfg.finetune.mode = mode
         classifier = build_classifier(cfg, data, build_pretrained(cfg))
-        stored = build_stored_features(cfg, list(data.splits), summary, ready=lambda: None)
+        stored = build_stored_features(cfg, list(data.splits), Stopwatch())
         trainer = build_trainer(cfg, [stored], tmp_path / str(number))
         trainer.fit(build_module(cfg, classifier, data), datamodule=data)
         batch = next(iter(data.train_dataloader()))
@@ -341,14 +346,6 @@ def test_processes_that_meet_unreadable_pictures_all_end_and_name_them_all(
     assert done.returncode == 2, done.stderr
     assert all(str(path) in done.stderr for path in bad)
     assert "Traceback" not in done.stderr
-
-
-def test_an_edited_preprocessing_gets_features_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = load_backbone("timm", "test_resnet", None, {})
-    usual = extract.open_store(str(tmp_path), backbone, "32-true", "cpu").folder
-    source = extract.inspect.getsource
-    monkeypatch.setattr(extract.inspect, "getsource", lambda module: source(module) + "\n")
-    assert extract.open_store(str(tmp_path), backbone, "32-true", "cpu").folder != usual
 
 
 def test_evaluate_computes_in_the_precision_that_half_precision_means_on_this_device(

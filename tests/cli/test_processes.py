@@ -29,7 +29,7 @@ from lightning.pytorch.callbacks import Callback
 from ft_lightning.system.errors import NumericalError, UserError
 
 RANK = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
-HERE = ROOT / "tests"
+HERE = Path(__file__).parent
 (HERE / f"{os.getpid()}.pid").touch()
 
 def fail(how):

@@ -13,12 +13,12 @@ import pytest
 from ft_lightning.data import memo
 from ft_lightning.data.memo import Memo, digest_files, open_memo
 from ft_lightning.readers import images
-from ft_lightning.readers.images import Look
+from ft_lightning.readers.sample import Inspection
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import sha256
 
-GOOD = Look(3, 4, "RGB", "", True)
-BAD = Look(0, 0, "", "torn \udce9", True)
+GOOD = Inspection(3, 4, "RGB", "", True)
+BAD = Inspection(0, 0, "", "torn \udce9", True)
 
 
 @pytest.fixture
@@ -110,16 +110,16 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(
 
 def test_looks_are_remembered_by_content_and_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digests = [f"{i:064x}" for i in range(1200)]  # more than go into a query
-    at(tmp_path).remember_looks(
+    at(tmp_path).remember_inspections(
         dict.fromkeys(digests, GOOD) | {digests[0]: BAD, digests[1]: GOOD._replace(lasting=False)}
     )
-    looks = at(tmp_path).looks([*digests, "f" * 64])
+    looks = at(tmp_path).inspections([*digests, "f" * 64])
     assert len(looks) == 1199
     assert looks[digests[0]].error.startswith("torn")
     assert looks[digests[2]] == GOOD
     assert digests[1] not in looks, "what may be otherwise the next time"
     monkeypatch.setattr(images.PIL, "__version__", "99.0")
-    assert not at(tmp_path).looks(digests), "a newer Pillow may read it"
+    assert not at(tmp_path).inspections(digests), "a newer Pillow may read it"
 
 
 def test_a_file_can_be_forgotten(files: list[str], tmp_path: Path, read: list[str]) -> None:
@@ -171,8 +171,8 @@ def test_a_memo_that_cannot_be_used_costs_a_warning_and_nothing_else(
     break_it(tmp_path / "cache/memo.sqlite")
     broken = at(tmp_path)
     assert digest_files(files, broken) == expected
-    broken.remember_looks({"0" * 64: GOOD})
-    assert broken.looks(["0" * 64]) == {}
+    broken.remember_inspections({"0" * 64: GOOD})
+    assert broken.inspections(["0" * 64]) == {}
     broken.forget_files(files)
     (record,) = caplog.records
     assert str(tmp_path / "cache/memo.sqlite") in record.getMessage()
@@ -204,14 +204,14 @@ def test_a_locked_memo_is_waited_for_and_then_done_without(
 
 def fill(folder: Path, number: int) -> None:
     for i in range(20):
-        Memo(folder / "memo.sqlite", True).remember_looks({f"{number % 2:032x}{i:032x}": GOOD})
+        Memo(folder / "memo.sqlite", True).remember_inspections({f"{number % 2:032x}{i:032x}": GOOD})
 
 
 def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
     with ProcessPoolExecutor(4) as pool:
         list(pool.map(fill, [tmp_path] * 4, range(4)))
     digests = [f"{number:032x}{i:032x}" for number in range(2) for i in range(20)]
-    assert len(Memo(tmp_path / "memo.sqlite", True).looks(digests)) == 40
+    assert len(Memo(tmp_path / "memo.sqlite", True).inspections(digests)) == 40
 
 
 def test_where_it_is_and_when_there_is_none(tmp_path: Path) -> None:

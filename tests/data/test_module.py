@@ -14,11 +14,12 @@ from torchvision.transforms import v2
 
 from conftest import files_below, write_pictures
 from ft_lightning.augment import augmentation
-from ft_lightning.data.datasets import PathsDataset
+from ft_lightning.data.datasets import InspectedDataset
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.data.samplers import BatchPositions, EpochSampler
-from ft_lightning.readers.images import ImageError
+from ft_lightning.readers.image_reader import ImageReader
 from ft_lightning.readers.preprocess import Preprocess
+from ft_lightning.readers.sample import Sample, SampleError
 from ft_lightning.system.errors import UserError
 
 PREPROCESS = Preprocess((16,), (16, 16), "bilinear", (0.5,) * 3, (0.5,) * 3)
@@ -42,10 +43,11 @@ def datamodule(root: Path | None, **changes: Any) -> ImageFolderDataModule:
         "exclude": None,
         "batch_size": 4,
         "num_workers": 0,
-        "seed": 0,
     }
+    seed = changes.pop("seed", 0)
     data = ImageFolderDataModule(**options | changes)
-    data.set_transforms(PREPROCESS, augmentation(PREPROCESS, (0.3, 1.0), 0.5, trivial=True, erase=0.5))
+    augment = augmentation(PREPROCESS, (0.3, 1.0), 0.5, trivial=True, erase=0.5)
+    data.connect(ImageReader(PREPROCESS), augment, seed)
     return data
 
 
@@ -62,7 +64,7 @@ def test_batches_are_bytes_with_target_and_position(pictures: Path) -> None:
     assert batch["inputs"].dtype == torch.uint8
     assert batch["inputs"].shape == (4, 3, 16, 16)
     for target, index in zip(batch["target"], batch["index"], strict=True):
-        assert data.class_names[target] == data.splits["val"][index].label
+        assert data.task.class_names[target] == data.splits["val"][index].label
 
 
 @pytest.mark.promise(9)
@@ -70,7 +72,7 @@ def test_a_val_split_that_lacks_a_class_keeps_every_index(tmp_path: Path) -> Non
     write_pictures(tmp_path / "train", {"ant": 4, "bee": 4, "cat": 4})
     write_pictures(tmp_path / "val", {"cat": 3}, seed=1)
     data = datamodule(tmp_path)
-    assert data.class_names == ["ant", "bee", "cat"]
+    assert data.task.class_names == ["ant", "bee", "cat"]
     assert {int(target) for batch in data.val_dataloader() for target in batch["target"]} == {2}
 
 
@@ -184,7 +186,7 @@ def test_a_last_batch_of_one_is_left_out_of_training_and_of_nothing_else(
 def test_limit_keeps_some_of_each_class_and_says_what_it_left_out(pictures: Path) -> None:
     data = datamodule(pictures, limit=4)
     assert sum(len(samples) for samples in data.splits.values()) == 12
-    table = data.split_table()
+    table = data.table()
     assert list(table.columns) == ["path", "class", "split", "digest", "excluded"]
     assert len(table) == 36
     assert (table["excluded"] == "data.limit").sum() == 24
@@ -218,7 +220,7 @@ def test_a_class_that_groups_keep_out_of_train_is_refused(pictures: Path) -> Non
         for seed in range(50):  # that group falls into val or test sooner or later
             datamodule(pictures, group_by=r"(one|\d+)", split_seed=seed)
 
-    with pytest.raises(UserError, match="train has no sample of bee"):
+    with pytest.raises(UserError, match="train has no sample of the class bee"):
         cut_until_refused()
 
 
@@ -234,9 +236,9 @@ def test_create_makes_the_folder_only_when_nothing_else_is_named(tmp_path: Path,
         made.append(True)
         return write_pictures(tmp_path / "made", {"x": 5, "y": 5})
 
-    assert datamodule(pictures, create=create).class_names == ["ant", "bee", "cat"]
+    assert datamodule(pictures, create=create).task.class_names == ["ant", "bee", "cat"]
     assert not made
-    assert datamodule(None, create=create).class_names == ["x", "y"]
+    assert datamodule(None, create=create).task.class_names == ["x", "y"]
 
 
 def test_a_damaged_file_is_named_when_training_and_kept_as_a_row_when_predicting(pictures: Path) -> None:
@@ -249,11 +251,12 @@ def test_a_damaged_file_is_named_when_training_and_kept_as_a_row_when_predicting
             list(loader)
 
     for workers in (0, 1):
-        with pytest.raises(ImageError) as caught:
+        with pytest.raises(SampleError) as caught:
             read_all(workers)
         assert str(caught.value).startswith(str(bad)), "the traceback of a worker is not part of the message"
         assert "\n" not in str(caught.value)
-    rows = PathsDataset([str(bad), str(pictures / "ant/01.png")], PREPROCESS, 10**6)
+    samples = [Sample.unlabelled(str(path)) for path in (bad, pictures / "ant/01.png")]
+    rows = InspectedDataset(samples, ImageReader(PREPROCESS))
     assert "00.png" in rows[0]["error"]
     assert rows[0]["inputs"].shape == rows[1]["inputs"].shape
     assert not rows[0]["inputs"].any()
@@ -264,7 +267,7 @@ def test_a_damaged_file_is_named_when_training_and_kept_as_a_row_when_predicting
 def test_the_dataset_is_left_byte_for_byte(pictures: Path) -> None:
     before = {name: (pictures / name).read_bytes() for name in files_below(pictures)}
     data = datamodule(pictures)
-    data.split_table()
+    data.table()
     epoch_of(data, 0)
     assert {name: (pictures / name).read_bytes() for name in files_below(pictures)} == before
 
@@ -299,9 +302,9 @@ def test_what_a_table_excludes_moves_no_other_sample(pictures: Path, tmp_path: P
     data = datamodule(pictures, exclude=str(table_of([*names, "elsewhere.png"], tmp_path / "x.csv")))
     for split in whole.splits:
         assert [s.name for s in data.splits[split]] == [s.name for s in whole.splits[split] if s.name not in names]
-    table = data.split_table().set_index("path")
+    table = data.table().set_index("path")
     assert table.loc[names, "excluded"].tolist() == ["data.exclude"] * 3
-    assert sum(data.class_counts) == len(data.splits["train"])
+    assert sum(data.task.class_counts) == len(data.splits["train"])
 
 
 def test_a_conflict_that_is_excluded_is_none(pictures: Path, tmp_path: Path) -> None:

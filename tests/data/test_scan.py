@@ -11,9 +11,16 @@ import pytest
 from PIL import Image
 
 from conftest import files_below, write_pictures
+from ft_lightning.data.collect import labels_by_split
 from ft_lightning.data.scan import scan, scan_csv, scan_folder
-from ft_lightning.data.split import class_map, refuse_conflicting_labels
+from ft_lightning.data.split import refuse_conflicting_labels
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
+from ft_lightning.tasks.multiclass import MultiClass
+
+
+def classes(samples: list[Sample]) -> list[str]:
+    return MultiClass.of(labels_by_split(samples)).class_names
 
 
 def names(samples: list) -> list[str]:
@@ -181,7 +188,7 @@ def test_a_test_folder_alone_can_be_scanned_but_not_learned_from(tmp_path: Path)
     samples = scan_folder(tmp_path, False)
     assert {sample.split for sample in samples} == {"test"}
     with pytest.raises(UserError, match="no train split"):
-        class_map(samples)
+        classes(samples)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
@@ -193,9 +200,9 @@ def test_a_name_that_is_no_text_is_refused_before_anything_has_to_be_written(pic
 
 @pytest.mark.promise(15)
 def test_names_with_spaces_letters_of_the_world_and_200_characters(tmp_path: Path) -> None:
-    classes = ["with space", "größe 猫", "x" * 200]
-    write_pictures(tmp_path, dict.fromkeys(classes, 2))
-    assert class_map(scan_folder(tmp_path, False)) == sorted(classes)
+    names = ["with space", "größe 猫", "x" * 200]
+    write_pictures(tmp_path, dict.fromkeys(names, 2))
+    assert classes(scan_folder(tmp_path, False)) == sorted(names)
 
 
 @pytest.mark.promise(15)
@@ -214,7 +221,7 @@ def test_class_names_that_read_the_same_are_refused(
 @pytest.mark.promise(15)
 def test_case_can_be_meant(tmp_path: Path) -> None:
     write_pictures(tmp_path, {"Cat": 2, "cat": 2})
-    assert class_map(scan_folder(tmp_path, case_sensitive=True)) == ["Cat", "cat"]
+    assert classes(scan_folder(tmp_path, case_sensitive=True)) == ["Cat", "cat"]
 
 
 @pytest.mark.promise(18)
@@ -228,7 +235,7 @@ def test_what_cannot_be_trained_is_said_in_clear_words(tmp_path: Path) -> None:
         scan_folder(tmp_path, False)
     write_pictures(tmp_path / "one", {"a": 2})
     with pytest.raises(UserError, match="one class only"):
-        class_map(scan_folder(tmp_path / "one", False))
+        classes(scan_folder(tmp_path / "one", False))
     (tmp_path / "one" / "empty").mkdir()
     with pytest.raises(UserError, match="empty: a class folder without images"):
         scan_folder(tmp_path / "one", False)
@@ -243,7 +250,7 @@ def test_a_class_that_train_does_not_know_is_refused(tmp_path: Path) -> None:
     write_pictures(tmp_path / "train", {"a": 2, "b": 2})
     write_pictures(tmp_path / "val", {"a": 2, "zebra": 2}, seed=1)
     with pytest.raises(UserError, match="val split has 1 classes that train does not know: zebra"):
-        class_map(scan_folder(tmp_path, False))
+        classes(scan_folder(tmp_path, False))
 
 
 def test_a_picture_with_two_labels_is_refused(pictures: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from ft_lightning.data.split import refuse_leaks, split_samples
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
+from ft_lightning.tasks.multiclass import MultiClass
 
 
 def sample(
@@ -23,7 +24,7 @@ def cut(
 ) -> dict[str, str]:
     if not allow_leak:
         refuse_leaks(samples)
-    splits = split_samples(samples, val, test, seed)
+    splits = split_samples(samples, val, test, seed, MultiClass(sorted({s.label for s in samples}), []))
     names = [(s.name, split) for split, members in splits.items() for s in members]
     assert len(names) == len(dict(names)) == len(samples), "every sample is in exactly one split"
     return dict(names)

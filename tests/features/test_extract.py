@@ -5,55 +5,43 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from conftest import write_pictures
-from ft_lightning.backbones.backbone import Backbone
+from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.backbones.load import load_backbone
-from ft_lightning.data.datasets import PathsDataset
+from ft_lightning.data.scan import scan_folder
 from ft_lightning.features import extract
-from ft_lightning.features.extract import Extractor, open_store
-from ft_lightning.features.store import FeatureStore
-from ft_lightning.finetune import freeze_plan
-from ft_lightning.heads import build_head
-from ft_lightning.model import Classifier
+from ft_lightning.features.extract import Computing, Extractor, open_store
+from ft_lightning.features.fill import fill
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import NumericalError, UserError
-from ft_lightning.system.files import sha256
 
 
 def test_features_equal_the_backbone_s_own(pictures: Path, tmp_path: Path) -> None:
-    extractor, backbone, paths = extractor_of(tmp_path, pictures)
-    complete(extractor, paths)
-    rows = extractor.store.locate([sha256(path) for path in paths]).settled()[torch.arange(len(paths))]
+    extractor, backbone, samples = extractor_of(tmp_path, pictures)
+    backbone.train()
+    rows = fill(extractor.store, backbone, samples, extractor.how)[torch.arange(len(samples))]
+    assert all(module.training for module in backbone.modules()), "it is left as it was"
     with torch.no_grad():
-        alone = [backbone.eval()(backbone.prepare(pixels(backbone, path)[None])) for path in paths]
+        alone = [backbone.eval()(backbone.prepare(backbone.reader(sample)[None])) for sample in samples]
     assert torch.allclose(rows, torch.cat(alone), atol=1e-4)
 
 
-def extractor_of(tmp_path: Path, root: Path, precision: str = "32-true") -> tuple[Extractor, Backbone, list[str]]:
+def computing(backbone: ImageBackbone, precision: str = "32-true", device: str = "cpu") -> Computing:
+    return Computing(backbone.reader.limited(10**6), torch.device(device), precision, 0, show_progress=False)
+
+
+def extractor_of(tmp_path: Path, root: Path) -> tuple[Extractor, ImageBackbone, list[Sample]]:
     torch.manual_seed(0)
     backbone = load_backbone("timm", "test_resnet", None, {})
-    head = build_head("linear", backbone.feature_dim, 3, dropout=0.0)
-    classifier = Classifier(backbone, head, freeze_plan(backbone, head, "frozen", None, freeze_bn=True))
-    store = open_store(str(tmp_path / "store"), backbone, precision, "cpu")
-    extractor = Extractor(classifier, store, torch.device("cpu"), precision, 0, show_progress=False)
-    return extractor, backbone, sorted(map(str, root.rglob("*.png")))
+    how = computing(backbone)
+    extractor = Extractor(backbone, open_store(str(tmp_path / "store"), backbone, how), how)
+    return extractor, backbone, scan_folder(root, False)
 
 
-def complete(extractor: Extractor, paths: list[str], digests: list[str] | None = None) -> None:
-    digests = digests or [sha256(path) for path in paths]
-    preprocess = extractor.classifier.backbone.preprocess
-
-    def dataset_of(at: list[int]) -> Dataset:
-        return PathsDataset([paths[i] for i in at], preprocess, 10**6, [digests[i] for i in at])
-
-    extractor.complete(digests, dataset_of)
-
-
-def pixels(backbone: Backbone, path: str) -> Tensor:
-    return backbone.preprocess(Image.open(path).convert("RGB"))
+def missing(extractor: Extractor, samples: list[Sample]) -> list[int]:
+    return extractor.store.locate([sample.digest for sample in samples]).missing
 
 
 @pytest.mark.promise(29)
@@ -62,14 +50,19 @@ def test_whatever_shapes_a_feature_is_part_of_its_key(tmp_path: Path, monkeypatc
     backbone = load_backbone("timm", "test_resnet", None, {})
 
     def key(precision: str = "32-true", device: str = "cpu") -> str:
-        return open_store(str(tmp_path), backbone, precision, device).folder.name
+        return open_store(str(tmp_path), backbone, computing(backbone, precision, device)).folder.name
 
     usual, keys = key(), {key("bf16-mixed"), key("16-mixed"), key(device="cuda")}
     assert key() == usual
     for change in ({"resize": (99,)}, {"crop": (8, 8)}, {"interpolation": "nearest"}, {"mean": (0.1,) * 3}):
-        whole, backbone.preprocess = backbone.preprocess, replace(backbone.preprocess, **change)
+        whole = backbone.reader
+        backbone.reader = replace(whole, preprocess=replace(whole.preprocess, **change))
         keys.add(key())
-        backbone.preprocess = whole
+        backbone.reader = whole
+    for module in ("readers.images", "readers.image_reader", "features.extract"):  # of decoding, preprocess, backbone
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(f"ft_lightning.{module}.VERSION", 99)
+            keys.add(key())
     identity = backbone.identity
     for change in ({"name": "test_resnet.x"}, {"source": "torchvision"}, {"arguments": {"global_pool": "max"}}):
         backbone.identity = replace(identity, **change)
@@ -85,7 +78,7 @@ def test_whatever_shapes_a_feature_is_part_of_its_key(tmp_path: Path, monkeypatc
         monkeypatch.setattr(extract, "versions", lambda package=package: versions | {package: "9.9.1"})
         keys.add(key())
     assert usual not in keys
-    assert len(keys) == 3 + 4 + 3 + 2 + 4
+    assert len(keys) == 3 + 4 + 3 + 3 + 2 + 4
     monkeypatch.setattr(extract, "versions", lambda: versions | {"lightning": "9.9"})
     last = key()
     monkeypatch.setattr(extract, "versions", lambda: versions)
@@ -95,16 +88,15 @@ def test_whatever_shapes_a_feature_is_part_of_its_key(tmp_path: Path, monkeypatc
 def test_a_file_that_changes_while_it_is_read_is_never_stored_under_its_old_digest(
     pictures: Path, tmp_path: Path
 ) -> None:
-    extractor, _, paths = extractor_of(tmp_path, pictures)
-    digests = [sha256(path) for path in paths]
-    write_pictures(pictures, {"ant": 1}, seed=9)  # another picture under the first one's name
-    with pytest.raises(UserError, match=f"{paths[0]}: changed since the dataset was looked through"):
-        complete(extractor, paths, digests)
-    assert extractor.store.locate(digests).missing == [0]
+    extractor, _, samples = extractor_of(tmp_path, pictures)
+    write_pictures(pictures, {"ant": 1}, seed=9)  # another image under the first one's name
+    with pytest.raises(UserError, match=f"{samples[0].path}: changed since the dataset was looked through"):
+        extractor.compute(samples)
+    assert missing(extractor, samples) == [0]
 
 
 def test_an_interrupted_pass_keeps_what_it_had(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    extractor, _, paths = extractor_of(tmp_path, pictures)
+    extractor, _, samples = extractor_of(tmp_path, pictures)
     extractor.batch_size = 10
     forward, calls = extractor._forward, []
 
@@ -116,12 +108,10 @@ def test_an_interrupted_pass_keeps_what_it_had(pictures: Path, tmp_path: Path, m
 
     monkeypatch.setattr(extractor, "_forward", stopped)
     with pytest.raises(KeyboardInterrupt):
-        complete(extractor, paths)
-    assert len(open_again(extractor).locate([sha256(path) for path in paths]).missing) == 36 - 20
-
-
-def open_again(extractor: Extractor) -> FeatureStore:
-    return open_store(str(extractor.store.folder.parent), extractor.classifier.backbone, extractor.precision, "cpu")
+        extractor.compute(samples)
+    assert len(missing(extractor, samples)) == 36 - 20
+    again = open_store(str(extractor.store.folder.parent), extractor.backbone, extractor.how)
+    assert len(again.locate([sample.digest for sample in samples]).missing) == 36 - 20
 
 
 @pytest.mark.parametrize(
@@ -135,8 +125,8 @@ def open_again(extractor: Extractor) -> FeatureStore:
 def test_out_of_memory_halves_the_batch(
     error: Exception, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    extractor, _, paths = extractor_of(tmp_path, pictures)
-    whole, sizes = extractor.classifier.features, []
+    extractor, _, samples = extractor_of(tmp_path, pictures)
+    whole, sizes = extractor.backbone.forward, []
 
     def small_memory(inputs: Tensor) -> Tensor:
         sizes.append(len(inputs))
@@ -144,12 +134,12 @@ def test_out_of_memory_halves_the_batch(
             raise error
         return whole(inputs)
 
-    monkeypatch.setattr(extractor.classifier, "features", small_memory)
+    monkeypatch.setattr(extractor.backbone, "forward", small_memory)
     extractor.batch_size = 32
-    complete(extractor, paths)
+    extractor.compute(samples)
     assert sizes[:3] == [32, 16, 8]
     assert sizes[3:] == [8, 8, 8, 4]
-    assert extractor.store.locate([sha256(path) for path in paths]).missing == []
+    assert missing(extractor, samples) == []
     assert "8 samples at a time now" in caplog.text
 
 
@@ -157,20 +147,20 @@ def test_out_of_memory_halves_the_batch(
 def test_what_smaller_batches_do_not_help_is_raised(
     error: Exception, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extractor, _, paths = extractor_of(tmp_path, pictures)
+    extractor, _, samples = extractor_of(tmp_path, pictures)
 
     def broken(inputs: Tensor) -> Tensor:
         raise error
 
-    monkeypatch.setattr(extractor.classifier, "features", broken)
+    monkeypatch.setattr(extractor.backbone, "forward", broken)
     with pytest.raises(type(error)):
-        complete(extractor, paths)
+        extractor.compute(samples)
 
 
 def test_features_that_are_not_finite_are_refused(pictures: Path, tmp_path: Path) -> None:
-    extractor, backbone, paths = extractor_of(tmp_path, pictures)
+    extractor, backbone, samples = extractor_of(tmp_path, pictures)
     with torch.no_grad():
         next(backbone.parameters()).fill_(float("nan"))
     with pytest.raises(NumericalError, match=r"16 of 16 .* precision=32-true: its weights are broken"):
-        complete(extractor, paths)
-    assert len(extractor.store.locate([sha256(path) for path in paths]).missing) == 36
+        extractor.compute(samples)
+    assert len(missing(extractor, samples)) == 36

@@ -9,6 +9,7 @@ import torch
 from ft_lightning.features import neighbours
 from ft_lightning.features.neighbours import knn_baseline, nearest
 from ft_lightning.readers.sample import Sample
+from ft_lightning.tasks.multiclass import MultiClass
 
 
 def test_the_nearest_are_those_of_brute_force_in_any_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,9 +29,11 @@ def some_data(train: int, test: int) -> SimpleNamespace:
     generator = torch.Generator().manual_seed(0)
     targets = {split: torch.randint(0, 3, (n,), generator=generator) for split, n in (("train", train), ("test", test))}
     centres = torch.randn(3, 8, generator=generator)
+    features = {s: centres[t] + 1.5 * torch.randn(len(t), 8, generator=generator) for s, t in targets.items()}
     return SimpleNamespace(
-        class_names=["a", "b", "c"],
-        features={s: centres[t] + 1.5 * torch.randn(len(t), 8, generator=generator) for s, t in targets.items()},
+        task=MultiClass(["a", "b", "c"], [1, 1, 1]),
+        features=features,
+        served=features.get,
         targets=lambda split: targets[split],
         splits={
             s: [Sample("", f"{s}/{i}", "abc"[label], f"{s}{i}") for i, label in enumerate(t)]

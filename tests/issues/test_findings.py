@@ -15,8 +15,8 @@ from ft_lightning.issues.findings import (
     about_suspects,
     at_a_glance,
 )
-from ft_lightning.readers.images import Look
-from ft_lightning.readers.sample import Sample
+from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.tasks.multiclass import MultiClass
 
 
 def some_of(label: str, count: int, split: str | None = None, start: int = 0) -> list[Sample]:
@@ -36,7 +36,7 @@ HEALTHY = {
 
 def test_nothing_is_said_of_a_healthy_dataset(tmp_path: Path) -> None:
     samples = [sample for split in HEALTHY.values() for sample in split]
-    looks = {sample.digest: Look(64, 48, "RGB", "", True) for sample in samples}
+    looks = {sample.digest: Inspection(64, 48, "RGB", "", True) for sample in samples}
     assert at_a_glance(HEALTHY) == []
     assert about_contradictions(samples, allow_leak=False) == ([], [])
     assert about_pictures(samples, looks) == []
@@ -119,26 +119,29 @@ def test_damage_blocks_unless_it_may_be_skipped() -> None:
         assert [(issue.path, issue.suggestion) for issue in issues] == [(samples[1].name, "an empty file")]
 
 
+TASK = MultiClass(["ant", "bee"], [])
+
+
 def test_what_damage_leaves_nothing_of_blocks() -> None:
     usable = {**HEALTHY, "val": [], "train": some_of("ant", 20, "train")}
-    (found,) = about_lost(HEALTHY, usable)
+    (found,) = about_lost(TASK, usable)
     assert found.blocks
     assert "nothing is left of the val split, the class bee in train" in found.said
-    assert about_lost(HEALTHY, HEALTHY) == []
+    assert about_lost(TASK, HEALTHY) == []
     assert kinds(about_classes({split: [] for split in HEALTHY})) == [], "nor is anything said of nothing"
 
 
 def test_odd_sizes_and_a_colour_mode_that_gives_a_class_away() -> None:
     samples = [*some_of("ant", 10), *some_of("bee", 10)]
-    looks = {sample.digest: Look(64, 64, "L" if sample.label == "bee" else "RGB", "", True) for sample in samples}
-    looks[samples[0].digest] = Look(31, 40, "RGB", "", True)
-    looks[samples[1].digest] = Look(400, 90, "RGB", "", True)
+    looks = {sample.digest: Inspection(64, 64, "L" if sample.label == "bee" else "RGB", "", True) for sample in samples}
+    looks[samples[0].digest] = Inspection(31, 40, "RGB", "", True)
+    looks[samples[1].digest] = Inspection(400, 90, "RGB", "", True)
     found = about_pictures(samples, looks)
     assert kinds(found) == ["small picture", "long picture", "colour mode"]
     assert samples[0].name in found[0].said
     assert samples[1].name in found[1].said
     assert "Pictures of bee are L, those of ant are not" in found[2].said
-    looks[samples[0].digest] = looks[samples[1].digest] = Look(64, 64, "L", "", True)
+    looks[samples[0].digest] = looks[samples[1].digest] = Inspection(64, 64, "L", "", True)
     assert about_pictures(samples, looks) == [], "two of ten are grey too"
 
 

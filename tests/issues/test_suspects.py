@@ -24,7 +24,7 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
     cfg = compose("check")
     data = build_data(compose("train"))
     samples = [sample for split in data.splits.values() for sample in split]
-    targets = torch.tensor([data.class_names.index(sample.label) for sample in samples])
+    targets = data.task.encode([sample.label for sample in samples])
     return features_of(cfg, samples), targets
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from ft_lightning.readers.images import ImageError, read_image
+from ft_lightning.readers.images import read_image
+from ft_lightning.readers.sample import SampleError
 
 LIMIT = 10_000
 
@@ -87,7 +88,7 @@ def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
 @pytest.mark.promise(8)
 def test_a_float_tiff_is_refused_by_name(tmp_path: Path) -> None:
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tif")
-    with pytest.raises(ImageError, match=r"float\.tif: float pixels"):
+    with pytest.raises(SampleError, match=r"float\.tif: float pixels"):
         read_image(tmp_path / "float.tif", LIMIT)
 
 
@@ -109,7 +110,7 @@ def test_damage_names_the_file(tmp_path: Path, kind: str) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
     damage(path, kind)
-    with pytest.raises(ImageError, match=str(path)):
+    with pytest.raises(SampleError, match=str(path)):
         read_image(path, LIMIT)
 
 
@@ -127,7 +128,7 @@ def test_a_transparent_value_of_16_bit_grey_is_white(tmp_path: Path) -> None:
 
 def test_grey_beyond_16_bits_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.array([[-1, 70_000]], np.int32)).save(tmp_path / "x.tif")
-    with pytest.raises(ImageError, match=r"x\.tif: grey from -1 to 70000"):
+    with pytest.raises(SampleError, match=r"x\.tif: grey from -1 to 70000"):
         read_image(tmp_path / "x.tif", LIMIT)
 
 
@@ -149,7 +150,7 @@ def test_a_flipped_bit_is_an_image_error_or_a_picture_but_never_another_failure(
         path.write_bytes(damaged)
         try:
             read_image(path, LIMIT)
-        except ImageError:
+        except SampleError:
             refused += 1
     assert refused >= caught * tries
 
@@ -172,7 +173,7 @@ def test_only_our_limit_counts_and_pillows_own_is_put_back(tmp_path: Path, monke
 @pytest.mark.promise(13)
 def test_too_many_pixels_are_refused_and_the_limit_can_be_raised(tmp_path: Path) -> None:
     Image.new("L", (200, 200)).save(tmp_path / "large.png")
-    with pytest.raises(ImageError, match="max_pixels=10000"):
+    with pytest.raises(SampleError, match="max_pixels=10000"):
         read_image(tmp_path / "large.png", LIMIT)
     assert read_image(tmp_path / "large.png", 40_000).size == (200, 200)
 
@@ -190,7 +191,7 @@ def test_a_decompression_bomb_is_refused_without_its_memory(tmp_path: Path) -> N
         "import resource; from ft_lightning.readers.images import *;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         f"try: read_image({str(tmp_path / 'bomb.png')!r}, 100_000_000)\n"
-        "except ImageError as error: print(error)\n"
+        "except SampleError as error: print(error)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     message, grown = subprocess.run(

@@ -56,7 +56,7 @@ def test_files_have_the_names_that_design_lists(tmp_path: Path) -> None:
         assert run.record_path(name) == tmp_path / f"{name}.json"
     assert run.record_path("model") == tmp_path / "model/model.json"
     with pytest.raises(KeyError):
-        run.table("metric")
+        run.record("metric")
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from ft_lightning.tasks.calibration import before_scaling, calibrated, fit_temperature, reliability
+from ft_lightning.tasks.calibration import fit_temperature, reliability
 
 
 def made_up(n: int, seed: int = 0, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,15 +51,3 @@ def test_reliability_adds_up_to_the_calibration_error_of_torchmetrics(n: int) ->
     ours = ((bins["confidence"] - bins["accuracy"]).abs() * bins["n"]).sum() / n
     expected = multiclass_calibration_error(logits.double().softmax(1), targets, 5, n_bins=15)
     assert ours == pytest.approx(expected.item(), abs=1e-6)
-
-
-def test_what_was_before_is_known_afterwards() -> None:
-    outputs = {"val": (torch.arange(400), *made_up(400, 1, 3.0)), "test": (torch.arange(300), *made_up(300, 2, 3.0))}
-    scaled, temperature = calibrated(outputs)
-    assert temperature > 1.2
-    before = before_scaling(scaled, temperature)
-    for split, (_, logits, targets) in outputs.items():
-        assert torch.equal(scaled[split][1], logits / temperature)
-        assert before[split]["loss"] == pytest.approx(F.cross_entropy(logits, targets).item(), abs=1e-5)
-        expected = multiclass_calibration_error(logits.softmax(1), targets, 5, n_bins=15).item()
-        assert before[split]["ece"] == pytest.approx(expected, abs=1e-5)

@@ -1,12 +1,16 @@
 """The original network without its last layer, and how to build it again."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ft_lightning.readers.image_reader import ImageReader
 from ft_lightning.readers.preprocess import Preprocess
+from ft_lightning.readers.sample import Reader
+
+VERSION = 1  # of how a network is built and what `prepare` and `forward` do; raised with them, which empties stores
 
 
 @dataclass(frozen=True)
@@ -19,8 +23,34 @@ class Identity:
     weights: str  # where the pretrained values came from, for people
 
 
-class Backbone(nn.Module):
-    """The original network with only its last, class-producing layer taken off.
+class Backbone(Protocol):
+    """A pretrained network without its last layer; an nn.Module.
+
+    `features = backbone(backbone.prepare(inputs))`, where inputs are a batch as its reader makes them.
+    """
+
+    network: nn.Module
+    blocks: tuple[tuple[str, ...], ...]  # names in `network`, in forward order: where the cut can be
+    feature_dim: int  # D
+    identity: Identity  # how to build it again
+    reader: Reader  # what makes an input of a sample
+
+    def prepare(self, inputs: Any) -> Any:
+        """A batch as loaded -> what the network takes."""
+
+    def __call__(self, prepared: Any) -> Tensor:
+        """Features (B, D)."""
+
+    # Of nn.Module, which a Protocol cannot inherit from.
+    def eval(self) -> Any: ...
+
+    def to(self, device: torch.device) -> Any: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+
+class ImageBackbone(nn.Module):
+    """The original network with only its last, class-producing layer taken off; a `Backbone` of images.
 
     Args:
         network: the network, its last layer replaced by `nn.Identity`.
@@ -46,6 +76,7 @@ class Backbone(nn.Module):
         self.blocks = blocks
         self.feature_dim = feature_dim
         self.preprocess = preprocess
+        self.reader = ImageReader(preprocess)
         self.identity = identity
         self.register_buffer("mean", torch.tensor(preprocess.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std).view(-1, 1, 1), persistent=False)

@@ -6,7 +6,7 @@ from typing import Any
 from PIL import Image
 from torch import nn
 
-from ft_lightning.backbones.backbone import Backbone, Identity
+from ft_lightning.backbones.backbone import Identity, ImageBackbone
 from ft_lightning.backbones.blocks import take_off_last_layer, trace
 from ft_lightning.backbones.embedded import EMBEDDED, EMBEDDED_NAME, embedded_lite0
 from ft_lightning.backbones.libraries import build_network
@@ -15,7 +15,7 @@ from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.system.errors import UserError
 
 
-def load_backbone(source: str, name: str, weights: str | None, arguments: dict[str, Any]) -> Backbone:
+def load_backbone(source: str, name: str, weights: str | None, arguments: dict[str, Any]) -> ImageBackbone:
     """A pretrained backbone by its name on the library's own list.
 
     Args:
@@ -41,7 +41,7 @@ def load_backbone(source: str, name: str, weights: str | None, arguments: dict[s
     return _backbone(network, preprocess, Identity(**{**asdict(identity), "weights": label}))
 
 
-def build_backbone(identity: dict[str, Any], preprocess: dict[str, Any]) -> Backbone:
+def build_backbone(identity: dict[str, Any], preprocess: dict[str, Any]) -> ImageBackbone:
     """The network that `identity` and `preprocess` of model.json describe, with random values and without a download.
 
     Raises:
@@ -55,7 +55,7 @@ def build_backbone(identity: dict[str, Any], preprocess: dict[str, Any]) -> Back
     return _backbone(network, prepared, known)
 
 
-def _backbone(network: nn.Module, preprocess: Preprocess, identity: Identity) -> Backbone:
+def _backbone(network: nn.Module, preprocess: Preprocess, identity: Identity) -> ImageBackbone:
     try:
         blocks, feature_dim = trace(network, preprocess.crop)
     except (RuntimeError, AssertionError, AttributeError) as error:
@@ -63,4 +63,4 @@ def _backbone(network: nn.Module, preprocess: Preprocess, identity: Identity) ->
             f"model.name={identity.name} with model.arguments={identity.arguments} does not turn pictures of "
             f"{preprocess.crop[0]} x {preprocess.crop[1]} into one row of features each: {error}"
         ) from error
-    return Backbone(network, blocks, feature_dim, preprocess, identity)
+    return ImageBackbone(network, blocks, feature_dim, preprocess, identity)

@@ -1,8 +1,10 @@
-"""Losses of training steps that are not finite: noticed soon, told with the step, its rate and its samples."""
+"""The callback that notices losses of training steps that are not finite."""
 
 from typing import Any, NamedTuple
 
 import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from ft_lightning.optim import setting_of
@@ -19,30 +21,41 @@ class _Step(NamedTuple):
     samples: Tensor  # (B,), their positions in train
 
 
-class RecentLosses:
-    """The losses since the last look at them."""
+class Finite(Callback):
+    """Raises NumericalError soon after a loss that is not finite, in all processes of a run at the same step.
+
+    The error names the first such step of any process, its rate and its samples. Before an epoch is validated and
+    before a checkpoint is written all losses so far have been looked at, so that a broken state never takes the place
+    of an intact one.
+    """
 
     def __init__(self) -> None:
         self._steps: list[_Step] = []
+        self._batch: tuple[Tensor, int] = (torch.empty(0), 0)  # positions of its samples, its number in the epoch
 
-    def add(self, module: Any, loss: Tensor, samples: Tensor, batch_idx: int) -> None:
-        """Take a step's loss, and look when there are many.
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        self._batch = batch["index"], batch_idx
 
-        Raises:
-            NumericalError: as `refuse_non_finite`.
-        """
-        place = f"step {module.global_step} (epoch {module.current_epoch}, batch {batch_idx})"
-        setting, value = setting_of(module.trainer.optimizers[0])
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        samples, batch_idx = self._batch
+        place = f"step {trainer.global_step} (epoch {trainer.current_epoch}, batch {batch_idx})"
+        setting, value = setting_of(trainer.optimizers[0])
         self._steps.append(_Step(place, f"optimizer.{setting}={value:g}", loss.detach(), samples))
         if len(self._steps) == _AT_ONCE:
-            self.refuse_non_finite(module)
+            self._look(trainer, pl_module)
 
-    def refuse_non_finite(self, module: Any) -> None:
-        """Look at them, in all processes of a run at the same step.
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look(trainer, pl_module)
 
-        Raises:
-            NumericalError: names the first step of any process whose loss is not finite, and its samples.
-        """
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._look(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._look(trainer, pl_module)
+
+    def _look(self, trainer: Trainer, module: LightningModule) -> None:
         steps, self._steps = self._steps, []
         if not steps:
             return
@@ -51,13 +64,14 @@ class RecentLosses:
         first = int(torch.as_tensor(module.all_gather(torch.tensor(mine, device=module.device))).min())
         if first == len(steps):
             return
-        told = _describe(steps[first], module.trainer.datamodule) if mine == first else None
-        raise NumericalError("\n".join(filter(None, gather_objects(told, module.trainer.world_size))))
+        said = _describe(steps[first], trainer) if mine == first else None
+        raise NumericalError("\n".join(filter(None, gather_objects(said, trainer.world_size))))
 
 
-def _describe(step: _Step, data: Any) -> str:
-    name_of = getattr(data, "name_of", lambda split, position: f"sample {position}")
-    names = ", ".join(name_of("train", position) for position in step.samples.tolist())
+def _describe(step: _Step, trainer: Trainer) -> str:
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    name = getattr(data, "name_of", None) or (lambda split, position: f"sample {position}")
+    names = ", ".join(name("train", position) for position in step.samples.tolist())
     return (
         f"The training loss of {step.place} is {step.loss.item()} at {step.setting}: use another one, or "
         f"precision=32-true, or look at the batch: {names}."

@@ -7,26 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from rich.table import Table
 
 from ft_lightning.cli.command import Outcome
 from ft_lightning.issues.findings import Finding, Found
 from ft_lightning.runs.run import Run
-from ft_lightning.system.console import console
-from ft_lightning.system.errors import printable, printable_lines
+from ft_lightning.system.console import console, interval, number, pairs, short, table
+from ft_lightning.system.errors import printable
 
 if TYPE_CHECKING:
     from lightning import Trainer
 
-    from ft_lightning.features.store import FeatureStore
+    from ft_lightning.data.protocol import Data
     from ft_lightning.finetune import FreezePlan
     from ft_lightning.model import Classifier
+    from ft_lightning.tasks.task import Task
 
 _CLASSES_SHOWN = 10
-_HEADLINE = ("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy", "knn_accuracy")
 
 
-def before(run_dir: Path, data: Any, classifier: "Classifier", trainer: "Trainer", start: Path | None) -> None:
+def before(run_dir: Path, data: "Data", classifier: "Classifier", trainer: "Trainer", start: Path | None) -> None:
     """What is about to be trained, on what, where it goes, and the checkpoint that it goes on from."""
     identity = classifier.backbone.identity
     parameters = list(classifier.parameters())
@@ -36,7 +35,7 @@ def before(run_dir: Path, data: Any, classifier: "Classifier", trainer: "Trainer
     pairs(
         data=str(data.location),
         samples=" · ".join(f"{split} {len(samples):,}" for split, samples in data.splits.items()),
-        classes=f"{len(data.class_names)}: {_shown(data.class_names)}",
+        **data.task.describe(),
         backbone=f"{identity.name} ({identity.source}), weights {identity.weights}",
         cut=_cut(classifier.plan),
         trainable=f"{trainable:,} of {total:,} parameters ({trainable / total:.2%})",
@@ -45,31 +44,14 @@ def before(run_dir: Path, data: Any, classifier: "Classifier", trainer: "Trainer
     )
 
 
-def features(store: "FeatureStore | None", found: int, computed: int, live: dict[str, str]) -> None:
-    """What the feature store has, what will be computed now, and why anything is computed in every epoch."""
-    lines = {}
-    if store:
-        where = f"{short(store.folder)} ({store.size / 2**20:.1f} MB)" if store.on_disk else "in memory, for this run"
-        lines = {"features": f"{found:,} stored, {computed:,} to compute", "store": where}
-    reasons = {why: ", ".join(split for split in live if live[split] == why) for why in live.values()}
-    if reasons:
-        lines["live"] = "\n".join(f"{splits}: in every epoch, because {why}" for why, splits in reasons.items())
-    pairs(**lines)
-
-
-def probe(accuracy: float, l2: float) -> None:
-    """Where the head starts from."""
-    pairs(head=f"starts at its optimum for stored features: accuracy {accuracy:.4f} on val with L2 {l2:g}")
-
-
-def after(run_dir: Path, metrics: dict[str, Any], page: Path) -> None:
+def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> None:
     """The result, and where it is."""
-    _print_metrics({"val": metrics["val"], "test": metrics["test"]})
+    _print_metrics(task, {"val": metrics["val"], "test": metrics["test"]})
     timing = metrics["timing"]
     if repeats := metrics.get("repeats"):
-        spread = repeats["test"]["accuracy"]
+        spread = repeats["test"][task.monitor]
         n, mean, sd = len(spread["values"]), spread["mean"], spread["sd"]
-        pairs(repeats=f"{n}: test accuracy {mean:.4f}, standard deviation {sd:.4f}")
+        pairs(repeats=f"{n}: test {task.monitor} {mean:.4f}, standard deviation {sd:.4f}")
     features_s = timing.get("features_s", 0.0)
     pairs(
         time=f"{timing['total_s']:.0f} s: features {features_s:.1f}, training {timing['fit_s']:.1f}",
@@ -81,9 +63,9 @@ def after(run_dir: Path, metrics: dict[str, Any], page: Path) -> None:
     )
 
 
-def after_evaluate(run_dir: Path, metrics: dict[str, Any], page: Path) -> None:
+def after_evaluate(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> None:
     """The metrics of a model on labelled data, and where the details are."""
-    _print_metrics({"test": metrics["test"]})
+    _print_metrics(task, {"test": metrics["test"]})
     pairs(samples=f"{metrics['test']['n']:,}", details=str(short(run_dir)), page=str(short(page)))
 
 
@@ -111,13 +93,13 @@ def after_check(run_dir: Path, found: Found, overrides: Sequence[str]) -> None:
         console.print(f"Take out of issues.csv what is in order, then: {command}\n", soft_wrap=True)
 
 
-def after_predict(table: pd.DataFrame, output: Path) -> None:
+def after_predict(answers: pd.DataFrame, output: Path) -> None:
     """How many files were answered, how they fall out, and where the table is."""
-    errors = table[table["error"] != ""]
-    counts = table["predicted"].value_counts()
-    marked = {"uncertain": f"{(table['uncertain'] == True).sum():,}"} if "uncertain" in table.columns else {}  # noqa: E712
+    errors = answers[answers["error"] != ""]
+    counts = answers["predicted"].value_counts()
+    marked = {"uncertain": f"{(answers['uncertain'] == True).sum():,}"} if "uncertain" in answers.columns else {}  # noqa: E712
     pairs(
-        files=f"{len(table):,}",
+        files=f"{len(answers):,}",
         predicted=", ".join(f"{printable(str(name))} {count:,}" for name, count in counts.head(_CLASSES_SHOWN).items()),
         **marked,
         unreadable=f"{len(errors):,}" + (f", for example {errors.iloc[0]['path']}" if len(errors) else ""),
@@ -130,14 +112,12 @@ def after_multirun(outcomes: list[Outcome], sweep_dir: Path) -> None:
     common = set.intersection(*(set(outcome.overrides) for outcome in outcomes))
     rows = [_multirun_row(outcome, common) for outcome in outcomes]
     path = Run(sweep_dir).write("multirun", pd.DataFrame(rows))
-    table = Table(
-        "job", "overrides", "val accuracy", "test accuracy", "95 % interval", "error", box=None, pad_edge=False
-    )
+    shown = []
     for row in sorted(rows, key=lambda row: -(row["val_accuracy"] or 0)):
         bounds = None if row["test_low"] is None else (row["test_low"], row["test_high"])
-        numbers = (_number(row["val_accuracy"]), _number(row["test_accuracy"]), interval(bounds))
-        table.add_row(row["job"], row["overrides"], *numbers, row["error"])
-    console.print(table)
+        numbers = (number(row["val_accuracy"]), number(row["test_accuracy"]), interval(bounds))
+        shown.append((row["job"], row["overrides"], *numbers, row["error"]))
+    table(["job", "overrides", "val accuracy", "test accuracy", "95 % interval", "error"], shown)
     pairs(table=str(short(path)))
 
 
@@ -156,27 +136,16 @@ def _multirun_row(outcome: Outcome, common: set[str]) -> dict[str, Any]:
     }
 
 
-def _print_metrics(splits: dict[str, dict[str, Any]]) -> None:
+def _print_metrics(task: "Task", splits: dict[str, dict[str, Any]]) -> None:
     """A row a metric, a column a split, and the interval of the last split."""
     last = list(splits.values())[-1]
-    table = Table("", *splits, f"95 % interval of {list(splits)[-1]}", box=None, pad_edge=False)
-    for name in _HEADLINE:
-        if not any(name in metrics for metrics in splits.values()):
-            continue
-        values = (_number(metrics.get(name)) for metrics in splits.values())
-        table.add_row(name.replace("_", " "), *values, interval(last.get(f"{name}_ci95")))
-    console.print(table)
-
-
-def pairs(**lines: str) -> None:
-    """A name and what there is to say, line by line."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", min_width=9)  # the longest name, so that all blocks stand in line
-    table.add_column(overflow="fold")
-    for name, value in lines.items():
-        table.add_row(name, printable_lines(value))
-    console.print(table)
-    console.print()
+    rows = [
+        (name.replace("_", " "), *(number(metrics.get(name)) for metrics in splits.values()),
+         interval(last.get(f"{name}_ci95")))
+        for name in task.headline
+        if any(name in metrics for metrics in splits.values())
+    ]  # fmt: skip
+    table(["", *splits, f"95 % interval of {list(splits)[-1]}"], rows)
 
 
 def _cut(plan: "FreezePlan") -> str:
@@ -185,24 +154,3 @@ def _cut(plan: "FreezePlan") -> str:
     if plan.mode == "full":
         return "full: everything trains"
     return f"partial: before {plan.trained_blocks[0]}, the last {len(plan.trained_blocks)} blocks and the head train"
-
-
-def _shown(names: list[str]) -> str:
-    more = len(names) - _CLASSES_SHOWN
-    return ", ".join(map(printable, names[:_CLASSES_SHOWN])) + (f", ... {more:,} more" if more > 0 else "")
-
-
-def interval(bounds: Sequence[float] | None) -> str:
-    """Two numbers as text."""
-    return f"{bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else ""
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def short(path: Path) -> Path:
-    """The path as a person in this directory would type it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -33,12 +33,12 @@ def check_values(cfg: DictConfig) -> None:
         UserError: names the key, the value and what fits.
     """
     from ft_lightning.heads import HEAD_INITS
-    from ft_lightning.tasks.metrics import EPOCH_METRICS
+    from ft_lightning.tasks.registry import task_class
 
     check_switches(cfg)
     if not isinstance(cfg.seed, int):
         raise UserError(f"seed={cfg.seed}: use a whole number.")
-    known = [f"val/{name}" for name in EPOCH_METRICS]
+    known = [f"val/{name}" for name in task_class(cfg.task.name).directions]
     if cfg.monitor not in known:
         raise UserError(f"monitor={cfg.monitor} is not looked at each epoch: use one of {', '.join(known)}.")
     if cfg.head.init not in HEAD_INITS:

@@ -1,130 +1,176 @@
-"""Which pictures of a dataset cannot be used: from what is known already, and by decoding the others."""
+"""Which samples of a dataset cannot be used: from what is known already, and by decoding the others."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ft_lightning.data.memo import Memo
-from ft_lightning.data.problems import Problem
-from ft_lightning.readers.images import Look, look_at, size_error
-from ft_lightning.readers.sample import Sample
+from ft_lightning.data.problems import DataProblemsError, Problem
+from ft_lightning.readers.images import inspect_image, size_error
+from ft_lightning.readers.sample import Inspection, Sample
 from ft_lightning.system.console import sample_progress
+from ft_lightning.system.distributed import Processes
 from ft_lightning.system.errors import UserError
 
 ON_BAD_IMAGE = ("error", "skip")
-_AT_ONCE = 256  # pictures between two writes to the memo
+_AT_ONCE = 256  # images between two writes to the memo
 
 
 def check_policy(on_bad_image: str, max_bad_fraction: object) -> None:
-    """Raise UserError where it is not said properly what becomes of pictures that cannot be used."""
+    """Raise UserError where `data.on_bad_image` or `data.max_bad_fraction` has a value that does not fit."""
     if on_bad_image not in ON_BAD_IMAGE:
         raise UserError(f"data.on_bad_image={on_bad_image}: use one of {', '.join(ON_BAD_IMAGE)}.")
     if not isinstance(max_bad_fraction, int | float) or not 0 <= max_bad_fraction <= 1:
         raise UserError(f"data.max_bad_fraction={max_bad_fraction}: use a share from 0 to 1, such as 0.05.")
 
 
-class ImageCheck:
-    """What this process knows about pictures; a memo knows what earlier ones found.
+class Inspector:
+    """Decodes each image of a dataset at most once and knows which cannot be used; a memo knows earlier verdicts.
 
     Args:
-        max_pixels: as in `images.read_image`.
+        splits: the samples, by split.
+        max_pixels: as in `readers.images.read_image`.
+        fix: what `refuse` says can be done, as a sentence.
     """
 
-    def __init__(self, memo: Memo | None, max_pixels: int) -> None:
+    def __init__(
+        self,
+        splits: Mapping[str, Sequence[Sample]],
+        memo: Memo | None,
+        max_pixels: int,
+        fix: str = "Mend or remove them.",
+    ) -> None:
+        self.splits = splits
         self.memo = memo
         self.max_pixels = max_pixels
-        self.looks: dict[str, Look] = {}  # digest -> what its picture is like, of those that can be used
+        self.fix = fix
+        self.found: dict[str, Inspection] = {}  # by digest, of images that can be used
         self._bad: dict[str, str] = {}  # digest -> what is wrong with these bytes
         self._bad_files: dict[str, str] = {}  # name -> what is wrong with this file, such as that it has changed
-        self._pending: dict[str, tuple[str, Look]] = {}  # path -> digest and look, not in the memo yet
+        self._pending: dict[str, tuple[str, Inspection]] = {}  # path -> digest and verdict, not in the memo yet
+        if memo:
+            for digest, found in memo.inspections(list({s.digest for s in self._samples() if not s.problem})).items():
+                self._take(digest, found)
 
-    def begin(self, samples: Sequence[Sample], decode: bool, show_progress: bool) -> None:
-        """Recall what the memo knows; where that is a problem, or with `decode` anyway, decode all that is unknown.
+    def decode_unknown(self, show_progress: bool) -> None:
+        """Decode everything that nothing is known about yet."""
+        while unknown := self.unknown(self._samples()):  # more than once where one of two equal files has changed
+            self._decode(unknown, show_progress)
 
-        So pictures that something else decodes anyway are decoded once, and yet all problems are told together.
+    def begin(self, show_progress: bool) -> None:
+        """Refuse what is known to be unusable, together with all that decoding everything then finds.
+
+        Without a known problem nothing is decoded: what computes features or trains decodes all images anyway.
         """
-        if self.memo:
-            for digest, look in self.memo.looks(list({s.digest for s in samples if not s.problem})).items():
-                self._take(digest, look)
-        if decode or any(map(self.problem, samples)):
-            while unknown := self.unknown(samples):  # more than once where one of two equal files has changed
-                self.look(unknown, show_progress)
+        if any(map(self.problem, self._samples())):
+            self.decode_unknown(show_progress)
+        self.refuse()
+
+    def settle(self, later: set[str], show_progress: bool, processes: Processes) -> None:
+        """Decode, shared among processes, what the feature pass will not; refuse what cannot be used. Collective.
+
+        Args:
+            later: digests that the feature pass will decode; decoded now if anything is wrong, to be told with it.
+        """
+        unknown = self.unknown(self._samples())
+        self._decode_share([sample for sample in unknown if sample.digest not in later], show_progress, processes)
+        if self.problems():
+            self._decode_share([sample for sample in unknown if sample.digest in later], show_progress, processes)
+        self.refuse()
 
     def problem(self, sample: Sample) -> str:
         """What is known to be wrong with it; empty if nothing is."""
         return sample.problem or self._bad.get(sample.digest, "") or self._bad_files.get(sample.name, "")
 
+    def problems(self) -> list[Problem]:
+        """Everything that is known to be wrong, by path."""
+        found = [
+            Problem(sample.path, sample.label, split, problem)
+            for split, samples in self.splits.items()
+            for sample in samples
+            if (problem := self.problem(sample))
+        ]
+        return sorted(found, key=lambda problem: problem.path)
+
+    def refuse(self) -> None:
+        """Raise DataProblemsError with everything that is known to be wrong, if anything is."""
+        if problems := self.problems():
+            said = f"{len(problems)} of {len(self._samples())} images cannot be used:"
+            raise DataProblemsError(problems, said, self.fix)
+
+    def drop_unusable(self) -> list[tuple[Sample, str]]:
+        """Go on without what is known to be unusable; returns those samples, and why."""
+        dropped = [(sample, problem) for sample in self._samples() if (problem := self.problem(sample))]
+        self.splits = {split: [s for s in those if not self.problem(s)] for split, those in self.splits.items()}
+        self.fix = "They could be used a moment ago: start again."
+        return dropped
+
     def unknown(self, samples: Iterable[Sample]) -> list[Sample]:
         """Those that still have to be decoded, one for each content."""
         distinct: dict[str, Sample] = {}
         for sample in samples:
-            if sample.digest not in self.looks and not self.problem(sample):
+            if sample.digest not in self.found and not self.problem(sample):
                 distinct.setdefault(sample.digest, sample)
         return list(distinct.values())
 
-    def look(self, samples: Sequence[Sample], show_progress: bool) -> None:
-        """Decode them, as fast as all cores together can (Pillow lets go of Python's lock)."""
+    def learn(self, samples: Sequence[Sample], inspections: Iterable[Inspection]) -> None:
+        """Take what a full decode found in each of them."""
+        for sample, found in zip(samples, inspections, strict=True):
+            self._pending[sample.path] = (sample.digest, found)
+            if found.error and not found.lasting:
+                self._bad_files[sample.name] = found.error
+            else:
+                self._take(sample.digest, found)
+        if len(self._pending) >= _AT_ONCE:
+            self.flush()
+
+    def learn_batch(self, samples: Sequence[Sample], batch: Mapping[str, Any]) -> None:
+        """The same of a batch of `datasets.InspectedDataset`."""
+        columns = (column.tolist() if hasattr(column, "tolist") else column for column in batch["inspection"])
+        self.learn(samples, [Inspection(*values) for values in zip(*columns, strict=True)])
+
+    def flush(self) -> None:
+        """Tell the memo what was learned."""
+        if self.memo:
+            self.memo.remember_inspections(dict(self._pending.values()))
+            # A file that is not what the memo takes it for would otherwise never be looked at again.
+            self.memo.forget_files([path for path, (_, found) in self._pending.items() if found.error])
+        self._pending.clear()
+
+    def share(self, processes: Processes) -> None:
+        """Learn what is wrong from all processes. Collective."""
+        for bad, bad_files in processes.gather((self._bad, self._bad_files)):
+            self._bad |= bad
+            self._bad_files |= bad_files
+
+    def _samples(self) -> list[Sample]:
+        return [sample for samples in self.splits.values() for sample in samples]
+
+    def _decode_share(self, samples: Sequence[Sample], show_progress: bool, processes: Processes) -> None:
+        # By digest: what is unknown may differ between processes, of which some knew more.
+        mine = [sample for sample in samples if int(sample.digest[:8], 16) % processes.size == processes.rank]
+        self._decode(mine, show_progress)
+        self.share(processes)
+
+    def _decode(self, samples: Sequence[Sample], show_progress: bool) -> None:
+        """As fast as all cores together can: Pillow lets go of Python's lock."""
         if not samples:
             return
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with ThreadPoolExecutor(cores) as pool, sample_progress(show_progress) as progress:
             bar = progress.add_task("Checking images", total=len(samples))
             for start in range(0, len(samples), _AT_ONCE):
-                some = samples[start : start + _AT_ONCE]
-                self.learn(some, list(pool.map(self._decode, some)))
-                progress.advance(bar, len(some))
+                part = samples[start : start + _AT_ONCE]
+                self.learn(part, list(pool.map(self._inspect, part)))
+                progress.advance(bar, len(part))
         self.flush()
 
-    def learn(self, samples: Sequence[Sample], looks: Sequence[Look]) -> None:
-        """Take what a full decode found in each of them."""
-        for sample, look in zip(samples, looks, strict=True):
-            self._pending[sample.path] = (sample.digest, look)
-            if look.error and not look.lasting:
-                self._bad_files[sample.name] = look.error
-            else:
-                self._take(sample.digest, look)
-        if len(self._pending) >= _AT_ONCE:
-            self.flush()
+    def _inspect(self, sample: Sample) -> Inspection:
+        return inspect_image(sample.path, self.max_pixels, sample.digest)[1]
 
-    def learn_batch(self, samples: Sequence[Sample], batch: dict[str, Any]) -> None:
-        """The same of a batch of `datasets.PathsDataset`."""
-        columns = (column.tolist() if hasattr(column, "tolist") else column for column in batch["look"])
-        self.learn(samples, [Look(*values) for values in zip(*columns, strict=True)])
-
-    def flush(self) -> None:
-        """Tell the memo what was learned."""
-        if self.memo:
-            self.memo.remember_looks(dict(self._pending.values()))
-            # A file that is not what the memo takes it for would otherwise never be looked at again.
-            self.memo.forget_files([path for path, (_, look) in self._pending.items() if look.error])
-        self._pending.clear()
-
-    def problems(self, splits: dict[str, list[Sample]]) -> list[Problem]:
-        """Everything that is known to be wrong with the samples of each split, by path."""
-        found = [
-            Problem(sample.path, sample.label, split, problem)
-            for split, samples in splits.items()
-            for sample in samples
-            if (problem := self.problem(sample))
-        ]
-        return sorted(found, key=lambda problem: problem.path)
-
-    def share(self, gather: Callable[[Any], list[Any]]) -> None:
-        """Learn what is wrong from all processes.
-
-        Args:
-            gather: an object of this process -> those of all.
-        """
-        for bad, bad_files in gather((self._bad, self._bad_files)):
-            self._bad |= bad
-            self._bad_files |= bad_files
-
-    def _decode(self, sample: Sample) -> Look:
-        return look_at(sample.path, self.max_pixels, sample.digest)[1]
-
-    def _take(self, digest: str, look: Look) -> None:
-        if error := look.error or size_error(look.width, look.height, self.max_pixels):
+    def _take(self, digest: str, found: Inspection) -> None:
+        if error := found.error or size_error(found.width, found.height, self.max_pixels):
             self._bad[digest] = error
         else:
-            self.looks[digest] = look
+            self.found[digest] = found

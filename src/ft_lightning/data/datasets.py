@@ -1,32 +1,33 @@
-"""Datasets and samplers: what a loader reads, in which order, and with which random numbers."""
+"""Datasets: what a loader reads, and with which random numbers."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
-from ft_lightning.features.store import Rows
-from ft_lightning.readers.images import look_at, read_image
-from ft_lightning.readers.sample import Sample
+from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.seeds import seed_of
 
-Transform = Callable[[Image.Image], Tensor]  # RGB image -> uint8 pixels (3, H, W)
+
+class Indexed(Protocol):
+    """Features (N, D) that are read by positions: a tensor, or rows of the feature store."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, positions: Tensor) -> Tensor: ...
 
 
 class SampleDataset(Dataset):
     """Samples by (epoch, position): the random numbers of an augmentation depend on seed, epoch and sample alone."""
 
-    def __init__(
-        self, samples: list[Sample], class_names: list[str], transform: Transform, max_pixels: int, seed: int
-    ) -> None:
+    def __init__(self, samples: Sequence[Sample], targets: Tensor, reader: Reader, seed: int) -> None:
         self.samples = samples
-        self.targets = {name: index for index, name in enumerate(class_names)}
-        self.transform = transform
-        self.max_pixels = max_pixels
+        self.targets = targets
+        self.reader = reader
         self.seed = seed
 
     def __len__(self) -> int:
@@ -35,18 +36,17 @@ class SampleDataset(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         epoch, position = key
         sample = self.samples[position]
-        image = read_image(sample.path, self.max_pixels)
         with torch.random.fork_rng(devices=[]):
             # The CPU's generator only: torch.manual_seed would reseed a GPU's dropout too, and only without workers.
             torch.default_generator.manual_seed(seed_of(self.seed, epoch, sample.digest))
-            inputs = self.transform(image)
-        return {"inputs": inputs, "target": self.targets[sample.label], "index": position}
+            inputs = self.reader(sample)
+        return {"inputs": inputs, "target": self.targets[position], "index": position}
 
 
 class StoredDataset(Dataset):
-    """Stored features by a batch's positions (B,): no picture is read and nothing is done sample by sample."""
+    """Stored features by a batch's positions (B,): no sample is read and nothing is done sample by sample."""
 
-    def __init__(self, features: Rows, targets: Tensor) -> None:
+    def __init__(self, features: Indexed, targets: Tensor) -> None:
         self.features = features
         self.targets = targets
 
@@ -57,31 +57,33 @@ class StoredDataset(Dataset):
         return {"features": self.features[positions], "target": self.targets[positions], "index": positions}
 
 
-class PathsDataset(Dataset):
-    """Files in a given order, without labels; one that cannot be read gives a blank picture and says why in `error`.
+class InspectedDataset(Dataset):
+    """Samples in a given order, without labels: `{"inputs", "index", "error", "inspection"}` of each.
 
-    Samples are `{"inputs", "index", "error", "look"}`, the last an `images.Look`.
-
-    Args:
-        digests: of each file's bytes; other bytes are an error.
+    One that cannot be used gives a blank input and says why in `error`, which begins with its path.
     """
 
-    def __init__(
-        self, paths: list[str], preprocess: Transform, max_pixels: int, digests: list[str] | None = None
-    ) -> None:
-        self.paths = paths
-        self.preprocess = preprocess
-        self.max_pixels = max_pixels
-        self.digests = digests
+    def __init__(self, samples: Sequence[Sample], reader: Reader) -> None:
+        self.samples = samples
+        self.reader = reader
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.samples)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        path, digest = self.paths[position], self.digests[position] if self.digests else None
-        image, look = look_at(path, self.max_pixels, digest)
-        inputs = self.preprocess(image or Image.new("RGB", (32, 32)))
-        return {"inputs": inputs, "index": position, "error": look.error and f"{path}: {look.error}.", "look": look}
+        inputs, found = self.reader.inspect(self.samples[position])
+        error = found.error and f"{self.samples[position].path}: {found.error}."
+        return {"inputs": inputs, "index": position, "error": error, "inspection": found}
+
+
+def collating(reader: Reader) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+    """Batches of what the datasets above give: inputs as the reader puts them together, the rest as torch does."""
+    return partial(_collate, reader)
+
+
+def _collate(reader: Reader, items: list[dict[str, Any]]) -> dict[str, Any]:
+    rest = default_collate([{key: value for key, value in item.items() if key != "inputs"} for item in items])
+    return {"inputs": reader.collate([item["inputs"] for item in items])} | rest
 
 
 def check_loader(batch_size: int, num_workers: int | None) -> None:

@@ -2,10 +2,15 @@
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ft_lightning.data.split import lost
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, some
 from ft_lightning.system.tables import read_table
+
+if TYPE_CHECKING:
+    from ft_lightning.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +30,9 @@ def excluded_names(table: str) -> set[str]:
     return set(rows["path"]) - {""}  # a spreadsheet may leave empty rows
 
 
-def without(splits: dict[str, list[Sample]], table: str) -> tuple[dict[str, list[Sample]], list[Sample]]:
+def drop_excluded(
+    splits: dict[str, list[Sample]], table: str, task: "Task"
+) -> tuple[dict[str, list[Sample]], list[Sample]]:
     """The samples of each split that a table does not name, and those it does; none of the others moves.
 
     Raises:
@@ -37,11 +44,8 @@ def without(splits: dict[str, list[Sample]], table: str) -> tuple[dict[str, list
     excluded = [sample for samples in left_out.values() for sample in samples]
     if names and not excluded:
         raise UserError(f"{said}: none of its {len(names)} paths is one of this dataset: {some(sorted(names))}.")
-    lost = [f"the {split} split" for split in kept if not kept[split]]
-    untrained = {sample.label for sample in splits["train"]} - {sample.label for sample in kept["train"]}
-    lost += [f"the class {label} in train" for label in sorted(untrained)]
-    if lost:
-        raise UserError(f"{said} leaves nothing of {some(lost)}: take rows out of it.")
+    if gone := lost(task, kept):
+        raise UserError(f"{said} leaves nothing of {some(gone)}: take rows out of it.")
     told = ", ".join(f"{split} {len(samples):,}" for split, samples in left_out.items() if samples)
     log.warning("%s: left out of %s.", said, told or "nothing: it is empty")
     if unknown := len(names) - len(excluded):

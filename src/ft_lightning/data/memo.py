@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from platformdirs import user_cache_path
 
-from ft_lightning.readers.images import Look, reader
+from ft_lightning.readers.images import decoder
+from ft_lightning.readers.sample import Inspection
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import sha256
 
@@ -77,23 +78,23 @@ class Memo:
         """Read these files again the next time: they are not what they were taken for."""
         self._write("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
 
-    def looks(self, digests: Sequence[str]) -> dict[str, Look]:
+    def inspections(self, digests: Sequence[str]) -> dict[str, Inspection]:
         """What this version's reader found in each picture that it has decoded before."""
         query = "SELECT digest, width, height, mode, error FROM pictures WHERE digest IN (%s) AND reader = ?"
-        rows = self._select(query, [bytes.fromhex(digest) for digest in digests], reader())
+        rows = self._select(query, [bytes.fromhex(digest) for digest in digests], decoder())
         return {
-            digest.hex(): Look(width, height, mode, error, True)
+            digest.hex(): Inspection(width, height, mode, error, True)
             for digest, width, height, mode, error in rows
             if _is_digest(digest) and isinstance(width, int) and isinstance(height, int) and isinstance(error, str)
         }
 
-    def remember_looks(self, looks: dict[str, Look]) -> None:
+    def remember_inspections(self, found: dict[str, Inspection]) -> None:
         """Keep what a full decode found, by digest, where it depends on nothing but the bytes."""
-        now = reader()
+        now = decoder()
         rows = [
-            (bytes.fromhex(digest), now, look.width, look.height, look.mode, _text(look.error))
-            for digest, look in looks.items()
-            if look.lasting
+            (bytes.fromhex(digest), now, one.width, one.height, one.mode, _text(one.error))
+            for digest, one in found.items()
+            if one.lasting
         ]
         self._write("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?)", rows)
 

@@ -1,8 +1,7 @@
 """The LightningDataModule: a scanned and split dataset, read with exactly the preprocessing the weights expect."""
 
 import logging
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,48 +11,41 @@ import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from ft_lightning.data.damage import ImageCheck, check_policy
-from ft_lightning.data.datasets import PathsDataset, SampleDataset, StoredDataset, Transform, check_loader
-from ft_lightning.data.exclude import without
+from ft_lightning.data.collect import divide, narrow, split_table
+from ft_lightning.data.damage import Inspector, check_policy
+from ft_lightning.data.datasets import Indexed, SampleDataset, StoredDataset, check_loader, collating
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import DataProblemsError, Problem
 from ft_lightning.data.samplers import BatchPositions, EpochSampler
 from ft_lightning.data.scan import scan
-from ft_lightning.data.split import (
-    SPLIT_COLUMNS,
-    class_map,
-    grouped,
-    limited,
-    refuse_conflicting_labels,
-    refuse_leaks,
-    refuse_untrained,
-    split_samples,
-)
-from ft_lightning.features.store import Rows
-from ft_lightning.readers.sample import Sample
-from ft_lightning.system.errors import some
+from ft_lightning.data.split import lost, refuse_conflicting_labels, refuse_leaks
+from ft_lightning.readers.image_reader import ImageReader, Transform
+from ft_lightning.readers.sample import Reader, Sample
+from ft_lightning.system.errors import UserError, some
 from ft_lightning.system.hardware import default_workers
+from ft_lightning.tasks.multiclass import MultiClass
+from ft_lightning.tasks.task import MakeTask, Task
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class ImageFolderDataModule(LightningDataModule):
-    """Labelled images from a folder or a CSV; the fields are the keys of conf/data, and the run's seed.
+    """Labelled images from a folder or a CSV; a `data.protocol.Data` whose fields are the keys of conf/data.
 
     Making one reads and checks the dataset, so that every problem shows before time is spent; nothing is ever written
-    into it. `set_transforms` has to be called before loaders are asked for.
+    into it. `connect` has to be called before loaders are asked for.
 
-    Batches are `{"inputs": uint8 (B, 3, H, W), "target": (B,), "index": (B,)}`; of a split that stands in `features`
-    they have "features" (B, D) instead of inputs, in the same order. With `full_batch` train is a single batch.
+    Batches are `{"inputs": uint8 (B, 3, H, W), "target": (B,), "index": (B,)}`.
 
-    With `on_bad_image=skip` every picture is decoded here, unless the memo knows it, and `left_out` is what cannot be
-    used; without, that is found by whatever decodes the pictures first, which calls `refuse_problems`.
+    With `on_bad_image=skip` every image is decoded here, unless the memo knows it, and `left_out` is what cannot be
+    used; without, `inspector` hears of it from whatever decodes the images first, and refuses them.
 
     Args:
-        memo: what earlier runs know of files and pictures.
+        memo: what earlier runs know of files and images.
+        make_task: what the labels mean.
 
     Raises:
         UserError: the dataset cannot be used as it is; the message says why and where.
@@ -75,8 +67,8 @@ class ImageFolderDataModule(LightningDataModule):
     exclude: str | None
     batch_size: int
     num_workers: int | None
-    seed: int
     memo: Memo | None = None
+    make_task: MakeTask = MultiClass.of
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -84,35 +76,69 @@ class ImageFolderDataModule(LightningDataModule):
         check_policy(self.on_bad_image, self.max_bad_fraction)
         root = self.root if self.root or self.csv or not self.create else str(self.create())
         self.location = self.csv or root
-        self.features: dict[str, Rows] = {}  # split -> what the feature store has of it
-        self.full_batch = False
-        self._start: dict[str, int] | None = None
         self.left_out: list[Problem] = []
-        self._without_split: list[tuple[Sample, str]] = []  # and why
-        self.check = ImageCheck(self.memo, self.max_pixels)
-        self._place(scan(root, self.csv, self.case_sensitive, self.memo))
-        self._settle_problems()
-        samples = [sample for split in self.splits.values() for sample in split]
-        sound = [sample for sample in samples if not self.check.problem(sample)]
-        refuse_conflicting_labels(sound)
+        self._start: dict[str, int] | None = None
+        scanned = scan(root, self.csv, self.case_sensitive, self.memo)
+        samples, beyond = narrow(scanned, self.group_by, self.limit, self.split_seed)
+        task, splits, excluded = divide(
+            samples, self.make_task, self.val_fraction, self.test_fraction, self.split_seed, self.exclude
+        )
+        self.splits: Mapping[str, Sequence[Sample]] = splits
+        self._without_split = [(sample, "data.limit") for sample in beyond]  # and why
+        self._without_split += [(sample, "data.exclude") for sample in excluded]
+        fix = "Mend or remove them, or leave them out: data.on_bad_image=skip."
+        self.inspector = Inspector(self.splits, self.memo, self.max_pixels, fix)
+        if self.on_bad_image == "skip":
+            self.inspector.decode_unknown(show_progress=_is_first_process())
+            self._leave_out_unusable(task)
+        else:
+            self.inspector.begin(show_progress=_is_first_process())
+        refuse_conflicting_labels(self._samples())
         if not self.allow_leak:
-            refuse_leaks(sound)
-        counts = Counter(sample.label for sample in self.splits["train"])
-        self.class_counts = [counts[name] for name in self.class_names]
+            refuse_leaks(self._samples())
+        self.task = task.fit([sample.label for sample in self.splits["train"]])
 
-    def _place(self, samples: list[Sample]) -> None:
-        """Find classes and splits of all samples, usable or not: leaving some out moves none of the others."""
-        if self.group_by:
-            samples = grouped(samples, self.group_by)
-        if self.limit is not None:
-            samples, beyond = limited(samples, self.limit, self.split_seed)
-            self._without_split += [(sample, "data.limit") for sample in beyond]
-        self.class_names = class_map(samples)
-        self.splits = split_samples(samples, self.val_fraction, self.test_fraction, self.split_seed)
-        refuse_untrained(self.class_names, self.splits)
-        if self.exclude:
-            self.splits, excluded = without(self.splits, self.exclude)
-            self._without_split += [(sample, "data.exclude") for sample in excluded]
+    def _leave_out_unusable(self, task: Task) -> None:
+        problems, count = self.inspector.problems(), len(self._samples())
+        said = f"{len(problems)} of {count} images cannot be used"
+        if len(problems) > self.max_bad_fraction * count:
+            fix = "Mend or remove them, or raise data.max_bad_fraction."
+            raise DataProblemsError(problems, f"{said}, more than data.max_bad_fraction={self.max_bad_fraction}:", fix)
+        self._without_split += self.inspector.drop_unusable()
+        self.splits, self.left_out = self.inspector.splits, problems
+        if gone := lost(task, self.splits):
+            raise DataProblemsError(problems, f"{said}, and nothing is left of {some(gone)}:", "Mend or replace them.")
+        if problems:
+            shown = some([problem.path for problem in problems])
+            log.warning("%s and are left out, all in problems.json and split.csv: %s.", said, shown)
+
+    def _samples(self) -> list[Sample]:
+        return [sample for samples in self.splits.values() for sample in samples]
+
+    def connect(self, reader: Reader, augment: Transform | None, seed: int) -> None:
+        """Read images as these weights expect them, train through `augment`, and order train by `seed`.
+
+        Raises:
+            UserError: a reader of something else than images.
+        """
+        if not isinstance(reader, ImageReader):
+            raise UserError("data: these are images, which model does not read: choose another model, or other data.")
+        self.reader = reader.limited(self.max_pixels)
+        train = self.reader.augmented(augment) if augment else self.reader
+        self._readers = {"train": train, "val": self.reader, "test": self.reader}
+        self._seed = seed
+        self._rows: dict[str, Indexed] = {}
+        self._whole: set[str] = set()
+
+    def serve(self, split: str, rows: Indexed, whole: bool = False) -> None:
+        self._rows[split] = rows
+        self._whole |= {split} if whole else set()
+
+    def served(self, split: str) -> Indexed | None:
+        return self._rows.get(split)
+
+    def is_augmented(self, split: str) -> bool:
+        return self._readers[split] != self.reader
 
     def setup(self, stage: str) -> None:
         self._start = None  # a checkpoint that is taken up again comes after
@@ -128,74 +154,14 @@ class ImageFolderDataModule(LightningDataModule):
         """Go on from there."""
         self._start = state_dict
 
-    def name_of(self, split: str, position: int) -> str:
-        """What the dataset calls a sample."""
-        return self.splits[split][position].name
+    def name_of(self, split: str, index: int) -> str:
+        return self.splits[split][index].name
 
-    def _settle_problems(self) -> None:
-        """Refuse what is known to be unusable; with `on_bad_image=skip` find it, and leave it out."""
-        samples = [sample for split in self.splits.values() for sample in split]
-        skip = self.on_bad_image == "skip"
-        self.check.begin(samples, decode=skip, show_progress=_is_first_process())
-        if skip:
-            self._leave_out(self.check.problems(self.splits), samples)
-        else:
-            self.refuse_problems()
-
-    def _leave_out(self, problems: list[Problem], samples: list[Sample]) -> None:
-        kept = {split: [s for s in samples if not self.check.problem(s)] for split, samples in self.splits.items()}
-        said = f"{len(problems)} of {len(samples)} images cannot be used"
-        if len(problems) > self.max_bad_fraction * len(samples):
-            fix = "Mend or remove them, or raise data.max_bad_fraction."
-            raise DataProblemsError(problems, f"{said}, more than data.max_bad_fraction={self.max_bad_fraction}:", fix)
-        lost = [f"the {split} split" for split in kept if not kept[split]]
-        lost += [f"the class {label} in train" for label in self._untrained_classes(kept)]
-        if lost:
-            raise DataProblemsError(problems, f"{said}, and nothing is left of {some(lost)}:", "Mend or replace them.")
-        if problems:
-            shown = some([problem.path for problem in problems])
-            log.warning("%s and are left out, all in problems.json and split.csv: %s.", said, shown)
-        self._without_split += [(s, self.check.problem(s)) for s in samples if self.check.problem(s)]
-        self.left_out, self.splits = problems, kept
-
-    def _untrained_classes(self, splits: dict[str, list[Sample]]) -> list[str]:
-        return sorted(set(self.class_names) - {sample.label for sample in splits["train"]})
-
-    def refuse_problems(self) -> None:
-        """Raise DataProblemsError with everything that is known to be unusable in the splits, if anything is."""
-        if problems := self.check.problems(self.splits):
-            count = sum(map(len, self.splits.values()))
-            first = "Mend or remove them, or leave them out: data.on_bad_image=skip."
-            fix = first if self.on_bad_image == "error" else "They could be used a moment ago: start again."
-            raise DataProblemsError(problems, f"{len(problems)} of {count} images cannot be used:", fix)
-
-    def set_transforms(self, preprocess: Transform, augmentation: Transform) -> None:
-        """How images of val and test, and how those of train, become pixels."""
-        self.features.clear()  # they are those of earlier pixels
-        self.transforms = {"train": augmentation, "val": preprocess, "test": preprocess}
-
-    def is_augmented(self, split: str) -> bool:
-        """Whether its pictures differ from epoch to epoch."""
-        return self.transforms[split] != self.transforms["test"]
-
-    def unaugmented(self, samples: list[Sample]) -> Dataset:
-        """What the feature store computes from: `{"inputs", "index", "error"}` of each sample."""
-        paths, digests = [sample.path for sample in samples], [sample.digest for sample in samples]
-        return PathsDataset(paths, self.transforms["test"], self.max_pixels, digests)
-
-    def split_table(self) -> pd.DataFrame:
-        """Where every sample went: path, class, split, digest, and why one was left out."""
-        rows = [(sample, split, "") for split, samples in self.splits.items() for sample in samples]
-        rows += [(sample, "", why) for sample, why in self._without_split]
-        return pd.DataFrame(
-            [(s.name, s.label, split, "" if s.problem else s.digest, why) for s, split, why in rows],
-            columns=SPLIT_COLUMNS,
-        ).sort_values("path")
+    def table(self) -> pd.DataFrame:
+        return split_table(self.splits, self._without_split).sort_values("path")
 
     def targets(self, split: str) -> Tensor:
-        """(N,) index of each sample's class."""
-        number = {name: i for i, name in enumerate(self.class_names)}
-        return torch.tensor([number[sample.label] for sample in self.splits[split]])
+        return self.task.encode([sample.label for sample in self.splits[split]])
 
     def train_dataloader(self) -> DataLoader:
         return self.loader("train")
@@ -208,12 +174,11 @@ class ImageFolderDataModule(LightningDataModule):
 
     def loader(self, split: str) -> DataLoader:
         """Batches of train, val or test for this process of the run."""
-        samples, train = self.splits[split], split == "train"
-        whole = train and self.full_batch
+        samples, train, whole = self.splits[split], split == "train", split in self._whole
         batch_size = len(samples) if whole else self.batch_size
         sampler = EpochSampler(
             len(samples),
-            shuffle_seed=self.seed if train and not whole else None,
+            shuffle_seed=self._seed if train and not whole else None,
             rank=self.trainer.global_rank if self.trainer and not whole else 0,
             world_size=self.trainer.world_size if self.trainer and not whole else 1,
         )
@@ -221,22 +186,23 @@ class ImageFolderDataModule(LightningDataModule):
             sampler.start_at(self._start["epoch"], self._start["batches"] * batch_size)
         # A last batch of one sample, which BatchNorm cannot train on, is left out: the next epoch orders anew.
         drop_last = train and len(sampler) % batch_size == 1 < len(sampler)
-        generator = torch.Generator().manual_seed(self.seed)  # or making an iterator would draw from the global one
-        if split in self.features:
-            stored = StoredDataset(self.features[split], self.targets(split))
+        generator = torch.Generator().manual_seed(self._seed)  # or making an iterator would draw from the global one
+        pinned = torch.cuda.is_available()
+        if (rows := self.served(split)) is not None:
             batches = BatchPositions(sampler, batch_size, drop_last)
-            pinned = torch.cuda.is_available()
+            stored = StoredDataset(rows, self.targets(split))
             return DataLoader(stored, batch_size=None, sampler=batches, generator=generator, pin_memory=pinned)
         workers = default_workers() if self.num_workers is None else self.num_workers
         return DataLoader(
-            SampleDataset(samples, self.class_names, self.transforms[split], self.max_pixels, self.seed),
+            SampleDataset(samples, self.targets(split), self._readers[split], self._seed),
             batch_size=batch_size,
             sampler=sampler,
             drop_last=drop_last,
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pinned,
             generator=generator,
+            collate_fn=collating(self._readers[split]),
         )
 
 

@@ -1,48 +1,39 @@
-"""Samples -> classes; groups; train, val and test by content, stratified, the same on every machine."""
+"""Samples -> groups; train, val and test by content, stratified, the same on every machine."""
 
 import hashlib
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ft_lightning.data.scan import SPLITS
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, some
 
+if TYPE_CHECKING:
+    from ft_lightning.tasks.task import Task
+
 SPLIT_COLUMNS = ["path", "class", "split", "digest", "excluded"]  # of split.csv
 
 log = logging.getLogger(__name__)
 
-
-def class_map(samples: Iterable[Sample]) -> list[str]:
-    """The classes of train, sorted by name; their position is the index that everything else uses.
-
-    Raises:
-        UserError: fewer than two classes, or another split has a class that train does not know.
-    """
-    by_split: dict[str | None, set[str]] = defaultdict(set)
-    for sample in samples:
-        by_split[sample.split].add(sample.label)
-    names = sorted(by_split.get("train", set()) | by_split.get(None, set()))
-    if not names:
-        raise UserError(f"There is no train split, only {some(sorted(map(str, by_split)))}: nothing to learn from.")
-    for split, labels in by_split.items():
-        if unknown := sorted(labels - set(names)):
-            raise UserError(
-                f"The {split} split has {len(unknown)} classes that train does not know: {some(unknown)}. "
-                "Add them to train, or take them out."
-            )
-    if len(names) < 2:
-        raise UserError(f"The data has one class only ({some(names)}): a classifier needs at least two.")
-    return names
+Splits = Mapping[str, Sequence[Sample]]
 
 
-def refuse_untrained(class_names: Iterable[str], splits: dict[str, list[Sample]]) -> None:
-    """Raise UserError where train has no sample of a class."""
-    if missing := sorted(set(class_names) - {sample.label for sample in splits["train"]}):
-        raise UserError(f"train has no sample of {some(missing)}: groups are kept whole; use another data.split_seed.")
+def lost(task: "Task", splits: Splits) -> list[str]:
+    """What has no sample left in these splits, in words: a whole split, or something that the task wants in train."""
+    gone = task.missing([sample.label for sample in splits["train"]])
+    return [f"the {split} split" for split, samples in splits.items() if not samples] + [
+        f"{what} in train" for what in gone
+    ]
+
+
+def refuse_untrained(task: "Task", splits: Splits) -> None:
+    """Raise UserError where train lacks something that the task has to learn."""
+    if gone := task.missing([sample.label for sample in splits["train"]]):
+        raise UserError(f"train has no sample of {some(gone)}: groups are kept whole; use another data.split_seed.")
 
 
 def conflicting_labels(samples: Iterable[Sample]) -> list[tuple[Sample, Sample]]:
@@ -116,7 +107,7 @@ def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
 
 
 def limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """At most `limit` samples of each class and given split, and those left out.
+    """At most `limit` samples of each label and given split, and those left out.
 
     Raises:
         UserError: too few for train, val and test.
@@ -134,12 +125,13 @@ def limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample],
 
 
 def split_samples(
-    samples: list[Sample], val_fraction: float, test_fraction: float, split_seed: int
+    samples: list[Sample], val_fraction: float, test_fraction: float, split_seed: int, task: "Task"
 ) -> dict[str, list[Sample]]:
-    """What the layout left open is cut inside each class, in the order of a hash of `split_seed` and the content.
+    """What the layout left open is cut inside each stratum, such as a class, by a hash of `split_seed` and the content.
 
-    So a split does not depend on names, hardly changes when files are added, and has every class of at least three
-    different pictures. Identical files, and all files of a group, stay together; a group counts to its commonest class.
+    So a split does not depend on names, hardly changes when files are added, and has every stratum of at least three
+    different samples. Identical files, and those of a group, stay together; a group counts to its commonest
+    stratum.
 
     Raises:
         UserError: fractions that leave nothing over, or an empty split.
@@ -156,7 +148,7 @@ def split_samples(
             f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave nothing for train."
         )
     pool = given["train"] or given[None]
-    cut = _cut(pool, shares, split_seed)
+    cut = _cut(pool, shares, split_seed, task)
     splits = {name: [] if name == "train" else given[name] for name in SPLITS}
     for sample in pool:
         splits[cut[sample.name]].append(sample)
@@ -172,15 +164,16 @@ def by_hash(samples: Iterable[Sample], seed: int) -> list[Sample]:
     return sorted(samples, key=lambda sample: (_hash(seed, sample.digest), sample.name))
 
 
-def _cut(pool: list[Sample], shares: dict[str, float], seed: int) -> dict[str, str]:
+def _cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task") -> dict[str, str]:
     """Sample name -> split, for a pool of which `shares` are taken off and the rest is train."""
-    by_label: dict[str, list[list[Sample]]] = defaultdict(list)
+    stratum = dict(zip((s.name for s in pool), task.strata([s.label for s in pool]), strict=True))
+    by_stratum: dict[str, list[list[Sample]]] = defaultdict(list)
     for unit in _units(pool):
-        counts = Counter(sample.label for sample in unit)
-        by_label[min(counts, key=lambda label: (-counts[label], label))].append(unit)
+        counts = Counter(stratum[sample.name] for sample in unit)
+        by_stratum[min(counts, key=lambda label: (-counts[label], label))].append(unit)
     result: dict[str, str] = {}
     small = []
-    for label, units in by_label.items():
+    for label, units in by_stratum.items():
         units.sort(key=lambda unit: min(_hash(seed, sample.group or sample.digest) for sample in unit))
         if shares and len(units) <= len(shares):
             small.append(label)

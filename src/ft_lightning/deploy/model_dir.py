@@ -20,6 +20,8 @@ from ft_lightning.runs.run import CARD, Run
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing, sha256, write_json
 from ft_lightning.system.versions import versions
+from ft_lightning.tasks.registry import task_of
+from ft_lightning.tasks.task import Task
 
 FORMAT = 1  # raised when an older reader would misread a newer file
 WEIGHTS = "model.safetensors"
@@ -29,7 +31,7 @@ def save(
     folder: Path,
     classifier: Classifier,
     head: dict[str, Any],
-    data: Any,
+    task: Task,
     metrics: dict[str, Any],
     build_backbone: Callable[..., Any] = build_backbone,
 ) -> None:
@@ -37,7 +39,7 @@ def save(
 
     Args:
         head: name and arguments, as `heads.build_head` takes them.
-        data: what it was trained on, for `class_names` and `class_counts`.
+        task: calibrated.
         metrics: of val and test, as in metrics.json.
         build_backbone: as in `load`, for the check.
     """
@@ -46,12 +48,10 @@ def save(
     card = {
         "format": FORMAT,
         "backbone": asdict(backbone.identity),
-        "preprocess": backbone.preprocess.to_dict(),
+        "preprocess": backbone.reader.to_dict(),
         "finetune": {"mode": classifier.plan.mode, "trained_blocks": list(classifier.plan.trained_blocks)},
         "head": head,
-        "class_names": data.class_names,
-        "class_counts": data.class_counts,  # of train, for the majority baseline
-        "temperature": metrics["calibration"]["temperature"],
+        **task.to_dict(),
         "metrics": {split: _headline(metrics[split]) for split in ("val", "test")},
         "versions": versions(),
     }
@@ -97,7 +97,7 @@ def load(model_dir: str | Path, build_backbone: Callable[..., Any] = build_backb
 
 def _build(card: dict[str, Any], state: dict[str, Tensor], build_backbone: Callable[..., Any]) -> TrainedModel:
     backbone = build_backbone(card["backbone"], card["preprocess"])
-    head = build_head(in_features=backbone.feature_dim, num_classes=len(card["class_names"]), **card["head"])
+    head = build_head(in_features=backbone.feature_dim, num_classes=task_of(card).width, **card["head"])
     classifier = Classifier(backbone, head, freeze_plan(backbone, head, mode="frozen", k=None, freeze_bn=True))
     classifier.load_state_dict(state)
     return TrainedModel(classifier.eval().requires_grad_(False), card)

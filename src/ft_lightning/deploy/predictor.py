@@ -10,11 +10,12 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ft_lightning.data.datasets import PathsDataset, check_loader
+from ft_lightning.data.datasets import InspectedDataset, check_loader, collating
 from ft_lightning.model import Classifier
+from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.hardware import autocast, default_workers, pick_device, pick_precision
-from ft_lightning.tasks.multiclass import prediction_table
+from ft_lightning.tasks.registry import task_of
 
 
 class TrainedModel:
@@ -23,8 +24,7 @@ class TrainedModel:
     def __init__(self, classifier: Classifier, card: dict[str, Any]) -> None:
         self.classifier = classifier
         self.card = card  # the content of model.json
-        self.class_names: list[str] = card["class_names"]
-        self.temperature: float = card.get("temperature", 1.0)  # models had none at first
+        self.task = task_of(card)
 
     @property
     def is_frozen(self) -> bool:
@@ -55,9 +55,10 @@ class TrainedModel:
         if abstain_below is not None and not (is_number and 0 <= abstain_below <= 1):
             raise UserError(f"abstain_below={abstain_below}: use a probability from 0 to 1, such as 0.8.")
         names = [str(path) for path in paths]
-        dataset = PathsDataset(names, self.classifier.backbone.preprocess, max_pixels)
-        logits, errors = self.logits(dataset, batch_size, num_workers, device, precision)
-        table = prediction_table(names, logits, self.class_names)
+        reader = self.classifier.backbone.reader.limited(max_pixels)
+        samples = [Sample.unlabelled(name) for name in names]
+        rows, errors = self.rows(samples, reader, batch_size, num_workers, device, precision)
+        table = self.task.table(names, rows, None)
         if abstain_below is not None:
             table.insert(3, "uncertain", (table["probability"] < abstain_below).astype(object))
         table["error"] = [errors.get(i, "") for i in range(len(names))]
@@ -65,36 +66,44 @@ class TrainedModel:
         return table
 
     @torch.inference_mode()
-    def logits(
+    def rows(
         self,
-        dataset: Any,
+        samples: Sequence[Sample],
+        reader: Reader,
         batch_size: int,
         num_workers: int | None,
         device: str,
         precision: str,
-        observe: Callable[[dict[str, Any]], None] = lambda batch: None,
+        observe: Callable[[list[Sample], dict[str, Any]], None] | None = None,
     ) -> tuple[Tensor, dict[int, str]]:
-        """Calibrated logits (N, C) of a dataset of `{"inputs", "index", "error"}`, and the errors by index.
+        """What the task keeps of the outputs for samples (N, ...), such as logits, and errors by position.
 
         Args:
-            observe: hears of each batch.
+            observe: called with each batch and its samples.
         """
         check_loader(batch_size, num_workers)
         target = pick_device(device)
         precision = pick_precision(precision, target.type)
         self.classifier.to(target)
-        logits = torch.empty(len(dataset), len(self.class_names))
+        outputs = torch.empty(len(samples), self.task.width)
         errors: dict[int, str] = {}
-        workers = default_workers() if num_workers is None else num_workers
-        for batch in DataLoader(dataset, batch_size, num_workers=workers, pin_memory=target.type == "cuda"):
+        loader = DataLoader(
+            InspectedDataset(samples, reader),
+            batch_size,
+            num_workers=default_workers() if num_workers is None else num_workers,
+            pin_memory=target.type == "cuda",
+            collate_fn=collating(reader),
+        )
+        for batch in loader:
             with autocast(precision, target.type):
-                logits[batch["index"]] = self.classifier(move_data_to_device(batch["inputs"], target)).cpu()
-            observe(batch)
+                outputs[batch["index"]] = self.classifier(move_data_to_device(batch["inputs"], target)).cpu()
+            if observe:
+                observe([samples[i] for i in batch["index"]], batch)
             errors |= {int(i): error for i, error in zip(batch["index"], batch["error"], strict=True) if error}
-        return logits / self.temperature, errors
+        return outputs, errors
 
     @torch.inference_mode()
-    def classify(self, features: Tensor) -> Tensor:
-        """Calibrated logits (B, C) of features (B, D)."""
+    def rows_of_features(self, features: Tensor) -> Tensor:
+        """The same of features (B, D)."""
         head = next(self.classifier.head.parameters())
-        return self.classifier.classify(features.to(head.device)).cpu() / self.temperature
+        return self.classifier.classify(features.to(head.device)).cpu()

@@ -1,11 +1,12 @@
 """Which samples lie closest to which in the space of a backbone's features: a classifier without training."""
 
-from typing import Any
-
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ft_lightning.data.datasets import Indexed
+from ft_lightning.data.protocol import Data
 
 _COLUMNS = ["path", "neighbour", "label", "similarity"]
 _K = 20
@@ -14,7 +15,7 @@ _ROWS = 4096  # of queries and of keys at once
 _PAIRS = 200_000_000  # compared at most: some ten seconds on two cores
 
 
-def nearest(queries: Any, keys: Any, k: int) -> tuple[Tensor, Tensor]:
+def nearest(queries: Indexed, keys: Indexed, k: int) -> tuple[Tensor, Tensor]:
     """Cosine similarity (M, k) of each query's k nearest keys, best first, and their positions (M, k).
 
     Args:
@@ -25,7 +26,7 @@ def nearest(queries: Any, keys: Any, k: int) -> tuple[Tensor, Tensor]:
     return torch.cat(similarity), torch.cat(found)
 
 
-def _nearest(queries: Tensor, keys: Any, k: int) -> tuple[Tensor, Tensor]:
+def _nearest(queries: Tensor, keys: Indexed, k: int) -> tuple[Tensor, Tensor]:
     at = F.normalize(queries.float(), dim=1)
     best, found = torch.empty(len(at), 0), torch.empty(len(at), 0, dtype=torch.long)
     for rows in torch.arange(len(keys)).split(_ROWS):
@@ -37,30 +38,28 @@ def _nearest(queries: Tensor, keys: Any, k: int) -> tuple[Tensor, Tensor]:
     return best, found
 
 
-def knn_baseline(data: Any) -> tuple[float | None, pd.DataFrame]:
-    """What a classifier that only remembers scores on test: accuracy, and each test sample's nearest of train.
+def knn_baseline(data: Data) -> tuple[float | None, pd.DataFrame]:
+    """What a model that only remembers scores on test, and each test sample's nearest of train.
 
     It answers by the 20 nearest, weighted by exp(similarity / 0.07) (Wu et al., "Unsupervised Feature Learning via
     Non-Parametric Instance Discrimination", CVPR 2018). Of a very large test split only every few samples are asked.
 
     Args:
-        data: a datamodule; without stored features of train and test there is no answer, and no row.
+        data: without served features of train and test there is no answer, and no row.
 
     Returns:
-        The accuracy, and path, neighbour, label (the neighbour's), similarity.
+        The score, and path, neighbour, label (the neighbour's), similarity.
     """
-    if not {"train", "test"} <= data.features.keys():
+    train, test = data.served("train"), data.served("test")
+    if train is None or test is None:
         return None, pd.DataFrame(columns=_COLUMNS)
-    train, test = data.features["train"], data.features["test"]
     asked = torch.arange(0, len(test), max(1, len(test) * len(train) // _PAIRS))
     similarity, found = nearest(test[asked], train, _K)
-    labels = data.targets("train")
-    votes = torch.zeros(len(asked), len(data.class_names))
-    votes.scatter_add_(1, labels[found], ((similarity - 1) / _SHARPNESS).exp())
-    accuracy = (votes.argmax(1) == data.targets("test")[asked]).double().mean().item()
+    votes = data.task.vote(data.targets("train")[found], ((similarity - 1) / _SHARPNESS).exp())
+    score = data.task.score(votes, data.targets("test")[asked])
     samples = data.splits["test"], data.splits["train"]
     rows = [
         (samples[0][i].name, samples[1][j].name, samples[1][j].label, value)
         for i, j, value in zip(asked.tolist(), found[:, 0].tolist(), similarity[:, 0].tolist(), strict=True)
     ]
-    return accuracy, pd.DataFrame(rows, columns=_COLUMNS)
+    return score, pd.DataFrame(rows, columns=_COLUMNS)

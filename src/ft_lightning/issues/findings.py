@@ -4,20 +4,22 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ft_lightning.data.folders import UNSUPPORTED, passed_over, unused
 from ft_lightning.data.problems import Problem
-from ft_lightning.data.split import conflicting_labels, leaked, leaks
-from ft_lightning.readers.images import SUFFIXES, Look
-from ft_lightning.readers.sample import Sample
+from ft_lightning.data.split import Splits, conflicting_labels, leaked, leaks, lost
+from ft_lightning.readers.images import SUFFIXES
+from ft_lightning.readers.sample import Inspection, Sample
 from ft_lightning.system.errors import some
+
+if TYPE_CHECKING:
+    from ft_lightning.tasks.task import Task
 
 _FEW = 10  # samples of a class
 _UNBALANCED = 10  # times as many samples in the largest class as in the smallest
 _SMALL, _LONG = 32, 4  # pixels of the shorter edge; times as long as wide
 _MOSTLY, _HARDLY = 0.9, 0.1  # shares of a colour mode that tell one class from another
-
-Splits = Mapping[str, Sequence[Sample]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +141,12 @@ def about_damage(
     return [Finding("damaged", said, fix, blocks=not may_be_skipped)], issues
 
 
-def about_lost(splits: Splits, usable: Splits) -> list[Finding]:
+def about_lost(task: "Task", usable: Splits) -> list[Finding]:
     """What has no sample left without the pictures that cannot be used."""
-    lost = [f"the {split} split" for split in splits if not usable[split]]
-    untrained = {sample.label for sample in splits["train"]} - {sample.label for sample in usable["train"]}
-    lost += [f"the class {label} in train" for label in sorted(untrained)]
-    if not lost:
+    gone = lost(task, usable)
+    if not gone:
         return []
-    said = f"Without the images that cannot be used nothing is left of {some(lost)}."
+    said = f"Without the images that cannot be used nothing is left of {some(gone)}."
     return [Finding("nothing left", said, "Mend or replace them.", blocks=True)]
 
 
@@ -172,9 +172,9 @@ def about_folder(folder: Path, samples: Iterable[Sample]) -> list[Finding]:
     return found
 
 
-def about_pictures(samples: Iterable[Sample], looks: Mapping[str, Look]) -> list[Finding]:
+def about_pictures(samples: Iterable[Sample], inspections: Mapping[str, Inspection]) -> list[Finding]:
     """Sizes and colour modes that are odd, or give a class away."""
-    seen = [(sample, looks[sample.digest]) for sample in samples if sample.digest in looks]
+    seen = [(sample, inspections[sample.digest]) for sample in samples if sample.digest in inspections]
     found = []
     if small := [s.name for s, look in seen if min(look.width, look.height) < _SMALL]:
         said = f"{len(small)} pictures have an edge below {_SMALL} pixels: {some(small)}."
@@ -184,7 +184,7 @@ def about_pictures(samples: Iterable[Sample], looks: Mapping[str, Look]) -> list
         found.append(
             Finding("long picture", said, "Only the middle is seen, as most weights crop to a square: cut them.")
         )
-    modes = modes_by_class(samples, looks)
+    modes = modes_by_class(samples, inspections)
     for mode in sorted({mode for counts in modes.values() for mode in counts}):
         shares = {label: counts[mode] / counts.total() for label, counts in modes.items() if counts.total() >= _FEW}
         mostly = sorted(label for label, share in shares.items() if share >= _MOSTLY)
@@ -197,12 +197,12 @@ def about_pictures(samples: Iterable[Sample], looks: Mapping[str, Look]) -> list
     return found
 
 
-def modes_by_class(samples: Iterable[Sample], looks: Mapping[str, Look]) -> dict[str, Counter[str]]:
+def modes_by_class(samples: Iterable[Sample], inspections: Mapping[str, Inspection]) -> dict[str, Counter[str]]:
     """class -> how many of its pictures are RGB, L and so on, as stored."""
     modes: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in samples:
-        if sample.digest in looks:
-            modes[sample.label][looks[sample.digest].mode] += 1
+        if sample.digest in inspections:
+            modes[sample.label][inspections[sample.digest].mode] += 1
     return modes
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ft_lightning.issues.findings import Found, Issue, modes_by_class
 from ft_lightning.pages.page import Picture, Section, write_page
+from ft_lightning.readers.images import preview
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails, write_thumbnails
 
@@ -34,25 +35,29 @@ def write_check(
         location: of the dataset.
     """
     counts = {split: Counter(sample.label for sample in samples) for split, samples in looked.splits.items()}
-    sizes = Counter(f"{look.width} x {look.height}" for look in looked.looks.values())
+    sizes = Counter(f"{each.width} x {each.height}" for each in looked.inspections.values())
     content = {
         "location": location,
         "samples": len(looked.samples),
         "can_train": not found.blocking,
         "findings": [asdict(finding) for finding in found.findings],
         "classes": {split: dict(sorted(count.items())) for split, count in counts.items()},
-        "modes": {label: dict(count) for label, count in modes_by_class(looked.samples, looked.looks).items()},
+        "modes": {label: dict(count) for label, count in modes_by_class(looked.samples, looked.inspections).items()},
         "sizes": dict(sizes.most_common()),
     }
     run.write("check", content)
     columns = list(Issue.__dataclass_fields__)
     run.write("issues", pd.DataFrame([asdict(issue) for issue in found.issues], columns=columns))
     run.write("pairs", pd.DataFrame(pairs, columns=["path", "other", "correlation"]))
-    files = {sample.name: sample.path for sample in looked.samples}
+    by_name = {sample.name: sample for sample in looked.samples}
     shown = [name for one, other, _ in pairs[:_SHOWN] for name in (one, other)]
     shown += [issue.path for kind in _GALLERIES for issue in [i for i in found.issues if i.kind == kind][:_SHOWN]]
-    max_pixels = max((look.width * look.height for look in looked.looks.values()), default=0)
-    write_thumbnails([(name, files[name]) for name in shown], run.thumbnails, max_pixels)
+    max_pixels = max((found.width * found.height for found in looked.inspections.values()), default=0)
+    write_thumbnails(
+        [by_name[name] for name in shown],
+        run.thumbnails,
+        lambda sample: preview(sample.path, max_pixels),
+    )
     write(run)
     return content
 

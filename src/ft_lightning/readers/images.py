@@ -4,80 +4,74 @@ import hashlib
 import threading
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ft_lightning.system.errors import UserError
+from ft_lightning.readers.sample import Inspection, SampleError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG opens MPO too, the two-picture JPEG of some phones
+VERSION = 1  # of what an image looks like in memory; raised with every change of it, which empties stores and memos
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG opens MPO too, the two-image JPEG of some phones
+_EDGE = 240  # pixels of a preview's longer edge: sharp at the size a page shows, about 8 kB
 
 _opening = threading.Lock()
 
 
-class Look(NamedTuple):
-    """What one look at a file found; a DataLoader puts those of a batch together."""
-
-    width: int  # of the header, as stored; 0 where there is none
-    height: int
-    mode: str
-    error: str  # why it cannot be used, without its path; empty for a picture
-    lasting: bool  # whether the same bytes will always give this: not so of a full memory or a file that changed
-
-
-class ImageError(UserError):
-    """A file that cannot be used as an image; the message begins with its path."""
-
-    def __init__(self, message: str) -> None:
-        # A DataLoader raises the error of a worker again with the worker's whole traceback as its message.
-        super().__init__(message.strip().rpartition(f"{__name__}.{type(self).__name__}: ")[2])
-
-
 def read_image(path: str | Path, max_pixels: int, digest: str | None = None) -> Image.Image:
-    """The picture as a person sees it, in RGB: turned as its EXIF orientation says, transparency on white, 16-bit grey
+    """The image as a person sees it, in RGB: turned as its EXIF orientation says, transparency on white, 16-bit grey
     scaled to 8 bits, of an animation the first frame.
 
     Args:
-        max_pixels: a larger picture is refused by its header, before memory is spent on it.
+        max_pixels: a larger image is refused by its header, before memory is spent on it.
         digest: sha256 that the file's bytes must have; None for whatever is there.
 
     Raises:
-        ImageError: no such file, damaged, changed, too large, or without an RGB reading, such as a float TIFF.
+        SampleError: no such file, damaged, changed, too large, or without an RGB reading, such as a float TIFF.
     """
-    image, look = look_at(path, max_pixels, digest)
+    image, found = inspect_image(path, max_pixels, digest)
     if image is None:
-        raise ImageError(f"{path}: {look.error}.")
+        raise SampleError(f"{path}: {found.error}.")
     return image
 
 
-def look_at(path: str | Path, max_pixels: int, digest: str | None = None) -> tuple[Image.Image | None, Look]:
-    """The picture as `read_image` gives it and what its file is like; without a picture, why there is none."""
+def inspect_image(
+    path: str | Path, max_pixels: int, digest: str | None = None
+) -> tuple[Image.Image | None, Inspection]:
+    """The image as `read_image` gives it, and what its file is like; without an image, why there is none."""
     header = (0, 0, "")
     try:
         content = path if digest is None else _bytes(path, digest)
         with _open(content) as image:
             header = (*image.size, image.mode)
             if too_large := size_error(*image.size, max_pixels):
-                return None, Look(*header, too_large, False)
+                return None, Inspection(*header, too_large, False)
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image)), Look(*header, "", digest is not None)
+            return _to_rgb(ImageOps.exif_transpose(image)), Inspection(*header, "", digest is not None)
     except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more
         lasting = digest is not None and not isinstance(error, MemoryError | _FileError)
-        return None, Look(*header, _reason(error), lasting)
+        return None, Inspection(*header, _reason(error), lasting)
+
+
+def preview(path: str | Path, max_pixels: int) -> bytes:
+    """A small JPEG of what `read_image` gives."""
+    image = read_image(path, max_pixels)
+    image.thumbnail((_EDGE, _EDGE))
+    file = BytesIO()
+    image.save(file, format="JPEG", quality=80)
+    return file.getvalue()
 
 
 def size_error(width: int, height: int, max_pixels: int) -> str:
-    """What is wrong with a picture of this size; empty if nothing is."""
+    """What is wrong with an image of this size; empty if nothing is."""
     fits = width * height <= max_pixels
     return "" if fits else f"{width} x {height} pixels are more than max_pixels={max_pixels}; raise it"
 
 
-def reader() -> str:
-    """A key of what a verdict on a picture depends on besides its bytes: the decoder's version, and this file."""
-    return hashlib.sha256(PIL.__version__.encode() + Path(__file__).read_bytes()).hexdigest()[:16]
+def decoder() -> str:
+    """What a verdict on an image depends on besides its bytes: our version of reading, and Pillow's."""
+    return f"{VERSION}/{PIL.__version__}"
 
 
 class _UnusableError(ValueError):

@@ -1,4 +1,4 @@
-"""Preprocess, which belongs to the weights, and augmentation around it, which is random and for training only."""
+"""Preprocess: resize, crop and normalise as the weights were trained."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -10,6 +10,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from ft_lightning.system.errors import UserError
+
+VERSION = 1  # of what it makes of an image; raised with every change of that, which empties feature stores
 
 
 @dataclass(frozen=True)

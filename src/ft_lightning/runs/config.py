@@ -20,6 +20,15 @@ from ft_lightning.system.files import claimed, replacing, sweep
 _PASSING = ("tune.trials", "tune.storage", "cache", "data.num_workers", "trainer.enable_progress_bar", "logger")
 
 
+# What older versions had under another name, or had not and did as it says here: such configs are the same.
+_OLDER_NAMES = {"ft_lightning.augment.augmentation": "ft_lightning.preprocess.augmentation"}
+_DEFAULTS = {
+    "task._target_": "ft_lightning.tasks.registry.make_task",
+    "task._partial_": True,
+    "task.name": "multiclass",
+}
+
+
 def write_config(cfg: DictConfig, run_dir: Path, typed: list[str] | None = None) -> None:
     """Write config.yaml of a run: resolved, but for what comes from the environment; it can go on from any folder.
 
@@ -107,8 +116,8 @@ def _identity(content: dict[str, Any]) -> dict[str, Any]:
                 continue
             if isinstance(value, dict) and value:
                 yield from flat(value, f"{key}.")
-            else:
-                yield key, value
+            elif key not in _DEFAULTS or value != _DEFAULTS[key]:
+                yield key, _OLDER_NAMES.get(value, value) if isinstance(value, str) else value
 
     return dict(flat(content, ""))
 

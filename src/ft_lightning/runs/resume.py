@@ -47,7 +47,9 @@ def config_of(run_dir: Path, composed: DictConfig, overrides: list[str]) -> Dict
     """
     if not Run(run_dir).config_file.is_file():
         raise UserError(f"resume={composed.resume}: say it on the command line, where it decides the directory too.")
-    config = OmegaConf.create(Run(run_dir).saved_config())
+    saved = Run(run_dir).saved_config()
+    config = OmegaConf.merge({key: composed[key] for key in composed if key not in saved}, saved)
+    assert isinstance(config, DictConfig)
     written: Any = OmegaConf.to_container(composed, resolve=False)  # what comes from the environment stays a reference
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.key_or_group

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CARD = "model.json"  # in a model directory, which is deploy's; a run's page and a comparison read it without torch
-_OF_THE_PAGE = ("val_predictions", "reliability", "neighbours", "pairs")
+# The others are in report_data/, as a task may add tables of its own for the page.
 _TABLES = ("metrics", "split", "predictions", "issues", "trials", "leaderboard", "multirun")
-_TABLE_FILES = {name: f"{name}.csv" for name in _TABLES} | {name: f"report_data/{name}.csv" for name in _OF_THE_PAGE}
 _RECORDS = {name: f"{name}.json" for name in ("metrics", "outcome", "problems", "check")} | {"model": f"model/{CARD}"}
 
 
@@ -131,7 +130,7 @@ class Run:
 
     def table(self, name: str, columns: Sequence[str] | None = None, missing_ok: bool = False) -> "pd.DataFrame":
         """A CSV file, all cells as text: "split", "predictions", "metrics" (a row an epoch), "issues" (of a check),
-        "trials" (of a search), "leaderboard", "multirun"; "val_predictions", "reliability", "neighbours", "pairs".
+        "trials" (of a search), "leaderboard", "multirun", or one that the page is made of, such as "pairs".
 
         Args:
             columns: read these only.
@@ -165,7 +164,7 @@ class Run:
         return self.path / _RECORDS[name]
 
     def table_path(self, name: str) -> Path:
-        return self.path / _TABLE_FILES[name]
+        return (self.path if name in _TABLES else self.path / "report_data") / f"{name}.csv"
 
     def traces(self) -> list[str]:
         """What is in the directory, by name, but for what a command leaves that was refused before it began."""

@@ -1,17 +1,16 @@
-"""The images that a page shows: which, and small JPEGs of them in the run's directory, so that it can be made again."""
+"""Small JPEGs of the pictures that a page shows, kept in the run's directory so that it can be made again."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from ft_lightning.readers.images import ImageError, read_image
+from ft_lightning.readers.sample import Sample, SampleError
 from ft_lightning.system.files import replacing
 from ft_lightning.system.tables import read_table, write_table
 
-_SHOWN = 24  # images of a kind
-_EDGE = 240  # pixels of the longer edge: sharp at the size the page shows, about 8 kB
 _INDEX = "thumbnails.csv"
+_SHOWN = 24  # samples of a kind
 
 
 def worst_errors(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -25,28 +24,25 @@ def least_certain(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions.sort_values("probability", kind="stable").head(_SHOWN)
 
 
-def write_thumbnails(images: Sequence[tuple[str, str]], folder: Path, max_pixels: int) -> None:
-    """Write a JPEG of each (name, file) and an index, replacing the folder.
-
-    An image that cannot be read, or has more than `max_pixels`, is left out.
-    """
+def write_thumbnails(samples: Iterable[Sample], folder: Path, preview: Callable[[Sample], bytes | str]) -> None:
+    """Write a JPEG of each sample and an index, replacing the folder; a sample that cannot be read is left out."""
     rows: list[tuple[str, str]] = []
     with replacing(folder) as temporary:
         temporary.mkdir()
-        for name, file in dict(images).items():
+        for sample in {sample.name: sample for sample in samples}.values():
             try:
-                image = read_image(file, max_pixels)
-            except ImageError:
+                jpeg = preview(sample)
+            except SampleError:
                 continue
-            image.thumbnail((_EDGE, _EDGE))
+            assert isinstance(jpeg, bytes)
             thumbnail = f"{len(rows):04d}.jpg"
-            image.save(temporary / thumbnail, format="JPEG", quality=80)
-            rows.append((name, thumbnail))
+            (temporary / thumbnail).write_bytes(jpeg)
+            rows.append((sample.name, thumbnail))
         write_table(pd.DataFrame(rows, columns=["path", "thumbnail"]), temporary / _INDEX)
 
 
 def read_thumbnails(folder: Path) -> dict[str, Path]:
-    """The JPEG of each image that has one, by the image's name."""
+    """The JPEG of each picture that has one, by the picture's name."""
     if not (folder / _INDEX).is_file():
         return {}
     table = read_table(folder / _INDEX)

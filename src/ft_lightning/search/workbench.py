@@ -5,7 +5,6 @@ import gc
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from lightning import Trainer
@@ -22,10 +21,9 @@ from ft_lightning.build import (
     refuse_processes,
 )
 from ft_lightning.callbacks.best_epoch import BestEpoch
-from ft_lightning.callbacks.stored_features import KeptRows, StoredFeatures
-from ft_lightning.cli import summary
+from ft_lightning.callbacks.stored_features import RowCache, StoredFeatures
 from ft_lightning.cli.values import check_values
-from ft_lightning.data.module import ImageFolderDataModule
+from ft_lightning.data.protocol import Data
 from ft_lightning.module import FineTuner
 from ft_lightning.runs.write import Stopwatch
 from ft_lightning.system.errors import UserError
@@ -48,23 +46,23 @@ class Workbench:
     Args:
         splits: those that trainings look at; the features of no other are computed.
         data, pretrained: for all trainings, whatever their configs say; None: as they say.
-        kept: stored features there are already.
+        rows: stored features there are already.
     """
 
     def __init__(
         self,
         splits: Sequence[str],
-        data: ImageFolderDataModule | None = None,
+        data: Data | None = None,
         pretrained: Pretrained | None = None,
-        kept: KeptRows | None = None,
+        rows: RowCache | None = None,
     ) -> None:
         self.splits = splits
         self._given = data, pretrained
-        self._data: tuple[str, ImageFolderDataModule] | None = None
+        self._data: tuple[str, Data] | None = None
         self._pretrained: tuple[str, Pretrained] | None = None
-        self._kept = kept or KeptRows()
+        self._rows = rows or RowCache()
 
-    def data(self, cfg: DictConfig) -> ImageFolderDataModule:
+    def data(self, cfg: DictConfig) -> Data:
         """The dataset, scanned again only if another one is asked for."""
         if self._given[0]:
             return self._given[0]
@@ -101,14 +99,12 @@ class Workbench:
         data = self.data(cfg)
         classifier = build_classifier(cfg, data, self.pretrained(cfg))
         module = build_module(cfg, classifier, data)
-        stored = build_stored_features(
-            cfg, self.splits, ready=lambda: clock.lap("features_s"), tell=_Computing, kept=self._kept
-        )
+        stored = build_stored_features(cfg, self.splits, clock, self._rows, quiet=True)
         best = BestEpoch(cfg.monitor, cfg.monitor_mode, report, weights)
         trainer = build_trainer(cfg, [stored, best], run_dir=None)
         refuse_processes(trainer, "each of several trainings in a row")
         clock.lap("setup_s")
-        trainer.fit(module, datamodule=data)
+        trainer.fit(module, datamodule=data)  # type: ignore[arg-type]
         clock.lap("fit_s")
         if best.epoch < 0:
             raise UserError(
@@ -116,19 +112,6 @@ class Workbench:
                 "there is none to choose."
             )
         return Training(trainer, module, best, stored, clock.seconds)
-
-
-class _Computing:
-    """Tells of the store only when something has to be computed."""
-
-    @staticmethod
-    def features(store: Any, found: int, computed: int, live: dict[str, str]) -> None:
-        if computed:
-            summary.features(store, found, computed, {})
-
-    @staticmethod
-    def probe(accuracy: float, l2: float) -> None:
-        pass
 
 
 def _key(cfg: DictConfig, *names: str) -> str:

@@ -1,7 +1,10 @@
-"""The processes of one run: which of them speaks, and what they know together."""
+"""The processes of one run: which of them speaks, what they know together, and how they share work."""
 
 import os
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def is_main_process() -> bool:
@@ -12,11 +15,49 @@ def is_main_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
-def gather_objects(own: Any, world_size: int) -> list[Any]:
-    """An object of this process -> those of all, in all."""
+def gather_objects(own: T, world_size: int) -> list[T]:
+    """all_gather_object; a list of one without a process group."""
     everyone = [own] * world_size
     if world_size > 1:
         from torch import distributed
 
         distributed.all_gather_object(everyone, own)
     return everyone
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run as one of them sees them; by default it is alone.
+
+    Args:
+        rank: of this one among all.
+        size: how many there are.
+        local_rank, local_size: the same on this machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @classmethod
+    def of(cls, trainer: Any) -> "Processes":
+        """Those of a Lightning Trainer, once it has started them."""
+        return cls(trainer.global_rank, trainer.world_size, trainer.local_rank, trainer.num_devices)
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def gather(self, own: T) -> list[T]:
+        """What each has, in order of rank; waits for all."""
+        return gather_objects(own, self.size)
+
+    def shares(self) -> list[tuple[int, int]]:
+        """Rounds in which work is shared, each as (position, number of those who share).
+
+        First each process its share; then, where machines have no disk in common, each machine's; then what is left.
+        """
+        if self.size == 1:
+            return [(0, 1)]
+        return [(self.rank, self.size), (self.local_rank, self.local_size), (0, 1)]

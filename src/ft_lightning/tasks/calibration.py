@@ -1,7 +1,6 @@
 """Probabilities that mean what they say: temperature scaling, and how far confidence and accuracy are apart."""
 
 import math
-from collections.abc import Mapping
 
 import pandas as pd
 import torch
@@ -12,8 +11,6 @@ from torch import Tensor
 BINS = 15  # of equal width, as `ece` in metrics.json has them
 _PRIOR_SD = 0.1  # of log T; wider, as without a prior, 360 samples of val made the calibration of others worse
 _LARGEST = 3.0  # of |log T|
-
-Outputs = Mapping[str, tuple[Tensor, ...]]
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
@@ -38,23 +35,12 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     return math.exp(found.x) if found.fun < objective(0.0) else 1.0
 
 
-def calibrated(outputs: Outputs) -> tuple[dict[str, tuple[Tensor, Tensor, Tensor]], float]:
-    """Outputs of val and test, as `FineTuner.outputs`, with logits divided by the temperature fitted on val, and it."""
-    _, logits, targets = outputs["val"]
-    temperature = fit_temperature(logits, targets)
-    scaled = {split: (index, logits / temperature, targets) for split, (index, logits, targets) in outputs.items()}
-    return scaled, temperature
-
-
-def before_scaling(outputs: Outputs, temperature: float) -> dict[str, dict[str, float]]:
-    """Loss and calibration error that each split would have without the temperature."""
-    found = {}
-    for split, (_, logits, targets) in outputs.items():
-        raw = logits.double() * temperature
-        bins = reliability(raw, targets)
-        ece = ((bins["confidence"] - bins["accuracy"]).abs() * bins["n"]).sum() / bins["n"].sum()
-        found[split] = {"loss": F.cross_entropy(raw, targets).item(), "ece": float(ece)}
-    return found
+def before_scaling(logits: Tensor, targets: Tensor, temperature: float) -> dict[str, float]:
+    """Loss and calibration error that these scaled logits (N, C) would have without the temperature."""
+    raw = logits.double() * temperature
+    bins = reliability(raw, targets)
+    ece = ((bins["confidence"] - bins["accuracy"]).abs() * bins["n"]).sum() / bins["n"].sum()
+    return {"loss": F.cross_entropy(raw, targets).item(), "ece": float(ece)}
 
 
 def reliability(logits: Tensor, targets: Tensor) -> pd.DataFrame:

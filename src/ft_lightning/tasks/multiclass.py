@@ -1,38 +1,186 @@
 """One class a sample, of several."""
 
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import pandas as pd
-from torch import Tensor
+from ft_lightning.system.errors import UserError, printable, some
+from ft_lightning.tasks.intervals import wilson_interval
+from ft_lightning.tasks.task import Details, Outputs, Task
 
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+# Imports of torch stand within methods: a check of files needs classes and no torch.
 ALL_CLASSES_UP_TO = 100  # above, a table lists the most probable classes only
 TOP = 10
+_SHOWN = 10  # classes on the terminal
 
 
-def prediction_table(
-    names: list[str], logits: Tensor, class_names: list[str], labels: list[str] | None = None
-) -> pd.DataFrame:
-    """One row a sample: path, its label if known, predicted class and its probability, then p(class) for each class.
-
-    Above 100 classes the ten most probable are listed instead, as class_1, p_1 ... class_10, p_10.
+@dataclass(frozen=True)
+class MultiClass:
+    """One class a sample; a `tasks.task.Task`. Rows are logits (N, C), targets class indices (N,).
 
     Args:
-        logits: (N, C), in the order of `names`.
-        labels: the true classes, where they are known.
+        class_names: sorted; their position is the index that everything else uses.
+        class_counts: samples of each in train, none of them 0; empty before `fit`.
+        temperature: that logits are divided by, fitted on val.
     """
-    probabilities = logits.double().softmax(1)
-    best, predicted = probabilities.max(1)
-    columns: dict[str, Any] = {
-        "path": names,
-        **({"label": labels} if labels else {}),
-        "predicted": [class_names[i] for i in predicted],
-        "probability": best.numpy(),
-    }
-    if len(class_names) <= ALL_CLASSES_UP_TO:
-        columns |= {f"p({name})": probabilities[:, i].numpy() for i, name in enumerate(class_names)}
-    else:
-        values, order = probabilities.topk(TOP)
-        for rank in range(TOP):
-            columns[f"class_{rank + 1}"] = [class_names[i] for i in order[:, rank]]
-            columns[f"p_{rank + 1}"] = values[:, rank].numpy()
-    return pd.DataFrame(columns)
+
+    class_names: list[str]
+    class_counts: list[int]
+    temperature: float = 1.0
+
+    name: ClassVar[str] = "multiclass"
+    monitor: ClassVar[str] = "accuracy"
+    directions: ClassVar[Mapping[str, str]] = {"accuracy": "max", "f1_macro": "max", "loss": "min"}
+    headline: ClassVar[Sequence[str]] = (
+        *("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy", "knn_accuracy"),
+    )
+
+    @classmethod
+    def of(cls, labels: Mapping[str | None, Sequence[str]]) -> Self:
+        """The classes of train.
+
+        Args:
+            labels: of each given split; of None where there are none.
+
+        Raises:
+            UserError: fewer than two classes, or another split has a class that train does not know.
+        """
+        names = sorted({*labels.get("train", ()), *labels.get(None, ())})
+        if not names:
+            raise UserError(f"There is no train split, only {some(sorted(map(str, labels)))}: nothing to learn from.")
+        for split, those in labels.items():
+            if unknown := sorted(set(those) - set(names)):
+                raise UserError(
+                    f"The {split} split has {len(unknown)} classes that train does not know: {some(unknown)}. "
+                    "Add them to train, or take them out."
+                )
+        if len(names) < 2:
+            raise UserError(f"The data has one class only ({some(names)}): a classifier needs at least two.")
+        return cls(names, [])
+
+    @property
+    def width(self) -> int:
+        return len(self.class_names)
+
+    def fit(self, labels: Sequence[str]) -> Self:
+        counts = Counter(labels)
+        return replace(self, class_counts=[counts[name] for name in self.class_names])
+
+    def missing(self, labels: Sequence[str]) -> list[str]:
+        return [f"the class {name}" for name in sorted(set(self.class_names) - set(labels))]
+
+    def strata(self, labels: Sequence[str]) -> Sequence[str]:
+        return labels
+
+    def encode(self, labels: Sequence[str]) -> "Tensor":
+        """(N,) class indices."""
+        import torch
+
+        number = {name: i for i, name in enumerate(self.class_names)}
+        if unknown := sorted(set(labels) - number.keys()):
+            known = some(self.class_names)
+            raise UserError(f"{len(unknown)} labels are no classes of this model: {some(unknown)}. It knows {known}.")
+        return torch.tensor([number[label] for label in labels])
+
+    def rows(self, outputs: "Tensor", target: "Tensor") -> "Tensor":
+        return outputs
+
+    def sums(self, outputs: "Tensor", target: "Tensor") -> "dict[str, Tensor]":
+        label = target if target.ndim == 1 else target.argmax(1)  # (B, C) where a batch is mixed
+        return {"accuracy": (outputs.argmax(1) == label).sum().float()}
+
+    def score(self, outputs: "Tensor", target: "Tensor") -> float:
+        """Accuracy."""
+        return (outputs.argmax(1) == target).double().mean().item()
+
+    def vote(self, targets: "Tensor", weights: "Tensor") -> "Tensor":
+        import torch
+
+        return torch.zeros(len(targets), self.width).scatter_add_(1, targets, weights)
+
+    def metrics(self, rows: "Tensor", target: "Tensor", full: bool) -> dict[str, Any]:
+        from ft_lightning.tasks.metrics import epoch_metrics, full_metrics
+
+        logits = rows / self.temperature
+        if full:
+            return full_metrics(logits, target, self.class_names, self.class_counts)
+        return epoch_metrics(logits, target)
+
+    def summary(self, metrics: Mapping[str, float], n: int) -> dict[str, Any]:
+        accuracy = metrics["accuracy"]
+        return {"accuracy": accuracy, "accuracy_ci95": wilson_interval(round(accuracy * n), n)}
+
+    def calibrate(self, rows: "Tensor", target: "Tensor") -> Self:
+        from ft_lightning.tasks.calibration import fit_temperature
+
+        return replace(self, temperature=fit_temperature(rows, target))
+
+    def details(self, outputs: Mapping[str, Outputs]) -> Details:
+        import pandas as pd
+
+        from ft_lightning.tasks.calibration import before_scaling, reliability
+
+        scaled = {split: (each.rows / self.temperature, each.target) for split, each in outputs.items()}
+        before = {split: before_scaling(logits, target, self.temperature) for split, (logits, target) in scaled.items()}
+        bins = [
+            reliability(logits * factor, target).assign(split=split, scaling=scaling)
+            for split, (logits, target) in scaled.items()
+            for scaling, factor in (("before", self.temperature), ("after", 1.0))
+        ]
+        calibration = {"temperature": self.temperature, "before": before}
+        return Details({"calibration": calibration}, {"reliability": pd.concat(bins)})
+
+    def table(self, names: Sequence[str], rows: "Tensor", labels: Sequence[str] | None = None) -> "pd.DataFrame":
+        """One row a sample: path, its label if known, predicted class, its probability, p(class) for each class.
+
+        Above 100 classes the ten most probable are listed instead, as class_1, p_1 ... class_10, p_10.
+        """
+        import pandas as pd
+
+        probabilities = (rows / self.temperature).double().softmax(1)
+        best, predicted = probabilities.max(1)
+        columns: dict[str, Any] = {
+            "path": names,
+            **({"label": labels} if labels else {}),
+            "predicted": [self.class_names[i] for i in predicted],
+            "probability": best.numpy(),
+        }
+        if self.width <= ALL_CLASSES_UP_TO:
+            columns |= {f"p({name})": probabilities[:, i].numpy() for i, name in enumerate(self.class_names)}
+        else:
+            values, order = probabilities.topk(TOP)
+            for rank in range(TOP):
+                columns[f"class_{rank + 1}"] = [self.class_names[i] for i in order[:, rank]]
+                columns[f"p_{rank + 1}"] = values[:, rank].numpy()
+        return pd.DataFrame(columns)
+
+    def answers_like(self, other: Task) -> bool:
+        return isinstance(other, MultiClass) and other.class_names == self.class_names
+
+    def describe(self) -> dict[str, str]:
+        more = self.width - _SHOWN
+        names = ", ".join(map(printable, self.class_names[:_SHOWN]))
+        return {"classes": f"{self.width}: {names}" + (f", ... {more:,} more" if more > 0 else "")}
+
+    def facts(self) -> dict[str, Any]:
+        return {"classes": self.width}
+
+    def arguments(self) -> dict[str, Any]:
+        return {"class_counts": self.class_counts}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "class_names": self.class_names,
+            "class_counts": self.class_counts,  # for the majority baseline
+            "temperature": self.temperature,
+        }
+
+    @classmethod
+    def from_dict(cls, card: Mapping[str, Any]) -> Self:
+        """From model.json, which had no temperature at first."""
+        return cls(card["class_names"], card["class_counts"], card.get("temperature", 1.0))

@@ -1,0 +1,41 @@
+"""The callback of `optimizer=lbfgs`: the head is put to its optimum at the start of each epoch."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from ft_lightning.data.protocol import Data
+from ft_lightning.heads import has_one_optimum, solve_head
+from ft_lightning.optim import HeadSolver
+
+if TYPE_CHECKING:
+    from ft_lightning.module import FineTuner
+
+
+class SolveHead(Callback):
+    """Solves for the head on all stored features of train, which are the one batch of an epoch.
+
+    The loss of that batch is then the loss at the optimum, and the optimizer's own step changes nothing. Comes after
+    `StoredFeatures`, which has refused a train that is live.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        data: Data = trainer.datamodule  # type: ignore[attr-defined]
+        if stage == "fit" and (rows := data.served("train")) is not None:
+            data.serve("train", rows, whole=True)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        module: FineTuner = pl_module  # type: ignore[assignment]
+        solver, head = trainer.optimizers[0], module.classifier.head
+        assert isinstance(solver, HeadSolver)
+        l2 = solver.begin(trainer.current_epoch)
+        if not has_one_optimum(head):
+            solver.rewind()
+        solve_head(head, batch["features"], batch["target"], module.loss, l2)
+        if trainer.world_size > 1:  # the same everywhere already, but for the last bits on unlike machines
+            for parameter in head.parameters():
+                torch.distributed.broadcast(parameter.data, src=0)

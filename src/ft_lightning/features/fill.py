@@ -1,0 +1,114 @@
+"""Complete the store's features of some samples, and read them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ft_lightning.backbones.backbone import Backbone
+from ft_lightning.data.damage import Inspector
+from ft_lightning.features.extract import Computing, Extractor
+from ft_lightning.features.store import FeatureStore, Rows
+from ft_lightning.readers.sample import Sample
+from ft_lightning.system import console
+from ft_lightning.system.distributed import Processes
+from ft_lightning.system.errors import NumericalError, UserError
+
+
+class Filled(NamedTuple):
+    """How many samples of distinct content the store had, and how many it lacked."""
+
+    found: int
+    computed: int
+
+
+def fill(
+    store: FeatureStore,
+    backbone: Backbone,
+    samples: Sequence[Sample],
+    how: Computing,
+    inspector: Inspector | None = None,
+) -> Rows:
+    """Compute what the store lacks of these samples, say so on the console, and return the rows of all, in order.
+
+    Raises:
+        UserError: samples that cannot be read, all of them by name.
+        NumericalError: features that are not finite.
+    """
+    complete(store, backbone, samples, how, inspector)
+    return rows_of(store, samples)
+
+
+def rows_of(store: FeatureStore, samples: Sequence[Sample]) -> Rows:
+    """Rows (N, D) of samples that the store has, in order."""
+    return store.locate([sample.digest for sample in samples]).settled()
+
+
+def complete(
+    store: FeatureStore,
+    backbone: Backbone,
+    samples: Sequence[Sample],
+    how: Computing,
+    inspector: Inspector | None = None,
+    processes: Processes | None = None,
+    live: Mapping[str, str] | None = None,
+    quiet: bool = False,
+) -> Filled:
+    """Have all processes together compute what the store lacks of these samples. Collective.
+
+    Args:
+        inspector: learns what decoding finds, and decodes what of its splits no feature pass will; it refuses what
+            cannot be used. Without it samples that cannot be read raise by themselves.
+        processes: those that share the work; None: this one alone.
+        live: splits whose features are computed in every epoch, and why, for the console.
+        quiet: say nothing where nothing is to be computed.
+    """
+    processes = processes or Processes()
+    distinct = list({sample.digest: sample for sample in samples}.values())
+    missing = _missing(store, distinct)
+    filled = Filled(len(distinct) - len(missing), len(missing))
+    if processes.is_main and (missing or not quiet):
+        say(store, filled, live or {})
+    if inspector:
+        # Waits for all, so that no process sees what another one has already added, and shares are even.
+        inspector.settle({sample.digest for sample in missing}, how.show_progress, processes)
+    extractor = Extractor(backbone, store, how)
+    for position, size in processes.shares():
+        error = None
+        try:
+            extractor.compute(_missing(store, distinct)[position::size], inspector.learn_batch if inspector else None)
+        except (UserError, NumericalError) as own:
+            error = own
+        finally:
+            if inspector:
+                inspector.flush()
+        _raise_in_all(processes, error)
+        if inspector:
+            inspector.share(processes)
+            inspector.refuse()
+        store.refresh()
+    return filled
+
+
+def say(store: FeatureStore | None, filled: Filled, live: Mapping[str, str]) -> None:
+    """What the store has, what will be computed now, and why anything is computed in every epoch."""
+    lines: dict[str, Any] = {}
+    if store:
+        where = (
+            f"{console.short(store.folder)} ({store.size / 2**20:.1f} MB)"
+            if store.on_disk
+            else "in memory, for this run"
+        )
+        lines = {"features": f"{filled.found:,} stored, {filled.computed:,} to compute", "store": where}
+    reasons = {why: ", ".join(split for split in live if live[split] == why) for why in live.values()}
+    if reasons:
+        lines["live"] = "\n".join(f"{splits}: in every epoch, because {why}" for why, splits in reasons.items())
+    console.pairs(**lines)
+
+
+def _missing(store: FeatureStore, samples: Sequence[Sample]) -> list[Sample]:
+    return [samples[i] for i in store.locate([sample.digest for sample in samples]).missing]
+
+
+def _raise_in_all(processes: Processes, error: UserError | NumericalError | None) -> None:
+    """Wait for all processes; if any had an error, raise all of them in each: nobody waits for one that has left."""
+    if errors := [error for error in processes.gather(error) if error]:
+        raise type(errors[0])("\n".join(str(error) for error in errors))

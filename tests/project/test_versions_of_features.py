@@ -1,0 +1,66 @@
+"""What shapes a stored feature has a version; a change of that code without another version is noticed here."""
+
+import hashlib
+import io
+import tokenize
+
+import pytest
+
+from conftest import ROOT
+from ft_lightning.backbones import backbone
+from ft_lightning.readers import images, preprocess
+
+# Version -> digest of the code, comments and docstrings aside. If this test fails, ask: do equal samples still give
+# equal features? If so, put the new digest here. If not, raise VERSION in the module that has changed as well: every
+# feature store is then filled once more.
+KNOWN = {
+    "readers/images.py": {1: "?"},
+    "readers/preprocess.py": {1: "?"},
+    "backbones/backbone.py": {1: "?"},
+    "backbones/libraries.py": {1: "?"},
+}
+VERSIONS = {
+    "readers/images.py": images.VERSION,
+    "readers/preprocess.py": preprocess.VERSION,
+    "backbones/backbone.py": backbone.VERSION,
+    "backbones/libraries.py": backbone.VERSION,
+}
+
+
+def digest(source: str) -> str:
+    """Of what runs: without comments, docstrings, imports and the layout."""
+    kept: list[str] = []
+    line: list[str] = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT):
+            continue
+        if token.type != tokenize.NEWLINE:
+            line.append(token.string)
+            continue
+        is_docstring = len(line) == 1 and line[0][-1] in "\"'"
+        if not is_docstring and line[0] not in ("import", "from"):
+            kept += [*line, "\n"]
+        line = []
+    return hashlib.sha256(" ".join(kept).encode()).hexdigest()[:16]
+
+
+@pytest.mark.promise(29)
+@pytest.mark.parametrize("name", KNOWN)
+def test_code_that_shapes_features_changes_together_with_its_version(name: str) -> None:
+    package = ROOT / "src" / backbone.__name__.partition(".")[0]
+    assert KNOWN[name][VERSIONS[name]] == digest((package / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_seen"),
+    [
+        (("x = 1", "x = 2"), True),
+        (("x = 1", "x = 1  # of something"), False),
+        (('"""It."""', '"""It does."""'), False),
+        (("def f():", "def f(\n):"), False),
+        (("import re", "import io"), False),
+    ],
+)
+def test_what_counts_as_a_change(change: tuple[str, str], is_seen: bool) -> None:
+    source = 'import re\n\n\ndef f():\n    """It."""\n    x = 1\n    return x\n'
+    assert (digest(source) != digest(source.replace(*change))) == is_seen
