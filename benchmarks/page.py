@@ -18,10 +18,11 @@ import pandas as pd
 import torch
 from common import photographs
 
-from ft_lightning.pages.run import write_run_page
+from ft_lightning.pages import run as run_page
 from ft_lightning.readers.image_reader import ImageReader
 from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.readers.sample import Sample
+from ft_lightning.runs.run import Run
 from ft_lightning.runs.write import write_evaluation
 from ft_lightning.system.files import write_json
 from ft_lightning.system.versions import versions
@@ -67,12 +68,12 @@ def made_up_evaluation(folder: Path, classes: int, samples: int) -> None:
     about["model"]["finetune"] = {"mode": "frozen", "trained_blocks": []}
     task = MultiClass(names, [1] * classes, temperature=1.1)
     reader = ImageReader(Preprocess((224,), (224, 224), "bilinear", (0.0,) * 3, (1.0,) * 3))
-    write_evaluation(folder, task, listed, logits, reader, about)
+    write_evaluation(Run(folder), task, listed, logits, reader, about)
 
 
 def measured(run_dir: Path) -> dict[str, float]:
     start = time.perf_counter()
-    page = write_run_page(run_dir)
+    page = run_page.write(Run(run_dir))
     seconds = time.perf_counter() - start
     found = {"seconds": seconds, "page, MB": page.stat().st_size / 1e6}
     status = Path("/proc/self/status")

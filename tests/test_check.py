@@ -17,8 +17,9 @@ from ft_lightning.build import build_data
 from ft_lightning.check import check, look_through
 from ft_lightning.cli.command import compose
 from ft_lightning.issues.findings import Found
-from ft_lightning.pages.check import write_check_page
+from ft_lightning.pages import check as check_page
 from ft_lightning.report import report
+from ft_lightning.runs.run import Run as Directory
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table, write_table
 from ft_lightning.train import train
@@ -243,12 +244,12 @@ def test_the_page_follows_the_files(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "check.json").write_text(json.dumps(content))
     row = {"path": "new.png", "kind": "label", "score": 0.987654, "label": "one", "suggestion": "other"}
     write_table(pd.DataFrame([row]), tmp_path / "issues.csv")
-    html = write_check_page(tmp_path).read_text()
+    html = check_page.write(Directory(tmp_path)).read_text()
     for said in ("123,456", "Quite odd.", "Mend it.", "new.png", "0.988", "one → other"):
         assert said in html, said
     copies = [row | {"path": f"{number}.png", "kind": "copy"} for number in range(1500)]
     write_table(pd.DataFrame([*copies, row]), tmp_path / "issues.csv")
-    html = write_check_page(tmp_path).read_text()
+    html = check_page.write(Directory(tmp_path)).read_text()
     assert "999.png" in html
     assert "1000.png" not in html
     assert "Of each kind the first 1,000 are shown; the table has 1,501 rows." in html

@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from ft_lightning.cli import command
+from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,11 +61,11 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     finally:  # without weights, or with Ctrl-C, what the files tell is known all the same
         if closer:
             found.add([Finding("not looked for", "Wrong labels, outliers and near-duplicates: it ended before.", "")])
-        written = check_page.write_check(run_dir, looked, found, pairs, str(cfg.data.csv or root))
+        written = check_page.write_check(Run(run_dir), looked, found, pairs, str(cfg.data.csv or root))
         summary.after_check(run_dir, found, overrides_of_train())
     if found.blocking:
         first = [f"{finding.said} {finding.fix}" for finding in found.blocking[:_SHOWN]]
-        page, count = short(run_dir / check_page.PAGE), len(found.blocking)
+        page, count = short(Run(run_dir).page), len(found.blocking)
         raise UserError("\n".join([f"This dataset cannot train as it is: {count} findings, all in {page}:", *first]))
     return written
 

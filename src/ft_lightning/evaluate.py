@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from ft_lightning.cli import command
 from ft_lightning.data.problems import lists_problems
+from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.data.datasets import check_loader
     from ft_lightning.data.memo import open_memo
     from ft_lightning.deploy import model_dir
-    from ft_lightning.pages.run import write_run_page
+    from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
 
     check_switches(cfg)
@@ -46,7 +47,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     reader = model.classifier.backbone.reader.limited(cfg.data.max_pixels)
     inspector = Inspector(by_given_split(samples), memo, cfg.data.max_pixels)
     inspector.begin(show_progress=True)
-    trained_on = trained_samples(samples, Path(str(cfg.model_dir)).expanduser())
+    trained_on = trained_samples(samples, Run.of_model(Path(str(cfg.model_dir)).expanduser()))
     clock.lap("setup_s")
     answer = stored_rows if cfg.cache.enabled and model.is_frozen else live_rows
     rows = answer(cfg, model, samples, reader, inspector)
@@ -55,8 +56,9 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     data = {"location": str(cfg.data.csv or cfg.data.root), "samples": {"test": len(samples)}, "trained_on": trained_on}
     card = {key: model.card[key] for key in ("backbone", "finetune", "sha256")}
     about = {"timing": clock.seconds, "data": data, "model": card}
-    scored = write.write_evaluation(run_dir, model.task, samples, rows, reader, about)
-    summary.after_evaluate(run_dir, model.task, scored, write_run_page(run_dir))
+    run = Run(run_dir)
+    scored = write.write_evaluation(run, model.task, samples, rows, reader, about)
+    summary.after_evaluate(run_dir, model.task, scored, run_page.write(run))
     return scored
 
 
@@ -110,16 +112,11 @@ def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None
     return chosen
 
 
-def trained_samples(samples: "list[Sample]", model_dir: Path) -> int | None:
-    """How many of these samples the model was trained on, as the numbers would flatter it; None where nobody knows."""
-    from ft_lightning.system.tables import read_table
-
-    is_model = (model_dir / "model.json").is_file()
-    split_csv = (model_dir.parent if is_model else model_dir) / "split.csv"
-    if not split_csv.is_file():
+def trained_samples(samples: "list[Sample]", run: Run) -> int | None:
+    """How many of these samples the run trained on, as the numbers would flatter its model; None where nobody knows."""
+    trained = run.trained_on()
+    if trained is None:
         return None
-    table = read_table(split_csv)
-    trained = set(table.loc[(table["split"] == "train") & (table["excluded"] == ""), "digest"])
     seen = sum(sample.digest in trained for sample in samples)
     if seen:
         log.warning(

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ft_lightning.cli import command
+from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 
 
@@ -20,7 +21,7 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.deploy import model_dir
     from ft_lightning.system import tables
 
-    output = Path(str(cfg.output)).expanduser() if cfg.output else run_dir / "predictions.csv"
+    output = Path(str(cfg.output)).expanduser() if cfg.output else Run(run_dir).table_path("predictions")
     tables.check_kind(output)
     paths = find_files(str(cfg.input))
     model = model_dir.load(cfg.model_dir)

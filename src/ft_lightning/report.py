@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, ListConfig
 
 from ft_lightning.cli import command
+from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError, printable, some
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHOWN = 20  # runs on the terminal
+_NEVER_SCORE = ("check", "predict", "report")  # leave no accuracy, and yet have not failed
 
 
 def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
@@ -46,55 +48,46 @@ def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def page_of_run(typed: str) -> Path:
-    """Make the page of a run again; a run's own model directory, or a search that holds its winner, will do too.
+    """Make the page of a run again; a run's own model directory, or a search that holds its winner, will do too."""
+    from ft_lightning.pages import check as check_page
+    from ft_lightning.pages import run as run_page
 
-    Raises:
-        UserError: no finished run there, or more than one, or its files are not what a run leaves.
-    """
-    from ft_lightning.pages.check import CHECK, write_check_page
-    from ft_lightning.pages.run import write_run_page
-    from ft_lightning.runs.leaderboard import find_runs, read_metrics
-
-    folder = Path(typed).expanduser()
-    is_check = (folder / CHECK).is_file()
-    runs = [folder] if is_check else find_runs([typed])[0]
-    if not runs and read_metrics(folder.parent):
-        runs = [folder.parent]
+    named = Run(Path(typed).expanduser())
+    is_check = named.record_path("check").is_file()
+    runs = [named] if is_check else Run.find([typed])[0]
+    if not runs and Run(named.path.parent).finished:
+        runs = [Run(named.path.parent)]
     if not runs:
         raise UserError(f"run={typed}: no finished run, which has a metrics.json with its accuracy on test.")
     if len(runs) > 1:
         raise UserError(f"run={typed} stands for {len(runs)} runs: name one, or compare them: 'runs=\"{typed}\"'.")
     try:
-        return write_check_page(folder) if is_check else write_run_page(runs[0])
-    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        return check_page.write(named) if is_check else run_page.write(runs[0])
+    except (AttributeError, LookupError, ValueError, TypeError, ArithmeticError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise UserError(f"run={typed}: its files are damaged, or of another version ({reason}).") from error
 
 
 def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
-    """Write leaderboard.csv and the page of a comparison; returns the page's path.
-
-    Raises:
-        UserError: no finished run.
-    """
-    from ft_lightning.pages.comparison import TABLE, write_leaderboard
-    from ft_lightning.runs.leaderboard import find_runs, leaderboard, never_scored
+    """Write leaderboard.csv and the page of a comparison; returns the page's path."""
+    from ft_lightning.pages import comparison
+    from ft_lightning.runs.leaderboard import leaderboard
     from ft_lightning.system.console import pairs, short
 
-    runs, others = find_runs(patterns, but=run_dir.resolve())
+    runs, others = Run.find(patterns, but=run_dir.resolve())
     if not runs:
         raise UserError(
             f"runs={','.join(patterns)}: no finished run, which has a metrics.json with its accuracy on test"
             + (f"; passed over: {some(others)}." if others else ", and nothing else there.")
         )
-    if others := [place for place in others if not never_scored(place)]:
+    if others := [place for place in others if Run(place).verb not in _NEVER_SCORE]:
         count = len(runs) + len(others)
         log.warning("Passed over, as there is no finished run: %d of %d: %s", len(others), count, some(others))
-    board = leaderboard(runs)
-    page, told = write_leaderboard(run_dir, board, others, ", ".join(patterns))
+    board, here = leaderboard(runs), Run(run_dir)
+    told = comparison.write(here, board, others, ", ".join(patterns))
     show(board)
-    pairs(**({"best two": told} if told else {}), table=str(short(run_dir / TABLE)))
-    return page
+    pairs(**({"best two": told} if told else {}), table=str(short(here.table_path("leaderboard"))))
+    return here.page
 
 
 def show(board: "pd.DataFrame") -> None:

@@ -28,6 +28,7 @@ from ft_lightning.cli.values import check_values
 from ft_lightning.data.problems import lists_problems
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs import resume
+from ft_lightning.runs.run import Run
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
@@ -46,25 +47,24 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.data import problems
     from ft_lightning.deploy import model_dir
     from ft_lightning.issues.findings import at_a_glance
-    from ft_lightning.pages.run import write_run_page
+    from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
     from ft_lightning.search.repeats import repeat
-    from ft_lightning.system import tables
 
     check_values(cfg)
-    clock = write.Stopwatch()
+    run, clock = Run(run_dir), write.Stopwatch()
     data = build_data(cfg)
     pretrained = build_pretrained(cfg)
     classifier = build_classifier(cfg, data, pretrained)
     module = build_module(cfg, classifier, data)
     stored = build_stored_features(cfg, list(data.splits), clock)
-    best, last = best_and_last(run_dir / "checkpoints", cfg.monitor, cfg.monitor_mode)
-    trainer = build_trainer(cfg, [stored, *files_of_a_run(cfg, run_dir), best, last], run_dir)
+    best, last = best_and_last(run.checkpoints, cfg.monitor, cfg.monitor_mode)
+    trainer = build_trainer(cfg, [stored, *files_of_a_run(cfg, run), best, last], run_dir)
     if cfg.repeats > 1:
         refuse_processes(trainer, f"repeats={cfg.repeats}")
-    start = checkpoint_to_go_on_from(cfg, run_dir, data)
+    start = checkpoint_to_go_on_from(cfg, run, data)
     if trainer.is_global_zero:
-        tables.write_table(data.table(), run_dir / "split.csv")
+        run.write("split", data.table())
         problems.write_problems(data.left_out, run_dir)
         summary.before(run_dir, data, classifier, trainer, start)
         summary.glance(at_a_glance(data.splits))
@@ -87,14 +87,14 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     timing = clock.timing(trainer.current_epoch - module.first_epoch, data, stored.found, stored.computed)
     spread = repeat(cfg, data, pretrained, stored.rows, module.outputs) if cfg.repeats > 1 else {}
     task = data.task.calibrate(module.outputs["val"].rows, module.outputs["val"].target)
-    metrics = write.write(run_dir, module.outputs, task, data, timing, spread)
-    model_dir.save(run_dir / "model", classifier, described_head(cfg), task, metrics)
-    page = write_run_page(run_dir)
+    metrics = write.write(run, module.outputs, task, data, timing, spread)
+    model_dir.save(run.model, classifier, described_head(cfg), task, metrics)
+    page = run_page.write(run)
     summary.after(run_dir, task, metrics, page)
     return metrics
 
 
-def files_of_a_run(cfg: DictConfig, run_dir: Path) -> "list[Callback]":
+def files_of_a_run(cfg: DictConfig, run: Run) -> "list[Callback]":
     """What writes metrics.csv and, within long epochs, last.ckpt, and what shows progress."""
     from lightning.pytorch.callbacks import LambdaCallback
 
@@ -103,21 +103,21 @@ def files_of_a_run(cfg: DictConfig, run_dir: Path) -> "list[Callback]":
     from ft_lightning.callbacks.epoch_table import EpochTable
 
     # A config that is refused on the way must not take the place of the one that works.
-    accepted = LambdaCallback(on_train_start=lambda trainer, module: _keep_config(cfg, run_dir, trainer))
+    accepted = LambdaCallback(on_train_start=lambda trainer, module: _keep_config(cfg, run, trainer))
     return [
-        EpochTable(run_dir / "metrics.csv"),
-        WithinEpoch(run_dir / "checkpoints", cfg.checkpoint_minutes),
+        EpochTable(run.table_path("metrics")),
+        WithinEpoch(run.checkpoints, cfg.checkpoint_minutes),
         *([EpochBar()] if cfg.trainer.enable_progress_bar else []),
         *([accepted] if cfg.resume else []),
     ]
 
 
-def _keep_config(cfg: DictConfig, run_dir: Path, trainer: "Trainer") -> None:
+def _keep_config(cfg: DictConfig, run: Run, trainer: "Trainer") -> None:
     if trainer.is_global_zero:
-        run_config.write_config(cfg, run_dir)
+        run_config.write_config(cfg, run.path)
 
 
-def checkpoint_to_go_on_from(cfg: DictConfig, run_dir: Path, data: "Data") -> Path | None:
+def checkpoint_to_go_on_from(cfg: DictConfig, run: Run, data: "Data") -> Path | None:
     """Where `resume` takes the run up again; None to begin at the beginning.
 
     Raises:
@@ -128,11 +128,11 @@ def checkpoint_to_go_on_from(cfg: DictConfig, run_dir: Path, data: "Data") -> Pa
 
     if not cfg.resume:
         return None
-    sweep(run_dir)
-    resume.refuse_other_data(data.table(), run_dir)
-    start = newest_whole(run_dir / "checkpoints")
+    sweep(run.path)
+    resume.refuse_other_data(data.table(), run)
+    start = newest_whole(run.checkpoints)
     if start is None:
-        log.warning("%s has no checkpoint yet: the run begins at the beginning.", run_dir)
+        log.warning("%s has no checkpoint yet: the run begins at the beginning.", run)
     return start
 
 

@@ -19,6 +19,7 @@ from ft_lightning.cli import command
 from ft_lightning.cli.values import check_values
 from ft_lightning.data.problems import DataProblemsError, lists_problems
 from ft_lightning.runs import config as run_config
+from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -133,12 +134,11 @@ def keep_split(data: "Data", study: "optuna.Study", study_dir: Path) -> None:
     """
     from ft_lightning.runs import resume
     from ft_lightning.search.study import has_outcome
-    from ft_lightning.system import tables
 
     table = data.table()
     if any(map(has_outcome, study.get_trials(deepcopy=False))):
-        resume.refuse_other_data(table, study_dir)
-    tables.write_table(table, study_dir / "split.csv")
+        resume.refuse_other_data(table, Run(study_dir))
+    Run(study_dir).write("split", table)
 
 
 def run_trial(
@@ -224,7 +224,9 @@ def conclude(study: "optuna.Study", monitor: str, base: list[str], study_dir: Pa
     with claimed(run_dir, wait="Another process trains the winner: waiting for it."):
         run_config.refuse_other_run(cfg, run_dir)
         typed = ["python", "-m", "ft_lightning.train", *words]
-        metrics = search_results.result(run_dir) or train_winner(cfg, run_dir, typed)
+        run = Run(run_dir)
+        done = run.finished and run.model.is_dir()
+        metrics = run.metrics if done else train_winner(cfg, run_dir, typed)
     search_results.write_best(words, study_dir, metrics)
     search_results.plot(study, monitor, study_dir)
     search_results.after_search(study, best, metrics, study_dir, shlex.join(typed))
@@ -235,7 +237,7 @@ def train_winner(cfg: DictConfig, run_dir: Path, typed: list[str]) -> dict[str, 
     """A whole run of train, whose test split no trial has looked at; goes on where one was stopped."""
     from ft_lightning.train import train
 
-    if (run_dir / "checkpoints").is_dir():
+    if Run(run_dir).checkpoints.is_dir():
         cfg = cfg.copy()
         cfg.resume = str(run_dir)
     else:

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from conftest import files_below
 from ft_lightning.cli.command import compose
 from ft_lightning.runs import config as run_config
+from ft_lightning.runs.run import Run as Directory
 
 Run = Callable[..., CompletedProcess[str]]
 TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1", "precision=32-true"]
@@ -254,7 +255,7 @@ def test_a_config_is_headed_by_the_command_that_it_came_from(pictures: Path, tmp
     assert done.returncode == 0, done.stderr
     first = (run / "config.yaml").read_text().splitlines()[0]
     assert shlex.split(first) == ["#", "python", "-m", "ft_lightning.train", *typed, "trainer.max_epochs=1"]
-    assert run_config.command_of(run) == first.removeprefix("# ")
+    assert shlex.join(Directory(run).command) == first.removeprefix("# ")
     assert OmegaConf.load(run / "config.yaml").note == "two words"
     longer = run_command("train", f"resume={run}", "trainer.max_epochs=2")
     assert longer.returncode == 0, longer.stderr
@@ -264,10 +265,10 @@ def test_a_config_is_headed_by_the_command_that_it_came_from(pictures: Path, tmp
 
 def test_a_config_made_in_python_has_no_heading(tmp_path: Path) -> None:
     run_config.write_config(compose("train", "seed=7"), tmp_path)
-    assert run_config.command_of(tmp_path) == ""
+    assert Directory(tmp_path).command == []
     assert (tmp_path / "config.yaml").read_text()[0] != "#"
     assert OmegaConf.load(tmp_path / "config.yaml").seed == 7
-    assert run_config.command_of(tmp_path / "nowhere") == ""
+    assert Directory(tmp_path / "nowhere").command == []
 
 
 WORDS = [
@@ -291,9 +292,9 @@ WORDS = [
 def test_the_heading_is_the_command_word_by_word_as_a_shell_reads_it(word: str, tmp_path: Path) -> None:
     typed = ["python", "-m", "ft_lightning.train", f"+note={word}", "seed=3"]
     run_config.write_config(compose("train"), tmp_path, typed)
-    assert shlex.split(run_config.command_of(tmp_path)) == typed
+    assert Directory(tmp_path).command == typed
     run_config.write_config(compose("train", "seed=7"), tmp_path)
-    assert shlex.split(run_config.command_of(tmp_path)) == typed, "a run that is taken up again keeps it"
+    assert Directory(tmp_path).command == typed, "a run that is taken up again keeps it"
 
 
 @pytest.mark.parametrize(
@@ -305,8 +306,8 @@ def test_nothing_in_a_command_changes_what_is_read_from_the_config(word: str, tm
     run_config.write_config(compose("train"), tmp_path / "plain")
     for typed in (["python", "-m", "x", f"+note={word}"], None):
         run_config.write_config(compose("train"), tmp_path, typed)
-        assert run_config.kept(tmp_path) == run_config.kept(tmp_path / "plain")
-        assert run_config.command_of(tmp_path).startswith("python -m x '+note=")
+        assert Directory(tmp_path).config == Directory(tmp_path / "plain").config != {}
+        assert shlex.join(Directory(tmp_path).command).startswith("python -m x '+note=")
 
 
 def test_a_run_whose_command_had_a_control_character_goes_on(pictures: Path, tmp_path: Path, run_command: Run) -> None:

@@ -14,8 +14,9 @@ import pytest
 from conftest import write_pictures
 from ft_lightning.cli.command import compose
 from ft_lightning.evaluate import evaluate
-from ft_lightning.pages.run import write_run_page
+from ft_lightning.pages.run import write as write_page
 from ft_lightning.runs.config import write_config
+from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table, write_table
@@ -165,7 +166,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
 def test_the_page_says_what_the_file_says(what: str, run: Path, copy: Path) -> None:
     change, expected = CHANGES[what]
     change(copy)
-    before, after = (run / "report.html").read_text(), write_run_page(copy).read_text()
+    before, after = (run / "report.html").read_text(), write_page(Run(copy)).read_text()
     for said in expected:
         assert said in after, said
         assert said not in before, said
@@ -188,7 +189,7 @@ SHOWN: dict[str, tuple[Change, int]] = {
 def test_a_figure_follows_its_own_file_and_no_other(file: str, run: Path, copy: Path) -> None:
     change, number = SHOWN[file]
     change(copy)
-    before, after = figures_of(run / "report.html"), figures_of(write_run_page(copy))
+    before, after = figures_of(run / "report.html"), figures_of(write_page(Run(copy)))
     assert len(before) == len(after) == len(SHOWN)
     assert [i for i in range(len(before)) if before[i] != after[i]] == [number]
 
@@ -198,7 +199,7 @@ def test_the_diagram_of_reliability_is_of_test_alone(run: Path, copy: Path) -> N
     assert set(table["split"]) == {"val", "test"}
     table.loc[table["split"] == "val", "accuracy"] = "0.123"
     write_table(table, copy / "report_data/reliability.csv")
-    assert figures_of(write_run_page(copy)) == figures_of(run / "report.html")
+    assert figures_of(write_page(Run(copy))) == figures_of(run / "report.html")
 
 
 def test_the_pictures_are_the_thumbnails_of_the_run(run: Path, copy: Path) -> None:
@@ -206,12 +207,12 @@ def test_the_pictures_are_the_thumbnails_of_the_run(run: Path, copy: Path) -> No
     assert files
     path, file = next(iter(files.items()))
     file.write_bytes(b"another picture")
-    html = write_run_page(copy).read_text()
+    html = write_page(Run(copy)).read_text()
     source = f"data:image/jpeg;base64,{base64.b64encode(b'another picture').decode()}"
     shown = html.count(source)
     assert shown >= 1
     file.unlink()
-    without = write_run_page(copy)
+    without = write_page(Run(copy))
     assert source not in without.read_text()
     gone = [tag for tag, attributes in Reader(without).elements if attributes.get("class") == "gone"]
     assert len(gone) == shown
@@ -219,7 +220,7 @@ def test_the_pictures_are_the_thumbnails_of_the_run(run: Path, copy: Path) -> No
 
 
 def test_the_same_files_make_the_same_page(run: Path, copy: Path) -> None:
-    assert write_run_page(copy).read_bytes() == (run / "report.html").read_bytes()
+    assert write_page(Run(copy)).read_bytes() == (run / "report.html").read_bytes()
 
 
 def test_the_pictures_are_the_most_certain_errors_and_the_least_certain_answers(copy: Path) -> None:
@@ -229,7 +230,7 @@ def test_the_pictures_are_the_most_certain_errors_and_the_least_certain_answers(
     table["predicted"] = ["cat" if number % 3 else "dog" for number in range(60)]
     table["probability"] = [0.4 + (number * 7 % 60) / 100 for number in range(60)]
     write_table(table, copy / "predictions.csv")
-    html = write_run_page(copy).read_text()
+    html = write_page(Run(copy)).read_text()
     worst, least = (re.findall(r"<span>(\d\d\.png)</span>", part) for part in html.split("<h2>Least certain")[:2])
     by_probability = sorted(range(60), key=lambda number: number * 7 % 60)
     assert worst == [f"{number:02d}.png" for number in reversed(by_probability) if number % 3 == 0]
@@ -243,7 +244,7 @@ def test_abstaining_is_counted_on_the_predictions(copy: Path) -> None:
     right = [False, True, False, True, True, False, True, True]
     table["predicted"], table["label"] = "cat", ["cat" if hit else "dog" for hit in right]
     write_table(table.assign(probability=probability), copy / "predictions.csv")
-    html = write_run_page(copy).read_text().partition("<h2>When to abstain")[2].partition("</tbody>")[0]
+    html = write_page(Run(copy)).read_text().partition("<h2>When to abstain")[2].partition("</tbody>")[0]
     rows = [re.findall(r'data-key="([^"]*)"', row) for row in re.findall(r"<tr><td.*</tr>", html)]
     for row in rows:
         threshold = float(row[0])
@@ -281,7 +282,7 @@ def test_a_run_without_what_came_later_still_has_a_page(run: Path, copy: Path) -
     metrics(lambda m: m.pop("calibration"))(copy)
     config = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(config.partition("\n")[2])
-    page = Reader(write_run_page(copy))
+    page = Reader(write_page(Run(copy)))
     assert "img" not in {tag for tag, _ in page.elements}
     assert ("dt", "nearest neighbours") not in page.texts
     missing = set(titles(run / "report.html")) - set(titles(copy / "report.html"))
@@ -293,7 +294,7 @@ def test_a_run_that_lost_what_can_be_done_without_still_has_a_page(copy: Path) -
         shutil.rmtree(copy / name)
     for name in ("metrics.csv", "split.csv", "config.yaml"):
         (copy / name).unlink()
-    page = write_run_page(copy)
+    page = write_page(Run(copy))
     assert not {"Training", "Data", "What was trained", "Command", "Calibration"} & set(titles(page))
     assert "test samples right" in page.read_text()
     assert "sha256 …" not in page.read_text()
@@ -303,7 +304,7 @@ def test_a_run_that_lost_what_can_be_done_without_still_has_a_page(copy: Path) -
 def test_what_cannot_be_done_without_is_named_and_the_old_page_stays(name: str, run: Path, copy: Path) -> None:
     (copy / name).unlink()
     with pytest.raises(UserError, match=f"{name}: no such file"):
-        write_run_page(copy)
+        write_page(Run(copy))
     assert (copy / "report.html").read_bytes() == (run / "report.html").read_bytes()
 
 
@@ -311,7 +312,7 @@ def test_a_run_without_an_error_says_so(copy: Path) -> None:
     table = read_table(copy / "predictions.csv")
     write_table(table.assign(label=table["predicted"]), copy / "predictions.csv")
     test_metric(confusion={"cat": {"cat": 9}}, accuracy=1.0)(copy)
-    page = write_run_page(copy)
+    page = write_page(Run(copy))
     assert "No class was taken for another." in page.read_text()
     assert "Worst errors" not in titles(page)
     assert "Least certain" in titles(page)
@@ -322,7 +323,7 @@ def test_numbers_that_there_are_none_of_are_empty(copy: Path) -> None:
     """As metrics.json has them where test lacks a class, say."""
     test_metric(auroc=None, top5_accuracy=None, knn_accuracy=None)(copy)
     metrics(lambda m: m["test"]["per_class"]["cat"].update(precision=None, recall=None, f1=None, auroc=None, n=0))(copy)
-    page = Reader(write_run_page(copy))
+    page = Reader(write_page(Run(copy)))
     facts = [text for tag, text in page.texts if tag in ("dt", "dd")]
     assert facts[facts.index("AUROC") + 1] == ""
     cat = page.texts.index(("td", "cat"), page.texts.index(("h2", "Classes")))
@@ -335,7 +336,7 @@ def test_above_thirty_classes_the_pairs_stand_alone(classes: int, copy: Path) ->
     confusion = {name: {names[(i + 1) % classes]: 2 + i, names[(i + 2) % classes]: 1} for i, name in enumerate(names)}
     per_class = {name: {"n": 3, "precision": 0.5, "recall": 0.5, "f1": 0.5, "auroc": None} for name in names}
     test_metric(confusion=confusion, per_class=per_class)(copy)
-    html = write_run_page(copy).read_text()
+    html = write_page(Run(copy)).read_text()
     part = html.partition("<h2>Confusion")[2].partition("</section>")[0]
     assert ("<svg" in part) == (classes <= 30)
     assert f"{2 * classes} pairs of classes were confused; the 50 commonest are shown." in part

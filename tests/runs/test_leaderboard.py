@@ -17,16 +17,17 @@ from scipy.stats import binomtest
 from conftest import ROOT, write_pictures
 from ft_lightning.cli.command import compose
 from ft_lightning.evaluate import evaluate
-from ft_lightning.pages.comparison import write_leaderboard
+from ft_lightning.pages.comparison import write
 from ft_lightning.report import report
-from ft_lightning.runs.leaderboard import COLUMNS, find_runs, leaderboard, short_names, two_best
+from ft_lightning.runs.leaderboard import COLUMNS, leaderboard, short_names, two_best
 from ft_lightning.runs.paired import compare, mcnemar
+from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table, write_table
 from ft_lightning.tasks.intervals import difference_interval
 from ft_lightning.train import train
 
-Run = Callable[..., CompletedProcess[str]]
+Command = Callable[..., CompletedProcess[str]]
 TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1", "precision=32-true"]
 QUIET = "trainer.enable_progress_bar=false"
 
@@ -53,7 +54,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def board(world: Path) -> pd.DataFrame:
-    runs, others = find_runs([f"{world}/runs/*"])
+    runs, others = Run.find([f"{world}/runs/*"])
     assert others == []
     return leaderboard(runs)
 
@@ -82,11 +83,11 @@ def test_an_evaluation_on_what_its_model_has_seen_says_so(world: Path, board: pd
     split = read_table(world / "runs/first/split.csv")
     trained = set(split.loc[split["split"] == "train", "digest"])
     assert row(board, "scored")["trained on"] == sum(digest in trained for digest in split["digest"])
-    page, _ = write_leaderboard(tmp_path, board, [], "")
-    assert "it is flattered" in page.read_text()
-    page, _ = write_leaderboard(tmp_path, leaderboard([world / "runs/first", world / "runs/second"]), [], "")
-    assert "flattered" not in page.read_text()
-    assert "trained on" not in page.read_text(), "no column says nothing"
+    write(Run(tmp_path), board, [], "")
+    assert "it is flattered" in Run(tmp_path).page.read_text()
+    write(Run(tmp_path), leaderboard([Run(world / "runs" / name) for name in ("first", "second")]), [], "")
+    assert "flattered" not in Run(tmp_path).page.read_text()
+    assert "trained on" not in Run(tmp_path).page.read_text(), "no column says nothing"
 
 
 def test_best_on_val_comes_first_and_what_has_no_val_last(board: pd.DataFrame) -> None:
@@ -113,8 +114,8 @@ def test_a_moved_and_renamed_dataset_is_still_the_same_test_set(world: Path, tmp
         shutil.copy(path, root / path.parent.name / f"renamed_{path.name}")
     (tmp_path / "run").mkdir()
     train(compose("train", f"data.root={root}", *TINY, QUIET), tmp_path / "run")
-    assert leaderboard([world / "runs/first", tmp_path / "run"])["test set"].tolist() == ["A", "A"]
-    comparison = compare(world / "runs/first", tmp_path / "run")
+    assert leaderboard([Run(world / "runs/first"), Run(tmp_path / "run")])["test set"].tolist() == ["A", "A"]
+    comparison = compare(Run(world / "runs/first"), Run(tmp_path / "run"))
     assert comparison is not None
     assert (comparison.matched_by, comparison.n) == ("content", len(read_table(tmp_path / "run/predictions.csv")))
 
@@ -123,7 +124,7 @@ def test_the_paired_numbers_are_a_plain_count(world: Path) -> None:
     first, second = (read_table(world / "runs" / name / "predictions.csv") for name in ("first", "second"))
     both = first.merge(second, on="path", suffixes=("_1", "_2"))
     right_1, right_2 = both["label_1"] == both["predicted_1"], both["label_2"] == both["predicted_2"]
-    found = compare(world / "runs/first", world / "runs/second")
+    found = compare(Run(world / "runs/first"), Run(world / "runs/second"))
     assert found is not None
     assert found.n == len(both) == len(first)
     assert found.only_first == (right_1 & ~right_2).sum()
@@ -159,7 +160,7 @@ def run_of(
     digests: Sequence[str] = (),
     val: float | None = 0.5,
     **test: Any,
-) -> Path:
+) -> Run:
     """A run directory by hand; `answers` are path, label, predicted."""
     folder.mkdir(parents=True)
     accuracy = sum(label == predicted for _, label, predicted in answers) / max(1, len(answers))
@@ -171,7 +172,7 @@ def run_of(
     if digests:
         paths = [path for path, _, _ in answers]
         write_table(pd.DataFrame({"path": paths, "digest": digests, "split": "test"}), folder / "split.csv")
-    return folder
+    return Run(folder)
 
 
 def test_identical_files_in_a_test_split_match_one_to_one(tmp_path: Path) -> None:
@@ -201,9 +202,16 @@ def test_runs_without_a_common_sample_are_said_to_have_none(tmp_path: Path) -> N
     one = run_of(tmp_path / "1", [("a", "x", "x")], val=0.9)
     two = run_of(tmp_path / "2", [("b", "x", "x")])
     assert compare(one, two) is None
-    page, told = write_leaderboard(tmp_path, leaderboard([one, two]), [], "*")
+    told = write(Run(tmp_path), leaderboard([one, two]), [], "*")
     assert told.startswith("1 and 2 share no test sample")
-    assert told in page.read_text()
+    assert told in Run(tmp_path).page.read_text()
+
+
+def test_evaluations_alone_which_have_no_val_are_compared(tmp_path: Path) -> None:
+    runs = [run_of(tmp_path / name, [("a", "x", predicted)], val=None) for name, predicted in (("1", "x"), ("2", "y"))]
+    told = write(Run(tmp_path), leaderboard(runs), [], "*")
+    assert "chance would part them" in told
+    assert "as none has been validated" in Run(tmp_path).page.read_text()
 
 
 def test_the_largest_group_is_compared_and_of_equals_the_first(tmp_path: Path) -> None:
@@ -221,13 +229,13 @@ def test_the_page_says_which_runs_the_two_are_and_that_test_sets_do_not_compare(
     best, *same = (run_of(tmp_path / name, those, val=val) for name, those, val in (
         ("best", b, 0.9), ("second", a, 0.8), ("third", a, 0.7),
     ))  # fmt: skip
-    page, told = write_leaderboard(tmp_path, leaderboard([best, *same]), [], "*")
+    told = write(Run(tmp_path), leaderboard([best, *same]), [], "*")
     assert told.startswith("The first two of those with test set B. On 1 test samples")
     assert "the accuracy of second is the same as that of third" in told
-    assert "Accuracies on different test sets do not compare." in page.read_text()
-    page, told = write_leaderboard(tmp_path, leaderboard(same), [], "*")
+    assert "Accuracies on different test sets do not compare." in Run(tmp_path).page.read_text()
+    told = write(Run(tmp_path), leaderboard(same), [], "*")
     assert told.startswith("On 1 test samples")
-    assert "do not compare" not in page.read_text()
+    assert "do not compare" not in Run(tmp_path).page.read_text()
 
 
 def test_runs_are_found_in_multiruns_searches_and_folders_of_them(tmp_path: Path) -> None:
@@ -244,8 +252,8 @@ def test_runs_are_found_in_multiruns_searches_and_folders_of_them(tmp_path: Path
     (tmp_path / "out/train/notes.txt").write_text("of a person")
 
     def found(*patterns: str) -> tuple[set[str], set[str]]:
-        places = find_runs([str(tmp_path / pattern) for pattern in patterns])
-        runs, others = ({path.relative_to(tmp_path / "out").as_posix() for path in each} for each in places)
+        places = Run.find([str(tmp_path / pattern) for pattern in patterns])
+        runs, others = ({Path(path).relative_to(tmp_path / "out").as_posix() for path in each} for each in places)
         return runs, others
 
     multi = {"train/multi/0", "train/multi/1", "train/multi/10"}
@@ -257,7 +265,7 @@ def test_runs_are_found_in_multiruns_searches_and_folders_of_them(tmp_path: Path
         "train/run", *multi, "tune/head_ab/trial_7"
     }, "each once"  # fmt: skip
     assert found("nothing/*") == (set(), set())
-    assert failed not in find_runs([str(tmp_path / "out")], but=failed)[1]
+    assert failed not in Run.find([str(tmp_path / "out")], but=failed)[1]
 
 
 @pytest.mark.parametrize(
@@ -277,22 +285,24 @@ def test_runs_are_found_in_multiruns_searches_and_folders_of_them(tmp_path: Path
 def test_what_is_no_result_is_passed_over(content: str, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/metrics.json").write_text(content)
-    assert find_runs([str(tmp_path / "*")]) == ([], [tmp_path / "run"])
+    assert Run.find([str(tmp_path / "*")]) == ([], [tmp_path / "run"])
 
 
 def test_a_run_that_says_little_has_a_row_and_breaks_nothing(tmp_path: Path) -> None:
     bare = run_of(tmp_path / "bare", [], val=None)
-    (bare / "metrics.json").write_text('{"test": {"accuracy": 0.5, "accuracy_ci95": "?"}, "data": 3, "timing": []}')
-    (bare / "predictions.csv").write_text("something,else\n1,2\n")
-    (bare / "config.yaml").write_text("# python -m ft_lightning.train 'unbalanced\nmodel: [unbalanced\n")
+    (bare.path / "metrics.json").write_text(
+        '{"test": {"accuracy": 0.5, "accuracy_ci95": "?"}, "data": 3, "timing": []}'
+    )
+    (bare.path / "predictions.csv").write_text("something,else\n1,2\n")
+    (bare.path / "config.yaml").write_text("# python -m ft_lightning.train 'unbalanced\nmodel: [unbalanced\n")
     gone = run_of(tmp_path / "gone", [("a", "x", "x")])
-    (gone / "predictions.csv").unlink()
+    (gone.path / "predictions.csv").unlink()
     board = leaderboard([bare, gone])
     assert board["test set"].tolist() == ["", ""]
     assert two_best(board) == []
-    page, told = write_leaderboard(tmp_path, board, [], "*")
+    told = write(Run(tmp_path), board, [], "*")
     assert told == ""
-    assert "0.5000" in page.read_text()
+    assert "0.5000" in Run(tmp_path).page.read_text()
     assert read_table(tmp_path / "leaderboard.csv")["n"].tolist() == ["1", ""]
 
 
@@ -301,7 +311,7 @@ def test_what_was_typed_for_some_only_is_shown_also_beside_a_run_as_it_comes(tmp
     runs = {name: run_of(tmp_path / name, [("a", "x", "x")]) for name in (*typed, "python")}
     for name, words in typed.items():
         command = f"# python -m ft_lightning.train seed=1 {words}".strip()
-        (runs[name] / "config.yaml").write_text(f"{command}\nseed: 1\n")
+        (runs[name].path / "config.yaml").write_text(f"{command}\nseed: 1\n")
 
     def shown(*names: str) -> list[str]:
         return leaderboard([runs[name] for name in names])["overrides"].tolist()
@@ -309,7 +319,7 @@ def test_what_was_typed_for_some_only_is_shown_also_beside_a_run_as_it_comes(tmp
     assert shown("plain", "slow", "fast") == ["", "optimizer.lr=1e-3", "optimizer.lr=1e-1"]
     assert shown("slow", "python", "fast") == ["optimizer.lr=1e-3", "", "optimizer.lr=1e-1"], "one says nothing"
     assert shown("slow") == ["seed=1 optimizer.lr=1e-3"], "there is no other that it could share it with"
-    (runs["plain"] / "config.yaml").write_text("# python -m ft_lightning.train\nseed: 0\n")
+    (runs["plain"].path / "config.yaml").write_text("# python -m ft_lightning.train\nseed: 0\n")
     assert shown("plain", "slow") == ["", "seed=1 optimizer.lr=1e-3"]
 
 
@@ -324,12 +334,12 @@ def test_names_are_shown_and_never_become_markup_or_a_formula(tmp_path: Path) ->
         "[red]b[red]",
     ]
     runs = [run_of(tmp_path / "in" / name, [("</td>", "x", "x")]) for name in hostile]
-    (runs[0] / "config.yaml").write_text("model: {name: '<script>document.title=1</script>'}\n")
-    found, _ = find_runs([str(tmp_path / "in")])
-    assert sorted(found) == sorted(runs)
-    assert find_runs([str(runs[2])])[0] == [runs[2]], "a name that exists is no glob"
-    page, told = write_leaderboard(tmp_path, leaderboard(found), [tmp_path / "<b>other</b>"], "<i>*")
-    html = page.read_text()
+    (runs[0].path / "config.yaml").write_text("model: {name: '<script>document.title=1</script>'}\n")
+    found, _ = Run.find([str(tmp_path / "in")])
+    assert sorted(map(str, found)) == sorted(map(str, runs))
+    assert list(map(str, Run.find([str(runs[2])])[0])) == [str(runs[2])], "a name that exists is no glob"
+    told = write(Run(tmp_path), leaderboard(found), [tmp_path / "<b>other</b>"], "<i>*")
+    html = Run(tmp_path).page.read_text()
     for markup in ("<img", "<script>document", "<i>", "<b>other"):
         assert markup not in html
     assert set(read_table(tmp_path / "leaderboard.csv")["run"]) == set(map(str, runs))
@@ -339,15 +349,15 @@ def test_names_are_shown_and_never_become_markup_or_a_formula(tmp_path: Path) ->
 
 def test_no_more_than_thirty_runs_are_drawn(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / "in" / f"{i:02d}", [("a", "x", "x")], val=1 - i / 100) for i in range(40)]
-    page, _ = write_leaderboard(tmp_path, leaderboard(runs), [], "*")
-    drawing, table = page.read_text().partition("<svg")[2].split("</svg>")
+    write(Run(tmp_path), leaderboard(runs), [], "*")
+    drawing, table = Run(tmp_path).page.read_text().partition("<svg")[2].split("</svg>")
     assert drawing.count(">29<") == 1
     assert ">30<" not in drawing
     assert ">39<" in table
 
 
 def test_the_command_compares_a_multirun_and_makes_a_page_again(
-    run_command: Run, pictures: Path, tmp_path: Path
+    run_command: Command, pictures: Path, tmp_path: Path
 ) -> None:
     done = run_command(
         "train", "-m", f"data.root={pictures}", *TINY, QUIET, "optimizer.lr=1e-3,1e-2,no", "hydra.sweep.dir=multi"

@@ -21,6 +21,7 @@ from conftest import ROOT, files_below
 from ft_lightning.cli.command import compose
 from ft_lightning.runs.checkpoint import SealedCheckpointIO
 from ft_lightning.runs.resume import config_of, refuse_other_data
+from ft_lightning.runs.run import Run as Directory
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
@@ -247,7 +248,7 @@ def test_what_would_not_be_the_same_run_is_refused(pictures: Path, tmp_path: Pat
     table = read_table(tmp_path / "run/split.csv")
     table.loc[0, "split"] = "test" if table.loc[0, "split"] == "train" else "train"
     with pytest.raises(UserError, match=r"1 files of the dataset .* in another split"):
-        refuse_other_data(table, tmp_path / "run")
+        refuse_other_data(table, Directory(tmp_path / "run"))
 
     last = tmp_path / "run/checkpoints/last.ckpt"
     checkpoint = SealedCheckpointIO().load_checkpoint(last)

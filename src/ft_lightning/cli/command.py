@@ -32,6 +32,7 @@ from ft_lightning.cli import processes
 from ft_lightning.cli.known_errors import config_error, known_error
 from ft_lightning.runs import resume
 from ft_lightning.runs.config import study_digest, write_config
+from ft_lightning.runs.run import Run
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import UserError, printable_lines
 from ft_lightning.system.files import claimed
@@ -197,8 +198,7 @@ def _complain(message: object) -> None:
 
 
 def _refuse_used_directory(run_dir: Path) -> None:
-    # A run that was refused before it began leaves these two.
-    if others := sorted({path.name for path in run_dir.iterdir()} - {"config.yaml", "problems.json"}):
+    if others := Run(run_dir).traces():
         raise UserError(
             f"hydra.run.dir={run_dir} holds a run already, or something else ({others[0]}), which would be mixed with "
             "this one: name another."
@@ -206,7 +206,7 @@ def _refuse_used_directory(run_dir: Path) -> None:
 
 
 def _refuse_used_sweep(sweep_dir: Path) -> None:
-    if (sweep_dir / "multirun.csv").exists():
+    if Run(sweep_dir).table_path("multirun").exists():
         raise UserError(
             f"hydra.sweep.dir={sweep_dir} holds a multirun already, whose table would be lost: name another."
         )

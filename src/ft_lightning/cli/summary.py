@@ -10,9 +10,9 @@ import pandas as pd
 
 from ft_lightning.cli.command import Outcome
 from ft_lightning.issues.findings import Finding, Found
+from ft_lightning.runs.run import Run
 from ft_lightning.system.console import console, interval, number, pairs, short, table
 from ft_lightning.system.errors import printable
-from ft_lightning.system.tables import write_table
 
 if TYPE_CHECKING:
     from lightning import Trainer
@@ -55,7 +55,7 @@ def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> N
     features_s = timing.get("features_s", 0.0)
     pairs(
         time=f"{timing['total_s']:.0f} s: features {features_s:.1f}, training {timing['fit_s']:.1f}",
-        model=str(short(run_dir / "model")),
+        model=str(short(Run(run_dir).model)),
         page=str(short(page)),
     )
     console.print(
@@ -81,13 +81,14 @@ def after_check(run_dir: Path, found: Found, overrides: Sequence[str]) -> None:
         pairs(**{finding.kind: f"{finding.said} {finding.fix}".strip()})
     counts = Counter(issue.kind for issue in found.issues)
     issues = ", ".join(f"{kind} {count:,}" for kind, count in counts.items())
+    run = Run(run_dir)
     pairs(
         findings=f"{len(found.findings)}, of which {len(found.blocking)} have to be mended first",
-        issues=f"{short(run_dir / 'issues.csv')} ({issues or 'none'})",
-        page=str(short(run_dir / "report.html")),
+        issues=f"{short(run.table_path('issues'))} ({issues or 'none'})",
+        page=str(short(run.page)),
     )
     if found.issues:
-        exclude = f"data.exclude={short(run_dir / 'issues.csv')}"
+        exclude = f"data.exclude={short(run.table_path('issues'))}"
         command = shlex.join(["python", "-m", "ft_lightning.train", *overrides, exclude])
         console.print(f"Take out of issues.csv what is in order, then: {command}\n", soft_wrap=True)
 
@@ -110,14 +111,14 @@ def after_multirun(outcomes: list[Outcome], sweep_dir: Path) -> None:
     """One row a job, best first; the same with more columns in multirun.csv of the sweep's directory."""
     common = set.intersection(*(set(outcome.overrides) for outcome in outcomes))
     rows = [_multirun_row(outcome, common) for outcome in outcomes]
-    write_table(pd.DataFrame(rows), sweep_dir / "multirun.csv")
+    path = Run(sweep_dir).write("multirun", pd.DataFrame(rows))
     shown = []
     for row in sorted(rows, key=lambda row: -(row["val_accuracy"] or 0)):
         bounds = None if row["test_low"] is None else (row["test_low"], row["test_high"])
         numbers = (number(row["val_accuracy"]), number(row["test_accuracy"]), interval(bounds))
         shown.append((row["job"], row["overrides"], *numbers, row["error"]))
     table(["job", "overrides", "val accuracy", "test accuracy", "95 % interval", "error"], shown)
-    pairs(table=str(short(sweep_dir / "multirun.csv")))
+    pairs(table=str(short(path)))
 
 
 def _multirun_row(outcome: Outcome, common: set[str]) -> dict[str, Any]:

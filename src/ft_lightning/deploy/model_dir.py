@@ -16,6 +16,7 @@ from ft_lightning.deploy.predictor import TrainedModel
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
 from ft_lightning.model import Classifier
+from ft_lightning.runs.run import CARD, Run
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing, sha256, write_json
 from ft_lightning.system.versions import versions
@@ -23,7 +24,7 @@ from ft_lightning.tasks.registry import task_of
 from ft_lightning.tasks.task import Task
 
 FORMAT = 1  # raised when an older reader would misread a newer file
-WEIGHTS, CARD = "model.safetensors", "model.json"
+WEIGHTS = "model.safetensors"
 
 
 def save(
@@ -107,7 +108,7 @@ def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _find(folder: Path) -> Path:
-    for candidate in (folder, folder / "model"):
+    for candidate in (folder, Run(folder).model):
         if (candidate / CARD).is_file() and (candidate / WEIGHTS).is_file():
             return candidate
     raise UserError(

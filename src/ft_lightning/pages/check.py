@@ -1,6 +1,5 @@
-"""What a check leaves: check.json, issues.csv, thumbnails, and the page that is made of them."""
+"""What a check leaves: its findings, the table of issues, thumbnails, and the page that is made of them."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,16 +11,13 @@ import pandas as pd
 from ft_lightning.issues.findings import Found, Issue, modes_by_class
 from ft_lightning.pages.page import Picture, Section, write_page
 from ft_lightning.readers.images import preview
-from ft_lightning.runs.report_data import REPORT_DATA
+from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails, write_thumbnails
-from ft_lightning.system.files import write_json
-from ft_lightning.system.tables import read_table, write_table
 
 if TYPE_CHECKING:
     from ft_lightning.check import Looked
 
-CHECK, ISSUES, PAGE = "check.json", "issues.csv", "report.html"
-_SHOWN = 24  # pictures of a kind
+_SHOWN = 24  # images of a kind
 _ROWS_SHOWN = 1000  # of a kind
 _GALLERIES = {
     "label": ("Labels", "Label → what it looks like; the most suspicious first."),
@@ -30,7 +26,7 @@ _GALLERIES = {
 
 
 def write_check(
-    run_dir: Path, looked: "Looked", found: Found, pairs: Sequence[tuple[str, str, float]], location: str
+    run: Run, looked: "Looked", found: Found, pairs: Sequence[tuple[str, str, float]], location: str
 ) -> dict[str, Any]:
     """Write check.json, issues.csv, thumbnails and report.html of a check; returns what check.json says.
 
@@ -49,33 +45,32 @@ def write_check(
         "modes": {label: dict(count) for label, count in modes_by_class(looked.samples, looked.inspections).items()},
         "sizes": dict(sizes.most_common()),
     }
-    write_json(run_dir / CHECK, content)
+    run.write("check", content)
     columns = list(Issue.__dataclass_fields__)
-    write_table(pd.DataFrame([asdict(issue) for issue in found.issues], columns=columns), run_dir / ISSUES)
-    write_table(pd.DataFrame(pairs, columns=["path", "other", "correlation"]), run_dir / REPORT_DATA / "pairs.csv")
+    run.write("issues", pd.DataFrame([asdict(issue) for issue in found.issues], columns=columns))
+    run.write("pairs", pd.DataFrame(pairs, columns=["path", "other", "correlation"]))
     by_name = {sample.name: sample for sample in looked.samples}
     shown = [name for one, other, _ in pairs[:_SHOWN] for name in (one, other)]
     shown += [issue.path for kind in _GALLERIES for issue in [i for i in found.issues if i.kind == kind][:_SHOWN]]
     max_pixels = max((found.width * found.height for found in looked.inspections.values()), default=0)
     write_thumbnails(
         [by_name[name] for name in shown],
-        run_dir / REPORT_DATA / "thumbnails",
+        run.thumbnails,
         lambda sample: preview(sample.path, max_pixels),
     )
-    write_check_page(run_dir)
+    write(run)
     return content
 
 
-def write_check_page(run_dir: Path) -> Path:
+def write(run: Run) -> Path:
     """Write report.html of a check from the other files of its directory; returns its path."""
-    content = json.loads((run_dir / CHECK).read_text(encoding="utf-8"))
-    issues = read_table(run_dir / ISSUES)
+    content, issues = run.record("check"), run.table("issues")
     issues["score"] = pd.to_numeric(issues["score"])
     title = "This dataset can train" if content["can_train"] else "This dataset cannot train as it is"
-    sections = [*_findings(content), *_pairs(run_dir), *_galleries(run_dir, issues), *_dataset(content)]
+    sections = [*_findings(content), *_pairs(run), *_galleries(run, issues), *_dataset(content)]
     sections += [_issues(issues)] if len(issues) else []
-    write_page(run_dir / PAGE, title, f"{run_dir.resolve().name} · {content['location']}", sections)
-    return run_dir / PAGE
+    write_page(run.page, title, f"{run.path.resolve().name} · {content['location']}", sections)
+    return run.page
 
 
 def _findings(content: dict[str, Any]) -> list[Section]:
@@ -90,11 +85,11 @@ def _findings(content: dict[str, Any]) -> list[Section]:
     return [Section("Findings", text, facts, table=found if len(found) else None)]
 
 
-def _pairs(run_dir: Path) -> list[Section]:
-    table = read_table(run_dir / REPORT_DATA / "pairs.csv")
+def _pairs(run: Run) -> list[Section]:
+    table = run.table("pairs")
     if table.empty:
         return []
-    thumbnails = read_thumbnails(run_dir / REPORT_DATA / "thumbnails")
+    thumbnails = read_thumbnails(run.thumbnails)
     pictures = [
         Picture(thumbnails.get(name), [f"{number}: {role}", name])
         for number, (path, other, correlation) in enumerate(table.head(_SHOWN).to_numpy(), start=1)
@@ -104,8 +99,8 @@ def _pairs(run_dir: Path) -> list[Section]:
     return [Section("Near-duplicates", text, pictures=pictures)]
 
 
-def _galleries(run_dir: Path, issues: pd.DataFrame) -> list[Section]:
-    thumbnails = read_thumbnails(run_dir / REPORT_DATA / "thumbnails")
+def _galleries(run: Run, issues: pd.DataFrame) -> list[Section]:
+    thumbnails = read_thumbnails(run.thumbnails)
     sections = []
     for kind, (title, text) in _GALLERIES.items():
         rows = issues[issues["kind"] == kind].head(_SHOWN)

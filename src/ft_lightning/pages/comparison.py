@@ -9,25 +9,25 @@ from ft_lightning.pages import figures
 from ft_lightning.pages.page import Section, number, write_page
 from ft_lightning.runs.leaderboard import short_names, two_best
 from ft_lightning.runs.paired import Comparison, compare
-from ft_lightning.system.tables import write_table
+from ft_lightning.runs.run import Run
 
-PAGE, TABLE = "report.html", "leaderboard.csv"
 _IN_FIGURE = 30  # runs
 
 
-def write_leaderboard(folder: Path, board: pd.DataFrame, others: Sequence[Path], asked: str) -> tuple[Path, str]:
-    """Write both files; returns the page's path, and what there is to say of the two best runs, if there are two.
+def write(run: Run, board: pd.DataFrame, others: Sequence[Path], asked: str) -> str:
+    """Write both files; returns what there is to say of the two best runs, or nothing where there are not two.
 
     Args:
+        run: the directory of the comparison.
         board: as `leaderboard.leaderboard` makes it.
         others: places that were passed over.
         asked: what was to be compared, as it was typed.
     """
     pair = _pair(board)
     sections = [_headline(board), *([pair] if pair else []), _table(board), *_passed_over(others)]
-    write_table(board, folder / TABLE)
-    write_page(folder / PAGE, f"{len(board):,} run{'s' * (len(board) != 1)} compared", asked, sections)
-    return folder / PAGE, pair.text if pair else ""
+    run.write("leaderboard", board)
+    write_page(run.page, f"{len(board):,} run{'s' * (len(board) != 1)} compared", asked, sections)
+    return pair.text if pair else ""
 
 
 def _headline(board: pd.DataFrame) -> Section:
@@ -49,7 +49,7 @@ def _pair(board: pd.DataFrame) -> Section | None:
     if len(runs) < 2:
         return None
     first, second = short_names(runs)
-    comparison = compare(Path(runs[0]), Path(runs[1]))
+    comparison = compare(Run(runs[0]), Run(runs[1]))
     if comparison is None:
         text = (
             f"{first} and {second} share no test sample: no paired test can compare them, and accuracies on different "
@@ -97,10 +97,11 @@ def _table(board: pd.DataFrame) -> Section:
     )
     if (board["trained on"] > 0).any():
         text += " Where a number stands under trained on, the model had been trained on so many of n: it is flattered."
-    shown = board.assign(run=short_names(board["run"])).dropna(axis=1, how="all")
+    board = board.assign(run=short_names(board["run"]))
     if len(board) > _IN_FIGURE:
         text += f" The figure shows the first {_IN_FIGURE}."
-    return Section("Leaderboard", text, figures=[figures.accuracy_intervals(shown.head(_IN_FIGURE))], table=shown)
+    figure = figures.accuracy_intervals(board.head(_IN_FIGURE))
+    return Section("Leaderboard", text, figures=[figure], table=board.dropna(axis=1, how="all"))
 
 
 def _passed_over(others: Sequence[Path]) -> list[Section]:

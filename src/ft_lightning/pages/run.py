@@ -1,6 +1,6 @@
 """report.html of a run or an evaluation, made from the files of its directory and nothing else."""
 
-import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,45 +9,34 @@ import pandas as pd
 from ft_lightning.data.scan import SPLITS
 from ft_lightning.pages import figures
 from ft_lightning.pages.page import Picture, Section, number, write_page
-from ft_lightning.runs.config import command_of
-from ft_lightning.runs.report_data import REPORT_DATA, least_certain, read_neighbours, worst_errors
-from ft_lightning.runs.thumbnails import read_thumbnails
-from ft_lightning.system.errors import UserError
-from ft_lightning.system.tables import read_table
+from ft_lightning.runs.run import Run
+from ft_lightning.runs.thumbnails import least_certain, read_thumbnails, worst_errors
 from ft_lightning.tasks.intervals import wilson_interval
 
-PAGE = "report.html"
 _MATRIX_UP_TO = 30  # classes: above, only the most confused pairs are shown
 _PAIRS_SHOWN = 50
 _ROWS_SHOWN = 1000
 _THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
-def write_run_page(run_dir: Path) -> Path:
-    """Write report.html of a finished run, as `train` and `evaluate` leave them; returns its path.
-
-    Raises:
-        UserError: a file that it is made of is missing.
-    """
-    if not (run_dir / "metrics.json").is_file():
-        raise UserError(f"{run_dir / 'metrics.json'}: no such file.")
-    metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
-    predictions = read_table(run_dir / "predictions.csv")
+def write(run: Run) -> Path:
+    """Write report.html of a finished run, as `train` and `evaluate` leave them; returns its path."""
+    metrics, predictions = run.record("metrics"), run.table("predictions")
     predictions["probability"] = predictions["probability"].astype(float)
     sections = [
         _headline(metrics),
         *_spread(metrics),
-        *_training(run_dir),
+        *_training(run),
         *_classes(metrics["test"]),
-        *_pictures(run_dir, predictions),
-        *_trust(run_dir, metrics, predictions),
-        *_data(run_dir),
-        *_made_of(run_dir, metrics),
+        *_pictures(run, predictions),
+        *_trust(run, metrics, predictions),
+        *_data(run),
+        *_made_of(run, metrics),
     ]
     test = metrics["test"]
     title = f"{test['accuracy']:.1%} of {test['n']:,} test samples right"
-    write_page(run_dir / PAGE, title, f"{run_dir.resolve().name} · {metrics['data']['location']}", sections)
-    return run_dir / PAGE
+    write_page(run.page, title, f"{run.path.resolve().name} · {metrics['data']['location']}", sections)
+    return run.page
 
 
 def _headline(metrics: dict[str, Any]) -> Section:
@@ -91,10 +80,10 @@ def _spread(metrics: dict[str, Any]) -> list[Section]:
     return [Section("Repeats", text, table=pd.DataFrame(rows))]
 
 
-def _training(run_dir: Path) -> list[Section]:
-    if not (run_dir / "metrics.csv").is_file():
+def _training(run: Run) -> list[Section]:
+    history = run.table("metrics", missing_ok=True).apply(pd.to_numeric)
+    if history.empty:
         return []
-    history = read_table(run_dir / "metrics.csv").apply(pd.to_numeric)
     best = history.loc[history["val/accuracy"].idxmax()] if "val/accuracy" in history.columns else None
     text = "" if best is None else f"Best accuracy on val in epoch {best['epoch']:.0f}: {best['val/accuracy']:.4f}."
     return [Section("Training", text, figures=[figures.training_curves(history)])]
@@ -128,16 +117,17 @@ def _classes(test: dict[str, Any]) -> list[Section]:
     ]
 
 
-def _pictures(run_dir: Path, predictions: pd.DataFrame) -> list[Section]:
-    thumbnails = read_thumbnails(run_dir / REPORT_DATA / "thumbnails")
-    neighbours = read_neighbours(run_dir)
+def _pictures(run: Run, predictions: pd.DataFrame) -> list[Section]:
+    thumbnails = read_thumbnails(run.thumbnails)
+    like = run.table("neighbours", missing_ok=True)  # of each test sample the training sample that is most like it
+    neighbours = {row.path: f"{row.neighbour} ({row.label})" for row in like.itertuples()}
 
     def shown(row: Any) -> Picture:
         right = row.predicted == row.label
         first = row.label if right else f"{row.label} → {row.predicted}"
-        like = f"most like {neighbours[row.path]}" if row.path in neighbours else ""
-        lines = [first, f"probability {row.probability:.3f}", row.path, like]
-        return Picture(thumbnails.get(row.path), [line for line in lines if line])
+        lines = [first, f"probability {row.probability:.3f}", row.path]
+        lines += [f"most like {neighbours[row.path]}"] if row.path in neighbours else []
+        return Picture(thumbnails.get(row.path), lines)
 
     wrong = (predictions["label"] != predictions["predicted"]).sum()
     found = [
@@ -151,7 +141,7 @@ def _pictures(run_dir: Path, predictions: pd.DataFrame) -> list[Section]:
     ]
 
 
-def _trust(run_dir: Path, metrics: dict[str, Any], predictions: pd.DataFrame) -> list[Section]:
+def _trust(run: Run, metrics: dict[str, Any], predictions: pd.DataFrame) -> list[Section]:
     right = predictions["label"] == predictions["predicted"]
     rows = []
     for threshold in _THRESHOLDS:
@@ -166,10 +156,9 @@ def _trust(run_dir: Path, metrics: dict[str, Any], predictions: pd.DataFrame) ->
         figures=[figures.coverage_curve(predictions["probability"], right)],
         table=pd.DataFrame(rows, columns=["abstain below", "answered", "samples", "accuracy", "low", "high"]),
     )
-    path = run_dir / REPORT_DATA / "reliability.csv"
-    if not path.is_file():
+    bins = run.table("reliability", missing_ok=True)
+    if bins.empty:
         return [abstaining]
-    bins = read_table(path)
     numeric = [column for column in bins.columns if column not in ("split", "scaling")]
     bins[numeric] = bins[numeric].apply(pd.to_numeric)
     before = metrics["calibration"]["before"]
@@ -187,10 +176,10 @@ def _trust(run_dir: Path, metrics: dict[str, Any], predictions: pd.DataFrame) ->
     return [calibration, abstaining]
 
 
-def _data(run_dir: Path) -> list[Section]:
-    if not (run_dir / "split.csv").is_file():
+def _data(run: Run) -> list[Section]:
+    split = run.table("split", missing_ok=True)
+    if split.empty:
         return []
-    split = read_table(run_dir / "split.csv")
     used = split[split["excluded"] == ""]
     counts = pd.crosstab(used["class"], used["split"]).reindex(
         columns=[split for split in SPLITS if (used["split"] == split).any()]
@@ -205,11 +194,10 @@ def _data(run_dir: Path) -> list[Section]:
     return sections
 
 
-def _made_of(run_dir: Path, metrics: dict[str, Any]) -> list[Section]:
-    config = (run_dir / "config.yaml").read_text(encoding="utf-8") if (run_dir / "config.yaml").is_file() else ""
-    command = command_of(run_dir)
+def _made_of(run: Run, metrics: dict[str, Any]) -> list[Section]:
+    config, command = run.config_text(), shlex.join(run.command)
     versions = {name: str(version) for name, version in metrics["versions"].items()}
-    trained = _trained(run_dir, metrics)
+    trained = _trained(run.record("model") if run.record_path("model").is_file() else metrics.get("model", {}))
     return [
         *([Section("What was trained", facts=trained)] if trained else []),
         Section("Time", facts=_time(metrics)),
@@ -218,9 +206,7 @@ def _made_of(run_dir: Path, metrics: dict[str, Any]) -> list[Section]:
     ]
 
 
-def _trained(run_dir: Path, metrics: dict[str, Any]) -> dict[str, str]:
-    path = run_dir / "model/model.json"
-    card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else metrics.get("model", {})
+def _trained(card: dict[str, Any]) -> dict[str, str]:
     facts = {}
     if backbone := card.get("backbone"):
         facts = {"backbone": f"{backbone['name']} ({backbone['source']})", "weights": str(backbone["weights"])}

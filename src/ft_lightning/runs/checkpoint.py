@@ -30,11 +30,7 @@ class SealedCheckpointIO(CheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write and read back; what stood there before stays until the new file is whole.
-
-        Raises:
-            UnwritableError: the place is full or cannot be written to.
-        """
+        """Write and read back; what stood there before stays until the new file is whole."""
         with replacing(Path(path)) as temporary, temporary.open("wb+") as file:
             writer = _Hashing(file)
             try:
@@ -50,11 +46,7 @@ class SealedCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Plain values and tensors, whose file is known to be whole; nothing in it is run.
-
-        Raises:
-            DamagedCheckpointError: the file is not what was written.
-        """
+        """Plain values and tensors, whose file is known to be whole; nothing in it is run."""
         path = Path(path)
         with path.open("rb") as file:
             if not _is_whole(file):
@@ -77,11 +69,7 @@ class SealedCheckpointIO(CheckpointIO):
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """The checkpoint to go on from: last.ckpt, or best.ckpt where the last one is damaged, which is said; None yet.
-
-    Raises:
-        DamagedCheckpointError: there are some, and none is whole.
-    """
+    """The checkpoint to go on from: last.ckpt, or best.ckpt where the last one is damaged, which is said; None yet."""
     sweep(folder)
     present = [path for path in (folder / LAST, folder / BEST) if path.is_file()]
     for path in present:

@@ -12,10 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 from yaml.reader import Reader
 
+from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import claimed, replacing, sweep
 
-FILE = "config.yaml"
 # What may differ between two commands that work on one study, or two configs of one run: how much, where, how fast.
 _PASSING = ("tune.trials", "tune.storage", "cache", "data.num_workers", "trainer.enable_progress_bar", "logger")
 
@@ -35,19 +35,13 @@ def write_config(cfg: DictConfig, run_dir: Path, typed: list[str] | None = None)
     Args:
         typed: the command, word by word, which heads the file; None leaves the one that is there.
     """
-    head = f"# {shlex.join(typed)}" if typed else f"# {command_of(run_dir)}"
+    run = Run(run_dir)
+    head = f"# {shlex.join(typed or run.command)}"
     # A comment that YAML cannot read would take the whole file with it.
     line = Reader.NON_PRINTABLE.sub("\ufffd", " ".join(head.splitlines()))
     lines = [line, OmegaConf.to_yaml(_content(cfg))]
-    with replacing(run_dir / FILE) as temporary:
+    with replacing(run.config_file) as temporary:
         temporary.write_text("\n".join(lines if head != "# " else lines[1:]), encoding="utf-8")
-
-
-def command_of(run_dir: Path) -> str:
-    """The command that made a run, as config.yaml is headed by it; empty for a run made in Python."""
-    path = run_dir / FILE
-    first = path.read_text(encoding="utf-8").partition("\n")[0] if path.is_file() else ""
-    return first.removeprefix("# ") if first.startswith("# python ") else ""
 
 
 def study_name(cfg: DictConfig) -> str:
@@ -63,14 +57,10 @@ def study_digest(cfg: DictConfig) -> str:
 
 
 def join_study(cfg: DictConfig, folder: Path) -> None:
-    """Write the config of a search into its directory, or see that the one there is the same.
-
-    Raises:
-        UserError: the directory holds another search, or something else.
-    """
+    """Write the config of a search into its directory, or see that the one there is the same."""
     with claimed(folder, wait=True):
         sweep(folder)
-        if (folder / FILE).is_file():
+        if Run(folder).config_file.is_file():
             _refuse_other_study(cfg, folder)
         elif others := sorted(path.name for path in folder.iterdir()):
             raise UserError(f"hydra.run.dir={folder} holds something else ({others[0]}): name another.")
@@ -78,7 +68,7 @@ def join_study(cfg: DictConfig, folder: Path) -> None:
 
 
 def _refuse_other_study(cfg: DictConfig, folder: Path) -> None:
-    before, content = kept(folder), _content(cfg)
+    before, content = Run(folder).saved_config(), _content(cfg)
     then, now = ({**_identity(one), "tune.storage": one["tune"]["storage"]} for one in (before, content))
     if changed := sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key)):
         key = changed[0]
@@ -88,15 +78,10 @@ def _refuse_other_study(cfg: DictConfig, folder: Path) -> None:
         )
 
 
-def kept(folder: Path) -> dict[str, Any]:
-    """The content of a directory's config.yaml."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(folder / FILE), resolve=False)
-    return content
-
-
 def refuse_other_run(cfg: DictConfig, folder: Path) -> None:
     """Raise UserError where a directory has a run of another config."""
-    if (folder / FILE).is_file() and _identity(kept(folder)) != _identity(_content(cfg)):
+    run = Run(folder)
+    if run.config_file.is_file() and _identity(run.saved_config()) != _identity(_content(cfg)):
         raise UserError(f"{folder} holds a run of another config: move it away, and start again.")
 
 

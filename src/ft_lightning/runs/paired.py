@@ -3,12 +3,11 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 from scipy import stats
 
-from ft_lightning.system.tables import read_table
+from ft_lightning.runs.run import Run
 from ft_lightning.tasks.intervals import difference_interval
 
 
@@ -26,13 +25,10 @@ class Comparison:
     p_value: float  # of McNemar's exact test, two-sided
 
 
-def compare(first: Path, second: Path) -> Comparison | None:
-    """Compare two run directories by their predictions.csv, matched by content, or by path where one has no digests.
+def compare(first: Run, second: Run) -> Comparison | None:
+    """Compare two runs by their predictions.csv, matched by content, or by path where one has no digests.
 
     A sample is the same if it has the same label too. None where they share no sample.
-
-    Raises:
-        UserError: a predictions.csv is missing or damaged.
     """
     tables = [answers(first), answers(second)]
     by = "content" if all("digest" in table.columns for table in tables) else "path"
@@ -60,20 +56,15 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
 
 
-def answers(run_dir: Path) -> pd.DataFrame:
-    """The test samples of a run: path, label, right, and digest where its split.csv has all of them.
-
-    Raises:
-        UserError: predictions.csv or split.csv is missing or damaged.
-    """
-    table = read_table(run_dir / "predictions.csv", ["path", "label", "predicted"])
+def answers(run: Run) -> pd.DataFrame:
+    """The test samples of a run: path, label, right, and digest where its split.csv has all of them."""
+    table = run.table("predictions", ["path", "label", "predicted"])
     table["right"] = table["label"] == table["predicted"]
-    if (run_dir / "split.csv").is_file():
-        digests = read_table(run_dir / "split.csv", ["path", "digest"]).drop_duplicates("path")
-        known = table.merge(digests, on="path", how="left")
-        if known["digest"].fillna("").ne("").all():
-            return known
-    return table
+    digests = run.table("split", ["path", "digest"], missing_ok=True)
+    if digests.empty:
+        return table
+    known = table.merge(digests.drop_duplicates("path"), on="path", how="left")
+    return known if known["digest"].fillna("").ne("").all() else table
 
 
 def fingerprint(table: pd.DataFrame) -> str:

@@ -3,12 +3,16 @@
 import re
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError, some
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What may change when a run goes on, with everything below it: how long and where it trains, and where things are.
 CHANGEABLE = ("trainer", "cache", "data.root", "data.csv", "data.num_workers", "model.weights")
@@ -16,18 +20,14 @@ _WHERE = ("accelerator", "devices", "strategy", "num_nodes")  # what another tra
 
 
 def run_directory(arguments: list[str]) -> Path | None:
-    """The run that a command line takes up again, before Hydra makes a directory for a new one.
-
-    Raises:
-        UserError: no run is there.
-    """
+    """The run that a command line takes up again, before Hydra makes a directory for a new one."""
     given = [match[1] for argument in arguments if (match := re.match(r"\+{0,2}resume=(.*)", argument))]
     if not given or given[-1] in ("", "null"):
         return None
     if {"-m", "--multirun"} & set(arguments):
         raise UserError("resume=... goes on in one directory, a multirun makes new ones: leave out -m.")
     folder = Path(given[-1].strip("'\"")).expanduser()
-    if not (folder / "config.yaml").is_file():
+    if not Run(folder).config_file.is_file():
         raise UserError(f"resume={folder}: no run is there, which would have a config.yaml; see outputs/train/.")
     return folder
 
@@ -44,15 +44,11 @@ def config_of(run_dir: Path, composed: DictConfig, overrides: list[str]) -> Dict
     Args:
         composed: the config that the command line alone makes, for the values.
         overrides: the command line.
-
-    Raises:
-        UserError: a key that must stay what it was.
     """
-    if not (run_dir / "config.yaml").is_file():
+    if not Run(run_dir).config_file.is_file():
         raise UserError(f"resume={composed.resume}: say it on the command line, where it decides the directory too.")
-    config = OmegaConf.load(run_dir / "config.yaml")
-    assert isinstance(config, DictConfig)
-    config = OmegaConf.merge({key: composed[key] for key in composed if key not in config}, config)
+    saved = Run(run_dir).saved_config()
+    config = OmegaConf.merge({key: composed[key] for key in composed if key not in saved}, saved)
     assert isinstance(config, DictConfig)
     written: Any = OmegaConf.to_container(composed, resolve=False)  # what comes from the environment stays a reference
     for override in OverridesParser.create().parse_overrides(overrides):
@@ -75,18 +71,15 @@ def config_of(run_dir: Path, composed: DictConfig, overrides: list[str]) -> Dict
     return config
 
 
-def refuse_other_data(table: Any, run_dir: Path) -> None:
+def refuse_other_data(table: "pd.DataFrame", run: Run) -> None:
     """Raise UserError where the dataset (path, class, split, digest) is not the one that the run's split.csv lists."""
-    from ft_lightning.system.tables import read_table
-
-    if not (run_dir / "split.csv").is_file():  # it stopped before it had looked at its data
-        return
     columns = ["path", "class", "split", "digest"]
-    before, now = (
-        set(map(tuple, rows[columns].to_numpy().tolist())) for rows in (read_table(run_dir / "split.csv"), table)
-    )
+    saved = run.table("split", columns, missing_ok=True)
+    if saved.columns.empty:  # it stopped before it had looked at its data
+        return
+    before, now = (set(map(tuple, rows[columns].to_numpy().tolist())) for rows in (saved, table))
     if changed := sorted({path for path, *_ in before ^ now}):
         raise UserError(
-            f"{run_dir}: {len(changed)} files of the dataset are new, gone, changed or in another split since it "
+            f"{run}: {len(changed)} files of the dataset are new, gone, changed or in another split since it "
             f"began: {some(changed)}. Put them back, or start anew in another directory."
         )

@@ -1,13 +1,207 @@
-"""A run's directory: the one place that knows its file names."""
+"""A run's directory: the one place that knows what its files are called."""
 
+import os
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.files import damaged, read_json, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CARD = "model.json"  # in a model directory, which is deploy's; a run's page and a comparison read it without torch
+# The others are in report_data/, as a task may add tables of its own for the page.
+_TABLES = ("metrics", "split", "predictions", "issues", "trials", "leaderboard", "multirun")
+_RECORDS = {name: f"{name}.json" for name in ("metrics", "outcome", "problems", "check")} | {"model": f"model/{CARD}"}
 
 
 class Run:
-    """What a command left in a directory, read when it is asked for."""
+    """The directory of a run, or of a check, a search or a comparison: what it is made of, read when asked for.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    `command`, `config`, `metrics`, `outcome` and `card` never fail: what is missing or damaged is empty. The methods
+    raise a UserError that names the file. A run stands for its directory wherever a path is expected.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.log = self.path / "log.txt"
+        self.page = self.path / "report.html"
+        self.checkpoints = self.path / "checkpoints"
+        self.model = self.path / "model"  # the model directory, the deliverable
+        self.thumbnails = self.path / "report_data/thumbnails"  # of the images that the page shows
+        self.study = self.path / "study.db"  # of a search
+        self.best = self.path / "best.yaml"  # a search's winner, as an experiment of train
 
     def __fspath__(self) -> str:
         return str(self.path)
+
+    __str__ = __fspath__
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def command(self) -> list[str]:
+        """The command that made the run, word by word; empty for a run made in Python."""
+        try:
+            head = self.config_text().partition("\n")[0]
+            return shlex.split(head.removeprefix("# ")) if head.startswith("# python ") else []
+        except (OSError, ValueError, UserError):
+            return []
+
+    @property
+    def verb(self) -> str:
+        """What the command did: "train", "evaluate" ...; empty for a run made in Python."""
+        return "".join(self.command[2:3]).rpartition(".")[2]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """config.yaml; what comes from the environment, `${oc.env:NAME}`, is not looked up."""
+        try:
+            return self.saved_config()
+        except UserError:
+            return {}
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json: shares from 0 to 1, losses in nats, times in seconds."""
+        return self._record_or_empty("metrics")
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """outcome.json: how a job ended."""
+        return self._record_or_empty("outcome")
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """model.json of the model that was trained, or what metrics.json says of the one that was evaluated."""
+        card = self._record_or_empty("model") or self.metrics.get("model")
+        return card if isinstance(card, dict) else {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is an accuracy on test; a run that failed or still goes on has none."""
+        test = self.metrics.get("test")
+        accuracy = test.get("accuracy") if isinstance(test, dict) else None
+        return isinstance(accuracy, int | float) and not isinstance(accuracy, bool) and 0 <= accuracy <= 1
+
+    def saved_config(self) -> dict[str, Any]:
+        """The same.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        try:
+            content: Any = OmegaConf.to_container(OmegaConf.load(self.config_file), resolve=False)
+        except FileNotFoundError:
+            raise UserError(f"{self.config_file}: no such file.") from None
+        except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
+            raise damaged(self.config_file, error) from error
+        if not isinstance(content, dict):
+            raise damaged(self.config_file, "it has no keys")
+        return content
+
+    def config_text(self) -> str:
+        """config.yaml as it was written, below the command; empty where there is none.
+
+        Raises:
+            UserError: it is no text.
+        """
+        try:
+            return self.config_file.read_text(encoding="utf-8") if self.config_file.is_file() else ""
+        except ValueError as error:
+            raise damaged(self.config_file, error) from error
+
+    def record(self, name: str) -> dict[str, Any]:
+        """A JSON file: "metrics", "outcome", "check", or "model", the model's model.json.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        return read_json(self.record_path(name))
+
+    def table(self, name: str, columns: Sequence[str] | None = None, missing_ok: bool = False) -> "pd.DataFrame":
+        """A CSV file, all cells as text: "split", "predictions", "metrics" (a row an epoch), "issues" (of a check),
+        "trials" (of a search), "leaderboard", "multirun", or one that the page is made of, such as "pairs".
+
+        Args:
+            columns: read these only.
+            missing_ok: give an empty table, without columns, where there is no such file.
+
+        Raises:
+            UserError: it is missing or damaged, or lacks one of `columns`.
+        """
+        import pandas as pd  # not above: --help has to do without
+
+        from ft_lightning.system.tables import read_table
+
+        path = self.table_path(name)
+        return pd.DataFrame() if missing_ok and not path.is_file() else read_table(path, columns)
+
+    def write(self, name: str, content: "pd.DataFrame | dict[str, Any] | list[Any]") -> Path:
+        """Write a file that `table` or, for a dict or a list, `record` reads, whole or not at all; returns its path.
+
+        Raises:
+            UserError: the place is full or cannot be written to.
+        """
+        if isinstance(content, dict | list):
+            write_json(path := self.record_path(name), content)
+        else:
+            from ft_lightning.system.tables import write_table
+
+            write_table(content, path := self.table_path(name))
+        return path
+
+    def record_path(self, name: str) -> Path:
+        return self.path / _RECORDS[name]
+
+    def table_path(self, name: str) -> Path:
+        return (self.path if name in _TABLES else self.path / "report_data") / f"{name}.csv"
+
+    def traces(self) -> list[str]:
+        """What is in the directory, by name, but for what a command leaves that was refused before it began."""
+        refused = {self.config_file, self.log, self.record_path("outcome"), self.record_path("problems")}
+        return sorted(path.name for path in self.path.iterdir() if path not in refused)
+
+    def trained_on(self) -> set[str] | None:
+        """The digests of the samples of its train split; None where nobody knows.
+
+        Raises:
+            UserError: split.csv is damaged.
+        """
+        split = self.table("split", ["split", "excluded", "digest"], missing_ok=True)
+        if split.columns.empty:
+            return None
+        return set(split.loc[(split["split"] == "train") & (split["excluded"] == ""), "digest"])
+
+    @classmethod
+    def of_model(cls, place: Path) -> "Run":
+        """The run of a model directory; `place` may be the run itself."""
+        return cls(place.parent if (place / CARD).is_file() else place)
+
+    @classmethod
+    def find(cls, patterns: Sequence[str], but: Path | None = None) -> tuple[list["Run"], list[Path]]:
+        """The finished runs that globs of directories stand for, and what else they match or hold.
+
+        A directory may be a run or hold runs, as those of a multirun and of a search do.
+
+        Args:
+            but: the real path of a directory to leave out.
+        """
+        from ft_lightning.runs.find import find_runs
+
+        return find_runs(patterns, but)
+
+    def _record_or_empty(self, name: str) -> dict[str, Any]:
+        try:
+            return self.record(name)
+        except UserError:
+            return {}

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -12,9 +12,8 @@ from ft_lightning.data.collect import split_table
 from ft_lightning.data.protocol import Data
 from ft_lightning.features.neighbours import knn_baseline
 from ft_lightning.readers.sample import Reader, Sample
-from ft_lightning.runs.report_data import REPORT_DATA, write_pictures
-from ft_lightning.system.files import write_json
-from ft_lightning.system.tables import write_table
+from ft_lightning.runs.run import Run
+from ft_lightning.runs.thumbnails import least_certain, worst_errors, write_thumbnails
 from ft_lightning.system.versions import versions
 from ft_lightning.tasks.task import Outputs, Task
 
@@ -40,7 +39,7 @@ class Stopwatch:
 
 
 def write(
-    run_dir: Path,
+    run: Run,
     outputs: Mapping[str, Outputs],
     task: Task,
     data: Data,
@@ -75,18 +74,18 @@ def write(
     for split, each in outputs.items():
         samples = [data.splits[split][i] for i in each.positions]
         tables[split] = task.table([s.name for s in samples], each.rows, [s.label for s in samples])
-    write_table(tables["test"], run_dir / "predictions.csv")
-    write_json(run_dir / "metrics.json", metrics)
-    write_table(tables["val"], run_dir / REPORT_DATA / "val_predictions.csv")
+    run.write("predictions", tables["test"])
+    run.write("metrics", metrics)
+    run.write("val_predictions", tables["val"])
     for name, table in details.tables.items():
-        write_table(table, run_dir / REPORT_DATA / f"{name}.csv")
-    write_pictures(run_dir, tables["test"], data.splits["test"], data.reader)
-    write_table(neighbours, run_dir / REPORT_DATA / "neighbours.csv")
+        run.write(name, table)
+    _write_thumbnails(run, tables["test"], data.splits["test"], data.reader)
+    run.write("neighbours", neighbours)
     return metrics
 
 
 def write_evaluation(
-    run_dir: Path, task: Task, samples: Sequence[Sample], rows: Tensor, reader: Reader, about: dict[str, Any]
+    run: Run, task: Task, samples: Sequence[Sample], rows: Tensor, reader: Reader, about: dict[str, Any]
 ) -> dict[str, Any]:
     """Write metrics.json, predictions.csv and split.csv of a model on labelled samples, and what its page needs.
 
@@ -107,10 +106,21 @@ def write_evaluation(
         "versions": versions(),
     }
     table = task.table([sample.name for sample in samples], rows, [sample.label for sample in samples])
-    write_table(split_table({"test": samples}), run_dir / "split.csv")
-    write_table(table, run_dir / "predictions.csv")
-    write_json(run_dir / "metrics.json", metrics)
+    run.write("split", split_table({"test": samples}))
+    run.write("predictions", table)
+    run.write("metrics", metrics)
     for name, each in details.tables.items():
-        write_table(each, run_dir / REPORT_DATA / f"{name}.csv")
-    write_pictures(run_dir, table, samples, reader)
+        run.write(name, each)
+    _write_thumbnails(run, table, samples, reader)
     return metrics
+
+
+def _write_thumbnails(run: Run, predictions: pd.DataFrame, samples: Sequence[Sample], reader: Reader) -> None:
+    """Write previews of the samples that the page shows.
+
+    Args:
+        predictions: of `samples`, as predictions.csv has them.
+    """
+    by_name = {sample.name: sample for sample in samples}
+    shown = [*worst_errors(predictions)["path"], *least_certain(predictions)["path"]]
+    write_thumbnails([by_name[name] for name in shown], run.thumbnails, reader.preview)

@@ -1,7 +1,6 @@
 """What a search has found: on the terminal, and as trials.csv, best.yaml, history.png, importance.png."""
 
 import functools
-import json
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -16,11 +15,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from ft_lightning.cli import command
+from ft_lightning.runs.run import Run
 from ft_lightning.search.study import Plan, has_outcome
 from ft_lightning.system.console import console, interval, pairs, short, table
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing
-from ft_lightning.system.tables import write_table
 
 _SHOWN = 10  # trials
 
@@ -77,11 +76,7 @@ def after_search(
 
 
 def winner(study: optuna.Study) -> FrozenTrial:
-    """The trial with the best value, of equals the first.
-
-    Raises:
-        UserError: none has one.
-    """
+    """The trial with the best value, of equals the first."""
     trials = study.get_trials(deepcopy=False)
     if best := _best(trials, study.direction.name):
         return best
@@ -101,12 +96,6 @@ def value_of(trial: FrozenTrial) -> float:
     return trial.value
 
 
-def result(run_dir: Path) -> dict[str, Any] | None:
-    """metrics.json of a run that is finished."""
-    path = run_dir / "metrics.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() and (run_dir / "model").is_dir() else None
-
-
 def write_trials(study: optuna.Study, folder: Path) -> None:
     """Write trials.csv: a row a trial, of dead processes' too."""
     rows = []
@@ -121,7 +110,7 @@ def write_trials(study: optuna.Study, folder: Path) -> None:
             | {"accuracy_low": low, "accuracy_high": high}
             | {key: known.get(key) for key in ("host", "pid", "started", "error")}
         )
-    write_table(pd.DataFrame(rows), folder / "trials.csv")
+    Run(folder).write("trials", pd.DataFrame(rows))
 
 
 def state_of(trial: FrozenTrial) -> str:
@@ -177,7 +166,7 @@ def write_best(words: list[str], folder: Path, metrics: dict[str, Any]) -> None:
         *(f"# To be typed beside it: {word}" for word in untold),
         OmegaConf.to_yaml(OmegaConf.merge({"defaults": defaults}, content)),
     ]
-    with replacing(folder / "best.yaml") as temporary:
+    with replacing(Run(folder).best) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
 
 

@@ -23,12 +23,12 @@ from sqlalchemy import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from ft_lightning.runs.config import without_password
+from ft_lightning.runs.run import Run
 from ft_lightning.search.space import Space, grid
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import claimed
 from ft_lightning.system.seeds import seed_of
 
-FILE = "study.db"
 _HEARTBEAT_S = 60  # a trial of another machine is dead when it has been silent for twice that
 _UNCLAIMED_S = 60  # between the start of a trial and the name of its process, at most
 _LOOK_AGAIN_S = 1
@@ -105,7 +105,7 @@ def open_study(folder: Path, url: str | None, name: str, plan: Plan) -> optuna.S
     Raises:
         UserError: the URL leads nowhere.
     """
-    place = url or URL.create("sqlite", database=str(folder / FILE)).render_as_string()
+    place = url or URL.create("sqlite", database=str(Run(folder).study)).render_as_string()
     # Others may be writing: wait for them rather than fail.
     waiting = {"connect_args": {"timeout": 60}} if place.startswith("sqlite") else {}
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -65,7 +65,25 @@ def replacing(path: Path) -> Iterator[Path]:
             _remove(temporary)
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def damaged(path: Path, reason: object) -> UserError:
+    """The error of a file that cannot be read."""
+    return UserError(f"{path} is damaged ({' '.join(str(reason).split())}): put it back as it was, or make it anew.")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file with keys at its top; UserError names a file that is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise damaged(path, "it has no keys")
+    return content
+
+
+def write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
     """Write JSON so that a reader finds the whole file or none."""
     with replacing(path) as temporary:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)

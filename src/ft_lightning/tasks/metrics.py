@@ -1,4 +1,4 @@
-"""Numbers with intervals: torchmetrics collections, Wilson's and bootstrap intervals, baselines."""
+"""What metrics.json says of one split: torchmetrics collections, AUROC, per-class numbers, the majority baseline."""
 
 from typing import Any
 
@@ -9,10 +9,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection, classification
 
 from ft_lightning.system.errors import NumericalError
-from ft_lightning.tasks.intervals import wilson_interval
-
-_RESAMPLES = 1000
-_CELLS_AT_ONCE = 20_000_000  # bounds the bootstrap's memory to a few hundred MB
+from ft_lightning.tasks.intervals import macro_f1_interval, wilson_interval
 
 
 def metric_collection(num_classes: int) -> MetricCollection:
@@ -89,7 +86,7 @@ def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_
     present = [value for value in auroc if value is not None]
     return numbers | {
         "accuracy_ci95": wilson_interval(int(confusion.diagonal().sum()), n),
-        "f1_macro_ci95": _bootstrap_f1(confusion.numpy()),
+        "f1_macro_ci95": macro_f1_interval(confusion.numpy()),
         "auroc": sum(present) / len(present) if present else None,
         "loss": F.cross_entropy(logits, targets).item(),
         "n": n,
@@ -108,34 +105,11 @@ def _refuse_non_finite(logits: Tensor) -> None:
         )
 
 
-def _bootstrap_f1(confusion: np.ndarray) -> list[float]:
-    """Percentile bootstrap of macro F1 over samples: drawing samples is drawing confusion cells multinomially."""
-    true, predicted = np.nonzero(confusion)  # sorted by true
-    cells = confusion[true, predicted]
-    by_predicted = np.argsort(predicted, kind="stable")
-    hits = np.flatnonzero(true == predicted)
-    rng = np.random.default_rng(0)
-    scores: list[np.ndarray] = []
-    step = max(1, _CELLS_AT_ONCE // len(cells))
-    for start in range(0, _RESAMPLES, step):
-        draws = rng.multinomial(cells.sum(), cells / cells.sum(), size=min(step, _RESAMPLES - start))  # (R, cells)
-        correct, occurrences = (np.zeros((len(draws), len(confusion)), dtype=np.int64) for _ in range(2))  # (R, C)
-        correct[:, true[hits]] = draws[:, hits]
-        # Sums over runs of equal classes; `np.add.at` takes 20 times as long.
-        classes, runs = np.unique(true, return_index=True)
-        occurrences[:, classes] += np.add.reduceat(draws, runs, axis=1)
-        classes, runs = np.unique(predicted[by_predicted], return_index=True)
-        occurrences[:, classes] += np.add.reduceat(draws[:, by_predicted], runs, axis=1)
-        f1 = 2 * correct / np.maximum(occurrences, 1)
-        scores.append(f1.sum(1) / (occurrences > 0).sum(1))
-    low, high = np.percentile(np.concatenate(scores), [2.5, 97.5])
-    return [float(low), float(high)]
-
-
 def _auroc_by_class(probabilities: Tensor, targets: Tensor) -> list[float | None]:
     """One-vs-rest AUROC from ranks, ties counting half (Hanley & McNeil 1982); None without positives or negatives.
 
-    torchmetrics scores such a class 0, and takes two minutes for 1,000 classes and 50,000 samples; this a second.
+    torchmetrics scores such a class 0. For 1,000 classes and 50,000 samples it takes two minutes, `rankdata` of SciPy,
+    which gives the very same numbers, 12 s, and sorting the scores only 4 s.
     """
     n, labels = len(targets), targets.numpy()
     values: list[float | None] = []
