@@ -44,6 +44,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.data.damage import check_policy
     from ft_lightning.issues.findings import Finding, Found
     from ft_lightning.pages import check as check_page
+    from ft_lightning.system.console import short
 
     check_switches(cfg)
     check_policy(cfg.data.on_bad_image, cfg.data.max_bad_fraction)
@@ -62,7 +63,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         summary.after_check(run_dir, found, overrides_of_train())
     if found.blocking:
         first = [f"{finding.said} {finding.fix}" for finding in found.blocking[:_SHOWN]]
-        page, count = summary.short(run_dir / check_page.PAGE), len(found.blocking)
+        page, count = short(run_dir / check_page.PAGE), len(found.blocking)
         raise UserError("\n".join([f"This dataset cannot train as it is: {count} findings, all in {page}:", *first]))
     return written
 

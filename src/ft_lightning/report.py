@@ -29,7 +29,7 @@ def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     Returns:
         page: its path.
     """
-    from ft_lightning.cli import summary
+    from ft_lightning.system.console import pairs, short
 
     if (cfg.run is None) == (cfg.runs is None):
         raise UserError(
@@ -41,7 +41,7 @@ def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     else:
         patterns = [str(pattern) for pattern in cfg.runs] if isinstance(cfg.runs, ListConfig) else [str(cfg.runs)]
         page = compare_runs(patterns, run_dir)
-    summary.pairs(page=str(summary.short(page)))
+    pairs(page=str(short(page)))
     return {"page": str(page)}
 
 
@@ -77,9 +77,9 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
     Raises:
         UserError: no finished run.
     """
-    from ft_lightning.cli import summary
     from ft_lightning.pages.comparison import TABLE, write_leaderboard
     from ft_lightning.runs.leaderboard import find_runs, leaderboard, never_scored
+    from ft_lightning.system.console import pairs, short
 
     runs, others = find_runs(patterns, but=run_dir.resolve())
     if not runs:
@@ -93,30 +93,23 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
     board = leaderboard(runs)
     page, told = write_leaderboard(run_dir, board, others, ", ".join(patterns))
     show(board)
-    summary.pairs(**({"best two": told} if told else {}), table=str(summary.short(run_dir / TABLE)))
+    pairs(**({"best two": told} if told else {}), table=str(short(run_dir / TABLE)))
     return page
 
 
 def show(board: "pd.DataFrame") -> None:
     """The first runs of a leaderboard on the terminal."""
-    from rich.table import Table
-
-    from ft_lightning.cli.summary import interval
     from ft_lightning.pages.page import number
     from ft_lightning.runs.leaderboard import short_names
-    from ft_lightning.system.console import console
+    from ft_lightning.system.console import console, interval, table
 
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "trained"):
-        table.add_column(name, overflow="fold", min_width=12)
-    for name in ("val", "test", "95 % interval", "test set"):
-        table.add_column(name, no_wrap=True)
+    rows = []
     for _, row in board.assign(run=short_names(board["run"])).head(_SHOWN).iterrows():
         trained = " ".join(filter(None, row[["model", "finetune", "overrides"]]))
         around = None if math.isnan(row["low"]) else (row["low"], row["high"])
         numbers = (number(row["val accuracy"]), number(row["test accuracy"]), interval(around))
-        table.add_row(printable(row["run"]), printable(trained), *numbers, row["test set"])
-    console.print(table)
+        rows.append((printable(row["run"]), printable(trained), *numbers, row["test set"]))
+    table(["run", "trained", "val", "test", "95 % interval", "test set"], rows, folded=2)
     console.print(f"... {len(board) - _SHOWN:,} more\n" if len(board) > _SHOWN else "")
 
 

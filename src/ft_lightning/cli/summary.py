@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from rich.table import Table
 
 from ft_lightning.cli.command import Outcome
 from ft_lightning.issues.findings import Finding, Found
-from ft_lightning.system.console import console
-from ft_lightning.system.errors import printable, printable_lines
+from ft_lightning.system.console import console, interval, number, pairs, short, table
+from ft_lightning.system.errors import printable
 from ft_lightning.system.tables import write_table
 
 if TYPE_CHECKING:
@@ -110,13 +109,13 @@ def after_check(run_dir: Path, found: Found, overrides: Sequence[str]) -> None:
         console.print(f"Take out of issues.csv what is in order, then: {command}\n", soft_wrap=True)
 
 
-def after_predict(table: pd.DataFrame, output: Path) -> None:
+def after_predict(answers: pd.DataFrame, output: Path) -> None:
     """How many files were answered, how they fall out, and where the table is."""
-    errors = table[table["error"] != ""]
-    counts = table["predicted"].value_counts()
-    marked = {"uncertain": f"{(table['uncertain'] == True).sum():,}"} if "uncertain" in table.columns else {}  # noqa: E712
+    errors = answers[answers["error"] != ""]
+    counts = answers["predicted"].value_counts()
+    marked = {"uncertain": f"{(answers['uncertain'] == True).sum():,}"} if "uncertain" in answers.columns else {}  # noqa: E712
     pairs(
-        files=f"{len(table):,}",
+        files=f"{len(answers):,}",
         predicted=", ".join(f"{printable(str(name))} {count:,}" for name, count in counts.head(_CLASSES_SHOWN).items()),
         **marked,
         unreadable=f"{len(errors):,}" + (f", for example {errors.iloc[0]['path']}" if len(errors) else ""),
@@ -129,14 +128,12 @@ def after_multirun(outcomes: list[Outcome], sweep_dir: Path) -> None:
     common = set.intersection(*(set(outcome.overrides) for outcome in outcomes))
     rows = [_multirun_row(outcome, common) for outcome in outcomes]
     write_table(pd.DataFrame(rows), sweep_dir / "multirun.csv")
-    table = Table(
-        "job", "overrides", "val accuracy", "test accuracy", "95 % interval", "error", box=None, pad_edge=False
-    )
+    shown = []
     for row in sorted(rows, key=lambda row: -(row["val_accuracy"] or 0)):
         bounds = None if row["test_low"] is None else (row["test_low"], row["test_high"])
-        numbers = (_number(row["val_accuracy"]), _number(row["test_accuracy"]), interval(bounds))
-        table.add_row(row["job"], row["overrides"], *numbers, row["error"])
-    console.print(table)
+        numbers = (number(row["val_accuracy"]), number(row["test_accuracy"]), interval(bounds))
+        shown.append((row["job"], row["overrides"], *numbers, row["error"]))
+    table(["job", "overrides", "val accuracy", "test accuracy", "95 % interval", "error"], shown)
     pairs(table=str(short(sweep_dir / "multirun.csv")))
 
 
@@ -158,24 +155,13 @@ def _multirun_row(outcome: Outcome, common: set[str]) -> dict[str, Any]:
 def _print_metrics(splits: dict[str, dict[str, Any]]) -> None:
     """A row a metric, a column a split, and the interval of the last split."""
     last = list(splits.values())[-1]
-    table = Table("", *splits, f"95 % interval of {list(splits)[-1]}", box=None, pad_edge=False)
-    for name in _HEADLINE:
-        if not any(name in metrics for metrics in splits.values()):
-            continue
-        values = (_number(metrics.get(name)) for metrics in splits.values())
-        table.add_row(name.replace("_", " "), *values, interval(last.get(f"{name}_ci95")))
-    console.print(table)
-
-
-def pairs(**lines: str) -> None:
-    """A name and what there is to say, line by line."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="bold", min_width=9)  # the longest name, so that all blocks stand in line
-    table.add_column(overflow="fold")
-    for name, value in lines.items():
-        table.add_row(name, printable_lines(value))
-    console.print(table)
-    console.print()
+    rows = [
+        (name.replace("_", " "), *(number(metrics.get(name)) for metrics in splits.values()),
+         interval(last.get(f"{name}_ci95")))
+        for name in _HEADLINE
+        if any(name in metrics for metrics in splits.values())
+    ]  # fmt: skip
+    table(["", *splits, f"95 % interval of {list(splits)[-1]}"], rows)
 
 
 def _cut(plan: "FreezePlan") -> str:
@@ -189,19 +175,3 @@ def _cut(plan: "FreezePlan") -> str:
 def _shown(names: list[str]) -> str:
     more = len(names) - _CLASSES_SHOWN
     return ", ".join(map(printable, names[:_CLASSES_SHOWN])) + (f", ... {more:,} more" if more > 0 else "")
-
-
-def interval(bounds: Sequence[float] | None) -> str:
-    """Two numbers as text."""
-    return f"{bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else ""
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def short(path: Path) -> Path:
-    """The path as a person in this directory would type it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

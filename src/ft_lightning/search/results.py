@@ -14,11 +14,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
-from rich.table import Table
 
-from ft_lightning.cli import command, summary
+from ft_lightning.cli import command
 from ft_lightning.search.study import Plan, has_outcome
-from ft_lightning.system.console import console
+from ft_lightning.system.console import console, interval, pairs, short, table
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing
 from ft_lightning.system.tables import write_table
@@ -30,10 +29,10 @@ def before_search(study: optuna.Study, plan: Plan, folder: Path) -> None:
     """What is searched, where it is kept, and what is there already."""
     done = sum(map(has_outcome, study.get_trials(deepcopy=False)))
     goes_on = f", {done} of them done" if done else ""
-    summary.pairs(
+    pairs(
         search="\n".join(f"{key}: {_bounds(kind)}" for key, kind in plan.space.items()),
         trials=f"{plan.wanted} by {plan.sampler}{goes_on}",
-        study=str(summary.short(folder)),
+        study=str(short(folder)),
     )
 
 
@@ -56,23 +55,23 @@ def after_search(
     searched = [key for key, kind in best.distributions.items() if not kind.single()]
     of_backbone = any("samples_per_s" in trial.user_attrs.get("found", {}) for trial in ranked)
     about = ("parameters", "samples/s", "features s") if of_backbone else ()
-    table = Table("trial", "value", "95 % interval of accuracy", *searched, *about, box=None, pad_edge=False)
+    rows = []
     for trial in ranked[:_SHOWN]:
         found = trial.user_attrs.get("found", {})
-        row = [str(trial.number), f"{value_of(trial):.4f}", summary.interval(found.get("accuracy_ci95"))]
+        row = [str(trial.number), f"{value_of(trial):.4f}", interval(found.get("accuracy_ci95"))]
         row += [_short(trial.params.get(key)) for key in searched]
         if about:
             passed = f"{found['features_s']:.1f}" if found.get("computed") else "stored"
             row += [f"{found['parameters']:,}", f"{found.get('samples_per_s', 0):.0f}", passed]
-        table.add_row(*row)
-    console.print(table)
+        rows.append(row)
+    table(["trial", "value", "95 % interval of accuracy", *searched, *about], rows)
     counts = Counter(state_of(trial) for trial in trials)
     test, again = metrics["test"], metrics["val"]
-    summary.pairs(
+    pairs(
         trials=", ".join(f"{count} {state}" for state, count in counts.items()),
         best=f"trial {best.number}: {value_of(best):.4f}; trained again, val accuracy {again['accuracy']:.4f}",
-        test=f"accuracy {test['accuracy']:.4f}, 95 % {summary.interval(test['accuracy_ci95'])}; no trial saw it",
-        study=f"{summary.short(folder)}: trials.csv, best.yaml, history.png, trial_{best.number}/",
+        test=f"accuracy {test['accuracy']:.4f}, 95 % {interval(test['accuracy_ci95'])}; no trial saw it",
+        study=f"{short(folder)}: trials.csv, best.yaml, history.png, trial_{best.number}/",
     )
     console.print(f"{command_line}\n", soft_wrap=True)
 

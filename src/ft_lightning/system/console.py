@@ -1,13 +1,61 @@
-"""What moves while something goes on: bars of the feature pass and of trials, and a sign of life."""
+"""The terminal: how numbers, paths and tables look there, and what moves while something goes on."""
 
-from typing import Self
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.status import Status
+from rich.table import Table
 from rich.text import Text
 
+from ft_lightning.system.errors import printable_lines
+
 console = Console(highlight=False, markup=False)  # a class may be called [b]
+
+
+def table(columns: Iterable[str], rows: Iterable[Sequence[str]], folded: int = 0) -> None:
+    """Print rows of text below their columns.
+
+    Args:
+        folded: the first so many columns break long texts into lines, so that the others are shown whole.
+    """
+    shown = Table(box=None, pad_edge=False)
+    for position, name in enumerate(columns):
+        how: dict[str, Any] = {"overflow": "fold", "min_width": 12} if position < folded else {"no_wrap": folded > 0}
+        shown.add_column(name, **how)
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+
+
+def pairs(**lines: str) -> None:
+    """Print names and what there is to say of each, line by line, and an empty line."""
+    shown = Table(show_header=False, box=None, pad_edge=False)
+    shown.add_column(style="bold", min_width=9)  # the longest name, so that all blocks stand in line
+    shown.add_column(overflow="fold")
+    for name, value in lines.items():
+        shown.add_row(name, printable_lines(value))
+    console.print(shown)
+    console.print()
+
+
+def number(value: Any) -> str:
+    """A number with four decimals; "-" for none."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    """The bounds of an interval; empty for none."""
+    return f"{bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else ""
+
+
+def short(path: Path) -> Path:
+    """The path as a person in this directory would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def sample_progress(shown: bool) -> Progress:
