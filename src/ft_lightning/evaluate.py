@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from ft_lightning.cli import command
-from ft_lightning.data.problems import DataProblemsError, lists_problems
+from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.system.errors import UserError, some
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@lists_problems
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled images; classes are matched by name."""
     from ft_lightning.cli import summary

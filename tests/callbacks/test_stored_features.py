@@ -21,7 +21,7 @@ from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.backbones.load import load_backbone
 from ft_lightning.build import build_classifier, build_module, build_pretrained, build_stored_features, build_trainer
 from ft_lightning.cli import summary
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.features import extract
 from ft_lightning.system.errors import UserError

@@ -16,7 +16,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from conftest import files_below
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.runs import config as run_config
 
 Run = Callable[..., CompletedProcess[str]]

@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from callbacks.test_stored_features import same_result, save_weights
 from conftest import files_below, write_pictures
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.train import train
 from test_train import RUN_FILES, but_thumbnails
@@ -179,7 +179,7 @@ FITS = {
 FIT_ALL = """
 import json, sys
 from pathlib import Path
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.train import train
 for name, overrides in json.loads(sys.argv[1]).items():
     folder = Path(sys.argv[2]) / name

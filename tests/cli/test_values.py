@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.cli.values import SWITCHES, check_switches
 from ft_lightning.system.errors import UserError
 

@@ -30,10 +30,18 @@ def go_on_alone() -> None:
     _nothing_to_wait_for.set()
 
 
-def consequence(error: BaseException) -> tuple[int, str] | None:
-    """The exit code and a sentence where this error only says that another process has failed; None where it does not.
+class FailedElsewhereError(Exception):
+    """Another process of this run has failed, with this code: its own message says why."""
 
-    A process that Lightning started is given a moment to end, so that its code is known.
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(_sentence(exit_code))
+        self.exit_code = max(exit_code, 1)
+
+
+def caused_elsewhere(error: BaseException) -> FailedElsewhereError | None:
+    """What an error means that only says that another process is gone; None for any other error.
+
+    A process that Lightning started gets a moment to end, so that its code is known.
     """
     # What gloo, NCCL and the rendezvous say; a download's broken connection is an OSError.
     said = r"(closed|reset) by peer|[Bb]roken pipe|remote process exited|Connection was likely closed"
@@ -42,7 +50,7 @@ def consequence(error: BaseException) -> tuple[int, str] | None:
     deadline = time.monotonic() + _PATIENCE_S / 2
     while not (code := _failed()) and time.monotonic() < deadline and any(p.poll() is None for p in _started):
         time.sleep(0.1)
-    return max(code, 1), _sentence(code)
+    return FailedElsewhereError(code)
 
 
 def _observe(child_processes: list[subprocess.Popen]) -> None:
