@@ -3,7 +3,8 @@
 import copy
 import functools
 import uuid
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
@@ -60,19 +61,21 @@ def search_working_directory() -> None:
     Plugins.instance().register(_WorkingDirectoryConf)
 
 
-def _composing() -> AbstractContextManager:
-    if _in_command():
-        return nullcontext()
+@contextmanager
+def _composing() -> Iterator[None]:
+    """Have Hydra look into conf/; within one of our commands it does, and another application's Hydra is set aside."""
+    current = GlobalHydra.instance()
+    theirs = current.hydra
+    if theirs and any(str(CONF) in str(place.path) for place in theirs.config_loader.get_search_path().get_path()):
+        yield
+        return
+    current.clear()
     search_working_directory()
-    return hydra.initialize_config_dir(str(CONF), version_base="1.3")
-
-
-def _in_command() -> bool:
-    """Whether Hydra runs one of our commands, whose search path counts; another application's Hydra is set aside."""
-    if not GlobalHydra.instance().is_initialized():
-        return False
-    places = GlobalHydra.instance().config_loader().get_search_path().get_path()
-    return any(str(CONF) == str(place.path).removeprefix("file://") for place in places)
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = theirs
 
 
 def _unique() -> str:

@@ -1,4 +1,4 @@
-"""What the exceptions of frameworks, of the system and of its memory mean to a user, where a user can do something."""
+"""Exceptions of the frameworks, the system and its memory, translated for a user who can do something about them."""
 
 import errno
 import sys
@@ -39,7 +39,7 @@ def known_error(error: BaseException) -> UserError | NumericalError | None:
 
 
 def config_error(error: BaseException) -> UserError:
-    """What Hydra, OmegaConf or the system complain of, in a few lines."""
+    """A complaint of Hydra, OmegaConf or the system, in a few lines."""
     if isinstance(error.__cause__, UserError):
         return error.__cause__
     if isinstance(error, OverrideParseException):
@@ -59,7 +59,7 @@ def complain(message: object) -> None:
 
 
 def _shortage(error: BaseException) -> UserError | None:
-    """Of memory; a process that reads images is killed for it without a word."""
+    """Where memory ran out; the system kills a process that reads images for it without a message."""
     reason = str(error).partition("\n")[0][:200]
     full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if full or (isinstance(error, RuntimeError) and "can't allocate memory" in reason):

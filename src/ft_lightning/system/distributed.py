@@ -1,11 +1,11 @@
-"""The processes of one run: which of them speaks, and what they know together."""
+"""The processes of one run: which of them is the main one, and gathering what each has."""
 
 import os
 from typing import Any
 
 
 def is_main_process() -> bool:
-    """Whether this process speaks for the run: the others of a distributed run stay silent and write nothing."""
+    """Whether this is the main process of a run, the only one that prints and writes files."""
     if "RANK" in os.environ:  # of torchrun, which counts in its own way inside SLURM
         return os.environ["RANK"] == "0"
     # Lightning's own launcher, also in an interactive job of SLURM, where all have SLURM_PROCID=0; then srun.
@@ -13,7 +13,7 @@ def is_main_process() -> bool:
 
 
 def gather_objects(own: Any, world_size: int) -> list[Any]:
-    """An object of this process -> those of all, in all."""
+    """`all_gather_object`; a list of one where there is one process."""
     everyone = [own] * world_size
     if world_size > 1:
         from torch import distributed
