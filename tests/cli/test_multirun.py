@@ -112,6 +112,32 @@ def test_jobs_of_this_process_do_too_and_one_that_never_began_is_lost(
     assert table["test_high"].tolist() == ["", "0.75", ""]
 
 
+def test_jobs_that_a_launcher_no_longer_waits_for_are_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waited = []
+
+    class Submitted:
+        def wait(self) -> None:
+            waited.append(self)
+
+    def launch() -> None:
+        jobs = [Submitted(), Submitted()]
+        raise RuntimeError(f"Job 7 of {len(jobs)}\nhas not produced any output\nits log")
+
+    multirun._plans[:] = [multirun.Plan(tmp_path, [["seed=0"], ["seed=1"]])]
+    with pytest.raises(RuntimeError) as none_began:
+        launch()
+    with pytest.raises(RuntimeError):
+        multirun.wait_for_the_others(none_began.value)
+    assert not waited
+    write_outcome(tmp_path / "0", 0, ["seed=0"], "")
+    multirun.wait_for_the_others(none_began.value)
+    assert len(waited) == 2
+    assert capsys.readouterr().err == "error: Job 7 of 2 has not produced any output\n"
+    multirun._plans.clear()
+
+
 def test_a_job_that_was_cut_off_goes_on_where_it_stopped(pictures: Path, run_command: Run, tmp_path: Path) -> None:
     (tmp_path / "inject.py").write_text(KILL)
     paths = {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])}

@@ -69,7 +69,7 @@ def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str]) -> N
     owner = is_main_process() and not verb.shared
     token = _typed.set(typed)
     try:
-        with claimed(run_dir) if owner else nullcontext():
+        with _translating(), claimed(run_dir) if owner else nullcontext():
             if OmegaConf.select(cfg, "resume") and not verb.shared:
                 cfg = resume.config_of(run_dir, cfg, typed)
             root = OmegaConf.select(cfg, "data.root")
@@ -79,8 +79,8 @@ def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str]) -> N
             goes_on = bool(OmegaConf.select(cfg, "resume"))
             if owner and not goes_on:
                 _refuse_used_directory(run_dir)
-            leaves_outcome = is_main_process() and (in_multirun() or not verb.shared)
-            with _ending(run_dir, typed, leaves_outcome, goes_on):
+            lasting = is_main_process() and (in_multirun() or not verb.shared)
+            with _outcome(run_dir, typed, goes_on) if lasting else nullcontext(), _translating(run_dir):
                 _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), root)
                 if owner and not goes_on:
                     run_config.write_config(cfg, run_dir, ["python", "-m", f"{PACKAGE.name}.{verb.name}", *typed])
@@ -90,25 +90,32 @@ def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str]) -> N
 
 
 @contextmanager
-def _ending(run_dir: Path, typed: list[str], leaves_outcome: bool, goes_on: bool) -> Iterator[None]:
-    """Raise what an error means to the user, and have it leave its own file and outcome.json."""
+def _translating(run_dir: Path | None = None) -> Iterator[None]:
+    """Raise what an error means to the user; what it has to leave goes to `run_dir`."""
     try:
         yield
     except BaseException as error:
         meant = _meaning(error)
-        code = _exit_code(meant)
-        with suppress(OSError):  # the first error counts
-            if isinstance(meant, UserError) and is_main_process():
-                meant.leave(run_dir)
-            # A run that cannot go on as it was typed stays what it was.
-            if leaves_outcome and code is not None and not (goes_on and code == UserError.exit_code):
-                said = str(meant) if isinstance(meant, TOLD) else repr(meant)
-                outcome.write_outcome(run_dir, code, typed, said)
+        if run_dir and isinstance(meant, UserError) and is_main_process():
+            meant.leave(run_dir)
         if meant is error:
             raise
         raise meant from error
-    if leaves_outcome:
-        outcome.write_outcome(run_dir, 0, typed, "")
+
+
+@contextmanager
+def _outcome(run_dir: Path, typed: list[str], goes_on: bool) -> Iterator[None]:
+    """Write outcome.json when the block ends; a run that cannot go on as it was typed keeps the one it has."""
+    try:
+        yield
+    except BaseException as error:
+        code = _exit_code(error)
+        if code is not None and not (goes_on and code == UserError.exit_code):
+            said = str(error) if isinstance(error, TOLD) else repr(error)
+            with suppress(OSError):  # the first error counts
+                outcome.write_outcome(run_dir, code, typed, said)
+        raise
+    outcome.write_outcome(run_dir, 0, typed, "")
 
 
 def _meaning(error: BaseException) -> BaseException:
