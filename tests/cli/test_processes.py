@@ -29,7 +29,7 @@ from lightning.pytorch.callbacks import Callback
 from ft_lightning.system.errors import NumericalError, UserError
 
 RANK = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
-HERE = ROOT / "tests"
+HERE = Path(__file__).parent
 (HERE / f"{os.getpid()}.pid").touch()
 
 def fail(how):
@@ -300,11 +300,11 @@ def alive(injected: Path) -> list[int]:
         ("torchrun", ["-m", "trainer=ddp_cpu", "seed=0,1"], "would each run the whole multirun", set()),
         (
             "lightning", ["-m", "trainer.accelerator=cpu", "trainer.devices=2", "seed=0,1"],
-            "each job of a multirun runs in one process", {"config.yaml", "multirun.yaml", "multirun.csv"},
+            "each job of a multirun runs in one process", {"config.yaml", "outcome.json", "multirun.yaml", "multirun.csv"},
         ),
-        ("torchrun", [], "torchrun or srun started 2: say trainer=ddp", {"config.yaml"}),
+        ("torchrun", [], "torchrun or srun started 2: say trainer=ddp", {"config.yaml", "outcome.json"}),
         pytest.param(
-            "torchrun", ["trainer=ddp_cpu", "trainer.devices=3"], "a run of 3 processes", {"config.yaml"},
+            "torchrun", ["trainer=ddp_cpu", "trainer.devices=3"], "a run of 3 processes", {"config.yaml", "outcome.json"},
             marks=pytest.mark.slow,
         ),
     ],
