@@ -25,7 +25,7 @@ from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.system.hardware import pick_device, pick_precision
 from ft_lightning.train import train
 

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import nn
 from torchvision.models import resnet50
 
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.system.hardware import autocast, pick_device, pick_precision
 
 

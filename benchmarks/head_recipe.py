@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from ft_lightning.build import build_pretrained
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.features.extract import Computing, open_store
 from ft_lightning.features.fill import fill
 from ft_lightning.optim import build_optimizer, constant, cosine

@@ -27,7 +27,7 @@ from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from common import report
 
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.train import train
 from ft_lightning.tune import tune
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import ft_lightning
 from conftest import ROOT, write_pictures
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.runs.config import write_config
 from ft_lightning.runs.resume import config_of
 from ft_lightning.search.workbench import Workbench

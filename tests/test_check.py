@@ -15,7 +15,7 @@ from PIL import Image
 from conftest import files_below, write_pictures
 from ft_lightning.build import build_data
 from ft_lightning.check import check, look_through
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.issues.findings import Found
 from ft_lightning.pages import check as check_page
 from ft_lightning.report import report

@@ -8,7 +8,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig
 
 from conftest import ROOT, write_pictures
-from ft_lightning.cli.command import CONF, compose
+from ft_lightning.cli.compose import CONF, compose
 from ft_lightning.system.errors import UserError
 from ft_lightning.train import train
 

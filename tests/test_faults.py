@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback
 
 from conftest import ROOT, write_pictures
 from faults import failing_write
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.cli.known_errors import known_error
 from ft_lightning.runs.checkpoint import SealedCheckpointIO
 from ft_lightning.system.errors import NumericalError, UserError

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from ft_lightning import heads
-from ft_lightning.cli.command import CONF
+from ft_lightning.cli.compose import CONF
 from ft_lightning.heads import HEADS, build_head, probe, solve_head
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass

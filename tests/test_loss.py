@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hydra.utils import instantiate
 from sklearn.utils.class_weight import compute_class_weight
 
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.loss import cross_entropy
 from ft_lightning.system.errors import UserError
 

@@ -12,7 +12,7 @@ import pytest
 from hydra.utils import get_object
 
 import ft_lightning
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.predict import predict
 from ft_lightning.report import report

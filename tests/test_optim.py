@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.utils.data import DataLoader
 
-from ft_lightning.cli.command import CONF, compose
+from ft_lightning.cli.compose import CONF, compose
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.model import Classifier
 from ft_lightning.module import FineTuner

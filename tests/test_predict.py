@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 import ft_lightning
 from conftest import files_below, write_pictures
 from ft_lightning.backbones.load import load_backbone
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.predict import find_files, predict
 from ft_lightning.system.errors import UserError

@@ -28,7 +28,7 @@ from ft_lightning.build import (
     build_stored_features,
     build_trainer,
 )
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.model import Classifier
 from ft_lightning.runs.write import Stopwatch
@@ -37,6 +37,7 @@ from ft_lightning.train import train
 
 RUN_FILES = {
     "config.yaml",
+    "outcome.json",
     "metrics.csv",
     "metrics.json",
     "split.csv",
@@ -146,7 +147,7 @@ def test_each_kind_of_model_trains_leaves_the_promised_files_and_comes_back(case
         "trainer.max_epochs=1",
         "data.batch_size=4",
     )
-    assert but_thumbnails(tmp_path / "run") == RUN_FILES - {"config.yaml"}  # the command writes it
+    assert but_thumbnails(tmp_path / "run") == RUN_FILES - {"config.yaml", "outcome.json"}  # the command writes them
 
     checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     trained = {p for group in checkpoint["optimizer_states"][0]["param_groups"] for p in group["params"]}

@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 
 from conftest import files_below
 from ft_lightning.backbones.backbone import ImageBackbone
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.deploy import model_dir
 from ft_lightning.module import FineTuner
@@ -391,7 +391,7 @@ def test_an_experiment_is_what_was_typed(words: list[str], tmp_path: Path, monke
 
 def test_any_number_of_processes_may_begin_at_once(tmp_path: Path) -> None:
     (tmp_path / f".config.yaml.999999@{platform.node()}.tmp").write_text("of a killed process")
-    begin = "import sys\nfrom pathlib import Path\nfrom ft_lightning.cli.command import compose\n"
+    begin = "import sys\nfrom pathlib import Path\nfrom ft_lightning.cli.compose import compose\n"
     begin += "from ft_lightning.runs.config import join_study\ncfg = compose('tune', 'data.root=/p')\n"
     begin += "for _ in range(40):\n    (Path(sys.argv[1]) / 'config.yaml').unlink(missing_ok=True)\n"
     begin += "    join_study(cfg, Path(sys.argv[1]))\n"

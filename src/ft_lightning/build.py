@@ -12,7 +12,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning.cli import command, processes
+from ft_lightning.cli import processes
+from ft_lightning.cli.job import in_multirun
 from ft_lightning.cli.values import solves_head
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import UserError
@@ -213,7 +214,7 @@ def build_trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Pat
         plugins=[SealedCheckpointIO()],
         default_root_dir=run_dir,
     )
-    if command.in_multirun():
+    if in_multirun():
         refuse_processes(trainer, "each job of a multirun")
     _refuse_another_number_of_processes(trainer)
     processes.end_together()

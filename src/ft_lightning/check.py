@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from ft_lightning.cli import command
+from ft_lightning.cli.job import typed_overrides
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 
@@ -72,10 +72,11 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 def overrides_of_train() -> list[str]:
     """What of the command line a run on this dataset would be told too; "..." where there was no command line."""
-    if not HydraConfig.initialized():
+    typed = typed_overrides()
+    if typed is None:
         return ["..."]
     others = ("features=", "device=", "data.exclude=", "hydra.")
-    return [word for word in command.typed_overrides() if not word.lstrip("+~").startswith(others)]
+    return [word for word in typed if not word.lstrip("+~").startswith(others)]
 
 
 def look_through(cfg: DictConfig, root: str | None, found: "Found") -> Looked:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from ft_lightning.cli import command
-from ft_lightning.data.problems import lists_problems
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@lists_problems
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled samples; classes are matched by name."""
     from ft_lightning.cli import summary

@@ -25,7 +25,6 @@ from ft_lightning.build import (
 )
 from ft_lightning.cli import command, processes
 from ft_lightning.cli.values import check_values
-from ft_lightning.data.problems import lists_problems
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs import resume
 from ft_lightning.runs.run import Run
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@lists_problems
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """One run of what conf/train.yaml and the command line say; its files go to `run_dir`; returns metrics.json."""
     from ft_lightning.callbacks.checkpoints import best_and_last

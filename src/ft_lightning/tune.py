@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli import command
+from ft_lightning.cli.compose import compose, is_group, recompose
+from ft_lightning.cli.job import in_multirun, typed_overrides
 from ft_lightning.cli.values import check_values
-from ft_lightning.data.problems import DataProblemsError, lists_problems
+from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@lists_problems
 def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> dict[str, Any]:
     """A search as conf/tune.yaml and the command line say; returns metrics.json of its winner.
 
@@ -45,12 +46,14 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     from ft_lightning.search.workbench import Workbench
     from ft_lightning.system.console import TrialBar
 
-    if command.in_multirun():
+    if in_multirun():
         raise UserError("-m: a search goes on in a directory of its own, a multirun makes new ones: start one by one.")
     plan = plan_of(cfg)
-    base = overrides_of_train(command.typed_overrides() if typed is None else typed)
+    typed = typed_overrides() if typed is None else typed
+    assert typed is not None, "tune(cfg, folder, overrides): in Python, say which overrides made cfg"
+    base = overrides_of_train(typed)
     run_config.join_study(cfg, study_dir)
-    configured = functools.partial(command.changed, command.compose("train", *base), "train", base)
+    configured = functools.partial(recompose, compose("train", *base), "train", base)
     bench = Workbench(["train", "val"])
     prepare(cfg, plan, bench)
     study = open_study(study_dir, cfg.tune.storage, run_config.study_name(cfg), plan)
@@ -117,7 +120,7 @@ def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
         node = OmegaConf.select(cfg, above) if above else cfg
         there = isinstance(node, DictConfig) and (name in node or OmegaConf.is_missing(node, name))
         comes_with_another = any(key.startswith(f"{other}.") for other in plan.space)
-        if not there and not comes_with_another and not command.is_group(key):
+        if not there and not comes_with_another and not is_group(key):
             raise UserError(f"tune.space.{key}: train has no key {key}; --cfg job shows those it has.")
     refuse_processes(build_trainer(cfg, [], run_dir=None), "a search")
     if not plan.searches("data"):
@@ -219,7 +222,7 @@ def conclude(study: "optuna.Study", monitor: str, base: list[str], study_dir: Pa
     search_results.write_trials(study, study_dir)
     best = search_results.winner(study)
     words = [*base, *overrides(best.params)]
-    cfg, run_dir = command.compose("train", *words), study_dir / f"trial_{best.number}"
+    cfg, run_dir = compose("train", *words), study_dir / f"trial_{best.number}"
     run_dir.mkdir(exist_ok=True)
     with claimed(run_dir, wait="Another process trains the winner: waiting for it."):
         run_config.refuse_other_run(cfg, run_dir)

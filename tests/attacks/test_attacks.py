@@ -16,7 +16,7 @@ from torchvision.models import SqueezeNet1_1_Weights
 
 from conftest import write_pictures
 from ft_lightning.backbones.load import load_backbone
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.runs.checkpoint import SealedCheckpointIO, _seal
 from ft_lightning.system.errors import UserError
 from ft_lightning.train import train

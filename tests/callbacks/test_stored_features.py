@@ -26,7 +26,7 @@ from ft_lightning.build import (
     build_stored_features,
     build_trainer,
 )
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.runs.write import Stopwatch
 from ft_lightning.system.errors import UserError

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import hydra
 import pandas as pd
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from conftest import files_below
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs.run import Run as Directory
 
@@ -200,6 +202,28 @@ def test_a_multirun_goes_on_after_a_failure_and_ends_with_the_worst_code(
     assert "no_such_net" in done.stdout
 
 
+def test_an_outcome_is_a_file_that_does_not_block_its_directory(
+    run_command: Run, pictures: Path, tmp_path: Path
+) -> None:
+    failed = run_command("train", "data.root=/none", *TINY, "hydra.run.dir=run")
+    said = {"exit_code": 2, "overrides": ["data.root=/none", *TINY], "error": "data.root=/none: no such folder."}
+    assert failed.returncode == 2
+    assert Directory(tmp_path / "cwd/run").outcome == said
+    (tmp_path / "cwd/run/log.txt").touch()
+    done = run_command("train", f"data.root={pictures}", *TINY, "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    good = {"exit_code": 0, "overrides": [f"data.root={pictures}", *TINY], "error": ""}
+    assert Directory(tmp_path / "cwd/run").outcome == good
+    assert run_command("train", "resume=run", "data.root=/none").returncode == 2
+    assert Directory(tmp_path / "cwd/run").outcome == good, "a run that cannot go on stays what it was"
+
+
+def test_another_application_s_hydra_is_set_aside() -> None:
+    with hydra.initialize(version_base=None, config_path=None):
+        assert compose("train", "seed=7").seed == 7
+        assert GlobalHydra.instance().is_initialized()
+
+
 def test_a_multirun_over_processes_is_refused_with_a_sentence(run_command: Run, pictures: Path) -> None:
     done = run_command("train", "-m", f"data.root={pictures}", *TINY, "trainer=ddp_cpu", "optimizer.lr=1e-3,1e-2")
     assert done.returncode == 2
@@ -235,6 +259,9 @@ def test_a_signal_ends_a_run_soon_with_its_own_code(
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == code, errors.decode()
+    ended = Directory(tmp_path / "run").outcome
+    assert ended
+    assert ended["exit_code"] == code
     assert b"Traceback" not in errors
 
 

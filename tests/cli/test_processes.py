@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from callbacks.test_stored_features import same_result, save_weights
 from conftest import files_below, write_pictures
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.train import train
 from test_train import RUN_FILES, but_thumbnails
@@ -179,7 +179,7 @@ FITS = {
 FIT_ALL = """
 import json, sys
 from pathlib import Path
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.train import train
 for name, overrides in json.loads(sys.argv[1]).items():
     folder = Path(sys.argv[2]) / name
@@ -300,11 +300,15 @@ def alive(injected: Path) -> list[int]:
         ("torchrun", ["-m", "trainer=ddp_cpu", "seed=0,1"], "would each run the whole multirun", set()),
         (
             "lightning", ["-m", "trainer.accelerator=cpu", "trainer.devices=2", "seed=0,1"],
-            "each job of a multirun runs in one process", {"config.yaml", "multirun.yaml", "multirun.csv"},
+            "each job of a multirun runs in one process",
+            {"config.yaml", "outcome.json", "multirun.yaml", "multirun.csv"},
         ),
-        ("torchrun", [], "torchrun or srun started 2: say trainer=ddp", {"config.yaml"}),
+        ("torchrun", [], "torchrun or srun started 2: say trainer=ddp", {"config.yaml", "outcome.json"}),
         pytest.param(
-            "torchrun", ["trainer=ddp_cpu", "trainer.devices=3"], "a run of 3 processes", {"config.yaml"},
+            "torchrun",
+            ["trainer=ddp_cpu", "trainer.devices=3"],
+            "a run of 3 processes",
+            {"config.yaml", "outcome.json"},
             marks=pytest.mark.slow,
         ),
     ],

@@ -3,11 +3,8 @@
 import json
 import pickle
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from ft_lightning.data.problems import DataProblemsError, Problem, lists_problems
+from ft_lightning.data.problems import DataProblemsError, Problem
 
 ONE = Problem("/d/ant/0.png", "ant", "train", "an empty file")
 
@@ -23,29 +20,11 @@ def test_a_line_has_path_class_split_and_what_is_wrong() -> None:
 
 
 def test_a_flood_is_cut_and_the_file_has_all(tmp_path: Path) -> None:
-    @lists_problems
-    def job(cfg: Any, run_dir: Path) -> dict[str, Any]:
-        try:
-            raise error(1500)
-        except DataProblemsError as cause:
-            raise RuntimeError("as Hydra does") from cause
-
-    with pytest.raises(RuntimeError):
-        job(None, tmp_path)
+    error(1500).leave(tmp_path)
     assert len(json.loads((tmp_path / "problems.json").read_text())) == 1500
     lines = str(error(1500)).splitlines()
     assert len(lines) == 1003
     assert lines[-2] == "... and 500 more, in problems.json of the run's directory."
-
-
-def test_other_errors_leave_no_file(tmp_path: Path) -> None:
-    @lists_problems
-    def job(cfg: Any, run_dir: Path) -> dict[str, Any]:
-        raise ValueError("another")
-
-    with pytest.raises(ValueError, match="another"):
-        job(None, tmp_path)
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_name_cannot_write_lines_of_its_own() -> None:

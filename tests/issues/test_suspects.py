@@ -14,7 +14,7 @@ from sklearn.datasets import load_sample_image
 from ft_lightning.backbones.load import load_backbone
 from ft_lightning.build import build_data
 from ft_lightning.check import features_of
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.issues.suspects import label_errors, near_duplicates, out_of_fold, outliers
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from conftest import write_pictures
 from ft_lightning.check import check
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.pages.page import Picture, Section, write_page
 from ft_lightning.report import report

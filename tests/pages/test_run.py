@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from conftest import write_pictures
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.pages.run import write as write_page
 from ft_lightning.runs.config import write_config

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, write_pictures
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from test_train import RUN_FILES
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -96,7 +96,7 @@ def apply(block: str, clone: Path) -> None:
 RUN_ALL = """
 import json, sys
 from pathlib import Path
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.train import train
 for number, overrides in enumerate(json.loads(sys.argv[1])):
     folder = Path(sys.argv[2]) / str(number)

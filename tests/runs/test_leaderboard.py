@@ -15,7 +15,7 @@ import pytest
 from scipy.stats import binomtest
 
 from conftest import ROOT, write_pictures
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.pages.comparison import write
 from ft_lightning.report import report
@@ -402,7 +402,7 @@ def test_pages_and_a_inspect_image_files_need_no_torch(world: Path, tmp_path: Pa
 import sys
 from pathlib import Path
 from ft_lightning.check import check
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.report import report
 out = Path({str(tmp_path)!r})
 report(compose("report", "run={world}/runs/first"), out)

@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
 from conftest import ROOT, files_below
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.runs.checkpoint import SealedCheckpointIO
 from ft_lightning.runs.resume import config_of, refuse_other_data
 from ft_lightning.runs.run import Run as Directory

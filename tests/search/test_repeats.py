@@ -8,7 +8,7 @@ import torch
 
 from conftest import write_pictures
 from ft_lightning.backbones.backbone import ImageBackbone
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.system.errors import UserError
 from ft_lightning.train import train
 

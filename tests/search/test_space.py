@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from conftest import ROOT
-from ft_lightning.cli.command import compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.search.space import grid, overrides, read_space, suggest
 from ft_lightning.system.errors import UserError
 

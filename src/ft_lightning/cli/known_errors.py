@@ -1,12 +1,14 @@
-"""What the exceptions of frameworks, of the system and of its memory mean to a user, where a user can do something."""
+"""Exceptions of the frameworks, the system and its memory, translated for a user who can do something about them."""
 
 import errno
+import sys
 
 from hydra.core.override_parser.overrides_parser import OverrideParseException
 from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
-from ft_lightning.system.errors import NumericalError, UserError
+from ft_lightning.system.distributed import is_main_process
+from ft_lightning.system.errors import NumericalError, UserError, printable_lines
 
 # Full, read-only or not a folder; not every system knows all of them.
 _UNWRITABLE = ("ENOSPC", "EROFS", "EFBIG", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST", "EIO", "EDQUOT")
@@ -17,8 +19,11 @@ _THEIRS = ("MisconfigurationException", "StorageInternalError")
 
 def known_error(error: BaseException) -> UserError | NumericalError | None:
     """The typed error behind an exception of a job; None for a bug."""
-    if isinstance(error, UserError | NumericalError):
-        return error
+    cause: BaseException | None = error
+    while cause:  # Hydra wraps what a constructor raises, and more than once where configs are nested
+        if isinstance(cause, UserError | NumericalError):
+            return cause
+        cause = cause.__cause__
     if type(error).__name__ in _THEIRS:
         return UserError(f"{error} {str(error.__cause__ or '').partition(chr(10))[0]}".strip())
     if isinstance(error, InstantiationException):
@@ -34,7 +39,7 @@ def known_error(error: BaseException) -> UserError | NumericalError | None:
 
 
 def config_error(error: BaseException) -> UserError:
-    """What Hydra, OmegaConf or the system complain of, in a few lines."""
+    """A complaint of Hydra, OmegaConf or the system, in a few lines."""
     if isinstance(error.__cause__, UserError):
         return error.__cause__
     if isinstance(error, OverrideParseException):
@@ -44,8 +49,17 @@ def config_error(error: BaseException) -> UserError:
     return UserError(text.replace("\n\n", "\n").replace(":\n\t", ": ").replace("\n\t", ", "))  # lists in one line
 
 
+def complain(message: object) -> None:
+    """Print an error as a user meets it; every process of a run does.
+
+    An image that only one of them reads would otherwise end the run without a word.
+    """
+    who = "" if is_main_process() else "[another process] "
+    print(f"{who}error: {printable_lines(str(message))}", file=sys.stderr)  # noqa: T201
+
+
 def _shortage(error: BaseException) -> UserError | None:
-    """Of memory; a process that reads images is killed for it without a word."""
+    """Where memory ran out; the system kills a process that reads images for it without a message."""
     reason = str(error).partition("\n")[0][:200]
     full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if full or (isinstance(error, RuntimeError) and "can't allocate memory" in reason):

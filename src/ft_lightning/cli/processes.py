@@ -15,10 +15,10 @@ _nothing_to_wait_for = threading.Event()
 
 
 def end_together() -> None:
-    """See to the processes that Lightning starts.
+    """Have the processes that Lightning starts end together, in place of Lightning's own observer.
 
-    Its own observer kills the main process when another one fails, whose exit code is then lost; and it leaves the
-    others alone when the main process fails, where they may wait for it for ever.
+    That one kills the main process when another one fails, whose exit code is then lost; and when the main process
+    fails, it leaves the others alone, which may wait for it for ever. Lightning has no public way to choose another.
     """
     from lightning.pytorch.strategies.launchers import subprocess_script
 
@@ -26,14 +26,22 @@ def end_together() -> None:
 
 
 def go_on_alone() -> None:
-    """The main process needs the others no more: what happens to them does not matter from here on."""
+    """Stop watching the other processes: the main one has what it needs, and a crash at their exit spoils nothing."""
     _nothing_to_wait_for.set()
 
 
-def consequence(error: BaseException) -> tuple[int, str] | None:
-    """The exit code and a sentence where this error only says that another process has failed; None where it does not.
+class FailedElsewhereError(Exception):
+    """Another process of this run has failed, with this code: its own message says why."""
 
-    A process that Lightning started is given a moment to end, so that its code is known.
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(_sentence(exit_code))
+        self.exit_code = max(exit_code, 1)
+
+
+def caused_elsewhere(error: BaseException) -> FailedElsewhereError | None:
+    """What an error means that only says that another process is gone; None for any other error.
+
+    A process that Lightning started gets a moment to end, so that its code is known.
     """
     # What gloo, NCCL and the rendezvous say; a download's broken connection is an OSError.
     said = r"(closed|reset) by peer|[Bb]roken pipe|remote process exited|Connection was likely closed"
@@ -42,7 +50,7 @@ def consequence(error: BaseException) -> tuple[int, str] | None:
     deadline = time.monotonic() + _PATIENCE_S / 2
     while not (code := _failed()) and time.monotonic() < deadline and any(p.poll() is None for p in _started):
         time.sleep(0.1)
-    return max(code, 1), _sentence(code)
+    return FailedElsewhereError(code)
 
 
 def _observe(child_processes: list[subprocess.Popen]) -> None:
@@ -56,8 +64,8 @@ def _end_with_the_first() -> None:
     while not _failed():
         if _nothing_to_wait_for.wait(0.2):
             return
-    # A closed connection tells the main process in the midst of training, and it ends in its own way. Where it waits
-    # for a process that was never connected, or on a GPU, nothing tells it.
+    # In the midst of training a closed connection raises in the main process, which then ends in its own way. Where it
+    # waits for a process that was never connected, or on a GPU, nothing is raised.
     if _nothing_to_wait_for.wait(_PATIENCE_S):
         return
     print(f"error: {_sentence(_failed())}", file=sys.stderr, flush=True)  # noqa: T201
@@ -67,7 +75,7 @@ def _end_with_the_first() -> None:
 
 
 def _failed() -> int:
-    """The exit code of a process that failed, one with a typed error if there is one; 0 for none so far."""
+    """The exit code of a process that failed, preferably of one with a typed error; 0 if none has failed."""
     codes = [code for process in _started if (code := process.poll())]
     return next((code for code in codes if code in (2, 3)), codes[0] if codes else 0)
 
@@ -78,7 +86,7 @@ def _sentence(code: int) -> str:
 
 
 def _end(processes: list[subprocess.Popen]) -> None:
-    """Give each a moment to end by itself, and kill the others: they may wait for one that is gone."""
+    """Give the processes a moment to end by themselves, then kill those that are left: they may wait for a dead one."""
     _nothing_to_wait_for.set()
     deadline = time.monotonic() + _PATIENCE_S / 4
     for process in processes:

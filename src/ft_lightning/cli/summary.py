@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ft_lightning.cli.command import Outcome
 from ft_lightning.issues.findings import Finding, Found
 from ft_lightning.runs.run import Run
 from ft_lightning.system.console import console, interval, number, pairs, short, table
@@ -105,35 +104,6 @@ def after_predict(answers: pd.DataFrame, output: Path) -> None:
         unreadable=f"{len(errors):,}" + (f", for example {errors.iloc[0]['path']}" if len(errors) else ""),
         table=str(short(output)),
     )
-
-
-def after_multirun(outcomes: list[Outcome], sweep_dir: Path) -> None:
-    """One row a job, best first; the same with more columns in multirun.csv of the sweep's directory."""
-    common = set.intersection(*(set(outcome.overrides) for outcome in outcomes))
-    rows = [_multirun_row(outcome, common) for outcome in outcomes]
-    path = Run(sweep_dir).write("multirun", pd.DataFrame(rows))
-    shown = []
-    for row in sorted(rows, key=lambda row: -(row["val_accuracy"] or 0)):
-        bounds = None if row["test_low"] is None else (row["test_low"], row["test_high"])
-        numbers = (number(row["val_accuracy"]), number(row["test_accuracy"]), interval(bounds))
-        shown.append((row["job"], row["overrides"], *numbers, row["error"]))
-    table(["job", "overrides", "val accuracy", "test accuracy", "95 % interval", "error"], shown)
-    pairs(table=str(short(path)))
-
-
-def _multirun_row(outcome: Outcome, common: set[str]) -> dict[str, Any]:
-    val, test = outcome.result.get("val", {}), outcome.result.get("test", {})
-    low, high = test.get("accuracy_ci95", (None, None))
-    return {
-        "job": outcome.run_dir.name,
-        "overrides": " ".join(override for override in outcome.overrides if override not in common),
-        "val_accuracy": val.get("accuracy"),
-        "test_accuracy": test.get("accuracy"),
-        "test_low": low,
-        "test_high": high,
-        "exit_code": outcome.exit_code,
-        "error": outcome.error.partition("\n")[0],
-    }
 
 
 def _print_metrics(task: "Task", splits: dict[str, dict[str, Any]]) -> None:

@@ -1,19 +1,15 @@
 """Pictures that cannot be used: told all at once, on the terminal and in the run's problems.json."""
 
-import functools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ft_lightning.system.errors import UserError, printable
 from ft_lightning.system.files import replacing
 
 FILE = "problems.json"
 _SHOWN = 1000
-
-Job = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +47,10 @@ class DataProblemsError(UserError):
             lines += [f"... and {more} more, in {FILE} of the run's directory."] if more > 0 else []
         return "\n".join([*lines, self.fix])
 
+    def leave(self, run_dir: Path) -> None:
+        """Write problems.json, which has all of them."""
+        write_problems(self.problems, run_dir)
+
 
 def write_problems(problems: Iterable[Problem], run_dir: Path) -> None:
     """Write problems.json, path, class, split and what is wrong of each; nothing where there are none."""
@@ -60,23 +60,3 @@ def write_problems(problems: Iterable[Problem], run_dir: Path) -> None:
         return
     with replacing(run_dir / FILE) as temporary:
         temporary.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def lists_problems(job: Job) -> Job:
-    """Have a command's job leave problems.json when it is stopped by pictures that cannot be used."""
-
-    @functools.wraps(job)
-    def listing(cfg: Any, run_dir: Path, **more: Any) -> dict[str, Any]:
-        try:
-            return job(cfg, run_dir, **more)
-        except Exception as error:
-            cause: BaseException | None = error  # Hydra wraps what a constructor raises
-            while cause and not isinstance(cause, DataProblemsError):
-                cause = cause.__cause__
-            from ft_lightning.system.distributed import is_main_process
-
-            if isinstance(cause, DataProblemsError) and is_main_process():
-                write_problems(cause.problems, run_dir)
-            raise
-
-    return listing

@@ -1,6 +1,7 @@
 """The model directory: model.safetensors + model.json, self-contained, verified, and read without running anything."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -67,7 +68,7 @@ def save(
         assert all(torch.equal(reloaded[name], state[name]) for name in state), "the saved model has other values"
 
 
-def load(model_dir: str | Path, build_backbone: Callable[..., Any] = build_backbone) -> TrainedModel:
+def load(model_dir: str | os.PathLike[str], build_backbone: Callable[..., Any] = build_backbone) -> TrainedModel:
     """Read a model directory, or the run directory that holds one, without network, pickle or the original weights.
 
     Args:
@@ -76,7 +77,8 @@ def load(model_dir: str | Path, build_backbone: Callable[..., Any] = build_backb
     Raises:
         UserError: no model there, a newer format, or weights that are not those model.json was written with.
     """
-    folder = _find(Path(str(model_dir)).expanduser())
+    # str: Hydra makes a number of a folder called 2024
+    folder = _find(Path(model_dir if isinstance(model_dir, os.PathLike) else str(model_dir)).expanduser())
     card = _read_card(folder / CARD)
     found = sha256(folder / WEIGHTS)
     if found != card.get("sha256"):

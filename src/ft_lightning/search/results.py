@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from ft_lightning.cli import command
+from ft_lightning.cli.compose import is_group
 from ft_lightning.runs.run import Run
 from ft_lightning.search.study import Plan, has_outcome
 from ft_lightning.system.console import console, interval, pairs, short, table
@@ -153,7 +153,7 @@ def write_best(words: list[str], folder: Path, metrics: dict[str, Any]) -> None:
             untold.append(override.input_line)
         elif key == "experiment":
             experiments = value if isinstance(value, list) else [value]
-        elif command.is_group(key):
+        elif is_group(key):
             choices[f"override /{key}"] = value
         else:
             OmegaConf.update(content, key, value, force_add=True)

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def is_main_process() -> bool:
-    """Whether this process speaks for the run: the others of a distributed run stay silent and write nothing."""
+    """Whether this is the main process of a run, the only one that prints and writes files."""
     if "RANK" in os.environ:  # of torchrun, which counts in its own way inside SLURM
         return os.environ["RANK"] == "0"
     # Lightning's own launcher, also in an interactive job of SLURM, where all have SLURM_PROCID=0; then srun.

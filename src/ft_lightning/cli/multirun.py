@@ -1,0 +1,145 @@
+"""A multirun: what Hydra is about to launch, and afterwards a table of what its jobs left, wherever they ran."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from ft_lightning.cli.job import refuse_run_inside_dataset
+from ft_lightning.cli.known_errors import complain
+from ft_lightning.runs.run import Run
+from ft_lightning.system.console import interval, number, pairs, short, table
+from ft_lightning.system.errors import UserError
+
+
+class Plan(NamedTuple):
+    """The jobs of a multirun, by their overrides in Hydra's order; none where another sweeper chooses as it goes."""
+
+    sweep_dir: Path
+    jobs: list[list[str]]
+
+
+class Job(NamedTuple):
+    """A job, as its directory tells."""
+
+    folder: Path
+    overrides: list[str]
+    exit_code: int
+    error: str
+
+
+_plans: list[Plan] = []  # of this process: Hydra makes the callback, and hands it to nobody
+
+
+class KeepPlan(Callback):
+    """Keeps in mind which jobs Hydra is about to launch; ends the command where their directory is not for them."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        sweep_dir = Path(config.hydra.sweep.dir)
+        try:
+            refuse_run_inside_dataset(sweep_dir, OmegaConf.select(config, "data.root"))
+            if Run(sweep_dir).table_path("multirun").exists():
+                raise UserError(
+                    f"hydra.sweep.dir={sweep_dir} holds a multirun already, whose table would be lost: name another."
+                )
+        except UserError as error:  # which Hydra would make a warning of
+            complain(error)
+            sys.exit(error.exit_code)
+        _plans[:] = [Plan(sweep_dir, _planned(config))]
+
+
+def _planned(config: DictConfig) -> list[list[str]]:
+    if not config.hydra.sweeper._target_.endswith(f".{BasicSweeper.__name__}"):
+        return []
+    typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    words = [*(f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()), *typed]
+    try:
+        overrides = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words)
+        return [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
+    except HydraException:  # the sweeper says it a moment later
+        return []
+
+
+def wait_for_the_others(error: Exception) -> None:
+    """Wait for the jobs that go on after a launcher has given up at the first that is lost.
+
+    Raises:
+        Exception: `error`, where no job has begun.
+    """
+    if not _plans or not any(_begun(_plans[0].sweep_dir)):
+        raise error
+    complain(" ".join(str(error).split("\n", 2)[:2]))
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for job in frame.f_locals.get("jobs", ()):  # submitit's, which nothing else hands out
+            job.wait()
+
+
+def conclude() -> int:
+    """Print one row a job, best first, and write them with more columns to multirun.csv; returns the worst exit code.
+
+    0 where there was no multirun.
+    """
+    import pandas as pd
+
+    if not _plans:
+        return 0
+    plan = _plans.pop()
+    jobs = _jobs(plan)
+    common = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
+    rows = [_row(job, common) for job in jobs]
+    path = Run(plan.sweep_dir).write("multirun", pd.DataFrame(rows))
+    shown = []
+    for row in sorted(rows, key=lambda row: -(row["val_accuracy"] or 0)):
+        bounds = None if row["test_low"] is None else (row["test_low"], row["test_high"])
+        numbers = (number(row["val_accuracy"]), number(row["test_accuracy"]), interval(bounds))
+        shown.append((row["job"], row["overrides"], *numbers, row["error"]))
+    table(["job", "overrides", "val accuracy", "test accuracy", "95 % interval", "error"], shown)
+    pairs(table=str(short(path)))
+    return max((job.exit_code for job in jobs), default=0)
+
+
+def _jobs(plan: Plan) -> list[Job]:
+    """Every job that was planned, or else that has begun; those without an outcome are lost."""
+    begun = sorted(_begun(plan.sweep_dir), key=lambda job: (len(job.folder.name), job.folder))
+    jobs = []
+    for position, overrides in enumerate(plan.jobs):
+        own = next((job for job in begun if job.overrides == overrides), None)
+        if own:
+            begun.remove(own)
+        jobs.append(own or Job(plan.sweep_dir / str(position), overrides, 1, "lost"))
+    return jobs or begun
+
+
+def _begun(sweep_dir: Path) -> Iterator[Job]:
+    here = Run(sweep_dir)
+    names = (here.config_file.name, here.record_path("outcome").name)
+    for folder in {path.parent for name in names for path in sweep_dir.rglob(name)}:
+        run = Run(folder)
+        ended = run.outcome
+        if ended or run.command:  # or else it is a config.yaml that a logger wrote
+            typed = ended.get("overrides", run.command[3:])  # after python -m ft_lightning.train
+            yield Job(folder, typed, ended.get("exit_code", 1), ended.get("error", "lost"))
+
+
+def _row(job: Job, common: set[str]) -> dict[str, Any]:
+    found = Run(job.folder).metrics if job.exit_code == 0 else {}
+    val, test = found.get("val", {}), found.get("test", {})
+    low, high = test.get("accuracy_ci95", (None, None))
+    return {
+        "job": job.folder.name,
+        "overrides": " ".join(override for override in job.overrides if override not in common),
+        "val_accuracy": val.get("accuracy"),
+        "test_accuracy": test.get("accuracy"),
+        "test_low": low,
+        "test_high": high,
+        "exit_code": job.exit_code,
+        "error": job.error.partition("\n")[0],
+    }

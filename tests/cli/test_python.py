@@ -1,0 +1,131 @@
+"""`ft_lightning.run` does in this process what the command does, and raises where the command exits."""
+
+import ast
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ft_lightning
+from conftest import ROOT, files_below
+from ft_lightning.data.problems import DataProblemsError
+from ft_lightning.runs import config as run_config
+from ft_lightning.runs.run import Run
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.tables import read_table
+from test_train import RUN_FILES, but_thumbnails
+
+TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1", "precision=32-true"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_the_face_is_light_and_whole() -> None:
+    script = "import sys, ft_lightning; print({'torch', 'lightning', 'hydra', 'pandas'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+    assert all(getattr(ft_lightning, name) for name in ft_lightning.__all__)
+    with pytest.raises(AttributeError):
+        _ = ft_lightning.no_such_name
+
+
+def test_it_knows_of_each_command_what_its_module_says() -> None:
+    for path in (ROOT / "src/ft_lightning").glob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        for call in calls:
+            if ast.unparse(call.func) == "command.run":
+                name = ast.literal_eval(call.args[0])
+                verb = ft_lightning._verb(name)
+                flags = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+                assert path.stem == name == verb.name == verb.job.__name__ == ast.unparse(call.args[1])
+                assert {"distributed": verb.distributed, "shared": verb.shared} == {
+                    "distributed": False, "shared": False
+                } | flags  # fmt: skip
+
+
+def test_one_process_trains_goes_on_evaluates_predicts_checks_and_compares(pictures: Path, home: Path) -> None:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    root = f"data.root={pictures}"
+    run = ft_lightning.run("train", root, *TINY)
+    assert run.path.parent == Path("outputs/train")
+    assert but_thumbnails(run.path) == RUN_FILES
+    typed = ["python", "-m", "ft_lightning.train", root, *TINY]
+    assert shlex.split(run_config.command_of(run.path)) == typed
+    assert Run(run.path).outcome == {"exit_code": 0, "overrides": typed[3:], "error": ""}
+    assert ft_lightning.load(run).class_names == ["ant", "bee", "cat"]
+
+    longer = ft_lightning.run("train", f"resume={run.path}", "trainer.max_epochs=2")
+    assert longer.path == run.path
+    assert len(read_table(run.path / "metrics.csv")) == 2
+    with pytest.raises(UserError, match=r"hydra\.run\.dir: .* leave it out"):
+        ft_lightning.run("train", f"resume={run.path}", run_dir="elsewhere")
+
+    scored = ft_lightning.run("evaluate", f"model_dir={run.path}", root, run_dir=home / "it's scored")
+    assert scored.path == home / "it's scored"
+    assert json.loads((scored.path / "metrics.json").read_text())["test"]["n"] == 36
+    answers = ft_lightning.run("predict", f"model_dir={run.path}", f"input={pictures}")
+    assert len(read_table(answers.path / "predictions.csv")) == 36
+    looked = ft_lightning.run("check", root, "features=false")
+    assert "issues.csv" in files_below(looked.path)
+    compared = ft_lightning.run("report", "runs='outputs/train/*'")
+    assert len(read_table(compared.path / "leaderboard.csv")) == 1
+    assert {number: signal.getsignal(number) for number in handlers} == handlers
+    assert "HYDRA_FULL_ERROR" not in os.environ
+
+
+def test_a_search_has_its_study_s_directory(pictures: Path) -> None:
+    words = ["tune", f"data.root={pictures}", *TINY, "tune.trials=2", "trainer.enable_progress_bar=false"]
+    first = ft_lightning.run(*words)
+    assert first.path.parent == Path("outputs/tune")
+    assert len(read_table(first.path / "trials.csv")) == 2
+    assert ft_lightning.run(*words).path == first.path, "the same search goes on"
+    assert not Run(first.path).outcome, "any number of processes may work there"
+
+
+def test_what_the_user_can_fix_is_raised_and_stays_with_the_run(pictures: Path, home: Path) -> None:
+    with pytest.raises(UserError, match="no command: use train"):
+        ft_lightning.run("trian")
+    with pytest.raises(UserError, match="optimiser"):
+        ft_lightning.run("train", "optimiser.lr=1")
+    with pytest.raises(UserError, match="cannot be read: quote"):
+        ft_lightning.run("train", "data.root=~/my images")
+    assert not list(home.iterdir())
+    with pytest.raises(UserError, match="no such folder"):
+        ft_lightning.run("train", "data.root=/none", run_dir="run")
+    said = Run(home / "run").outcome
+    assert said
+    assert (said["exit_code"], said["error"]) == (2, "data.root=/none: no such folder.")
+    (pictures / "ant/torn.png").touch()
+    with pytest.raises(DataProblemsError, match="an empty file"):
+        ft_lightning.run("train", f"data.root={pictures}", *TINY, run_dir="run")
+    assert len(json.loads((home / "run/problems.json").read_text())) == 1
+    assert files_below(home / "run") == {"config.yaml", "outcome.json", "problems.json"}
+    (pictures / "ant/torn.png").unlink()
+    (home / "run/notes.txt").touch()
+    with pytest.raises(UserError, match="holds a run already, or something else"):
+        ft_lightning.run("train", f"data.root={pictures}", *TINY, run_dir="run")
+    with pytest.raises(UserError, match="lies inside the dataset"):
+        ft_lightning.run("train", f"data.root={pictures}", *TINY, run_dir=pictures / "runs/one")
+    assert not (pictures / "runs").exists()
+
+
+def test_a_bug_stays_itself(pictures: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "broken_data.py").write_text("def make():\n    return 1 / 0\n")
+    monkeypatch.syspath_prepend(str(home))
+    with pytest.raises(Exception, match="division by zero") as raised:
+        ft_lightning.run("check", "data.create._target_=broken_data.make", run_dir="run")
+    assert not isinstance(raised.value, UserError)
+    said = Run(home / "run").outcome
+    assert said
+    assert said["exit_code"] == 1
