@@ -300,12 +300,13 @@ def alive(injected: Path) -> list[int]:
         ("torchrun", ["-m", "trainer=ddp_cpu", "seed=0,1"], "would each run the whole multirun", set()),
         (
             "lightning", ["-m", "trainer.accelerator=cpu", "trainer.devices=2", "seed=0,1"],
-            "each job of a multirun runs in one process", {"config.yaml", "outcome.json", "multirun.yaml", "multirun.csv"},
+            "each job of a multirun runs in one process",
+            {"config.yaml", "outcome.json", "multirun.yaml", "multirun.csv"},
         ),
         ("torchrun", [], "torchrun or srun started 2: say trainer=ddp", {"config.yaml", "outcome.json"}),
         pytest.param(
-            "torchrun", ["trainer=ddp_cpu", "trainer.devices=3"], "a run of 3 processes", {"config.yaml", "outcome.json"},
-            marks=pytest.mark.slow,
+            "torchrun", ["trainer=ddp_cpu", "trainer.devices=3"], "a run of 3 processes",
+            {"config.yaml", "outcome.json"}, marks=pytest.mark.slow,
         ),
     ],
 )  # fmt: skip
