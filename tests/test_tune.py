@@ -23,6 +23,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
+import ft_lightning
 from conftest import files_below
 from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.cli.compose import compose
@@ -282,8 +283,9 @@ def test_the_command_refuses_to_resume_and_to_be_one_of_several(pictures: Path, 
 def test_pictures_that_cannot_be_used_end_a_search_at_once(pictures: Path, tmp_path: Path) -> None:
     picture = (pictures / "ant/00.png").read_bytes()
     (pictures / "ant/00.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    typed = [f"data.root={pictures}", *TINY, *SHORT, f"cache.dir={tmp_path / 'store'}"]
     with pytest.raises(UserError, match=r"ant/00\.png"):
-        search(tmp_path / "study", pictures)
+        ft_lightning.run("tune", *typed, run_dir=tmp_path / "study")
     assert json.loads((tmp_path / "study/problems.json").read_text())
     (pictures / "ant/00.png").write_bytes(picture)
     assert search(tmp_path / "study", pictures, "tune.trials=1")["test"]["n"] > 0, "mended, it goes on"
