@@ -74,11 +74,7 @@ def data_location(cfg: DictConfig) -> str | None:
 
 
 def build_pretrained(cfg: DictConfig) -> Pretrained:
-    """The backbone that `model` names, with its own weights or, with `init_from`, with those of an earlier model.
-
-    Raises:
-        UserError: the earlier model has another network.
-    """
+    """The backbone that `model` names, with its own weights or, with `init_from`, with those of an earlier model."""
     from lightning import seed_everything
 
     seed_everything(cfg.seed, workers=True, verbose=False)

@@ -35,11 +35,7 @@ class Looked(NamedTuple):
 
 
 def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """Say everything that is wrong with a dataset or odd about it, and how to mend it; nothing in it is changed.
-
-    Raises:
-        UserError: the dataset cannot train as it is; the page is there all the same.
-    """
+    """Say everything that is wrong with a dataset or odd about it, and how to mend it; nothing in it is changed."""
     from ft_lightning.build import data_location
     from ft_lightning.cli import summary
     from ft_lightning.cli.values import check_switches
@@ -175,11 +171,7 @@ def look_closer(cfg: DictConfig, looked: Looked, found: "Found") -> list[tuple[s
 
 
 def features_of(cfg: DictConfig, samples: "list[Sample]") -> "Tensor":
-    """(N, D), by way of the feature store, where train finds them again.
-
-    Raises:
-        UserError: an image has changed since it was looked at.
-    """
+    """(N, D), by way of the feature store, where train finds them again."""
     import torch
 
     from ft_lightning.build import build_pretrained

@@ -91,11 +91,7 @@ def stored_rows(
 
 
 def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None" = None) -> "list[Sample]":
-    """The samples to score.
-
-    Raises:
-        UserError: no data is named, the split is empty, or a label is no class of the model.
-    """
+    """The samples to score."""
     from ft_lightning.data.scan import SPLITS, scan
 
     samples = scan(data.root, data.csv, data.case_sensitive, memo)

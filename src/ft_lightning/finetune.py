@@ -48,9 +48,6 @@ def freeze_plan(backbone: "Backbone", head: nn.Module, mode: str, k: int | None,
     A module that holds both frozen and trained parts stays in eval mode, because what it does between its children
     may belong to the frozen part; a parameter that both sides share is frozen. `freeze_bn` keeps the BatchNorm
     statistics after the cut from moving too (their weights and biases still train).
-
-    Raises:
-        UserError: an unknown mode, or a `k` that the backbone's blocks cannot give.
     """
     network: nn.Module = backbone.network
     modules = dict(network.named_modules())

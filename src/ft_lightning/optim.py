@@ -31,9 +31,6 @@ def build_optimizer(
         parameters: (name, parameter) of everything that trains; names start with "backbone." or "head.".
         backbone_lr_factor: learning rate of the backbone as a multiple of the head's.
         undecayed: names that are not decayed either, such as the position embeddings in timm's `no_weight_decay()`.
-
-    Raises:
-        UserError: values that the optimizer refuses.
     """
     groups: dict[str, dict[str, Any]] = {}
     placed: set[int] = set()  # by identity: named and valued alike are different parameters
@@ -65,9 +62,6 @@ class HeadSolver(Optimizer):
     Args:
         lr: must be None; it has none.
         weight_decay: the strengths, tried from strong to weak, or one; None for `STRENGTHS`.
-
-    Raises:
-        UserError: a learning rate, or strengths below 0.
     """
 
     def __init__(
@@ -100,11 +94,7 @@ class HeadSolver(Optimizer):
 
 
 def strengths(weight_decay: float | Sequence[float] | None) -> list[float]:
-    """The L2 strengths that HeadSolver tries, from strong to weak.
-
-    Raises:
-        UserError: none, or one below 0.
-    """
+    """The L2 strengths that HeadSolver tries, from strong to weak."""
     if weight_decay is None:
         return list(STRENGTHS)
     values = [weight_decay] if isinstance(weight_decay, int | float) else list(weight_decay)
@@ -130,11 +120,7 @@ def constant(optimizer: Optimizer, total_steps: float) -> dict[str, Any]:
 
 
 def cosine(optimizer: Optimizer, total_steps: float, warmup_fraction: float) -> dict[str, Any]:
-    """Linear warm-up over the first part of the steps, then half a cosine down to zero (Loshchilov & Hutter, 2017).
-
-    Raises:
-        UserError: training has no end, or a fraction outside 0 to 1.
-    """
+    """Linear warm-up over the first part of the steps, then half a cosine down to zero (Loshchilov & Hutter, 2017)."""
     total = _finite(total_steps, "cosine")
     warmup = round(_fraction(warmup_fraction) * total)
 
@@ -147,11 +133,7 @@ def cosine(optimizer: Optimizer, total_steps: float, warmup_fraction: float) -> 
 
 
 def onecycle(optimizer: Optimizer, total_steps: float, warmup_fraction: float, cycle_momentum: bool) -> dict[str, Any]:
-    """Up to each group's learning rate and down to nearly zero, momentum the other way round (Smith & Topin, 2018).
-
-    Raises:
-        UserError: training has no end, or a fraction outside 0 to 1.
-    """
+    """Up to each group's learning rate and down to nearly zero, momentum the other way round (Smith & Topin, 2018)."""
     scheduler = OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
@@ -173,9 +155,6 @@ def plateau(
 ) -> dict[str, Any]:
     """Multiply the learning rate by `factor` when the monitored metric of val has not improved for more than `patience`
     validations.
-
-    Raises:
-        UserError: a factor that would not reduce.
     """
     if not 0 < factor < 1:
         raise UserError(f"scheduler.factor={factor} does not reduce the learning rate: use a value between 0 and 1.")

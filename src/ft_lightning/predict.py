@@ -33,11 +33,7 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def find_files(pattern: str) -> list[Path]:
-    """The files that a file name, a glob or a folder (searched to its depths for images) stands for, sorted.
-
-    Raises:
-        UserError: nothing there.
-    """
+    """The files that a file name, a glob or a folder (searched to its depths for images) stands for, sorted."""
     from ft_lightning.data.folders import walk
     from ft_lightning.readers.images import SUFFIXES
 

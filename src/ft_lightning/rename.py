@@ -13,11 +13,7 @@ _OLD = Path(__file__).parent.name
 
 
 def rename(new: str, clone: Path) -> list[Path]:
-    """Replace the package's name in every file that git tracks, and move its folder; returns the changed files.
-
-    Raises:
-        UserError: not a name that Python can import, or uncommitted changes, which would be mixed with the renaming.
-    """
+    """Replace the package's name in every file that git tracks, and move its folder; returns the changed files."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", new) or keyword.iskeyword(new) or importlib.util.find_spec(new):
         raise UserError(f"{new!r} is no free package name: use lower-case letters, digits and _, and none that exists.")
     if not (clone / ".git").exists() or not (clone / "src" / _OLD).is_dir():

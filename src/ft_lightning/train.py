@@ -116,11 +116,7 @@ def _keep_config(cfg: DictConfig, run: Run, trainer: "Trainer") -> None:
 
 
 def checkpoint_to_go_on_from(cfg: DictConfig, run: Run, data: "Data") -> Path | None:
-    """Where `resume` takes the run up again; None to begin at the beginning.
-
-    Raises:
-        UserError: the dataset is another one now.
-    """
+    """Where `resume` takes the run up again; None to begin at the beginning."""
     from ft_lightning.runs.checkpoint import newest_whole
     from ft_lightning.system.files import sweep
 

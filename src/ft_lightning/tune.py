@@ -97,22 +97,14 @@ def plan_of(cfg: DictConfig) -> "Plan":
 
 
 def overrides_of_train(typed: list[str]) -> list[str]:
-    """What of a command line is train's.
-
-    Raises:
-        UserError: `resume`, which a search does not need.
-    """
+    """What of a command line is train's."""
     if any(word.lstrip("+").startswith("resume=") for word in typed):
         raise UserError("resume: the same tune command goes on by itself; leave it out.")
     return [word for word in typed if not word.lstrip("+~").startswith(("tune=", "tune.", "hydra."))]
 
 
 def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
-    """Load what all trials share, so that what is wrong with it ends the command, not every trial.
-
-    Raises:
-        UserError: a key of the space that train does not have, or what trials have in common does not work.
-    """
+    """Load what all trials share, so that what is wrong with it ends the command, not every trial."""
     from ft_lightning.build import build_trainer, refuse_processes
 
     for key in plan.space:
@@ -130,11 +122,7 @@ def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
 
 
 def keep_split(data: "Data", study: "optuna.Study", study_dir: Path) -> None:
-    """Write split.csv, which all trials share.
-
-    Raises:
-        UserError: trials that are done had other data.
-    """
+    """Write split.csv, which all trials share."""
     from ft_lightning.runs import resume
     from ft_lightning.search.study import has_outcome
 
@@ -155,10 +143,6 @@ def run_trial(
 
     Args:
         configured: overrides of train -> its config.
-
-    Raises:
-        TrialFailed: says why.
-        optuna.TrialPruned: others were better at that point.
     """
     import optuna
 
@@ -211,9 +195,6 @@ def conclude(study: "optuna.Study", monitor: str, base: list[str], study_dir: Pa
     """Train the winner as the command at the end says, test it, and write what the search has found.
 
     Whichever process comes first does it; the others wait and find it done.
-
-    Raises:
-        UserError: no trial has a value.
     """
     from ft_lightning.search import results as search_results
     from ft_lightning.search.space import overrides

@@ -28,11 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def fetch(url: str) -> Path:
-    """The file of a library's weights in torch's cache, downloaded if it is not there, and verified.
-
-    Raises:
-        UserError: it cannot be downloaded, its sha256 does not begin as its name says, or it is not what it was.
-    """
+    """The file of a library's weights in torch's cache, downloaded if it is not there, and verified."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     if not path.exists():
         _forget(path)
@@ -48,11 +44,7 @@ def fetch(url: str) -> Path:
 
 
 def fetch_from_hub(repository: str) -> Path:
-    """The weights file of a repository on timm's hub from its cache, downloaded if it is not there, and verified.
-
-    Raises:
-        UserError: it cannot be downloaded, or it is not what it was.
-    """
+    """The weights file of a repository on timm's hub from its cache, downloaded if it is not there, and verified."""
     names = ["model.safetensors", "pytorch_model.bin"]
     cached = (try_to_load_from_cache(repository, name) for name in names)
     path = next((Path(found) for found in cached if isinstance(found, str)), None)
@@ -70,9 +62,6 @@ def verify(path: Path, expected: str) -> None:
 
     Where the name holds no whole sha256, the one found at first sight is written down in the user's cache directory,
     in the format of sha256sum, and counts from then on.
-
-    Raises:
-        UserError: names the file, both hashes and what to do.
     """
     found = sha256(path)
     again = "Delete it to have it fetched again."
@@ -95,11 +84,7 @@ def _reach(endpoint: str) -> None:
 
 
 def _download(url: str, path: Path) -> None:
-    """Put a file in its place once all of it is there; torch.hub takes what a broken connection leaves for the whole.
-
-    Raises:
-        OSError: no answer, a part of the file, or another one than its name says.
-    """
+    """Put a file in its place once all of it is there; torch.hub takes what a broken connection leaves for the whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
     request = urllib.request.Request(url, headers={"User-Agent": "ft_lightning"})

@@ -23,9 +23,6 @@ def load_backbone(source: str, name: str, weights: str | None, arguments: dict[s
         weights: DEFAULT, the library's name of other weights, the path of a state dict, "embedded" (those of
             tf_efficientnet_lite0 from an installed package), or None for random values.
         arguments: more keyword arguments of the library's builder.
-
-    Raises:
-        UserError: an unknown source, name or weights; weights that cannot be had, are damaged or do not fit.
     """
     path = own_file(weights)
     embedded = weights == EMBEDDED
@@ -42,11 +39,7 @@ def load_backbone(source: str, name: str, weights: str | None, arguments: dict[s
 
 
 def build_backbone(identity: dict[str, Any], preprocess: dict[str, Any]) -> ImageBackbone:
-    """The network that `identity` and `preprocess` of model.json describe, with random values and without a download.
-
-    Raises:
-        UserError: a source or name that is not on the libraries' own lists.
-    """
+    """The network that `identity` and `preprocess` of model.json describe, with random values and without a download."""
     known = Identity(**identity)
     network, *_ = build_network(known.source, known.name, None, known.arguments)
     take_off_last_layer(network)

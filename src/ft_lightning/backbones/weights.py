@@ -46,11 +46,7 @@ def reading(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator[N
 
 
 def own_file(weights: str | None) -> Path | None:
-    """The file that model.weights names, if it names one.
-
-    Raises:
-        UserError: it looks like a path, and no file is there.
-    """
+    """The file that model.weights names, if it names one."""
     if weights is None or not ("/" in weights or Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors")):
         return None
     path = Path(weights).expanduser()
@@ -60,11 +56,7 @@ def own_file(weights: str | None) -> Path | None:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """A state dict from .safetensors, or from what torch.save wrote, possibly under "state_dict" or "model".
-
-    Raises:
-        UserError: the file holds anything but tensors.
-    """
+    """A state dict from .safetensors, or from what torch.save wrote, possibly under "state_dict" or "model"."""
     with reading(path):
         state = (
             load_file(path)
@@ -82,11 +74,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def fill(network: nn.Module, state: dict[str, Tensor], last_layers: list[str], label: str) -> None:
-    """Load a state dict into a network whose last layers are off; theirs are the only values that may be left over.
-
-    Raises:
-        UserError: other names or shapes than the network's.
-    """
+    """Load a state dict into a network whose last layers are off; theirs are the only values that may be left over."""
     wanted = network.state_dict()
     last = tuple(f"{layer}." for layer in last_layers)
     given = {name: value for name, value in state.items() if name in wanted or not name.startswith(last)}

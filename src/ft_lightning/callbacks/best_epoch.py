@@ -1,20 +1,21 @@
 """The best epoch in memory, for trainings that leave no files."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from ft_lightning.module import FineTuner
+if TYPE_CHECKING:
+    from ft_lightning.module import FineTuner
 
 
 class BestEpoch(Callback):
     """Keeps the best epoch, of equals the first, in memory, as best.ckpt keeps it on disk.
 
     Args:
-        report: hears of each epoch and its monitored value; what it raises ends the training.
+        report: called with each epoch and its monitored value; what it raises ends the training.
         weights: whether to keep those too, for `restore`; they take as much memory as what trains.
     """
 
@@ -45,6 +46,6 @@ class BestEpoch(Callback):
             self.epoch, self.metrics, self._best = trainer.current_epoch, now, self._now
         self.report(trainer.current_epoch, now[self.monitor])
 
-    def restore(self, module: FineTuner) -> None:
+    def restore(self, module: "FineTuner") -> None:
         """Put the module back to where it was after the best epoch."""
         module.classifier.load_state_dict(self._best, strict=False)

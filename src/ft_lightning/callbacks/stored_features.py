@@ -81,11 +81,7 @@ class StoredFeatures(Callback):
         self.found = self.computed = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compute what is missing and have the data serve the rows.
-
-        Raises:
-            UserError: something needs stored features of train, which this run computes live.
-        """
+        """Compute what is missing and have the data serve the rows."""
         if stage != "fit":
             return
         module: FineTuner = pl_module  # type: ignore[assignment]

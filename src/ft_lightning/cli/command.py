@@ -104,9 +104,6 @@ def _words_of_run(verb: Verb, words: list[str]) -> list[str]:
     A run that goes on does so in its own. Where torchrun or srun started several processes, the run directory is left
     to the main one: the others write nothing, and read checkpoints where the main one says. Lightning's own launcher
     names the directory on their command line.
-
-    Raises:
-        UserError: no run is there that could go on, or several processes cannot do this together.
     """
     if is_main_process():
         resume.refuse_other_directory(words)

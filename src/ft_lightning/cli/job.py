@@ -59,13 +59,6 @@ def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str]) -> N
 
     Args:
         typed: the overrides that made `cfg`.
-
-    Raises:
-        UserError: the user can fix it, or the directory is not for this job.
-        NumericalError: training failed numerically.
-        FailedElsewhereError: another process of this run has failed.
-        KeyboardInterrupt: Ctrl-C.
-        Exception: anything else is a bug.
     """
     owner = is_main_process() and not verb.shared
     token = _typed.set(typed)
@@ -143,11 +136,7 @@ def _exit_code(error: BaseException) -> int | None:
 
 
 def _was_cut_off(cfg: DictConfig, run_dir: Path) -> bool:
-    """Whether this job of a multirun was begun before and has no outcome, as when a cluster stops and restarts it.
-
-    Raises:
-        UserError: it was begun with another config.
-    """
+    """Whether this job of a multirun was begun before and has no outcome, as when a cluster stops and restarts it."""
     run = Run(run_dir)
     begun = in_multirun() and "resume" in cfg and run.config_file.is_file()
     if not begun or run.outcome:

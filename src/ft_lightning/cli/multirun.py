@@ -69,11 +69,7 @@ def _planned(config: DictConfig) -> list[list[str]]:
 
 
 def wait_for_the_others(error: Exception) -> None:
-    """Wait for the jobs that go on after a launcher has given up at the first that is lost.
-
-    Raises:
-        Exception: `error`, where no job has begun.
-    """
+    """Wait for the jobs that go on after a launcher has given up at the first that is lost."""
     if not _plans or not any(_begun(_plans[0].sweep_dir)):
         raise error
     complain(" ".join(str(error).split("\n", 2)[:2]))

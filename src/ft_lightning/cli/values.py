@@ -27,11 +27,7 @@ def check_switches(cfg: DictConfig) -> None:
 
 
 def check_values(cfg: DictConfig) -> None:
-    """Refuse what would fail late or pass in silence.
-
-    Raises:
-        UserError: names the key, the value and what fits.
-    """
+    """Refuse what would fail late or pass in silence."""
     from ft_lightning.heads import HEAD_INITS
     from ft_lightning.tasks.registry import task_class
 

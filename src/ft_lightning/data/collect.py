@@ -38,11 +38,7 @@ def divide(
     split_seed: int,
     exclude: str | None,
 ) -> Collected:
-    """Train, val and test of all samples, usable or not, so that leaving some out moves none of the others.
-
-    Raises:
-        UserError: there are too few labels or samples, or `exclude` leaves too few.
-    """
+    """Train, val and test of all samples, usable or not, so that leaving some out moves none of the others."""
     task = make_task(labels_by_split(samples))
     splits = split_samples(samples, val_fraction, test_fraction, split_seed, task)
     refuse_untrained(task, splits)

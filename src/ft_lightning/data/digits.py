@@ -15,11 +15,7 @@ _MARGIN = 64  # and stand in the middle of 224 x 224, dark on white, as handwrit
 
 
 def write_digits() -> Path:
-    """Write the 1,797 digits once, as <user cache>/ft_lightning/digits-2/<digit>/<number>.png; returns that folder.
-
-    Raises:
-        UserError: the cache directory cannot be written to.
-    """
+    """Write the 1,797 digits once, as <user cache>/ft_lightning/digits-2/<digit>/<number>.png; returns that folder."""
     folder = Path(user_cache_dir("ft_lightning")) / "digits-2"
     if folder.is_dir():
         return folder

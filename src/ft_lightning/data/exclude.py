@@ -16,11 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def excluded_names(table: str) -> set[str]:
-    """The samples that a table names in its column path.
-
-    Raises:
-        UserError: no such file, or no column path.
-    """
+    """The samples that a table names in its column path."""
     rows = read_table(Path(str(table)).expanduser())
     if "path" not in rows.columns:
         raise UserError(
@@ -33,11 +29,7 @@ def excluded_names(table: str) -> set[str]:
 def drop_excluded(
     splits: dict[str, list[Sample]], table: str, task: "Task"
 ) -> tuple[dict[str, list[Sample]], list[Sample]]:
-    """The samples of each split that a table does not name, and those it does; none of the others moves.
-
-    Raises:
-        UserError: not a table, or one that names no sample, or leaves nothing of a split or of a class in train.
-    """
+    """The samples of each split that a table does not name, and those it does; none of the others moves."""
     said, names = f"data.exclude={table}", excluded_names(table)
     kept = {split: [sample for sample in samples if sample.name not in names] for split, samples in splits.items()}
     left_out = {split: [sample for sample in samples if sample.name in names] for split, samples in splits.items()}

@@ -21,9 +21,6 @@ def walk(folder: Path, closed: Collection[str] = ()) -> Iterator[Path]:
 
     Args:
         closed: real paths of folders that no link may lead into.
-
-    Raises:
-        UserError: a folder that cannot be listed.
     """
     entered = set(closed) - {os.path.realpath(folder)}
     pending = [folder]

@@ -39,11 +39,7 @@ T = TypeVar("T")
 
 
 def open_memo(enabled: bool, root: str | None, verify: str) -> "Memo | None":
-    """The memo in a cache directory, None for the user's; no memo where nothing is to be kept.
-
-    Raises:
-        UserError: an unknown `verify`.
-    """
+    """The memo in a cache directory, None for the user's; no memo where nothing is to be kept."""
     if verify not in VERIFY:
         raise UserError(f"cache.verify={verify} is unknown: use one of {', '.join(VERIFY)}.")
     folder = Path(str(root)).expanduser() if root else user_cache_path("ft_lightning")

@@ -46,9 +46,6 @@ class ImageFolderDataModule(LightningDataModule):
     Args:
         memo: what earlier runs know of files and images.
         make_task: what the labels mean.
-
-    Raises:
-        UserError: the dataset cannot be used as it is; the message says why and where.
     """
 
     root: str | None
@@ -116,11 +113,7 @@ class ImageFolderDataModule(LightningDataModule):
         return [sample for samples in self.splits.values() for sample in samples]
 
     def connect(self, reader: Reader, augment: Transform | None, seed: int) -> None:
-        """Read images as these weights expect them, train through `augment`, and order train by `seed`.
-
-        Raises:
-            UserError: a reader of something else than images.
-        """
+        """Read images as these weights expect them, train through `augment`, and order train by `seed`."""
         if not isinstance(reader, ImageReader):
             raise UserError("data: these are images, which model does not read: choose another model, or other data.")
         self.reader = reader.limited(self.max_pixels)

@@ -39,9 +39,6 @@ def scan(
     Args:
         memo: knows files that need not be read again.
         refuse: hears what is wrong with classes; if it returns, the scan goes on.
-
-    Raises:
-        UserError: neither is given, or what `scan_folder` and `scan_csv` raise.
     """
     folder = Path(str(root)).expanduser() if root else None  # Hydra makes a number of a folder called 2024
     if csv:
@@ -58,9 +55,6 @@ def scan_folder(root: Path, case_sensitive: bool, memo: Memo | None = None, refu
 
     Hidden and system files are passed over, images of unsupported kinds reported. Links are followed, but none leads
     into another class or out of the dataset through its top, so that a cycle adds nothing.
-
-    Raises:
-        UserError: no such folder, no classes in it, an empty class, colliding class names.
     """
     if not root.is_dir():
         raise UserError(f"data.root={root}: {'a file, not a folder' if root.exists() else 'no such folder'}.")
@@ -84,9 +78,6 @@ def scan_csv(
     """The samples of a CSV with the columns path, label and, if wanted, split and group, sorted by name.
 
     Relative paths start at `root`, or at the CSV's folder.
-
-    Raises:
-        UserError: no such file, missing columns, not one file that exists, unknown splits, colliding class names.
     """
     where = f"data.csv={table}"
     rows = read_table(table)

@@ -90,11 +90,7 @@ def refuse_leaks(samples: Iterable[Sample]) -> None:
 
 
 def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
-    """The samples with what `data.group_by`, a regular expression, matches in their names as their group.
-
-    Raises:
-        UserError: not a regular expression, or one that does not match every name.
-    """
+    """The samples with what `data.group_by`, a regular expression, matches in their names as their group."""
     try:
         expression = re.compile(pattern)
     except re.error as error:
@@ -107,11 +103,7 @@ def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
 
 
 def limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """At most `limit` samples of each label and given split, and those left out.
-
-    Raises:
-        UserError: too few for train, val and test.
-    """
+    """At most `limit` samples of each label and given split, and those left out."""
     if limit < 3:
         raise UserError(f"data.limit={limit}: each class needs 3 at least, for train, val and test.")
     taken: Counter[tuple[str, str | None]] = Counter()
@@ -132,9 +124,6 @@ def split_samples(
     So a split does not depend on names, hardly changes when files are added, and has every stratum of at least three
     different samples. Identical files, and those of a group, stay together; a group counts to its commonest
     stratum.
-
-    Raises:
-        UserError: fractions that leave nothing over, or an empty split.
     """
     given: dict[str | None, list[Sample]] = defaultdict(list)
     for sample in samples:

@@ -88,10 +88,6 @@ class Extractor:
 
         Args:
             observe: called with each batch and its samples; must handle unreadable ones. Without it they raise.
-
-        Raises:
-            UserError: names every sample that cannot be read, after the others were computed.
-            NumericalError: features that are not finite.
         """
         if not samples:
             return

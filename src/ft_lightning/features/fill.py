@@ -27,12 +27,7 @@ def fill(
     how: Computing,
     inspector: Inspector | None = None,
 ) -> Rows:
-    """Compute what the store lacks of these samples, say so on the console, and return the rows of all, in order.
-
-    Raises:
-        UserError: samples that cannot be read, all of them by name.
-        NumericalError: features that are not finite.
-    """
+    """Compute what the store lacks of these samples, say so on the console, and return the rows of all, in order."""
     complete(store, backbone, samples, how, inspector)
     return rows_of(store, samples)
 

@@ -26,9 +26,6 @@ def read_image(path: str | Path, max_pixels: int, digest: str | None = None) -> 
     Args:
         max_pixels: a larger image is refused by its header, before memory is spent on it.
         digest: sha256 that the file's bytes must have; None for whatever is there.
-
-    Raises:
-        SampleError: no such file, damaged, changed, too large, or without an RGB reading, such as a float TIFF.
     """
     image, found = inspect_image(path, max_pixels, digest)
     if image is None:

@@ -41,11 +41,7 @@ class Preprocess:
 
     @classmethod
     def from_timm(cls, config: dict[str, Any], name: str) -> Self:
-        """From `timm.data.resolve_data_config`; the rules are those of timm's `transforms_imagenet_eval`.
-
-        Raises:
-            UserError: the weights want borders around the image, or another number of colour channels than three.
-        """
+        """From `timm.data.resolve_data_config`; the rules are those of timm's `transforms_imagenet_eval`."""
         channels, height, width = config["input_size"]
         mode = config["crop_mode"] or "center"
         if mode not in ("center", "squash") or channels != 3 or (mode == "center" and height != width):

@@ -28,9 +28,6 @@ class TrainedPart:
 
         Args:
             after: the step and what moved the weights there, for an error.
-
-        Raises:
-            NumericalError: a trained value is not finite.
         """
         names = self._trained().keys()
         for key in _WEIGHTS & checkpoint.keys():
@@ -46,9 +43,6 @@ class TrainedPart:
 
         Args:
             state: of the LightningModule.
-
-        Raises:
-            UserError: the checkpoint is of another trained part, or was trained on another frozen part.
         """
         expected, found = self._trained().keys(), checkpoint["state_dict"].keys()
         if expected != found:

@@ -23,9 +23,6 @@ def read_space(nested: Mapping[str, Any]) -> Space:
 
     A node may have values of its own and others below it: `optimizer.choices` beside `optimizer.lr`. Bounds that are
     whole numbers make whole numbers. What is null is not searched.
-
-    Raises:
-        UserError: nothing to search, or something that is no distribution.
     """
     if not isinstance(nested, Mapping):
         raise UserError(f"tune.space={nested}: name keys of train with choices, or with low and high.")
@@ -99,11 +96,7 @@ def suggest(trial: Trial, space: Space) -> dict[str, Any]:
 
 
 def grid(space: Space) -> list[dict[str, Any]]:
-    """Every combination of a space's values, those of the last key changing first.
-
-    Raises:
-        UserError: a key without a list of values.
-    """
+    """Every combination of a space's values, those of the last key changing first."""
     values = []
     for key, kind in space.items():
         if isinstance(kind, CategoricalDistribution):

@@ -100,11 +100,7 @@ class _Surplus(Exception):  # noqa: N818
 
 
 def open_study(folder: Path, url: str | None, name: str, plan: Plan) -> optuna.Study:
-    """The study of that name, made if there is none; in a file of the folder, or where an Optuna URL says.
-
-    Raises:
-        UserError: the URL leads nowhere.
-    """
+    """The study of that name, made if there is none; in a file of the folder, or where an Optuna URL says."""
     place = url or URL.create("sqlite", database=str(Run(folder).study)).render_as_string()
     # Others may be writing: wait for them rather than fail.
     waiting = {"connect_args": {"timeout": 60}} if place.startswith("sqlite") else {}

@@ -11,11 +11,7 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
 def pick_device(requested: str, key: str = "device") -> torch.device:
-    """The device to compute on: "auto" takes CUDA, then Apple's MPS, then the CPU.
-
-    Raises:
-        UserError: a device that this machine does not have.
-    """
+    """The device to compute on: "auto" takes CUDA, then Apple's MPS, then the CPU."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if requested == "auto":
         return torch.device(next(kind for kind, present in available.items() if present))
@@ -34,9 +30,6 @@ def pick_precision(requested: str, device_type: str) -> str:
 
     "16-mixed" is bf16 on a CPU. "32-true" means it: TensorFloat-32, which keeps three digits and which GPUs otherwise
     convolve in, is switched off.
-
-    Raises:
-        UserError: an unknown precision.
     """
     if requested not in PRECISIONS:
         raise UserError(f"precision={requested} is unknown: use one of {', '.join(PRECISIONS)}.")

@@ -19,9 +19,6 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as its suffix says, UTF-8; numbers with full precision.
 
     In CSV, text that a spreadsheet would run as a formula gets an apostrophe in front, which `read_table` takes off.
-
-    Raises:
-        UserError: neither .csv nor .jsonl.
     """
     check_kind(path)
     # Names of files may hold bytes that are no text: they are written as \udcxx, not refused after hours of work.
@@ -39,9 +36,6 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
 
     Args:
         columns: read these only, of a CSV, where a table has a column a class.
-
-    Raises:
-        UserError: no such file, not a table, or one without these columns.
     """
     try:
         if path.suffix.lower() == ".jsonl":

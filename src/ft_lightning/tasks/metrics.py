@@ -43,9 +43,6 @@ def epoch_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
     Args:
         logits: (N, C).
         targets: (N,).
-
-    Raises:
-        NumericalError: a logit is not finite.
     """
     _refuse_non_finite(logits)
     predicted = logits.argmax(1)
@@ -69,9 +66,6 @@ def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_
         logits: (N, C).
         targets: (N,).
         class_counts: samples of each class in train, which decide what the majority baseline answers.
-
-    Raises:
-        NumericalError: a logit is not finite.
     """
     _refuse_non_finite(logits)
     logits, n = logits.double(), len(targets)

@@ -46,9 +46,6 @@ class MultiClass:
 
         Args:
             labels: of each given split; of None where there are none.
-
-        Raises:
-            UserError: fewer than two classes, or another split has a class that train does not know.
         """
         names = sorted({*labels.get("train", ()), *labels.get(None, ())})
         if not names:

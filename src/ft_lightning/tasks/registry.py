@@ -17,11 +17,7 @@ def make_task(labels: Mapping[str | None, Sequence[str]], name: str) -> Task:
 
 
 def task_class(name: str) -> type[MultiClass]:
-    """The class of a task.
-
-    Raises:
-        UserError: no task has that name.
-    """
+    """The class of a task."""
     if name not in TASKS:
         raise UserError(f"task.name={name} is unknown: use one of {', '.join(TASKS)}.")
     return TASKS[name]
