@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import pytest
 import ft_lightning
 from conftest import ROOT, files_below
 from ft_lightning.data.problems import DataProblemsError
-from ft_lightning.runs import config as run_config
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
@@ -61,7 +59,7 @@ def test_one_process_trains_goes_on_evaluates_predicts_checks_and_compares(pictu
     assert run.path.parent == Path("outputs/train")
     assert but_thumbnails(run.path) == RUN_FILES
     typed = ["python", "-m", "ft_lightning.train", root, *TINY]
-    assert shlex.split(run_config.command_of(run.path)) == typed
+    assert run.command == typed
     assert Run(run.path).outcome == {"exit_code": 0, "overrides": typed[3:], "error": ""}
     assert ft_lightning.load(run).class_names == ["ant", "bee", "cat"]
 

@@ -10,7 +10,7 @@ from nbclient import NotebookClient
 from conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-SAID = {  # by each, and the pictures it shows
+SAID = {  # by each, and the images it shows
     "quickstart": (r"test accuracy 0\.\d+", 4),
     "label_errors": (r"1[5-8] of 18 planted errors are among", 2),
 }

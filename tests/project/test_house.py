@@ -1,0 +1,39 @@
+"""Every module of ours stands in a layer, and none is larger than a person reads in one go."""
+
+import tomllib
+
+import pytest
+
+from conftest import ROOT
+
+PACKAGE = ROOT / "src/ft_lightning"
+MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+# The public face, what is run by its own name, and the names that config files of users have.
+IN_NO_LAYER = {"__main__.py", "rename.py", "digits.py", "preprocess.py"}
+
+
+def layers() -> set[str]:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (one,) = [contract for contract in contracts if contract["type"] == "layers"]
+    return {name.strip() for layer in one["layers"] for name in layer.split("|")}
+
+
+def test_every_module_is_in_a_layer_and_every_layer_is_a_module_or_a_room() -> None:
+    here = {
+        path.parts[0].removesuffix(".py") for path in MODULES if path.name not in IN_NO_LAYER or len(path.parts) > 1
+    }
+    assert here == layers()
+    assert {name for name in IN_NO_LAYER if (PACKAGE / name).is_file()} == IN_NO_LAYER
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.as_posix())
+def test_no_module_is_longer_than_250_lines(path: str) -> None:
+    assert len((PACKAGE / path).read_text(encoding="utf-8").splitlines()) <= 250
+
+
+def test_rooms_import_nothing_at_their_door() -> None:
+    for init in PACKAGE.glob("*/__init__.py"):
+        source = init.read_text(encoding="utf-8")
+        assert not source or "def __getattr__" in source, f"{init.parent.name}: empty or lazy, for --help's sake"
