@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli import processes
 from ft_lightning.cli.job import in_multirun
+from ft_lightning.cli.processes import refuse_another_number_of_processes, refuse_processes
 from ft_lightning.cli.values import solves_head
-from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def build_trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Pat
     )
     if in_multirun():
         refuse_processes(trainer, "each job of a multirun")
-    _refuse_another_number_of_processes(trainer)
+    refuse_another_number_of_processes(trainer)
     processes.end_together()
     return trainer
 
@@ -223,27 +223,6 @@ def stop_averaging(trainer: "Trainer") -> None:
 
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     callbacks[:] = [callback for callback in callbacks if not isinstance(callback, WeightAveraging)]
-
-
-def refuse_processes(trainer: "Trainer", what: str) -> None:
-    """Raise UserError where a trainer would start processes, each of which would run the whole command again."""
-    if trainer.num_devices * trainer.num_nodes > 1:
-        raise UserError(
-            f"trainer.devices={trainer.num_devices}, trainer.num_nodes={trainer.num_nodes}: {what} runs in one "
-            "process, as more would each run the whole command: use trainer.devices=1."
-        )
-
-
-def _refuse_another_number_of_processes(trainer: "Trainer") -> None:
-    """Each of several processes would otherwise train alone, or wait for ever for one that was not started."""
-    needed = trainer.num_devices * trainer.num_nodes
-    started = int(os.environ["WORLD_SIZE"]) if "RANK" in os.environ else None  # by torchrun
-    if started not in (None, needed) or (needed == 1 and not is_main_process()):
-        raise UserError(
-            f"trainer.devices={trainer.num_devices}, trainer.num_nodes={trainer.num_nodes}: a run of {needed} "
-            f"processes, but torchrun or srun started {started or 'more'}: say trainer=ddp (or trainer=ddp_cpu) with "
-            "as many trainer.devices as there are processes on a machine."
-        )
 
 
 def _extra_loggers(cfg: DictConfig, run_dir: Path) -> list[Any]:

@@ -20,10 +20,10 @@ from ft_lightning.build import (
     build_stored_features,
     build_trainer,
     described_head,
-    refuse_processes,
     stop_averaging,
 )
 from ft_lightning.cli import command, processes
+from ft_lightning.cli.processes import refuse_processes
 from ft_lightning.cli.values import check_values
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs import resume

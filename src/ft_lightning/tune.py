@@ -105,7 +105,8 @@ def overrides_of_train(typed: list[str]) -> list[str]:
 
 def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
     """Load what all trials share, so that what is wrong with it ends the command, not every trial."""
-    from ft_lightning.build import build_trainer, refuse_processes
+    from ft_lightning.build import build_trainer
+    from ft_lightning.cli.processes import refuse_processes
 
     for key in plan.space:
         above, _, name = key.rpartition(".")

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from conftest import ROOT
 from ft_lightning.features import store as module
-from ft_lightning.features.store import FeatureStore, Rows
+from ft_lightning.features.rows import Rows
+from ft_lightning.features.store import FeatureStore
 
 D = 24
 

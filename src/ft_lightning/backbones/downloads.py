@@ -84,7 +84,7 @@ def _reach(endpoint: str) -> None:
 
 
 def _download(url: str, path: Path) -> None:
-    """Put a file in its place once all of it is there; torch.hub takes what a broken connection leaves for the whole."""
+    """Put a file in its place once all of it is there; torch.hub takes a part, after a broken connection, for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
     request = urllib.request.Request(url, headers={"User-Agent": "ft_lightning"})

@@ -39,7 +39,7 @@ def load_backbone(source: str, name: str, weights: str | None, arguments: dict[s
 
 
 def build_backbone(identity: dict[str, Any], preprocess: dict[str, Any]) -> ImageBackbone:
-    """The network that `identity` and `preprocess` of model.json describe, with random values and without a download."""
+    """The network that `identity` and `preprocess` of model.json describe, with random values, without a download."""
     known = Identity(**identity)
     network, *_ = build_network(known.source, known.name, None, known.arguments)
     take_off_last_layer(network)

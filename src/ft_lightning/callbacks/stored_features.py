@@ -11,7 +11,7 @@ from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.data.protocol import Data
 from ft_lightning.features.extract import Computing, open_store
 from ft_lightning.features.fill import Filled, complete, rows_of, say
-from ft_lightning.features.store import Rows
+from ft_lightning.features.rows import Rows
 from ft_lightning.heads import probe
 from ft_lightning.model import Classifier
 from ft_lightning.optim import STRENGTHS

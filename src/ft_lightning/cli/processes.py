@@ -7,6 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
+
+from ft_lightning.system.distributed import is_main_process
+from ft_lightning.system.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning import Trainer
+
 
 _PATIENCE_S = 10  # between the failure of one process and the end of all
 
@@ -94,3 +102,24 @@ def _end(processes: list[subprocess.Popen]) -> None:
             process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+def refuse_processes(trainer: "Trainer", what: str) -> None:
+    """Raise UserError where a trainer would start processes, each of which would run the whole command again."""
+    if trainer.num_devices * trainer.num_nodes > 1:
+        raise UserError(
+            f"trainer.devices={trainer.num_devices}, trainer.num_nodes={trainer.num_nodes}: {what} runs in one "
+            "process, as more would each run the whole command: use trainer.devices=1."
+        )
+
+
+def refuse_another_number_of_processes(trainer: "Trainer") -> None:
+    """Each of several processes would otherwise train alone, or wait for ever for one that was not started."""
+    needed = trainer.num_devices * trainer.num_nodes
+    started = int(os.environ["WORLD_SIZE"]) if "RANK" in os.environ else None  # by torchrun
+    if started not in (None, needed) or (needed == 1 and not is_main_process()):
+        raise UserError(
+            f"trainer.devices={trainer.num_devices}, trainer.num_nodes={trainer.num_nodes}: a run of {needed} "
+            f"processes, but torchrun or srun started {started or 'more'}: say trainer=ddp (or trainer=ddp_cpu) with "
+            "as many trainer.devices as there are processes on a machine."
+        )

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.data.damage import Inspector
 from ft_lightning.features.extract import Computing, Extractor
-from ft_lightning.features.store import FeatureStore, Rows
+from ft_lightning.features.rows import Rows
+from ft_lightning.features.store import FeatureStore
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system import console
 from ft_lightning.system.distributed import Processes

@@ -19,7 +19,7 @@ def nearest(queries: Indexed, keys: Indexed, k: int) -> tuple[Tensor, Tensor]:
     """Cosine similarity (M, k) of each query's k nearest keys, best first, and their positions (M, k).
 
     Args:
-        queries, keys: (M, D) and (N, D), tensors or `store.Rows`; keys, which may be larger than memory, in parts.
+        queries, keys: (M, D) and (N, D), tensors or `rows.Rows`; keys, which may be larger than memory, in parts.
     """
     parts = [_nearest(queries[rows], keys, k) for rows in torch.arange(len(queries)).split(_ROWS)]
     similarity, found = zip(*parts, strict=True)

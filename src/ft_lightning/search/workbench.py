@@ -18,10 +18,10 @@ from ft_lightning.build import (
     build_pretrained,
     build_stored_features,
     build_trainer,
-    refuse_processes,
 )
 from ft_lightning.callbacks.best_epoch import BestEpoch
 from ft_lightning.callbacks.stored_features import RowCache, StoredFeatures
+from ft_lightning.cli.processes import refuse_processes
 from ft_lightning.cli.values import check_values
 from ft_lightning.data.protocol import Data
 from ft_lightning.module import FineTuner

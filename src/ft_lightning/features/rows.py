@@ -1,0 +1,50 @@
+"""Stored features in the order of some samples."""
+
+import torch
+from torch import Tensor
+
+_IN_MEMORY = 256 * 2**20  # bytes of features up to which a split is copied, because one tensor is faster to index
+
+
+class Rows:
+    """Stored features of samples in their order: `rows[positions]` is a batch (B, D) in float32.
+
+    Larger ones stay where they are, memory-mapped, so that more than fits into memory works.
+
+    Args:
+        tensors: features (N_i, D) of each shard.
+        shard: (N,) which of them holds a sample's row, -1 for none.
+        row: (N,) which row of it.
+    """
+
+    def __init__(self, tensors: list[Tensor], shard: Tensor, row: Tensor) -> None:
+        self._tensors, self._shard, self._row = tensors, shard, row
+        self.missing: list[int] = (shard < 0).nonzero().flatten().tolist()
+
+    def __len__(self) -> int:
+        return len(self._shard)
+
+    def __getitem__(self, positions: Tensor) -> Tensor:
+        return self._gather(positions).float()
+
+    def settled(self) -> "Rows":
+        """The same rows, none of them missing, copied into one tensor if they are small enough."""
+        assert not self.missing, f"{len(self.missing)} samples have no features"
+        if not len(self) or len(self) * self._like().shape[1] * self._like().itemsize > _IN_MEMORY:
+            return self
+        everything = torch.arange(len(self))
+        return Rows([self._gather(everything)], torch.zeros_like(everything), everything)
+
+    def _like(self) -> Tensor:
+        """Of the type and width of all rows; a shard that serves none may be anything."""
+        return self._tensors[int(self._shard[0])]
+
+    def _gather(self, positions: Tensor) -> Tensor:
+        shard, row = self._shard[positions], self._row[positions]
+        if len(self._tensors) == 1:
+            return self._tensors[0].index_select(0, row)  # a fifth of the time of indexing by a tensor
+        found = self._like().new_empty(len(positions), self._like().shape[1])
+        for i in shard.unique():
+            here = shard == i
+            found[here] = self._tensors[i][row[here]]
+        return found
