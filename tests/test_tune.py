@@ -31,6 +31,7 @@ from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.deploy import model_dir
 from ft_lightning.module import FineTuner
 from ft_lightning.runs.config import join_study, study_name
+from ft_lightning.runs.run import Run as Directory
 from ft_lightning.search.results import write_best
 from ft_lightning.search.study import has_outcome
 from ft_lightning.system.errors import UserError
@@ -385,7 +386,9 @@ def test_a_searched_seed_makes_its_own_random_backbone(pictures: Path, tmp_path:
 def test_an_experiment_is_what_was_typed(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "conf/experiment"
     folder.mkdir(parents=True)
-    write_best(words, folder, {"test": {"accuracy": 0.5, "accuracy_ci95": [0.4, 0.6]}})
+    run = Directory(tmp_path / "run")
+    run.write("metrics", {"test": {"accuracy": 0.5, "accuracy_ci95": [0.4, 0.6]}})
+    write_best(words, folder, run)
     typed = compose("train", *words)
     monkeypatch.chdir(tmp_path)
     assert OmegaConf.to_container(compose("train", "experiment=best")) == OmegaConf.to_container(typed)

@@ -23,6 +23,7 @@ from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
+from ft_lightning.tasks.registry import task_class
 
 if TYPE_CHECKING:
     import optuna
@@ -71,10 +72,10 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
             )
     except BaseException:
         with suppress(Exception):  # what has ended it is told, not what follows from it
-            search_results.write_trials(study, study_dir)
+            search_results.write_trials(study, task_class(cfg.task.name).monitor, study_dir)
         log.warning("What was found so far is kept in %s: the same command goes on from there.", study_dir)
         raise
-    return conclude(study, cfg.monitor, base, study_dir)
+    return conclude(study, cfg, base, study_dir)
 
 
 def plan_of(cfg: DictConfig) -> "Plan":
@@ -192,7 +193,7 @@ def findings(training: "Training", of_backbone: bool) -> dict[str, Any]:
     return found
 
 
-def conclude(study: "optuna.Study", monitor: str, base: list[str], study_dir: Path) -> dict[str, Any]:
+def conclude(study: "optuna.Study", cfg: DictConfig, base: list[str], study_dir: Path) -> dict[str, Any]:
     """Train the winner as the command at the end says, test it, and write what the search has found.
 
     Whichever process comes first does it; the others wait and find it done.
@@ -201,24 +202,23 @@ def conclude(study: "optuna.Study", monitor: str, base: list[str], study_dir: Pa
     from ft_lightning.search.space import overrides
     from ft_lightning.system.files import claimed
 
-    search_results.write_trials(study, study_dir)
+    search_results.write_trials(study, task_class(cfg.task.name).monitor, study_dir)
     best = search_results.winner(study)
     words = [*base, *overrides(best.params)]
-    cfg, run_dir = compose("train", *words), study_dir / f"trial_{best.number}"
-    run_dir.mkdir(exist_ok=True)
-    with claimed(run_dir, wait="Another process trains the winner: waiting for it."):
-        run_config.refuse_other_run(cfg, run_dir)
+    own, run = compose("train", *words), Run(study_dir / f"trial_{best.number}")
+    run.path.mkdir(exist_ok=True)
+    with claimed(run.path, wait="Another process trains the winner: waiting for it."):
+        run_config.refuse_other_run(own, run.path)
         typed = ["python", "-m", "ft_lightning.train", *words]
-        run = Run(run_dir)
-        done = run.finished and run.model.is_dir()
-        metrics = run.metrics if done else train_winner(cfg, run_dir, typed)
-    search_results.write_best(words, study_dir, metrics)
-    search_results.plot(study, monitor, study_dir)
-    search_results.after_search(study, best, metrics, study_dir, shlex.join(typed))
-    return metrics
+        if not (run.finished and run.model.is_dir()):
+            train_winner(own, run.path, typed)
+    search_results.write_best(words, study_dir, run)
+    search_results.plot(study, cfg.monitor, study_dir)
+    search_results.after_search(study, best, run, study_dir, shlex.join(typed))
+    return run.metrics
 
 
-def train_winner(cfg: DictConfig, run_dir: Path, typed: list[str]) -> dict[str, Any]:
+def train_winner(cfg: DictConfig, run_dir: Path, typed: list[str]) -> None:
     """A whole run of train, whose test split no trial has looked at; goes on where one was stopped."""
     from ft_lightning.train import train
 
@@ -227,7 +227,7 @@ def train_winner(cfg: DictConfig, run_dir: Path, typed: list[str]) -> dict[str, 
         cfg.resume = str(run_dir)
     else:
         run_config.write_config(cfg, run_dir, typed)
-    return train(cfg, run_dir)
+    train(cfg, run_dir)
 
 
 if __name__ == "__main__":

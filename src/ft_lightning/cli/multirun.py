@@ -92,12 +92,13 @@ def conclude() -> int:
     common = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
     rows = [_row(job, common) for job in jobs]
     path = Run(plan.sweep_dir).write("multirun", pd.DataFrame(rows))
+    val, test = list(rows[0])[2:4]
     shown = []
-    for row in sorted(rows, key=lambda row: -(row["val_accuracy"] or 0)):
+    for row in sorted(rows, key=lambda row: -(row[val] or 0)):
         bounds = None if row["test_low"] is None else (row["test_low"], row["test_high"])
-        numbers = (number(row["val_accuracy"]), number(row["test_accuracy"]), interval(bounds))
+        numbers = (number(row[val]), number(row[test]), interval(bounds))
         shown.append((row["job"], row["overrides"], *numbers, row["error"]))
-    table(["job", "overrides", "val accuracy", "test accuracy", "95 % interval", "error"], shown)
+    table(["job", "overrides", val.replace("_", " "), test.replace("_", " "), "95 % interval", "error"], shown)
     pairs(table=str(short(path)))
     return max((job.exit_code for job in jobs), default=0)
 
@@ -126,14 +127,16 @@ def _begun(sweep_dir: Path) -> Iterator[Job]:
 
 
 def _row(job: Job, common: set[str]) -> dict[str, Any]:
-    found = Run(job.folder).metrics if job.exit_code == 0 else {}
-    val, test = found.get("val", {}), found.get("test", {})
-    low, high = test.get("accuracy_ci95", (None, None))
+    run = Run(job.folder)
+    val, test = run.score("val"), run.score("test")
+    if job.exit_code:
+        val, test = (score._replace(value=None, ci95=None) for score in (val, test))
+    low, high = test.ci95 or (None, None)
     return {
         "job": job.folder.name,
         "overrides": " ".join(override for override in job.overrides if override not in common),
-        "val_accuracy": val.get("accuracy"),
-        "test_accuracy": test.get("accuracy"),
+        f"val_{val.metric}": val.value,
+        f"test_{test.metric}": test.value,
         "test_low": low,
         "test_high": high,
         "exit_code": job.exit_code,

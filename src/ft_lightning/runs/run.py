@@ -12,6 +12,7 @@ from yaml import YAMLError
 
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import damaged, read_json, write_json
+from ft_lightning.tasks.registry import Score, score_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,10 +89,13 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether there is an accuracy on test; a run that failed or still goes on has none."""
-        test = self.metrics.get("test")
-        accuracy = test.get("accuracy") if isinstance(test, dict) else None
-        return isinstance(accuracy, int | float) and not isinstance(accuracy, bool) and 0 <= accuracy <= 1
+        """Whether there is a score on test; a run that failed or still goes on has none."""
+        return self.score("test").value is not None
+
+    def score(self, split: str) -> Score:
+        """How good the run is on val or test, by its task's own metric, with a 95 % interval."""
+        metrics = self.metrics.get(split)
+        return score_of(metrics if isinstance(metrics, dict) else {}, self.card)
 
     def saved_config(self) -> dict[str, Any]:
         """The same.

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ft_lightning.cli.compose import is_group
 from ft_lightning.runs.run import Run
 from ft_lightning.search.study import Plan, has_outcome
-from ft_lightning.system.console import console, interval, pairs, short, table
+from ft_lightning.system.console import console, interval, number, pairs, short, table
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing
 
@@ -43,9 +43,7 @@ def told(trials: list[FrozenTrial], direction: str) -> tuple[dict[int, str], str
     return lines, f"best {value_of(best):.4f} (trial {best.number})" if best else ""
 
 
-def after_search(
-    study: optuna.Study, best: FrozenTrial, metrics: dict[str, Any], folder: Path, command_line: str
-) -> None:
+def after_search(study: optuna.Study, best: FrozenTrial, run: Run, folder: Path, command_line: str) -> None:
     """The best trials, what the winner is worth on the test split, and how to have it again."""
     trials = study.get_trials(deepcopy=False)
     sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
@@ -54,22 +52,22 @@ def after_search(
     searched = [key for key, kind in best.distributions.items() if not kind.single()]
     of_backbone = any("samples_per_s" in trial.user_attrs.get("found", {}) for trial in ranked)
     about = ("parameters", "samples/s", "features s") if of_backbone else ()
+    test, again = run.score("test"), run.score("val")
     rows = []
     for trial in ranked[:_SHOWN]:
         found = trial.user_attrs.get("found", {})
-        row = [str(trial.number), f"{value_of(trial):.4f}", interval(found.get("accuracy_ci95"))]
+        row = [str(trial.number), f"{value_of(trial):.4f}", interval(found.get(f"{test.metric}_ci95"))]
         row += [_short(trial.params.get(key)) for key in searched]
         if about:
             passed = f"{found['features_s']:.1f}" if found.get("computed") else "stored"
             row += [f"{found['parameters']:,}", f"{found.get('samples_per_s', 0):.0f}", passed]
         rows.append(row)
-    table(["trial", "value", "95 % interval of accuracy", *searched, *about], rows)
+    table(["trial", "value", f"95 % interval of {test.metric}", *searched, *about], rows)
     counts = Counter(state_of(trial) for trial in trials)
-    test, again = metrics["test"], metrics["val"]
     pairs(
         trials=", ".join(f"{count} {state}" for state, count in counts.items()),
-        best=f"trial {best.number}: {value_of(best):.4f}; trained again, val accuracy {again['accuracy']:.4f}",
-        test=f"accuracy {test['accuracy']:.4f}, 95 % {interval(test['accuracy_ci95'])}; no trial saw it",
+        best=f"trial {best.number}: {value_of(best):.4f}; trained again, val {again.metric} {number(again.value)}",
+        test=f"{test.metric} {number(test.value)}, 95 % {interval(test.ci95)}; no trial saw it",
         study=f"{short(folder)}: trials.csv, best.yaml, history.png, trial_{best.number}/",
     )
     console.print(f"{command_line}\n", soft_wrap=True)
@@ -96,18 +94,22 @@ def value_of(trial: FrozenTrial) -> float:
     return trial.value
 
 
-def write_trials(study: optuna.Study, folder: Path) -> None:
-    """Write trials.csv: a row a trial, of dead processes' too."""
+def write_trials(study: optuna.Study, metric: str, folder: Path) -> None:
+    """Write trials.csv: a row a trial, of dead processes' too.
+
+    Args:
+        metric: of the task, whose interval each trial has.
+    """
     rows = []
     for trial in study.get_trials(deepcopy=False):
         known = trial.user_attrs
-        low, high = known.get("found", {}).get("accuracy_ci95", (None, None))
+        low, high = known.get("found", {}).get(f"{metric}_ci95", (None, None))
         last = trial.intermediate_values.get(max(trial.intermediate_values, default=-1))
         rows.append(
             {"number": trial.number, "state": state_of(trial), "value": trial.value, "last_value": last}
             | trial.params
-            | {key: value for key, value in known.get("found", {}).items() if key != "accuracy_ci95"}
-            | {"accuracy_low": low, "accuracy_high": high}
+            | {key: value for key, value in known.get("found", {}).items() if key != f"{metric}_ci95"}
+            | {f"{metric}_low": low, f"{metric}_high": high}
             | {key: known.get(key) for key in ("host", "pid", "started", "error")}
         )
     Run(folder).write("trials", pd.DataFrame(rows))
@@ -141,7 +143,7 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def write_best(words: list[str], folder: Path, metrics: dict[str, Any]) -> None:
+def write_best(words: list[str], folder: Path, run: Run) -> None:
     """Write best.yaml: in conf/experiment it makes `experiment=best` what the overrides `words` make of train."""
     experiments: list[Any] = []
     choices: dict[str, Any] = {}  # of a group that is typed twice the last counts
@@ -158,11 +160,11 @@ def write_best(words: list[str], folder: Path, metrics: dict[str, Any]) -> None:
         else:
             OmegaConf.update(content, key, value, force_add=True)
     defaults = [*experiments, *({key: choice} for key, choice in choices.items()), "_self_"]
-    accuracy, (low, high) = metrics["test"]["accuracy"], metrics["test"]["accuracy_ci95"]
+    test = run.score("test")
     lines = [
         "# @package _global_",
         "# In conf/experiment/ it is experiment=best: the winner of a search.",
-        f"# Test accuracy {accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}.",
+        f"# Test {test.metric} {number(test.value)}, 95 % interval {interval(test.ci95)}.",
         *(f"# To be typed beside it: {word}" for word in untold),
         OmegaConf.to_yaml(OmegaConf.merge({"defaults": defaults}, content)),
     ]

@@ -1,7 +1,8 @@
 """Every task by its name, as conf/task and model.json have it."""
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
@@ -21,6 +22,30 @@ def task_class(name: str) -> type[MultiClass]:
     if name not in TASKS:
         raise UserError(f"task.name={name} is unknown: use one of {', '.join(TASKS)}.")
     return TASKS[name]
+
+
+class Score(NamedTuple):
+    """How good answers are by the task's own metric."""
+
+    metric: str  # such as accuracy
+    value: float | None  # None where there is no finite number
+    ci95: tuple[float, float] | None  # its 95 % interval
+
+
+def score_of(metrics: Mapping[str, Any], card: Mapping[str, Any]) -> Score:
+    """The score in the metrics of a split, for the task that model.json describes; somebody may have changed both."""
+    described = card.get("task")
+    name = described.get("name") if isinstance(described, dict) else MultiClass.name
+    metric = TASKS.get(name, MultiClass).monitor if isinstance(name, str) else MultiClass.monitor
+    bounds = metrics.get(f"{metric}_ci95")
+    around = [_number(bound) for bound in bounds] if isinstance(bounds, list) and len(bounds) == 2 else [None, None]
+    ci95 = None if around[0] is None or around[1] is None else (around[0], around[1])
+    return Score(metric, _number(metrics.get(metric)), ci95)
+
+
+def _number(value: object) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    return float(value) if is_number and math.isfinite(value) else None  # type: ignore[arg-type]
 
 
 def task_of(card: Mapping[str, Any]) -> Task:
