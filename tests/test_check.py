@@ -13,10 +13,11 @@ from hydra.errors import InstantiationException
 from PIL import Image
 
 from conftest import files_below, write_pictures
-from ft_lightning.build import build_data
-from ft_lightning.check import check, look_through
+from ft_lightning.build import build_data, build_task
+from ft_lightning.check import check
 from ft_lightning.cli.compose import compose
 from ft_lightning.issues.findings import Found
+from ft_lightning.issues.look import look_at_files
 from ft_lightning.pages import check as check_page
 from ft_lightning.report import report
 from ft_lightning.runs.run import Run as Directory
@@ -180,7 +181,8 @@ def test_it_sees_the_splits_of_a_run_and_leaves_it_its_features(pictures: Path, 
     names = [f"{label}/{number:02d}.png" for label in ("ant", "bee") for number in (1, 5, 7)]
     write_table(pd.DataFrame({"path": names}), tmp_path / "x.csv")
     options = [f"data.root={pictures}", f"data.exclude={tmp_path / 'x.csv'}", *TINY]
-    seen = look_through(compose("check", *options), str(pictures), Found())
+    cfg = compose("check", *options)
+    seen = look_at_files(cfg.data, str(pictures), build_task(cfg), None, Found())
     assert seen.splits == build_data(compose("train", *options)).splits
     for run in ("check", "run"):
         (tmp_path / run).mkdir()

@@ -15,7 +15,7 @@ from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails, write_thumbnails
 
 if TYPE_CHECKING:
-    from ft_lightning.check import Looked
+    from ft_lightning.issues.look import Looked
 
 _SHOWN = 24  # images of a kind
 _ROWS_SHOWN = 1000  # of a kind

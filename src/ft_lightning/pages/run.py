@@ -7,64 +7,30 @@ from typing import Any
 import pandas as pd
 
 from ft_lightning.data.scan import SPLITS
-from ft_lightning.pages import figures
-from ft_lightning.pages.page import Picture, Section, number, write_page
+from ft_lightning.pages import multiclass
+from ft_lightning.pages.page import Section, write_page
 from ft_lightning.runs.run import Run
-from ft_lightning.runs.thumbnails import least_certain, read_thumbnails, worst_errors
-from ft_lightning.tasks.intervals import wilson_interval
 
-_MATRIX_UP_TO = 30  # classes: above, only the most confused pairs are shown
-_PAIRS_SHOWN = 50
 _ROWS_SHOWN = 1000
-_THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+
+
+# By task: what a page says that depends on what a target is. A task of your own brings a module with the same three.
+_OF_TASK = {"multiclass": multiclass}
 
 
 def write(run: Run) -> Path:
     """Write report.html of a finished run, as `train` and `evaluate` leave them; returns its path."""
-    metrics, predictions = run.record("metrics"), run.table("predictions")
-    predictions["probability"] = predictions["probability"].astype(float)
+    metrics = run.record("metrics")
+    task = _OF_TASK[run.card.get("task", {}).get("name", "multiclass")]
     sections = [
-        _headline(metrics),
+        task.headline(metrics),
         *_spread(metrics),
-        *_training(run),
-        *_classes(metrics["test"]),
-        *_pictures(run, predictions),
-        *_trust(run, metrics, predictions),
+        *task.sections(run, metrics),
         *_data(run),
         *_made_of(run, metrics),
     ]
-    test = metrics["test"]
-    title = f"{test['accuracy']:.1%} of {test['n']:,} test samples right"
-    write_page(run.page, title, f"{run.path.resolve().name} · {metrics['data']['location']}", sections)
+    write_page(run.page, task.title(metrics), f"{run.path.resolve().name} · {metrics['data']['location']}", sections)
     return run.page
-
-
-def _headline(metrics: dict[str, Any]) -> Section:
-    test = metrics["test"]
-    low, high = test["accuracy_ci95"]
-    text = (
-        f"On other samples of the same kind, expect {low:.1%} to {high:.1%} (95 % interval). "
-        f"Always answering the commonest class of train is right in {test['majority_accuracy']:.1%}"
-    )
-    if test.get("knn_accuracy") is not None:
-        text += f", answering by the most similar training samples, without any training, in {test['knn_accuracy']:.1%}"
-    text += "."
-    if seen := metrics["data"].get("trained_on"):
-        text += f" {seen:,} of these samples were in this model's train split: the numbers flatter it."
-    facts = {
-        "accuracy": f"{test['accuracy']:.4f} ({low:.4f} to {high:.4f})",
-        "macro F1": "{:.4f} ({:.4f} to {:.4f})".format(test["f1_macro"], *test["f1_macro_ci95"]),
-        "majority baseline": number(test["majority_accuracy"]),
-        "top-5 accuracy": number(test["top5_accuracy"]),
-        "AUROC": number(test["auroc"]),
-        "loss": number(test["loss"]),
-        "calibration error": number(test["ece"]),
-    }
-    if "knn_accuracy" in test:
-        facts["nearest neighbours"] = number(test["knn_accuracy"]) or "features not stored"
-    if "val" in metrics:
-        facts["accuracy on val"] = number(metrics["val"]["accuracy"])
-    return Section("Result", text, facts)
 
 
 def _spread(metrics: dict[str, Any]) -> list[Section]:
@@ -78,102 +44,6 @@ def _spread(metrics: dict[str, Any]) -> list[Section]:
     ]
     text = f"The head trained {len(repeats['seeds'])} times on the same split, from other starts and in other orders."
     return [Section("Repeats", text, table=pd.DataFrame(rows))]
-
-
-def _training(run: Run) -> list[Section]:
-    history = run.table("metrics", missing_ok=True).apply(pd.to_numeric)
-    if history.empty:
-        return []
-    best = history.loc[history["val/accuracy"].idxmax()] if "val/accuracy" in history.columns else None
-    text = "" if best is None else f"Best accuracy on val in epoch {best['epoch']:.0f}: {best['val/accuracy']:.4f}."
-    return [Section("Training", text, figures=[figures.training_curves(history)])]
-
-
-def _classes(test: dict[str, Any]) -> list[Section]:
-    confusion, names = test["confusion"], list(test["per_class"])
-    table = pd.DataFrame(
-        [
-            {"class": name} | {key: values[key] for key in ("n", "precision", "recall", "f1", "auroc")}
-            for name, values in test["per_class"].items()
-        ]
-    )
-    pairs = pd.DataFrame(
-        [
-            {"labelled": true, "answered": predicted, "samples": count, "share of the class": count / sum(row.values())}
-            for true, row in confusion.items()
-            for predicted, count in row.items()
-            if predicted != true
-        ],
-        columns=["labelled", "answered", "samples", "share of the class"],
-    ).sort_values(["samples", "share of the class"], ascending=False, kind="stable")
-    text = f"{len(pairs):,} pairs of classes were confused" + (
-        f"; the {_PAIRS_SHOWN} commonest are shown." if len(pairs) > _PAIRS_SHOWN else "."
-    )
-    matrix = [figures.confusion_matrix(confusion, names)] if len(names) <= _MATRIX_UP_TO else []
-    confused = pairs.head(_PAIRS_SHOWN) if len(pairs) else None
-    return [
-        Section("Confusion", text if len(pairs) else "No class was taken for another.", figures=matrix, table=confused),
-        Section("Classes", "A click on a column sorts by it.", table=table),
-    ]
-
-
-def _pictures(run: Run, predictions: pd.DataFrame) -> list[Section]:
-    thumbnails = read_thumbnails(run.thumbnails)
-    like = run.table("neighbours", missing_ok=True)  # of each test sample the training sample that is most like it
-    neighbours = {row.path: f"{row.neighbour} ({row.label})" for row in like.itertuples()}
-
-    def shown(row: Any) -> Picture:
-        right = row.predicted == row.label
-        first = row.label if right else f"{row.label} → {row.predicted}"
-        lines = [first, f"probability {row.probability:.3f}", row.path]
-        lines += [f"most like {neighbours[row.path]}"] if row.path in neighbours else []
-        return Picture(thumbnails.get(row.path), lines)
-
-    wrong = (predictions["label"] != predictions["predicted"]).sum()
-    found = [
-        ("Worst errors", f"The most certain of {wrong:,} wrong answers: label → answer.", worst_errors(predictions)),
-        ("Least certain", "The answers with the lowest probability, right or wrong.", least_certain(predictions)),
-    ]
-    return [
-        Section(title, text, pictures=[shown(row) for row in rows.itertuples()])
-        for title, text, rows in found
-        if len(rows)
-    ]
-
-
-def _trust(run: Run, metrics: dict[str, Any], predictions: pd.DataFrame) -> list[Section]:
-    right = predictions["label"] == predictions["predicted"]
-    rows = []
-    for threshold in _THRESHOLDS:
-        answered = predictions["probability"] >= threshold
-        n, hits = int(answered.sum()), int(right[answered].sum())
-        low, high = wilson_interval(hits, n) if n else (None, None)
-        rows.append((threshold, n / len(predictions), n, hits / n if n else None, low, high))
-    abstaining = Section(
-        "When to abstain",
-        "Leaving the least certain answers to a person makes the others more accurate: choose a value for "
-        "predict's abstain_below.",
-        figures=[figures.coverage_curve(predictions["probability"], right)],
-        table=pd.DataFrame(rows, columns=["abstain below", "answered", "samples", "accuracy", "low", "high"]),
-    )
-    bins = run.table("reliability", missing_ok=True)
-    if bins.empty:
-        return [abstaining]
-    numeric = [column for column in bins.columns if column not in ("split", "scaling")]
-    bins[numeric] = bins[numeric].apply(pd.to_numeric)
-    before = metrics["calibration"]["before"]
-    facts = {"temperature": number(metrics["calibration"]["temperature"])}
-    for split in before:
-        for name, title in (("ece", "calibration error"), ("loss", "loss")):
-            facts[f"{title} on {split}"] = f"{before[split][name]:.4f} before, {metrics[split][name]:.4f} after"
-    calibration = Section(
-        "Calibration",
-        "How far a probability can be taken at its word. One number, the temperature, was fitted on val and divides "
-        "the outputs wherever this model answers; above 1 it takes confidence back. The diagram is of test.",
-        facts,
-        figures=[figures.reliability_diagram(bins[bins["split"] == "test"])],
-    )
-    return [calibration, abstaining]
 
 
 def _data(run: Run) -> list[Section]:

@@ -1,0 +1,116 @@
+"""A look at a dataset: at its files and images, and then at what a network makes of them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ft_lightning.data.collect import divide, narrow
+from ft_lightning.data.damage import Inspector
+from ft_lightning.data.exclude import excluded_names
+from ft_lightning.data.memo import Memo
+from ft_lightning.data.scan import scan
+from ft_lightning.issues import findings
+from ft_lightning.issues.findings import Finding, Found, Issue
+from ft_lightning.readers.images import read_image
+from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.system.console import working
+from ft_lightning.system.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ft_lightning.tasks.task import MakeTask, Task
+
+
+class Looked(NamedTuple):
+    """What was looked at; without splits where the dataset cannot be split."""
+
+    samples: list[Sample]
+    splits: dict[str, list[Sample]]  # of what can be used
+    inspections: dict[str, Inspection]  # by digest, of the images that can be used
+
+    def distinct(self) -> dict[Sample, str]:
+        """The split of each sample that can be used, one for each content."""
+        by_digest = {
+            sample.digest: (sample, split)
+            for split, samples in self.splits.items()
+            for sample in samples
+            if sample.digest in self.inspections
+        }
+        return dict(by_digest.values())
+
+
+def look_at_files(data: Any, root: str | None, make_task: "MakeTask", memo: Memo | None, found: Found) -> Looked:
+    """What files, names and images tell without a network; all of it, where train ends with the first problem.
+
+    Args:
+        data: the keys of conf/data.
+        root: folder of the dataset, where it has one.
+        found: is added to.
+    """
+
+    def refuse(message: str) -> None:
+        found.add([Finding("layout", message, "", blocks=True)])
+
+    try:
+        scanned = scan(root, data.csv, data.case_sensitive, memo, refuse)
+        samples, _ = narrow(scanned, data.group_by, data.limit, data.split_seed)
+    except UserError as error:
+        refuse(str(error))
+        return Looked([], {}, {})
+    task: Task | None = None
+    splits: dict[str, list[Sample]] = {}
+    try:
+        fractions = data.val_fraction, data.test_fraction
+        task, splits, _ = divide(samples, make_task, *fractions, data.split_seed, data.exclude)
+    except UserError as error:
+        refuse(str(error))
+    excluded = excluded_names(data.exclude) if data.exclude else set()
+    carried_over = [sample for sample in samples if sample.name in excluded]  # the newest table is all to exclude
+    found.add([], [Issue(s.name, "excluded", 1.0, s.label, "by data.exclude") for s in carried_over])
+    samples = [sample for sample in samples if sample.name not in excluded]
+    inspector = Inspector({"": samples}, memo, data.max_pixels)
+    inspector.decode_unknown(show_progress=True)
+    problems = inspector.problems()
+    skipped = data.on_bad_image == "skip" and len(problems) <= data.max_bad_fraction * len(samples)
+    found.add(*findings.about_damage(problems, samples, skipped))
+    sound = [sample for sample in samples if not inspector.problem(sample)]
+    found.add(*findings.about_contradictions(sound, data.allow_leak))
+    found.add(*findings.about_copies(sound))
+    if task:
+        splits = {part: [s for s in those if not inspector.problem(s)] for part, those in splits.items()}
+        found.add(findings.about_lost(task, splits))
+        found.add(findings.about_classes(splits))
+    if root and not data.csv:
+        found.add(findings.about_folder(Path(str(root)).expanduser(), scanned))
+    found.add(findings.about_pictures(sound, inspector.found))
+    return Looked(samples, splits, inspector.found)
+
+
+def look_at_features(
+    distinct: dict[Sample, str], features: "Tensor", seed: int, max_pixels: int, found: Found
+) -> list[tuple[str, str, float]]:
+    """What features tell; returns near-duplicates: name, name of the other, correlation.
+
+    Args:
+        distinct: as `Looked.distinct` gives them.
+        features: (N, D), of these samples in order.
+        found: is added to.
+    """
+    import torch  # not above: a look at files needs neither torch nor scikit-learn
+
+    from ft_lightning.issues import suspects
+
+    samples, where = list(distinct), list(distinct.values())
+    classes = sorted({sample.label for sample in samples})
+    targets = torch.tensor([classes.index(sample.label) for sample in samples])
+    groups = [sample.group or sample.digest for sample in samples] if any(s.group for s in samples) else None
+    with working("Looking for wrong labels"):
+        wrong, estimated = suspects.label_errors(features, targets, groups, seed)
+    with working("Looking for pictures unlike all others, and for near-duplicates"):
+        far, scores = suspects.outliers(features)
+        copies = suspects.near_duplicates(features, where, read=lambda at: read_image(samples[at].path, max_pixels))
+    pairs = [(samples[a], samples[b], value) for a, b, value in copies]
+    labels = [(samples[i], classes[likely], score) for i, likely, score in wrong]
+    outliers = [(samples[i], float(scores[i])) for i in far]
+    found.add(*findings.about_suspects(labels, estimated, outliers, pairs))
+    return [(a.name, b.name, value) for a, b, value in pairs]
