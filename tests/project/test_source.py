@@ -148,7 +148,7 @@ def test_nothing_runs_what_a_file_says(path: Path) -> None:
         "from importlib import import_module\nimport_module(x)",
     ],
 )
-def test_the_inspect_image_the_source_sees(source: str) -> None:
+def test_the_look_at_the_source_sees(source: str) -> None:
     assert offences(source)
 
 
@@ -162,7 +162,7 @@ def test_the_inspect_image_the_source_sees(source: str) -> None:
         "'eval(x), pickle.loads(x)'  # exec(x)",
     ],
 )
-def test_the_inspect_image_the_source_lets_pass(source: str) -> None:
+def test_the_look_at_the_source_lets_pass(source: str) -> None:
     assert offences(source) == []
 
 
