@@ -28,8 +28,8 @@ CALLS = {
 }
 # Hydra builds what a composed config names: the user's own, as code is. A data file is never such a config.
 INSTANTIATES = {"src/ft_lightning/build.py", "benchmarks"}
-# Modules whose names stand in the source: those that read and prepare a sample, those that are compared with.
-IMPORTS_BY_NAME = {"src/ft_lightning/features/extract.py", "benchmarks/peers.py"}
+# Modules whose names stand in the source: those that are compared with.
+IMPORTS_BY_NAME = {"benchmarks/peers.py"}
 
 
 def offences(source: str, where: str = "src/ft_lightning/x.py") -> list[str]:

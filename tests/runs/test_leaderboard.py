@@ -396,7 +396,7 @@ def test_a_run_whose_files_somebody_has_changed_has_no_page_and_no_traceback(
         report(compose("report", f"run={run}"), tmp_path)
 
 
-def test_pages_and_a_inspect_image_files_need_no_torch(world: Path, tmp_path: Path) -> None:
+def test_pages_and_a_look_at_files_need_no_torch(world: Path, tmp_path: Path) -> None:
     """Whose import takes longer than the work."""
     script = f"""
 import sys
