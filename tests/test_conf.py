@@ -4,10 +4,11 @@ import inspect
 from pathlib import Path
 
 import pytest
-from hydra.utils import get_method, instantiate
+from hydra.utils import get_method, get_object, instantiate
 from omegaconf import DictConfig
 
 from conftest import ROOT, write_pictures
+from ft_lightning.backbones import load_backbone
 from ft_lightning.cli.compose import CONF, compose
 from ft_lightning.system.errors import UserError
 from ft_lightning.train import train
@@ -31,6 +32,38 @@ def composed(choice: str) -> DictConfig:
     group, name = choice.removesuffix(".yaml").split("/")
     values = {"timm": ["model.name=test_resnet"], "torchvision": ["model.name=resnet18"]}.get(name, [])
     return compose("tune" if group == "tune" else "train", f"{group}={name}", *values)
+
+
+# Each group of conf/ and the module or room that it points into; None where all of it is a library's or plain values.
+GROUPS = {
+    "augment": "augment",
+    "callback": None,
+    "data": "data",
+    "experiment": None,
+    "finetune": None,
+    "head": "heads",
+    "logger": None,
+    "loss": "loss",
+    "mix": "mix",
+    "model": "backbones",
+    "optimizer": "optim",
+    "scheduler": "optim",
+    "task": "tasks",
+    "trainer": None,
+    "tune": None,
+}
+
+
+def test_each_group_points_into_one_module_or_room() -> None:
+    package = load_backbone.__module__.partition(".")[0]
+    assert {Path(choice).parts[0] for choice in CHOICES} == GROUPS.keys()
+    for choice in CHOICES:
+        group = Path(choice).parts[0]
+        targets = [line.split()[1] for line in (CONF / choice).read_text().splitlines() if "_target_:" in line]
+        for target in targets:
+            if target.startswith(f"{package}."):
+                places = {get_object(target).__module__.split(".")[1], target.split(".")[1]} - {"digits"}
+                assert places == {GROUPS[group]}, f"{choice}: {target}"
 
 
 def test_nothing_is_overlooked() -> None:
