@@ -1,29 +1,45 @@
-"""The README is executable: its tree, its commands and each of its recipes."""
+"""The documents are executable: trees, links, commands, Python, and each of the recipes."""
 
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import ROOT, write_pictures
-from ft_lightning.cli.compose import compose
+from ft_lightning.cli.compose import compose, compose_with_hydra
 from test_train import RUN_FILES
 
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "tests").glob("*.md"), ROOT / "benchmarks/NOTES.md"]
+)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+INTERNALS = (ROOT / "docs/internals.md").read_text(encoding="utf-8")
 RECIPES = README.partition("## I want to ...")[2].partition("## Measured")[0]
 
 
 def commands(text: str) -> list[list[str]]:
-    return [
-        shlex.split(line)
-        for block in re.findall(r"```bash\n(.*?)```", text, re.S)
-        for line in block.replace("torchrun --nproc-per-node 2 ", "python ").splitlines()
-        if line.startswith("python -m ft_lightning.")
-    ]
+    """Each command of ours in a block of shell or, between backticks, in a sentence, word by word."""
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.S) for line in block.splitlines()]
+    sentences = re.sub(r"```.*?```", "", text, flags=re.S)
+    lines += [said for said in re.findall(r"`([^`\n]+)`", sentences) if "..." not in said and "<" not in said]
+    lines = [line.replace("torchrun --nproc-per-node 2 ", "python ") for line in lines]
+    return [shlex.split(line) for line in lines if line.startswith("python -m ft_lightning.")]
+
+
+def text_of(document: Path) -> str:
+    return document.read_text(encoding="utf-8")
+
+
+def anchors(text: str) -> set[str]:
+    """What a link to a heading ends with, as GitHub makes it."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_nothing_is_left_to_be_filled_in() -> None:
@@ -31,37 +47,94 @@ def test_nothing_is_left_to_be_filled_in() -> None:
 
 
 def test_the_tree_is_the_tree() -> None:
-    tree = README.partition("## The tree")[2].split("```")[1]
-    named: set[str] = set()
-    folder = ""
-    for line in tree.strip().splitlines():
-        words = re.split(r"  +", line.strip())[0].split()
-        if not line.startswith(" "):
-            folder = words[0] if words[0].endswith("/") else ""
-            words = [] if folder else words
-        named |= {folder + word for word in words}
+    trees = README.partition("## The tree")[2].partition("\n## ")[0].split("```")[1::2]
+    assert len(trees) == 2, "what is yours, and machinery"
+    named: list[str] = []
+    for tree in trees:
+        folder = ""
+        for line in tree.strip().splitlines():
+            words = re.split(r"  +", line.strip())[0].split()
+            if not line.startswith(" "):
+                folder = words[0] if words[0].endswith("/") else ""
+                words = [] if folder else words
+            named += [folder + word for word in words]
+    assert len(named) == len(set(named)), "nothing is named twice"
     for path in named:
         assert (ROOT / path).exists(), f"README names {path}"
     package = ROOT / "src/ft_lightning"
     rooms = {f"src/ft_lightning/{path.parent.name}/" for path in package.glob("*/__init__.py")}
     modules = {f"src/ft_lightning/{path.name}" for path in package.glob("*.py")} - {"src/ft_lightning/__init__.py"}
-    assert rooms | modules <= named, "every module at the top and every room is named"
-    assert {f"benchmarks/{path.name}" for path in (ROOT / "benchmarks").glob("*.py")} <= named
-    assert {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")} <= named
+    assert {path for path in named if path.startswith("src/")} == rooms | modules, "the rooms and what is at the top"
+    assert {f"benchmarks/{path.name}" for path in (ROOT / "benchmarks").glob("*.py")} <= set(named)
+    assert {f"notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")} <= set(named)
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= set(named)
     groups = {f"conf/{path.name}/" for path in (ROOT / "conf").iterdir() if path.is_dir()}
-    assert groups <= named, "every group is named"
+    assert groups <= set(named), "every group is named"
 
 
-def test_every_command_composes() -> None:
-    seen = set()
+def test_the_layers_are_those_of_the_linter() -> None:
+    (shown,) = re.findall(r"```layers\n(.*?)```", INTERNALS, re.S)
+    contracts = tomllib.loads(text_of(ROOT / "pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    assert shown.splitlines() == layers
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", text_of(document), flags=re.S)):
+        if re.match(r"https?:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        place = (document.parent / path).resolve() if path else document
+        assert place.exists(), f"{target} is not there"
+        assert place.is_relative_to(ROOT), f"{target} is outside"
+        assert not anchor or anchor in anchors(text_of(place)), f"{target}: no such heading"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_command_composes(document: Path) -> None:
     own = {"head=normed", "loss=focal", "augment=crops", "data=odd", "callback=[early_stopping,timer]", "my_project"}
-    for _, _, module, *overrides in commands(README):
-        verb = module.partition(".")[2]
+    for _, _, module, *overrides in commands(text_of(document)):
         if not own & set(overrides):
             values = [override for override in overrides if override != "-m"]
-            compose(verb, *[re.sub(r"=([^,\[]+),.*", r"=\1", value) for value in values])
-        seen.add(verb)
+            firsts = [re.sub(r"=([^,\[]+),.*", r"=\1", value) for value in values]
+            compose_with_hydra(module.partition(".")[2], firsts)
+
+
+def test_every_verb_has_a_command_in_the_readme() -> None:
+    seen = {module.partition(".")[2] for _, _, module, *_ in commands(README)}
     assert seen == {"train", "tune", "evaluate", "predict", "check", "report", "rename"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_benchmark_is_there_and_has_its_options(document: Path) -> None:
+    for name, said in re.findall(r"`python (benchmarks/\w+\.py)([^`]*)`", text_of(document)):
+        source = text_of(ROOT / name)
+        options = re.findall(r"--([\w-]+)", said)
+        # --train, --val and --test are made of the names of the splits
+        assert [option for option in options if f"--{option}" not in source and f'"{option}"' not in source] == []
+        for override in (word for word in shlex.split(said) if "=" in word):
+            compose("train", override)
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = README.partition("**In Python**")[2].split("```")[1].removeprefix("python\n")
+    pictures = write_pictures(tmp_path / "images", {"ant": 6, "bee": 6})
+    tiny = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1"]
+    given = [f"data.root={pictures}", f"cache.dir={tmp_path / 'cache'}", *tiny, "trainer.enable_progress_bar=false"]
+    files = sorted(map(str, (pictures / "ant").iterdir()))[:2]
+    for said, here in (
+        ('"data.root=/my/images", "model=resnet50"', str(given)[1:-1]),
+        ('"a.jpg", "b.jpg"', repr(files)[1:-1]),
+    ):
+        assert block.count(said) == 1
+        block = block.replace(said, here)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block.replace("model.predict", "answers = model.predict"), names)
+    assert 0 <= names["run"].metrics["test"]["accuracy"] <= 1
+    assert list(names["answers"]["path"]) == files
+    assert {"predicted", "probability", "error"} <= set(names["answers"].columns)
 
 
 def test_the_files_of_a_run_are_those_it_leaves() -> None:
