@@ -1,5 +1,6 @@
 """The documents are executable: trees, links, commands, Python, and each of the recipes."""
 
+import importlib
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.utils import get_object
 
 from conftest import ROOT, write_pictures
 from ft_lightning.cli.compose import compose, compose_with_hydra
@@ -115,6 +117,24 @@ def test_every_benchmark_is_there_and_has_its_options(document: Path) -> None:
         assert [option for option in options if f"--{option}" not in source and f'"{option}"' not in source] == []
         for override in (word for word in shlex.split(said) if "=" in word):
             compose("train", override)
+
+
+def test_every_new_import_of_the_changelog_is_there() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| ?(.*) ?\|$", text_of(ROOT / "CHANGELOG.md"), re.M)
+    before = [old for old, _, _ in rows]
+    assert before == sorted(set(before))
+    assert len(before) == 71, "and the package itself"
+    for _, modules, names in rows:
+        for module in re.findall(r"`([\w.]+)`", modules):
+            importlib.import_module(f"ft_lightning.{module}")
+        for place in re.findall(r"→ `([\w.]+)`", names):
+            get_object(f"ft_lightning.{place}")
+
+
+def test_the_documents_say_image() -> None:
+    for document in DOCUMENTS:
+        prose = re.sub(r"```.*?```|`[^`\n]+`", "", text_of(document), flags=re.S)
+        assert re.findall(r"\b[Pp]ictures?\b", prose) == [], document.name
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
