@@ -61,7 +61,7 @@ def test_one_process_trains_goes_on_evaluates_predicts_checks_and_compares(pictu
     typed = ["python", "-m", "ft_lightning.train", root, *TINY]
     assert run.command == typed
     assert Run(run.path).outcome == {"exit_code": 0, "overrides": typed[3:], "error": ""}
-    assert ft_lightning.load(run).class_names == ["ant", "bee", "cat"]
+    assert ft_lightning.load(run).task.class_names == ["ant", "bee", "cat"]
 
     longer = ft_lightning.run("train", f"resume={run.path}", "trainer.max_epochs=2")
     assert longer.path == run.path

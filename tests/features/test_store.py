@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from conftest import ROOT
+from ft_lightning.features import rows as rows_module
 from ft_lightning.features import store as module
 from ft_lightning.features.rows import Rows
 from ft_lightning.features.store import FeatureStore
@@ -58,7 +59,7 @@ def shards(store: FeatureStore) -> list[Path]:
 def test_rows_come_back_in_any_order(
     dtype: torch.dtype, bytes_in_memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_IN_MEMORY", bytes_in_memory)
+    monkeypatch.setattr(rows_module, "_IN_MEMORY", bytes_in_memory)
     first = FeatureStore(tmp_path, {"a": 1})
     for start in (0, 5, 12):
         first.write(

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -27,6 +27,9 @@ from ft_lightning.system.errors import UserError, some
 from ft_lightning.system.hardware import default_workers
 from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.task import MakeTask, Task
+
+if TYPE_CHECKING:
+    from ft_lightning.data.protocol import Data
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +76,7 @@ class ImageFolderDataModule(LightningDataModule):
         check_policy(self.on_bad_image, self.max_bad_fraction)
         root = self.root if self.root or self.csv or not self.create else str(self.create())
         self.location = self.csv or root
-        self.left_out: list[Problem] = []
+        self.left_out: Sequence[Problem] = []
         self._start: dict[str, int] | None = None
         scanned = scan(root, self.csv, self.case_sensitive, self.memo)
         samples, beyond = narrow(scanned, self.group_by, self.limit, self.split_seed)
@@ -116,8 +119,9 @@ class ImageFolderDataModule(LightningDataModule):
         """Read images as these weights expect them, train through `augment`, and order train by `seed`."""
         if not isinstance(reader, ImageReader):
             raise UserError("data: these are images, which model does not read: choose another model, or other data.")
-        self.reader = reader.limited(self.max_pixels)
-        train = self.reader.augmented(augment) if augment else self.reader
+        plain = reader.limited(self.max_pixels)
+        train = plain.augmented(augment) if augment else plain
+        self.reader: Reader = plain
         self._readers = {"train": train, "val": self.reader, "test": self.reader}
         self._seed = seed
         self._rows: dict[str, Indexed] = {}
@@ -201,3 +205,9 @@ class ImageFolderDataModule(LightningDataModule):
 
 def _is_first_process() -> bool:
     return getattr(rank_zero_only, "rank", 0) == 0
+
+
+if TYPE_CHECKING:
+
+    def _is_data(module: ImageFolderDataModule) -> Data:
+        return module
