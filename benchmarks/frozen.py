@@ -1,7 +1,7 @@
 """A frozen backbone and a new head: the plain loop, plain Lightning, ours cold and warm, and the floor, side by side.
 
     python benchmarks/frozen.py                                                   # ResNet-50: two minutes on two cores
-    python benchmarks/frozen.py --train 400 --val 100 --test 100 --measured 10    # the figures of docs/measured.md: 15 minutes
+    python benchmarks/frozen.py --train 400 --val 100 --test 100 --measured 10    # docs/measured.md: 15 minutes
 
 Floor: reading, preprocessing and one forward pass of every picture of train, val and test, in a bare loop in the
 fastest configuration found. Plain loop: what a tutorial does, see `plain_loop`. Ours: the command
