@@ -1,7 +1,7 @@
 """The contract of a data source: all that the rest may ask of a LightningDataModule."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import pandas as pd
 from torch import Tensor
@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader
 from ft_lightning.data.damage import Inspector
 from ft_lightning.data.datasets import Indexed
 from ft_lightning.data.problems import Problem
-from ft_lightning.readers.image_reader import Transform
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.tasks.task import Task
 
@@ -30,7 +29,7 @@ class Data(Protocol):
     inspector: Inspector  # knows which samples cannot be used
     left_out: Sequence[Problem]  # what could not be used and takes no part
 
-    def connect(self, reader: Reader, augment: Transform | None, seed: int) -> None:
+    def connect(self, reader: Reader, augment: Callable[[Any], Any] | None, seed: int) -> None:
         """How samples are read from here on, with which augmentation in train and in which order; resets `serve`."""
 
     def serve(self, split: str, rows: Indexed, whole: bool = False) -> None:

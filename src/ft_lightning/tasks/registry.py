@@ -9,7 +9,7 @@ from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.task import Task
 
 # A task of your own: a class like MultiClass, a line here, a file in conf/task.
-TASKS = {MultiClass.name: MultiClass}
+TASKS: dict[str, type[Task]] = {MultiClass.name: MultiClass}
 
 
 def make_task(labels: Mapping[str | None, Sequence[str]], name: str) -> Task:
@@ -17,7 +17,7 @@ def make_task(labels: Mapping[str | None, Sequence[str]], name: str) -> Task:
     return task_class(name).of(labels)
 
 
-def task_class(name: str) -> type[MultiClass]:
+def task_class(name: str) -> type[Task]:
     """The class of a task."""
     if name not in TASKS:
         raise UserError(f"task.name={name} is unknown: use one of {', '.join(TASKS)}.")

@@ -31,6 +31,14 @@ class Task(Protocol):
     directions: ClassVar[Mapping[str, str]]  # the metrics of each epoch, and whether "max" or "min" is better
     headline: ClassVar[Sequence[str]]  # the metrics that a terminal shows, the most important first
 
+    @classmethod
+    def of(cls, labels: Mapping[str | None, Sequence[str]]) -> Self:
+        """The task as the labels of each given split make it; of None where there are no splits yet."""
+
+    @classmethod
+    def from_dict(cls, card: Mapping[str, Any]) -> Self:
+        """The task that `to_dict` described in model.json."""
+
     @property
     def width(self) -> int:
         """Outputs of the head."""
