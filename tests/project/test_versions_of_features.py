@@ -16,7 +16,7 @@ from ft_lightning.readers import images, preprocess
 KNOWN = {
     "readers/images.py": {1: "684e5c08de88d0a2"},
     "readers/preprocess.py": {1: "cceaddc5dd403c00"},
-    "backbones/backbone.py": {1: "331aa76b249d5a0b"},
+    "backbones/backbone.py": {1: "f8f2c94a7c0e543d"},
     "backbones/libraries.py": {1: "aad6ad09d881d0b5"},
 }
 VERSIONS = {

@@ -76,7 +76,7 @@ class ImageBackbone(nn.Module):
         self.blocks = blocks
         self.feature_dim = feature_dim
         self.preprocess = preprocess
-        self.reader = ImageReader(preprocess)
+        self.reader: Reader = ImageReader(preprocess)
         self.identity = identity
         self.register_buffer("mean", torch.tensor(preprocess.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std).view(-1, 1, 1), persistent=False)

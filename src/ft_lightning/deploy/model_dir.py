@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.backbones.load import build_backbone
 from ft_lightning.deploy.predictor import TrainedModel
 from ft_lightning.finetune import freeze_plan
@@ -34,7 +35,7 @@ def save(
     head: dict[str, Any],
     task: Task,
     metrics: dict[str, Any],
-    build_backbone: Callable[..., Any] = build_backbone,
+    build_backbone: Callable[..., Backbone] = build_backbone,
 ) -> None:
     """Write a model directory, whole or not at all, and check that it gives back the very same classifier.
 
@@ -68,7 +69,7 @@ def save(
         assert all(torch.equal(reloaded[name], state[name]) for name in state), "the saved model has other values"
 
 
-def load(model_dir: str | os.PathLike[str], build_backbone: Callable[..., Any] = build_backbone) -> TrainedModel:
+def load(model_dir: str | os.PathLike[str], build_backbone: Callable[..., Backbone] = build_backbone) -> TrainedModel:
     """Read a model directory, or the run directory that holds one, without network, pickle or the original weights.
 
     Args:
@@ -97,7 +98,7 @@ def load(model_dir: str | os.PathLike[str], build_backbone: Callable[..., Any] =
         ) from error
 
 
-def _build(card: dict[str, Any], state: dict[str, Tensor], build_backbone: Callable[..., Any]) -> TrainedModel:
+def _build(card: dict[str, Any], state: dict[str, Tensor], build_backbone: Callable[..., Backbone]) -> TrainedModel:
     backbone = build_backbone(card["backbone"], card["preprocess"])
     head = build_head(in_features=backbone.feature_dim, num_classes=task_of(card).width, **card["head"])
     classifier = Classifier(backbone, head, freeze_plan(backbone, head, mode="frozen", k=None, freeze_bn=True))
