@@ -83,12 +83,13 @@ def run_in_python(verb: Verb, overrides: Sequence[str], run_dir: str | os.PathLi
 def _attempt(verb: Verb, cfg: DictConfig) -> int:
     """Do one job, say what went wrong, and exit with its code, or return it to a multirun."""
     typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    code = 0
+    folder, code = Path(HydraConfig.get().runtime.output_dir), 0
     try:
-        carry_out(verb, cfg, Path(HydraConfig.get().runtime.output_dir), typed)
+        carry_out(verb, cfg, folder, typed)
     except TOLD as error:
         complain(error)
         code = error.exit_code
+        multirun.remember(folder, typed, code, str(error))
     except Exception:
         traceback.print_exc()
         code = 1

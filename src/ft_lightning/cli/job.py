@@ -61,19 +61,20 @@ def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str]) -> N
         typed: the overrides that made `cfg`.
     """
     owner = is_main_process() and not verb.shared
+    lasting = is_main_process() and (in_multirun() or not verb.shared)
     token = _typed.set(typed)
     try:
         with _translating(), claimed(run_dir) if owner else nullcontext():
-            if OmegaConf.select(cfg, "resume") and not verb.shared:
-                cfg = resume.config_of(run_dir, cfg, typed)
-            root = OmegaConf.select(cfg, "data.root")
-            refuse_run_inside_dataset(run_dir, root)
-            if owner and _was_cut_off(cfg, run_dir):
-                cfg.resume = str(run_dir)
-            goes_on = bool(OmegaConf.select(cfg, "resume"))
-            if owner and not goes_on:
-                _refuse_used_directory(run_dir)
-            lasting = is_main_process() and (in_multirun() or not verb.shared)
+            with _refusal(run_dir, typed) if lasting else nullcontext():
+                if OmegaConf.select(cfg, "resume") and not verb.shared:
+                    cfg = resume.config_of(run_dir, cfg, typed)
+                root = OmegaConf.select(cfg, "data.root")
+                refuse_run_inside_dataset(run_dir, root)
+                if owner and _was_cut_off(cfg, run_dir):
+                    cfg.resume = str(run_dir)
+                goes_on = bool(OmegaConf.select(cfg, "resume"))
+                if owner and not goes_on:
+                    _refuse_used_directory(run_dir)
             with _outcome(run_dir, typed, goes_on) if lasting else nullcontext(), _translating(run_dir):
                 _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), root)
                 if owner and not goes_on:
@@ -95,6 +96,20 @@ def _translating(run_dir: Path | None = None) -> Iterator[None]:
         if meant is error:
             raise
         raise meant from error
+
+
+@contextmanager
+def _refusal(run_dir: Path, typed: list[str]) -> Iterator[None]:
+    """Write outcome.json where a job is refused before it begins, but never into the directory of another run."""
+    empty = not any(run_dir.iterdir())
+    try:
+        yield
+    except Exception as error:
+        meant = _meaning(error)
+        if empty and run_dir.is_dir() and isinstance(meant, UserError):  # it is gone where it was inside the dataset
+            with suppress(OSError):  # the first error counts
+                _write_outcome(run_dir, meant.exit_code, typed, str(meant))
+        raise
 
 
 @contextmanager

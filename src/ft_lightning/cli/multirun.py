@@ -37,6 +37,7 @@ class Job(NamedTuple):
 
 
 _plans: list[Plan] = []  # of this process: Hydra makes the callback, and hands it to nobody
+_refused: list[Job] = []  # jobs of this process whose directory is another's, so that their outcome is not there
 
 
 class KeepPlan(Callback):
@@ -54,6 +55,7 @@ class KeepPlan(Callback):
             complain(error)
             sys.exit(error.exit_code)
         _plans[:] = [Plan(sweep_dir, _planned(config))]
+        _refused.clear()
 
 
 def _planned(config: DictConfig) -> list[list[str]]:
@@ -66,6 +68,11 @@ def _planned(config: DictConfig) -> list[list[str]]:
         return [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
     except HydraException:  # the sweeper says it a moment later
         return []
+
+
+def remember(folder: Path, overrides: list[str], exit_code: int, error: str) -> None:
+    """Keep in mind how a job of this process ended, in case that its directory does not tell."""
+    _refused.append(Job(folder, overrides, exit_code, error))
 
 
 def wait_for_the_others(error: Exception) -> None:
@@ -104,13 +111,13 @@ def conclude() -> int:
 
 
 def _jobs(plan: Plan) -> list[Job]:
-    """Every job that was planned, or else that has begun; those without an outcome are lost."""
+    """Every job that was planned, or else that has begun; those of which nobody knows the outcome are lost."""
     begun = sorted(_begun(plan.sweep_dir), key=lambda job: (len(job.folder.name), job.folder))
-    jobs = []
+    jobs, known = [], [*begun, *_refused]
     for position, overrides in enumerate(plan.jobs):
-        own = next((job for job in begun if job.overrides == overrides), None)
+        own = next((job for job in known if job.overrides == overrides), None)
         if own:
-            begun.remove(own)
+            known.remove(own)
         jobs.append(own or Job(plan.sweep_dir / str(position), overrides, 1, "lost"))
     return jobs or begun
 
