@@ -262,6 +262,35 @@ def test_a_newer_format_and_a_card_that_is_none_are_refused_by_name(world: Path,
         ft_lightning.load(folder)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": 5},
+        {"task": {"name": []}},
+        {"class_names": {"ant": 1, "bee": 2, "cat": 3}},
+        {"class_counts": None},
+        {"temperature": "hot"},
+        {"temperature": 0},
+        {"finetune": None},
+        {"format": math.inf},
+        {"format": 99, "versions": 5},
+    ],
+)
+def test_a_card_with_an_odd_value_is_refused(world: Path, tmp_path: Path, change: dict[str, object]) -> None:
+    folder = copy_of(world, tmp_path)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | change))
+    with pytest.raises(UserError, match=r"model"):
+        ft_lightning.load(folder)
+
+
+def test_a_card_that_is_nested_too_deeply_is_refused(world: Path, tmp_path: Path) -> None:
+    folder = copy_of(world, tmp_path)
+    (folder / "model.json").write_text('{"format":' * 100_000)
+    with pytest.raises(UserError, match=r"model\.json is not the description of a model"):
+        ft_lightning.load(folder)
+
+
 @pytest.mark.promise(21)
 @pytest.mark.parametrize("change", [{"name": "hf-hub:someone/evil"}, {"name": "/tmp/evil"}, {"source": "os"}])
 def test_a_card_cannot_name_what_is_not_on_the_libraries_lists(
