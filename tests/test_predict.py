@@ -238,6 +238,14 @@ def test_evaluate_matches_classes_by_name_and_refuses_strangers(world: Path, tmp
     assert set(evaluate(cfg, tmp_path)["test"]["confusion"]) == {"bee"}
 
 
+def test_an_evaluation_says_what_its_model_s_task_is(world: Path, tmp_path: Path) -> None:
+    folder = copy_of(world, tmp_path)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"task": {"name": "multiclass"}}))
+    cfg = compose("evaluate", f"model_dir={folder}", f"data.root={world / 'pictures'}")
+    assert evaluate(cfg, tmp_path)["model"]["task"] == {"name": "multiclass"}, "its page and its score depend on it"
+
+
 def test_a_damaged_model_is_refused(world: Path, tmp_path: Path) -> None:
     folder = copy_of(world, tmp_path)
     weights = folder / "model.safetensors"
