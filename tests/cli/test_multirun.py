@@ -131,6 +131,16 @@ def test_a_job_that_is_refused_before_it_begins_is_not_lost(run_command: Run, pi
     assert sorted(pictures.rglob("*")) == before
 
 
+def test_an_outcome_that_somebody_changed_is_none_and_a_multirun_without_jobs_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Directory(tmp_path / "odd/0").write("outcome", {"exit_code": "x", "overrides": 5, "error": 7})
+    for sweep in ("none", "odd"):  # where another sweeper than Hydra's own chose the jobs
+        multirun._plans[:] = [multirun.Plan(tmp_path / sweep, [])]
+        assert multirun.conclude() == 1
+        assert "no job has begun" in capsys.readouterr().err
+
+
 def test_jobs_that_a_launcher_no_longer_waits_for_are_waited_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

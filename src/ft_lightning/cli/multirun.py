@@ -96,7 +96,10 @@ def conclude() -> int:
         return 0
     plan = _plans.pop()
     jobs = _jobs(plan)
-    common = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
+    if not jobs:
+        complain(f"hydra.sweep.dir={plan.sweep_dir}: no job has begun.")
+        return 1
+    common = set.intersection(*(set(job.overrides) for job in jobs))
     rows = [_row(job, common) for job in jobs]
     path = Run(plan.sweep_dir).write("multirun", pd.DataFrame(rows))
     val, test = list(rows[0])[2:4]
@@ -107,7 +110,7 @@ def conclude() -> int:
         shown.append((row["job"], row["overrides"], *numbers, row["error"]))
     table(["job", "overrides", val.replace("_", " "), test.replace("_", " "), "95 % interval", "error"], shown)
     pairs(table=str(short(path)))
-    return max((job.exit_code for job in jobs), default=0)
+    return max(job.exit_code for job in jobs)
 
 
 def _jobs(plan: Plan) -> list[Job]:
@@ -127,10 +130,11 @@ def _begun(sweep_dir: Path) -> Iterator[Job]:
     names = (here.config_file.name, here.record_path("outcome").name)
     for folder in {path.parent for name in names for path in sweep_dir.rglob(name)}:
         run = Run(folder)
-        ended = run.outcome
-        if ended or run.command:  # or else it is a config.yaml that a logger wrote
-            typed = ended.get("overrides", run.command[3:])  # after python -m ft_lightning.train
-            yield Job(folder, typed, ended.get("exit_code", 1), ended.get("error", "lost"))
+        match run.outcome:
+            case {"exit_code": int(code), "overrides": list(typed), "error": str(error)}:
+                yield Job(folder, [str(override) for override in typed], code, error)
+            case _ if run.command:  # or else it is a config.yaml that a logger wrote
+                yield Job(folder, run.command[3:], 1, "lost")  # after python -m ft_lightning.train
 
 
 def _row(job: Job, common: set[str]) -> dict[str, Any]:
