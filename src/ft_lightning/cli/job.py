@@ -7,8 +7,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli.compose import PACKAGE
@@ -40,6 +38,7 @@ class Verb(NamedTuple):
 
 
 _typed: ContextVar[list[str] | None] = ContextVar("_typed", default=None)
+_in_multirun: ContextVar[bool] = ContextVar("_in_multirun", default=False)
 
 
 def typed_overrides() -> list[str] | None:
@@ -51,18 +50,20 @@ def typed_overrides() -> list[str] | None:
 
 
 def in_multirun() -> bool:
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    """Whether the job in progress is one of a multirun of ours; not asked of Hydra, which may be another program's."""
+    return _in_multirun.get()
 
 
-def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str]) -> None:
+def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], multirun: bool = False) -> None:
     """Do the job of a command in a run's directory, and leave config.yaml and outcome.json there.
 
     Args:
         typed: the overrides that made `cfg`.
+        multirun: whether it is a job of one.
     """
     owner = is_main_process() and not verb.shared
-    lasting = is_main_process() and (in_multirun() or not verb.shared)
-    token = _typed.set(typed)
+    lasting = is_main_process() and (multirun or not verb.shared)
+    tokens = _typed.set(typed), _in_multirun.set(multirun)
     try:
         with _translating(), claimed(run_dir) if owner else nullcontext():
             with _refusal(run_dir, typed) if lasting else nullcontext():
@@ -81,7 +82,8 @@ def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str]) -> N
                     run_config.write_config(cfg, run_dir, ["python", "-m", f"{PACKAGE.name}.{verb.name}", *typed])
                 verb.job(cfg, run_dir)
     finally:
-        _typed.reset(token)
+        _typed.reset(tokens[0])
+        _in_multirun.reset(tokens[1])
 
 
 @contextmanager
