@@ -238,6 +238,14 @@ def test_evaluate_matches_classes_by_name_and_refuses_strangers(world: Path, tmp
     assert set(evaluate(cfg, tmp_path)["test"]["confusion"]) == {"bee"}
 
 
+def test_an_evaluation_says_what_its_model_s_task_is(world: Path, tmp_path: Path) -> None:
+    folder = copy_of(world, tmp_path)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"task": {"name": "multiclass"}}))
+    cfg = compose("evaluate", f"model_dir={folder}", f"data.root={world / 'pictures'}")
+    assert evaluate(cfg, tmp_path)["model"]["task"] == {"name": "multiclass"}, "its page and its score depend on it"
+
+
 def test_a_damaged_model_is_refused(world: Path, tmp_path: Path) -> None:
     folder = copy_of(world, tmp_path)
     weights = folder / "model.safetensors"
@@ -258,6 +266,35 @@ def test_a_newer_format_and_a_card_that_is_none_are_refused_by_name(world: Path,
     with pytest.raises(UserError, match=r"model\.json has format 99"):
         ft_lightning.load(folder)
     (folder / "model.json").write_text("[]")
+    with pytest.raises(UserError, match=r"model\.json is not the description of a model"):
+        ft_lightning.load(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": 5},
+        {"task": {"name": []}},
+        {"class_names": {"ant": 1, "bee": 2, "cat": 3}},
+        {"class_counts": None},
+        {"temperature": "hot"},
+        {"temperature": 0},
+        {"finetune": None},
+        {"format": math.inf},
+        {"format": 99, "versions": 5},
+    ],
+)
+def test_a_card_with_an_odd_value_is_refused(world: Path, tmp_path: Path, change: dict[str, object]) -> None:
+    folder = copy_of(world, tmp_path)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | change))
+    with pytest.raises(UserError, match=r"model"):
+        ft_lightning.load(folder)
+
+
+def test_a_card_that_is_nested_too_deeply_is_refused(world: Path, tmp_path: Path) -> None:
+    folder = copy_of(world, tmp_path)
+    (folder / "model.json").write_text('{"format":' * 100_000)
     with pytest.raises(UserError, match=r"model\.json is not the description of a model"):
         ft_lightning.load(folder)
 

@@ -52,7 +52,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     clock.lap("test_s")
 
     data = {"location": str(cfg.data.csv or cfg.data.root), "samples": {"test": len(samples)}, "trained_on": trained_on}
-    card = {key: model.card[key] for key in ("backbone", "finetune", "sha256")}
+    card = {key: model.card[key] for key in ("task", "backbone", "finetune", "sha256") if key in model.card}
     about = {"timing": clock.seconds, "data": data, "model": card}
     run = Run(run_dir)
     scored = write.write_evaluation(run, model.task, samples, rows, reader, about)

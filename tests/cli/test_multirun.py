@@ -112,6 +112,35 @@ def test_jobs_of_this_process_do_too_and_one_that_never_began_is_lost(
     assert table["test_high"].tolist() == ["", "0.75", ""]
 
 
+@pytest.mark.promise(42)
+def test_a_job_that_is_refused_before_it_begins_is_not_lost(run_command: Run, pictures: Path, tmp_path: Path) -> None:
+    before = sorted(pictures.rglob("*"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.symlink_to(pictures)
+    (tmp_path / "cwd/sweep").mkdir(parents=True)
+    (tmp_path / "cwd/sweep/1").symlink_to(pictures / next(path.name for path in before if path.is_dir()))
+    roots = f"data.root={elsewhere},{pictures},${{oc.env:NOT_SET}}"
+    done = run_command("check", "-m", *CHECK[2:], roots, "hydra.sweep.dir=sweep")
+    assert done.returncode == 2, done.stdout + done.stderr
+    table = read_table(tmp_path / "cwd/sweep/multirun.csv")
+    assert table["exit_code"].tolist() == ["0", "2", "2"]
+    assert "lies inside the dataset" in table["error"][1]
+    assert "NOT_SET" in table["error"][2]
+    ended = Directory(tmp_path / "cwd/sweep/2").outcome  # so that a launcher that ran it elsewhere finds it
+    assert ended["exit_code"] == 2
+    assert sorted(pictures.rglob("*")) == before
+
+
+def test_an_outcome_that_somebody_changed_is_none_and_a_multirun_without_jobs_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Directory(tmp_path / "odd/0").write("outcome", {"exit_code": "x", "overrides": 5, "error": 7})
+    for sweep in ("none", "odd"):  # where another sweeper than Hydra's own chose the jobs
+        multirun._plans[:] = [multirun.Plan(tmp_path / sweep, [])]
+        assert multirun.conclude() == 1
+        assert "no job has begun" in capsys.readouterr().err
+
+
 def test_jobs_that_a_launcher_no_longer_waits_for_are_waited_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,6 +91,27 @@ def test_a_search_has_its_study_s_directory(pictures: Path) -> None:
     assert not Run(first.path).outcome, "any number of processes may work there"
 
 
+OTHER_PROGRAM = """
+import sys
+import hydra
+import ft_lightning
+
+@hydra.main(version_base="1.3", config_path=None)
+def main(cfg):
+    print("done:", ft_lightning.run(*WORDS, run_dir="own"))
+
+sys.argv[1:] = ["-m", "hydra.sweep.dir=theirs"]
+main()
+"""
+
+
+def test_a_multirun_of_another_program_is_not_ours(pictures: Path, home: Path) -> None:
+    words = ["tune", f"data.root={pictures}", *TINY, "tune.trials=1", "trainer.enable_progress_bar=false"]
+    (home / "other.py").write_text(f"WORDS = {words!r}\n{OTHER_PROGRAM}")
+    done = subprocess.run([sys.executable, "other.py"], check=False, capture_output=True, text=True)
+    assert "done: own" in done.stdout, done.stderr
+
+
 def test_what_the_user_can_fix_is_raised_and_stays_with_the_run(pictures: Path, home: Path) -> None:
     with pytest.raises(UserError, match="no command: use train"):
         ft_lightning.run("trian")

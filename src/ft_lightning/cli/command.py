@@ -12,13 +12,14 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ft_lightning.cli import multirun
 from ft_lightning.cli.compose import CONF, compose_with_hydra, search_working_directory
-from ft_lightning.cli.job import TOLD, Verb, carry_out, in_multirun
+from ft_lightning.cli.job import TOLD, Verb, carry_out
 from ft_lightning.cli.known_errors import complain, config_error
 from ft_lightning.runs import resume
 from ft_lightning.runs.run import Run
@@ -83,16 +84,17 @@ def run_in_python(verb: Verb, overrides: Sequence[str], run_dir: str | os.PathLi
 def _attempt(verb: Verb, cfg: DictConfig) -> int:
     """Do one job, say what went wrong, and exit with its code, or return it to a multirun."""
     typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    code = 0
+    folder, several, code = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().mode == RunMode.MULTIRUN, 0
     try:
-        carry_out(verb, cfg, Path(HydraConfig.get().runtime.output_dir), typed)
+        carry_out(verb, cfg, folder, typed, several)
     except TOLD as error:
         complain(error)
         code = error.exit_code
+        multirun.remember(folder, typed, code, str(error))
     except Exception:
         traceback.print_exc()
         code = 1
-    if not in_multirun():
+    if not several:
         sys.exit(code)
     gc.collect()  # jobs may share a process: let go of the last one's model
     return code

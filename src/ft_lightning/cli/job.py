@@ -7,8 +7,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli.compose import PACKAGE
@@ -40,6 +38,7 @@ class Verb(NamedTuple):
 
 
 _typed: ContextVar[list[str] | None] = ContextVar("_typed", default=None)
+_in_multirun: ContextVar[bool] = ContextVar("_in_multirun", default=False)
 
 
 def typed_overrides() -> list[str] | None:
@@ -51,36 +50,40 @@ def typed_overrides() -> list[str] | None:
 
 
 def in_multirun() -> bool:
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    """Whether the job in progress is one of a multirun of ours; not asked of Hydra, which may be another program's."""
+    return _in_multirun.get()
 
 
-def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str]) -> None:
+def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], multirun: bool = False) -> None:
     """Do the job of a command in a run's directory, and leave config.yaml and outcome.json there.
 
     Args:
         typed: the overrides that made `cfg`.
+        multirun: whether it is a job of one.
     """
     owner = is_main_process() and not verb.shared
-    token = _typed.set(typed)
+    lasting = is_main_process() and (multirun or not verb.shared)
+    tokens = _typed.set(typed), _in_multirun.set(multirun)
     try:
         with _translating(), claimed(run_dir) if owner else nullcontext():
-            if OmegaConf.select(cfg, "resume") and not verb.shared:
-                cfg = resume.config_of(run_dir, cfg, typed)
-            root = OmegaConf.select(cfg, "data.root")
-            refuse_run_inside_dataset(run_dir, root)
-            if owner and _was_cut_off(cfg, run_dir):
-                cfg.resume = str(run_dir)
-            goes_on = bool(OmegaConf.select(cfg, "resume"))
-            if owner and not goes_on:
-                _refuse_used_directory(run_dir)
-            lasting = is_main_process() and (in_multirun() or not verb.shared)
+            with _refusal(run_dir, typed) if lasting else nullcontext():
+                if OmegaConf.select(cfg, "resume") and not verb.shared:
+                    cfg = resume.config_of(run_dir, cfg, typed)
+                root = OmegaConf.select(cfg, "data.root")
+                refuse_run_inside_dataset(run_dir, root)
+                if owner and _was_cut_off(cfg, run_dir):
+                    cfg.resume = str(run_dir)
+                goes_on = bool(OmegaConf.select(cfg, "resume"))
+                if owner and not goes_on:
+                    _refuse_used_directory(run_dir)
             with _outcome(run_dir, typed, goes_on) if lasting else nullcontext(), _translating(run_dir):
                 _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), root)
                 if owner and not goes_on:
                     run_config.write_config(cfg, run_dir, ["python", "-m", f"{PACKAGE.name}.{verb.name}", *typed])
                 verb.job(cfg, run_dir)
     finally:
-        _typed.reset(token)
+        _typed.reset(tokens[0])
+        _in_multirun.reset(tokens[1])
 
 
 @contextmanager
@@ -95,6 +98,20 @@ def _translating(run_dir: Path | None = None) -> Iterator[None]:
         if meant is error:
             raise
         raise meant from error
+
+
+@contextmanager
+def _refusal(run_dir: Path, typed: list[str]) -> Iterator[None]:
+    """Write outcome.json where a job is refused before it begins, but never into the directory of another run."""
+    empty = not any(run_dir.iterdir())
+    try:
+        yield
+    except Exception as error:
+        meant = _meaning(error)
+        if empty and run_dir.is_dir() and isinstance(meant, UserError):  # it is gone where it was inside the dataset
+            with suppress(OSError):  # the first error counts
+                _write_outcome(run_dir, meant.exit_code, typed, str(meant))
+        raise
 
 
 @contextmanager

@@ -37,6 +37,7 @@ class Job(NamedTuple):
 
 
 _plans: list[Plan] = []  # of this process: Hydra makes the callback, and hands it to nobody
+_refused: list[Job] = []  # jobs of this process whose directory is another's, so that their outcome is not there
 
 
 class KeepPlan(Callback):
@@ -54,6 +55,7 @@ class KeepPlan(Callback):
             complain(error)
             sys.exit(error.exit_code)
         _plans[:] = [Plan(sweep_dir, _planned(config))]
+        _refused.clear()
 
 
 def _planned(config: DictConfig) -> list[list[str]]:
@@ -66,6 +68,11 @@ def _planned(config: DictConfig) -> list[list[str]]:
         return [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
     except HydraException:  # the sweeper says it a moment later
         return []
+
+
+def remember(folder: Path, overrides: list[str], exit_code: int, error: str) -> None:
+    """Keep in mind how a job of this process ended, in case that its directory does not tell."""
+    _refused.append(Job(folder, overrides, exit_code, error))
 
 
 def wait_for_the_others(error: Exception) -> None:
@@ -89,7 +96,10 @@ def conclude() -> int:
         return 0
     plan = _plans.pop()
     jobs = _jobs(plan)
-    common = set.intersection(*(set(job.overrides) for job in jobs)) if jobs else set()
+    if not jobs:
+        complain(f"hydra.sweep.dir={plan.sweep_dir}: no job has begun.")
+        return 1
+    common = set.intersection(*(set(job.overrides) for job in jobs))
     rows = [_row(job, common) for job in jobs]
     path = Run(plan.sweep_dir).write("multirun", pd.DataFrame(rows))
     val, test = list(rows[0])[2:4]
@@ -100,17 +110,17 @@ def conclude() -> int:
         shown.append((row["job"], row["overrides"], *numbers, row["error"]))
     table(["job", "overrides", val.replace("_", " "), test.replace("_", " "), "95 % interval", "error"], shown)
     pairs(table=str(short(path)))
-    return max((job.exit_code for job in jobs), default=0)
+    return max(job.exit_code for job in jobs)
 
 
 def _jobs(plan: Plan) -> list[Job]:
-    """Every job that was planned, or else that has begun; those without an outcome are lost."""
+    """Every job that was planned, or else that has begun; those of which nobody knows the outcome are lost."""
     begun = sorted(_begun(plan.sweep_dir), key=lambda job: (len(job.folder.name), job.folder))
-    jobs = []
+    jobs, known = [], [*begun, *_refused]
     for position, overrides in enumerate(plan.jobs):
-        own = next((job for job in begun if job.overrides == overrides), None)
+        own = next((job for job in known if job.overrides == overrides), None)
         if own:
-            begun.remove(own)
+            known.remove(own)
         jobs.append(own or Job(plan.sweep_dir / str(position), overrides, 1, "lost"))
     return jobs or begun
 
@@ -120,10 +130,11 @@ def _begun(sweep_dir: Path) -> Iterator[Job]:
     names = (here.config_file.name, here.record_path("outcome").name)
     for folder in {path.parent for name in names for path in sweep_dir.rglob(name)}:
         run = Run(folder)
-        ended = run.outcome
-        if ended or run.command:  # or else it is a config.yaml that a logger wrote
-            typed = ended.get("overrides", run.command[3:])  # after python -m ft_lightning.train
-            yield Job(folder, typed, ended.get("exit_code", 1), ended.get("error", "lost"))
+        match run.outcome:
+            case {"exit_code": int(code), "overrides": list(typed), "error": str(error)}:
+                yield Job(folder, [str(override) for override in typed], code, error)
+            case _ if run.command:  # or else it is a config.yaml that a logger wrote
+                yield Job(folder, run.command[3:], 1, "lost")  # after python -m ft_lightning.train
 
 
 def _row(job: Job, common: set[str]) -> dict[str, Any]:

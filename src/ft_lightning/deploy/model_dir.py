@@ -124,12 +124,13 @@ def _read_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         written = int(card["format"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
         raise UserError(
             f"{path} is not the description of a model ({error!r}): copy the model directory again."
         ) from None
     if written > FORMAT:
-        writer = card.get("versions", {}).get("ft_lightning", "a newer one")
+        said = card.get("versions")
+        writer = said.get("ft_lightning", "a newer one") if isinstance(said, dict) else "a newer one"
         raise UserError(
             f"{path} has format {written}, written by ft_lightning {writer}; this one reads up to {FORMAT}: upgrade it."
         )

@@ -25,11 +25,7 @@ class TrainedModel:
         self.classifier = classifier
         self.card = card  # the content of model.json
         self.task = task_of(card)
-
-    @property
-    def is_frozen(self) -> bool:
-        """Whether the backbone is still the pretrained one."""
-        return self.card["finetune"]["mode"] == "frozen"
+        self.is_frozen: bool = card["finetune"]["mode"] == "frozen"  # whether the backbone is the pretrained one
 
     def predict(
         self,

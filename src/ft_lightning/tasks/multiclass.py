@@ -1,5 +1,6 @@
 """One class a sample, of several."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -180,4 +181,11 @@ class MultiClass:
     @classmethod
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
         """From model.json, which had no temperature at first."""
-        return cls(card["class_names"], card["class_counts"], card.get("temperature", 1.0))
+        names, counts, temperature = card["class_names"], card["class_counts"], card.get("temperature", 1.0)
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise ValueError("class_names is no list of names")
+        if not (isinstance(counts, list) and [type(count) for count in counts] == [int] * len(names)):
+            raise ValueError("class_counts is no list of a number for each class")
+        if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
+            raise ValueError("temperature is no number above 0")
+        return cls(names, counts, temperature)
