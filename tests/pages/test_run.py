@@ -219,6 +219,13 @@ def test_the_pictures_are_the_thumbnails_of_the_run(run: Path, copy: Path) -> No
     assert ("span", path) in Reader(without).texts, "what is known of it is still told"
 
 
+def test_a_task_without_a_page_is_named(run: Path, copy: Path) -> None:
+    card = json.loads((copy / "model/model.json").read_text())
+    (copy / "model/model.json").write_text(json.dumps(card | {"task": {"name": "weighing"}}))
+    with pytest.raises(UserError, match="there is no page for the task weighing"):
+        write_page(Run(copy))
+
+
 def test_the_same_files_make_the_same_page(run: Path, copy: Path) -> None:
     assert write_page(Run(copy)).read_bytes() == (run / "report.html").read_bytes()
 

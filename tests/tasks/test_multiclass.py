@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,7 @@ def test_a_table_lists_all_classes_or_the_ten_most_probable() -> None:
         *(f"{c}_{r}" for r in range(1, 11) for c in ("class", "p")),
     ]
     assert table["class_1"].tolist() == table["predicted"].tolist()
-    assert table["p_10"].iloc[0] == pytest.approx(logits[0].double().softmax(0).sort(descending=True).values[9].item())
+    assert table["p_10"].iloc[0] == pytest.approx(logits[0].double().softmax(0).topk(10)[0][9].item())
 
 
 def test_a_task_comes_back_from_model_json_also_from_one_without_temperature() -> None:
@@ -82,6 +83,12 @@ def test_a_task_comes_back_from_model_json_also_from_one_without_temperature() -
     assert task_of(card | {"task": {"name": "multiclass"}}) == TASK
     assert TASK.answers_like(MultiClass(list("abcde"), []))
     assert not TASK.answers_like(MultiClass(list("abced"), []))
+
+
+def test_a_page_shows_the_surest_wrong_answers_and_the_least_sure_ones() -> None:
+    table = pd.DataFrame({"path": list("wxyz"), "label": list("aabb"), "predicted": list("abab")})
+    table["probability"] = [0.6, 0.7, 0.9, 0.5]
+    assert list(TASK.shown(table)) == ["y", "x", "z", "w", "x", "y"]
 
 
 def test_a_search_keeps_accuracy_with_its_interval() -> None:

@@ -81,7 +81,7 @@ class TrainedModel:
         target = pick_device(device)
         precision = pick_precision(precision, target.type)
         self.classifier.to(target)
-        outputs = torch.empty(len(samples), self.task.width)
+        rows: list[Tensor] = []
         errors: dict[int, str] = {}
         loader = DataLoader(
             InspectedDataset(samples, reader),
@@ -92,11 +92,11 @@ class TrainedModel:
         )
         for batch in loader:
             with autocast(precision, target.type):
-                outputs[batch["index"]] = self.classifier(move_data_to_device(batch["inputs"], target)).cpu()
+                rows.append(self.classifier(move_data_to_device(batch["inputs"], target)).float().cpu())
             if observe:
                 observe([samples[i] for i in batch["index"]], batch)
             errors |= {int(i): error for i, error in zip(batch["index"], batch["error"], strict=True) if error}
-        return outputs, errors
+        return torch.cat(rows) if rows else torch.empty(0, self.task.width), errors
 
     @torch.inference_mode()
     def rows_of_features(self, features: Tensor) -> Tensor:

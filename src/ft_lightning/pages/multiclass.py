@@ -7,8 +7,9 @@ import pandas as pd
 from ft_lightning.pages import figures
 from ft_lightning.pages.page import Picture, Section, number
 from ft_lightning.runs.run import Run
-from ft_lightning.runs.thumbnails import least_certain, read_thumbnails, worst_errors
+from ft_lightning.runs.thumbnails import read_thumbnails
 from ft_lightning.tasks.intervals import wilson_interval
+from ft_lightning.tasks.multiclass import least_certain, worst_errors
 
 _MATRIX_UP_TO = 30  # classes: above, only the most confused pairs are shown
 _PAIRS_SHOWN = 50

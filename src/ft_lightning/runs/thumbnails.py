@@ -10,18 +10,6 @@ from ft_lightning.system.files import replacing
 from ft_lightning.system.tables import read_table, write_table
 
 _INDEX = "thumbnails.csv"
-_SHOWN = 24  # samples of a kind
-
-
-def worst_errors(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The wrong answers with the highest probability."""
-    wrong = predictions[predictions["label"] != predictions["predicted"]]
-    return wrong.sort_values("probability", ascending=False, kind="stable").head(_SHOWN)
-
-
-def least_certain(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The answers with the lowest probability, right or wrong."""
-    return predictions.sort_values("probability", kind="stable").head(_SHOWN)
 
 
 def write_thumbnails(samples: Iterable[Sample], folder: Path, preview: Callable[[Sample], bytes | str]) -> None:

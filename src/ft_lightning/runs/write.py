@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -13,7 +12,7 @@ from ft_lightning.data.protocol import Data
 from ft_lightning.features.neighbours import knn_baseline
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.runs.run import Run
-from ft_lightning.runs.thumbnails import least_certain, worst_errors, write_thumbnails
+from ft_lightning.runs.thumbnails import write_thumbnails
 from ft_lightning.system.versions import versions
 from ft_lightning.tasks.task import Outputs, Task
 
@@ -79,7 +78,7 @@ def write(
     run.write("val_predictions", tables["val"])
     for name, table in details.tables.items():
         run.write(name, table)
-    _write_thumbnails(run, tables["test"], data.splits["test"], data.reader)
+    _write_thumbnails(run, task.shown(tables["test"]), data.splits["test"], data.reader)
     run.write("neighbours", neighbours)
     return metrics
 
@@ -111,16 +110,11 @@ def write_evaluation(
     run.write("metrics", metrics)
     for name, each in details.tables.items():
         run.write(name, each)
-    _write_thumbnails(run, table, samples, reader)
+    _write_thumbnails(run, task.shown(table), samples, reader)
     return metrics
 
 
-def _write_thumbnails(run: Run, predictions: pd.DataFrame, samples: Sequence[Sample], reader: Reader) -> None:
-    """Write previews of the samples that the page shows.
-
-    Args:
-        predictions: of `samples`, as predictions.csv has them.
-    """
+def _write_thumbnails(run: Run, shown: Sequence[str], samples: Sequence[Sample], reader: Reader) -> None:
+    """Write previews of the samples that the page shows."""
     by_name = {sample.name: sample for sample in samples}
-    shown = [*worst_errors(predictions)["path"], *least_certain(predictions)["path"]]
     write_thumbnails([by_name[name] for name in shown], run.thumbnails, reader.preview)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ALL_CLASSES_UP_TO = 100  # above, a table lists the most probable classes only
 TOP = 10
 _SHOWN = 10  # classes on the terminal
+_SAMPLES_SHOWN = 24  # of a kind, on a page
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,9 @@ class MultiClass:
     def answers_like(self, other: Task) -> bool:
         return isinstance(other, MultiClass) and other.class_names == self.class_names
 
+    def shown(self, predictions: "pd.DataFrame") -> Sequence[str]:
+        return [*worst_errors(predictions)["path"], *least_certain(predictions)["path"]]
+
     def describe(self) -> dict[str, str]:
         more = self.width - _SHOWN
         names = ", ".join(map(printable, self.class_names[:_SHOWN]))
@@ -189,3 +193,14 @@ class MultiClass:
         if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
             raise ValueError("temperature is no number above 0")
         return cls(names, counts, temperature)
+
+
+def worst_errors(predictions: "pd.DataFrame") -> "pd.DataFrame":
+    """The wrong answers with the highest probability."""
+    wrong = predictions[predictions["label"] != predictions["predicted"]]
+    return wrong.sort_values("probability", ascending=False, kind="stable").head(_SAMPLES_SHOWN)
+
+
+def least_certain(predictions: "pd.DataFrame") -> "pd.DataFrame":
+    """The answers with the lowest probability, right or wrong."""
+    return predictions.sort_values("probability", kind="stable").head(_SAMPLES_SHOWN)

@@ -34,9 +34,7 @@ class Score(NamedTuple):
 
 def score_of(metrics: Mapping[str, Any], card: Mapping[str, Any]) -> Score:
     """The score in the metrics of a split, for the task that model.json describes; somebody may have changed both."""
-    described = card.get("task")
-    name = described.get("name") if isinstance(described, dict) else MultiClass.name
-    metric = TASKS.get(name, MultiClass).monitor if isinstance(name, str) else MultiClass.monitor
+    metric = TASKS.get(task_name(card), MultiClass).monitor
     bounds = metrics.get(f"{metric}_ci95")
     around = [_number(bound) for bound in bounds] if isinstance(bounds, list) and len(bounds) == 2 else [None, None]
     ci95 = None if around[0] is None or around[1] is None else (around[0], around[1])
@@ -46,6 +44,12 @@ def score_of(metrics: Mapping[str, Any], card: Mapping[str, Any]) -> Score:
 def _number(value: object) -> float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
     return float(value) if is_number and math.isfinite(value) else None  # type: ignore[arg-type]
+
+
+def task_name(card: Mapping[str, Any]) -> str:
+    """The name of the task that model.json describes; without one it is one class of several."""
+    described = card.get("task")
+    return str(described.get("name")) if isinstance(described, dict) else MultiClass.name
 
 
 def task_of(card: Mapping[str, Any]) -> Task:

@@ -85,6 +85,9 @@ class Task(Protocol):
     def answers_like(self, other: "Task") -> bool:
         """Whether a head for one answers the other: the same outputs in the same order."""
 
+    def shown(self, predictions: "pd.DataFrame") -> Sequence[str]:
+        """The paths of those samples of a predictions.csv that its page shows."""
+
     def describe(self) -> dict[str, str]:
         """What the terminal says of it before training, by name."""
 
