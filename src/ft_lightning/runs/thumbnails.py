@@ -1,4 +1,4 @@
-"""Small JPEGs of the pictures that a page shows, kept in the run's directory so that it can be made again."""
+"""Small JPEGs of the images that a page shows, kept in the run's directory so that the page can be made again."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,7 +30,7 @@ def write_thumbnails(samples: Iterable[Sample], folder: Path, preview: Callable[
 
 
 def read_thumbnails(folder: Path) -> dict[str, Path]:
-    """The JPEG of each picture that has one, by the picture's name."""
+    """The JPEG of each sample that has one, by the sample's name."""
     if not (folder / _INDEX).is_file():
         return {}
     table = read_table(folder / _INDEX)
