@@ -2,16 +2,20 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 import ft_lightning
 from conftest import ROOT, write_pictures
 from ft_lightning.cli.compose import compose
+from ft_lightning.module import FineTuner
 from ft_lightning.runs.config import write_config
 from ft_lightning.runs.resume import config_of
 from ft_lightning.search.workbench import Workbench
@@ -168,3 +172,48 @@ def test_pairs_that_do_not_fit_are_refused(overrides: list[str], said: str, benc
     with pytest.raises(Exception, match=said) as raised:
         bench[0].train(cfg, lambda epoch, value: None, weights=False)
     assert isinstance(raised.value, UserError) or isinstance(raised.value.__cause__, UserError)
+
+
+class Doubled(FineTuner):
+    """Another thing to minimise."""
+
+    def loss_of(self, batch: dict[str, Any], outputs: Tensor) -> Tensor:
+        return 2 * super().loss_of(batch, outputs)
+
+
+class DoubledOnInputs(Doubled):
+    needs_inputs = True
+
+
+def test_a_module_of_one_s_own_says_what_is_minimised(pictures: Path, tmp_path: Path) -> None:
+    losses = {}
+    for name in ("FineTuner", "Doubled", "DoubledOnInputs"):
+        target = "ft_lightning.module.FineTuner" if name == "FineTuner" else f"test_build.{name}"
+        cfg = compose("train", *TINY, f"data.root={pictures}", "trainer.max_epochs=2", f"module._target_={target}")
+        (tmp_path / name).mkdir()
+        train(cfg, tmp_path / name)
+        losses[name] = pd.read_csv(tmp_path / name / "metrics.csv")["train/loss"]
+    assert losses["Doubled"][0] == pytest.approx(2 * losses["FineTuner"][0])
+    assert losses["DoubledOnInputs"][0] == pytest.approx(2 * losses["FineTuner"][0], rel=1e-3)  # live, and so close
+
+
+def test_a_module_that_needs_inputs_trains_live(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [*TINY, f"data.root={pictures}", "trainer.max_epochs=1", "module._target_=test_build.DoubledOnInputs"]
+    train(compose("train", *own), tmp_path)
+    assert "because DoubledOnInputs needs its inputs" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(UserError, match=r"repeats=2 trains on stored features.*DoubledOnInputs needs its inputs"):
+        train(compose("train", *own, "repeats=2"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["module._target_=torch.nn.Linear"], "module._target_=torch.nn.Linear: make it a subclass of ft_lightning"),
+        (["module._target_=test_build.Doubled", "optimizer=lbfgs"], "optimizer=lbfgs minimises what loss says"),
+    ],
+)
+def test_a_module_that_does_not_fit_is_refused(overrides: list[str], said: str, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        train(compose("train", *TINY, f"data.root={pictures}", *overrides), tmp_path)

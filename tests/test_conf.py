@@ -46,6 +46,7 @@ GROUPS = {
     "loss": "loss",
     "mix": "mix",
     "model": "backbones",
+    "module": "module",
     "optimizer": "optim",
     "scheduler": "optim",
     "task": "tasks",

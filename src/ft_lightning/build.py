@@ -133,7 +133,16 @@ def module(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "FineTuner"
     """What is trained, what is minimised and by what; connects the data to what the weights expect."""
     from ft_lightning.module import FineTuner
 
-    return FineTuner(
+    make = instantiate(cfg.module, _partial_=True)
+    if not (isinstance(make.func, type) and issubclass(make.func, FineTuner)):
+        raise UserError(
+            f"module._target_={cfg.module._target_}: make it a subclass of {FineTuner.__module__}.FineTuner."
+        )
+    if solves_head(cfg) and make.func.loss_of is not FineTuner.loss_of:
+        raise UserError(
+            f"optimizer=lbfgs minimises what loss says, and {cfg.module._target_} something else: use optimizer=adam."
+        )
+    return make(
         _classifier(cfg, data, pretrained),
         data.task,
         loss=instantiate(cfg.loss, **data.task.arguments()),

@@ -26,6 +26,9 @@ class FineTuner(LightningModule):
 
     A batch may bring the frozen backbone's "features" (B, D) instead of inputs.
 
+    A training of your own is a subclass, named in a file of conf/module: `loss_of` says what is minimised, and
+    `needs_inputs` that features alone are not enough for it.
+
     `index` is the sample's position in its split. Several processes fill up their last batches by repeating samples;
     by their index every sample is counted exactly once.
 
@@ -39,6 +42,8 @@ class FineTuner(LightningModule):
         seed: of dropout and whatever else is random in a step, which depends on it, the epoch, the step and the
             process, so that a run that is taken up again within an epoch goes on as if it had not stopped.
     """
+
+    needs_inputs = False  # True: batches of train always bring inputs, and nothing is trained on stored features
 
     def __init__(
         self,
@@ -71,6 +76,10 @@ class FineTuner(LightningModule):
     def forward(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
         return self.classifier(inputs)
 
+    def loss_of(self, batch: dict[str, Any], outputs: Tensor) -> Tensor:
+        """What a step minimises: the loss (scalar) of outputs (B, C) for a batch of train."""
+        return self.loss(outputs, batch["target"])
+
     def on_train_start(self) -> None:
         self.first_epoch = self.current_epoch
         self._seen["train"] = [tuple(value.to(self.device) for value in step) for step in self._seen["train"]]
@@ -85,13 +94,20 @@ class FineTuner(LightningModule):
         if self.mix:  # with random numbers that on_train_batch_start has made those of this step
             inputs, target = self.mix(batch["inputs"], batch["target"])
             batch = batch | {"inputs": inputs, "target": target}
-        return self._step(batch, "train")
+        outputs, target = self._outputs(batch), batch["target"]
+        loss = self.loss_of(batch, outputs)
+        # Kept as it is and looked at once an epoch: a metric update or a log call each step costs more than a head.
+        n = torch.tensor(float(len(target)), device=loss.device)
+        sums = self.task.sums(outputs.detach(), target)
+        self._sums = tuple(sums)
+        self._seen["train"].append((loss.detach() * n, *sums.values(), n))
+        return loss
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        return self._step(batch, "val")
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._keep(batch, "val")
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        return self._step(batch, "test")
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._keep(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
         values = self._measure("val")
@@ -155,19 +171,13 @@ class FineTuner(LightningModule):
             for planned in ("total_steps", "_schedule_phases"):  # of OneCycleLR: this run may be a longer one
                 schedule.pop(planned, None)
 
-    def _step(self, batch: dict[str, Any], split: str) -> Tensor:
-        stored, target = batch.get("features"), batch["target"]
-        outputs = self(batch["inputs"]) if stored is None else self.classifier.classify(stored)
-        loss = self.loss(outputs, target)
-        # Kept as it is and looked at once an epoch: a metric update or a log call each step costs more than a head.
-        if split == "train":
-            n = torch.tensor(float(len(target)), device=loss.device)
-            sums = self.task.sums(outputs.detach(), target)
-            self._sums = tuple(sums)
-            self._seen[split].append((loss.detach() * n, *sums.values(), n))
-        else:
-            self._seen[split].append((batch["index"], self.task.rows(outputs.detach(), target), target))
-        return loss
+    def _outputs(self, batch: dict[str, Any]) -> Tensor:
+        stored = batch.get("features")
+        return self(batch["inputs"]) if stored is None else self.classifier.classify(stored)
+
+    def _keep(self, batch: dict[str, Any], split: str) -> None:
+        target = batch["target"]
+        self._seen[split].append((batch["index"], self.task.rows(self._outputs(batch).detach(), target), target))
 
     def _measure(self, split: str) -> dict[str, float]:
         """Log the task's metrics of a split that has been gone through."""

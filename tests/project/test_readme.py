@@ -96,6 +96,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_command_composes(document: Path) -> None:
     own = {"head=normed", "loss=focal", "augment=crops", "data=odd", "callback=[early_stopping,timer]", "my_project"}
+    own |= {"module=distill"}
     for _, _, module, *overrides in commands(text_of(document)):
         if not own & set(overrides):
             values = [override for override in overrides if override != "-m"]
@@ -180,7 +181,7 @@ def apply(block: str, clone: Path) -> None:
         lines = path.read_text().splitlines(keepends=True)
         (position,) = [i for i, line in enumerate(lines) if line.lstrip().startswith(match[2])]
         path.write_text("".join([*lines[: position + 1], body, *lines[position + 1 :]]))
-    elif match := re.fullmatch(r"# (conf/\S+)", first):
+    elif match := re.fullmatch(r"# ((?:conf|src)/\S+)", first):
         (clone / match[1]).write_text(body)
     else:
         raise AssertionError(f"what to do with {first}?")
@@ -214,7 +215,8 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
         if module == "ft_lightning.train":
             net = [] if "model=timm" in overrides else ["model=timm", "model.name=test_resnet"]
             data = [] if "data=odd" in overrides else [f"data.root={pictures}"]
-            runs.append([*overrides, *net, "model.weights=null", *data, *small])
+            words = [word.replace("outputs/train/RUN", str(tmp_path / "runs/1")) for word in overrides]
+            runs.append([*words, *net, "model.weights=null", *data, *small])
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALL, json.dumps(runs), str(tmp_path / "runs")],
         env={"PYTHONPATH": str(clone / "src"), "PATH": "", "HOME": str(tmp_path)},
@@ -224,7 +226,7 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
     results = [
         json.loads(line.removeprefix("RESULT ")) for line in done.stdout.splitlines() if line.startswith("RESULT ")
     ]
-    assert len(results) == len(runs) == 7
+    assert len(results) == len(runs) == 9
     assert all("cohen_kappa" in test for _, test, _ in results), "the metric is in metrics.json"
     (odd,) = [data for overrides, _, data in results if "data=odd" in overrides]
     assert odd["classes"] == 5

@@ -125,6 +125,7 @@ class StoredFeatures(Callback):
             if not (isinstance(limit, float) and limit == everything)
         }
         live |= {"train": "mix blends its pictures"} if module.mix else {}
+        live |= {"train": f"{type(module).__name__} needs its inputs"} if module.needs_inputs else {}
         return live | {split: "augment changes its pictures" for split in data.splits if data.is_augmented(split)}
 
     def _complete(

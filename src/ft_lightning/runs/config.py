@@ -26,6 +26,7 @@ _DEFAULTS = {
     "task._target_": "ft_lightning.tasks.registry.make_task",
     "task._partial_": True,
     "task.name": "multiclass",
+    "module._target_": "ft_lightning.module.FineTuner",
 }
 
 
