@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import ft_lightning
-from conftest import ROOT, write_pictures
+from conftest import write_pictures
 from ft_lightning.cli.compose import compose
 from ft_lightning.module import FineTuner
 from ft_lightning.runs.config import write_config
@@ -21,6 +21,7 @@ from ft_lightning.runs.resume import config_of
 from ft_lightning.search.workbench import Workbench
 from ft_lightning.system.errors import UserError
 from ft_lightning.train import train
+from test_conf import SHIPPED
 
 TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "precision=32-true", "data.batch_size=6"]
 
@@ -124,13 +125,14 @@ def test_a_run_with_a_moving_average_and_mixing_goes_on_as_if_it_had_not_stopped
 
 
 MODES = [["finetune=frozen"], ["finetune=partial"], ["finetune=full"]]
-OPTIMIZERS = [path.stem for path in sorted((ROOT / "conf/optimizer").glob("*.yaml"))]
-SCHEDULERS = [path.stem for path in sorted((ROOT / "conf/scheduler").glob("*.yaml"))]
-AUGMENTS = [path.stem for path in sorted((ROOT / "conf/augment").glob("*.yaml"))]
-MIXES = [path.stem for path in sorted((ROOT / "conf/mix").glob("*.yaml")) if path.stem != "none"]
 COMBINED = [
-    *([f"scheduler={one}", f"augment={two}"] for one, two in itertools.product(SCHEDULERS, AUGMENTS)),
-    *(["augment=light", f"mix={mix}"] for mix in MIXES),  # to a schedule a mixed batch is a batch
+    *(
+        [f"scheduler={one}", f"augment={two}"]
+        for one, two in itertools.product(SHIPPED["scheduler"], SHIPPED["augment"])
+    ),
+    *(
+        ["augment=light", f"mix={mix}"] for mix in SHIPPED["mix"] if mix != "none"
+    ),  # to a schedule a mixed batch is a batch
 ]
 
 
@@ -142,7 +144,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workbench, Path]:
 
 @pytest.mark.promise(7)
 @pytest.mark.parametrize("mode", MODES, ids=" ".join)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", SHIPPED["optimizer"])
 def test_all_choices_train_a_batch_together_or_say_why_not(
     mode: list[str], optimizer: str, bench: tuple[Workbench, Path]
 ) -> None:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ft_lightning import heads
 from ft_lightning.cli.compose import CONF
-from ft_lightning.heads import HEADS, build_head, probe, solve_head
+from ft_lightning.heads import build_head, probe, solve_head
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
+from test_conf import SHIPPED
 
 
 def test_a_linear_head_without_dropout_is_a_plain_layer() -> None:
@@ -36,11 +37,7 @@ def test_mlp_has_one_hidden_layer_of_the_given_width() -> None:
     assert [tuple(p.shape) for p in head.parameters()] == [(7, 5), (7,), (3, 7), (3,)]
 
 
-def test_every_head_has_a_config_and_every_config_a_head() -> None:
-    assert {path.stem for path in (CONF / "head").glob("*.yaml")} == set(HEADS)
-
-
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", SHIPPED["head"])
 def test_name_and_arguments_of_a_config_build_the_same_head_again(name: str) -> None:
     cfg = OmegaConf.load(CONF / "head" / f"{name}.yaml")
     head = instantiate(cfg, in_features=6, num_classes=4)

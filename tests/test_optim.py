@@ -15,17 +15,18 @@ from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.utils.data import DataLoader
 
-from ft_lightning.cli.compose import CONF, compose
+from ft_lightning.cli.compose import compose
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.model import Classifier
 from ft_lightning.module import FineTuner
 from ft_lightning.optim import build_optimizer, constant, cosine, onecycle, plateau
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
+from test_conf import SHIPPED
 
 TASK = MultiClass(["a", "b", "c"], [8, 7, 7])
-OPTIMIZERS = sorted({path.stem for path in (CONF / "optimizer").glob("*.yaml")} - {"lbfgs"})  # which takes no steps
-SCHEDULERS = sorted(path.stem for path in (CONF / "scheduler").glob("*.yaml"))
+OPTIMIZERS = sorted({*SHIPPED["optimizer"]} - {"lbfgs"})  # which takes no steps
+SCHEDULERS = SHIPPED["scheduler"]
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "torchvision resnet18": lambda: torchvision.models.resnet18(weights=None),

@@ -10,10 +10,22 @@ from pathlib import Path
 from ft_lightning.system.errors import UserError
 
 _OLD = Path(__file__).parent.name
+# About the template itself, and no use to what is made of it.
+_THE_TEMPLATE_S = ("tests/project", "tests/PROMISES.md", "docs/measured.md", "benchmarks/NOTES.md")
+# Stays word for word: the notice that the licence asks for, and runs of the time before.
+_AS_IT_IS = ("LICENSE", "tests/old")
+_KEPT_SECTIONS = ("Two commands", "The tree", "I want to ...")  # of README
 
 
 def rename(new: str, clone: Path) -> list[Path]:
-    """Replace the package's name in every file that git tracks, and move its folder; returns the changed files."""
+    """Give a clone's package, console script, tests and documents another name; returns the changed files.
+
+    Runs made before go on under the new name. The template's README makes room for a shorter one, its CHANGELOG and
+    the tests about the template itself go. LICENSE keeps its notice.
+
+    Raises:
+        UserError: the name is taken or none, or `clone` is no clone, or has changes that are not committed.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", new) or keyword.iskeyword(new) or importlib.util.find_spec(new):
         raise UserError(f"{new!r} is no free package name: use lower-case letters, digits and _, and none that exists.")
     if not (clone / ".git").exists() or not (clone / "src" / _OLD).is_dir():
@@ -22,13 +34,44 @@ def rename(new: str, clone: Path) -> list[Path]:
         raise UserError(
             f"{clone} has uncommitted changes: commit them first, so that the renaming can be undone alone."
         )
+    _git(clone, "rm", "-rq", "--ignore-unmatch", *_THE_TEMPLATE_S)
+    _make_room(clone, new)
     changed = []
-    for name in _git(clone, "grep", "-lI", _OLD).splitlines():
-        path = clone / name
-        path.write_text(path.read_text(encoding="utf-8").replace(_OLD, new), encoding="utf-8")
-        changed.append(path)
+    except_for = [f":!{place}" for place in _AS_IT_IS]
+    spellings = {_OLD: new, _OLD.replace("_", "-"): new.replace("_", "-")}
+    words = [word for spelling in spellings for word in ("-e", spelling)]
+    for name in _git(clone, "grep", "-lI", *words, "--", ".", *except_for).splitlines():
+        text = (clone / name).read_text(encoding="utf-8")
+        for old, now in spellings.items():
+            text = text.replace(old, now)
+        (clone / name).write_text(text, encoding="utf-8")
+        changed.append(clone / name)
     _git(clone, "mv", f"src/{_OLD}", f"src/{new}")
+    _remember(clone / f"src/{new}/runs/names.py")
+    for command in (["check", "--select", "I", "--fix"], ["format"]):  # names of another length and place
+        subprocess.run([sys.executable, "-m", "ruff", *command, "--quiet", "."], cwd=clone, check=False)
     return changed
+
+
+def _make_room(clone: Path, new: str) -> None:
+    """Put a README and a CHANGELOG to be filled in the place of the template's, unless they are somebody's own."""
+    path = clone / "README.md"
+    title, *parts = re.split(r"^## ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    sections = {heading: body for heading, _, body in (part.partition("\n") for part in parts)}
+    if title.startswith(f"# {_OLD}\n") and sections.keys() >= set(_KEPT_SECTIONS):
+        first = f"# {new}\n\nWhat it is for, in a sentence. Made from a template, whose LICENSE says by whom.\n\n"
+        text = first + "".join(f"## {heading}\n{sections[heading]}" for heading in _KEPT_SECTIONS)
+        gone = r"^.*(tests/project|docs/measured\.md|benchmarks/NOTES\.md).*\n+|^\*\*\.\.\. make it mine(.|\n)*"
+        path.write_text(re.sub(gone, "", text, flags=re.MULTILINE).rstrip() + "\n", encoding="utf-8")
+    changes = clone / "CHANGELOG.md"
+    if changes.is_file() and _OLD in changes.read_text(encoding="utf-8"):
+        changes.write_text("# Changelog\n\n## 0.1.0 (unreleased)\n\n- Made from a template.\n", encoding="utf-8")
+
+
+def _remember(path: Path) -> None:
+    """Add the name that a package had to those under which kept configs know it."""
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"^(FORMER.* = \(.*)\)$", rf'\1"{_OLD}",)', text, flags=re.MULTILINE), encoding="utf-8")
 
 
 def _git(clone: Path, *arguments: str) -> str:
@@ -40,4 +83,4 @@ if __name__ == "__main__":
         files = rename(sys.argv[1] if len(sys.argv) == 2 else "", Path.cwd())
     except UserError as error:
         sys.exit(f"error: {error}\nusage: python -m {_OLD}.rename new_name, in the clone's top folder")
-    print(f"{_OLD} is now {sys.argv[1]} in {len(files)} files; `make test`, then commit.")  # noqa: T201
+    print(f"{_OLD} is now {sys.argv[1]} in {len(files)} files; `make check test`, then commit.")  # noqa: T201

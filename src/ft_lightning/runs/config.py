@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 from yaml.reader import Reader
 
+from ft_lightning.runs import names
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import claimed, replacing, sweep
@@ -20,13 +21,12 @@ from ft_lightning.system.files import claimed, replacing, sweep
 _PASSING = ("tune.trials", "tune.storage", "cache", "data.num_workers", "trainer.enable_progress_bar", "logger")
 
 
-# What older versions had under another name, or had not and did as it says here: such configs are the same.
-_OLDER_NAMES = {"ft_lightning.augment.augmentation": "ft_lightning.preprocess.augmentation"}
+# What older versions had not and did as it says here: such configs are the same.
 _DEFAULTS = {
-    "task._target_": "ft_lightning.tasks.registry.make_task",
+    "task._target_": f"{names.PACKAGE}.tasks.registry.make_task",
     "task._partial_": True,
     "task.name": "multiclass",
-    "module._target_": "ft_lightning.module.FineTuner",
+    "module._target_": f"{names.PACKAGE}.module.FineTuner",
 }
 
 
@@ -118,7 +118,7 @@ def _identity(content: dict[str, Any]) -> dict[str, Any]:
             if isinstance(value, dict) and value:
                 yield from flat(value, f"{key}.")
             elif key not in _DEFAULTS or value != _DEFAULTS[key]:
-                yield key, _OLDER_NAMES.get(value, value) if isinstance(value, str) else value
+                yield key, names.oldest(value)
 
     return dict(flat(content, ""))
 

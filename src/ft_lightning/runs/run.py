@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from ft_lightning.runs.names import current
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import damaged, read_json, write_json
 from ft_lightning.tasks.registry import Score, score_of
@@ -111,7 +112,7 @@ class Run:
             raise damaged(self.config_file, error) from error
         if not isinstance(content, dict):
             raise damaged(self.config_file, "it has no keys")
-        return content
+        return current(content)
 
     def config_text(self) -> str:
         """config.yaml as it was written, below the command; empty where there is none.

@@ -1,0 +1,155 @@
+"""A clone that somebody has renamed and added to: what is checked there stays green, and its earlier runs go on."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from project.test_readme import RECIPES, apply
+
+NAME = "zebra_project_with_a_long_name"  # sorts behind, and makes lines longer
+# Tests that look at conf/, at the top folder or at the names of modules.
+LOOKING = ["tests/test_conf.py", "tests/cli/test_main.py", "tests/cli/test_values.py", "tests/test_heads.py"]
+
+OF_ONE_S_OWN = {
+    "README.md": "# Zebras\n\nWe count zebras.\n",
+    f"src/{NAME}/zebras.py": '"""What a zebra is."""\n\nSTRIPES = 42\n',
+    f"src/{NAME}/stripes/__init__.py": "",
+    f"src/{NAME}/stripes/count.py": f'"""Stripes."""\n\nfrom {NAME}.zebras import STRIPES\n\nCOUNT = 2 * STRIPES\n',
+    "conf/model/mine.yaml": "defaults:\n  - timm\n\nname: test_resnet\n",
+    "conf/optimizer/lion.yaml": "_target_: timm.optim.Lion\n_partial_: true\nlr: 1e-4\nweight_decay: 0.0\n",
+    "conf/data/zebras.yaml": "defaults:\n  - mydata\n\nroot: /zebras\n",
+    "conf/experiment/zebras.yaml": "# @package _global_\nseed: 7\n",
+    "conf/savanna/dry.yaml": "rain: 0\n",
+    "tests/test_zebras.py": f"from {NAME}.stripes.count import COUNT\n\n\n"
+    "def test_stripes() -> None:\n    assert COUNT == 84\n",
+    "notebooks/zebras.ipynb": json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
+    + "\n",
+}
+Say = Callable[..., str]
+
+
+def git(clone: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.invalid", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *identity, *arguments], cwd=clone, check=True, capture_output=True, text=True).stdout
+
+
+def copied(clone: Path) -> Path:
+    """What git tracks here, in another repository."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    if not tracked:
+        pytest.skip("not a git checkout")
+    for name in filter(lambda name: (ROOT / name).is_file(), tracked.splitlines()):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, clone / name)
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "theirs"]):
+        git(clone, *arguments)
+    return clone
+
+
+def environment(clone: Path) -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return os.environ | {"PYTHONPATH": str(clone / "src"), "PATH": path, "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def said(clone: Path, *command: str, code: int = 0) -> str:
+    done = subprocess.run(
+        command, cwd=clone, env=environment(clone), capture_output=True, text=True, check=False, timeout=7200
+    )
+    assert done.returncode == code, f"{command}: {done.stdout[-8000:]}{done.stderr[-8000:]}"
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def renamed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    clone = copied(tmp_path_factory.mktemp("renamed") / "clone")
+    told = said(clone, sys.executable, "-m", "ft_lightning.rename", NAME)
+    assert f"ft_lightning is now {NAME}" in told
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "ours")
+    return clone
+
+
+@pytest.fixture(scope="module")
+def grown(renamed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with every recipe of its README, and with files of one's own."""
+    clone = tmp_path_factory.mktemp("grown") / "clone"
+    shutil.copytree(renamed, clone)
+    readme = (clone / "README.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```(?:python|yaml)\n(.*?)```", readme.partition("## I want to ...")[2], re.S):
+        apply(block, clone)
+    for name, text in OF_ONE_S_OWN.items():
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / name).write_text(text, encoding="utf-8")
+    said(clone, sys.executable, "-m", "ruff", "format", "--quiet", ".")
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "more of ours")
+    return clone
+
+
+def test_the_old_name_is_left_where_it_has_to_be(renamed: Path) -> None:
+    assert not (renamed / "src/ft_lightning").exists()
+    left = git(renamed, "grep", "-lE", "ft[_-]lightning").splitlines()
+    assert [name for name in left if not name.startswith("tests/old/")] == ["LICENSE", f"src/{NAME}/runs/names.py"]
+    assert (renamed / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    assert f'{NAME.replace("_", "-")} = "{NAME}.__main__:main"' in (renamed / "pyproject.toml").read_text()
+
+
+def test_its_documents_are_one_s_own_to_fill(renamed: Path) -> None:
+    readme = (renamed / "README.md").read_text(encoding="utf-8")
+    assert readme.startswith(f"# {NAME}\n")
+    assert re.findall(r"^## (.*)$", readme, re.M) == ["Two commands", "The tree", "I want to ..."]
+    assert "make it mine" not in readme
+    assert readme.count("**... ") == RECIPES.count("**... ") - 1
+    for document in [*renamed.glob("*.md"), *renamed.glob("docs/*.md"), *renamed.glob("benchmarks/*.md")]:
+        for target in re.findall(r"\]\(([^)\s#]+)", document.read_text(encoding="utf-8")):
+            assert re.match("https?:", target) or (document.parent / target).exists(), f"{document.name}: {target}"
+    assert not (renamed / "tests/project").exists()
+    assert len((renamed / "CHANGELOG.md").read_text().splitlines()) < 10
+
+
+def test_it_runs_without_being_installed_again(renamed: Path, tmp_path: Path) -> None:
+    assert f"_target_: {NAME}.backbones.load_backbone" in said(
+        renamed, sys.executable, "-m", f"{NAME}.train", "--cfg", "job"
+    )
+    old = tmp_path / "old"
+    shutil.copytree(ROOT / "tests/old", old)
+    tests = ["tests/test_old.py", "-k", "goes_on or resumes or evaluates"]
+    assert " passed" in said(renamed, sys.executable, "-m", "pytest", "-q", *tests)
+
+
+def test_the_renaming_is_refused_where_it_could_not_be_undone(renamed: Path, tmp_path: Path) -> None:
+    assert "no free package name" in said(renamed, sys.executable, "-m", f"{NAME}.rename", "2nd", code=1)
+    clone = tmp_path / "clone"
+    shutil.copytree(renamed, clone)
+    (clone / "new.txt").write_text("not committed")
+    assert "uncommitted changes" in said(clone, sys.executable, "-m", f"{NAME}.rename", "other", code=1)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["ruff", "format", "--check", "."],
+        ["ruff", "check", "."],
+        ["mypy"],
+        ["lint-imports"],
+        ["pytest", "-q", "--collect-only"],
+        ["pytest", "-q", *LOOKING, "tests/test_zebras.py"],
+    ],
+    ids=" ".join,
+)
+def test_what_one_adds_to_it_leaves_it_green(command: list[str], grown: Path) -> None:
+    said(grown, *command)
+
+
+@pytest.mark.slow
+def test_everything_passes_in_a_clone_that_was_added_to(grown: Path) -> None:
+    here = Path(sys.executable).parents[1]
+    said(grown, "make", f"VENV={here}", "-o", f"{here}/.ready", "check", "test")  # in this environment, as it is
