@@ -55,16 +55,21 @@ def rename(new: str, clone: Path) -> list[Path]:
 
 def _make_room(clone: Path, new: str) -> None:
     """Put a README and a CHANGELOG to be filled in the place of the template's, unless they are somebody's own."""
-    path = clone / "README.md"
-    title, *parts = re.split(r"^## ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    readme, documents = clone / "README.md", [*(clone / "docs").glob("*.md")]
+    title, *parts = re.split(r"^## ", _text(readme), flags=re.MULTILINE)
     sections = {heading: body for heading, _, body in (part.partition("\n") for part in parts)}
     if title.startswith(f"# {_OLD}\n") and sections.keys() >= set(_KEPT_SECTIONS):
         first = f"# {new}\n\nWhat it is for, in a sentence. Made from a template, whose LICENSE says by whom.\n\n"
         text = first + "".join(f"## {heading}\n{sections[heading]}" for heading in _KEPT_SECTIONS)
-        gone = r"^.*(tests/project|docs/measured\.md|benchmarks/NOTES\.md).*\n+|^\*\*\.\.\. make it mine(.|\n)*"
-        path.write_text(re.sub(gone, "", text, flags=re.MULTILINE).rstrip() + "\n", encoding="utf-8")
+        text = re.sub(r"^\*\*\.\.\. make it mine(.|\n)*", "", text, flags=re.MULTILINE)
+        readme.write_text(text.rstrip() + "\n", encoding="utf-8")
+        documents.append(readme)
+    gone = "|".join([*map(re.escape, _THE_TEMPLATE_S), r"\(measured\.md"])
+    for document in documents:  # a line each, which says nothing else
+        text = re.sub(rf"^.*({gone}).*\n\n?", "", _text(document), flags=re.MULTILINE)
+        document.write_text(text, encoding="utf-8")
     changes = clone / "CHANGELOG.md"
-    if changes.is_file() and _OLD in changes.read_text(encoding="utf-8"):
+    if _OLD in _text(changes):
         changes.write_text("# Changelog\n\n## 0.1.0 (unreleased)\n\n- Made from a template.\n", encoding="utf-8")
 
 
@@ -72,6 +77,10 @@ def _remember(path: Path) -> None:
     """Add the name that a package had to those under which kept configs know it."""
     text = path.read_text(encoding="utf-8")
     path.write_text(re.sub(r"^(FORMER.* = \(.*)\)$", rf'\1"{_OLD}",)', text, flags=re.MULTILINE), encoding="utf-8")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _git(clone: Path, *arguments: str) -> str:
