@@ -1,5 +1,6 @@
 """What the tests share: small real pictures, a small pretrained network, and the commands as a person runs them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -50,8 +51,43 @@ def write_pictures(root: Path, counts: dict[str, int], seed: int = 0) -> Path:
     return root
 
 
+class Commands:
+    """Runs commands in forks of a process that has imported the libraries already: see commands.py."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._server: subprocess.Popen[str] | None = None
+
+    def run(self, module: str, arguments: tuple[str, ...], cwd: Path) -> subprocess.CompletedProcess[str]:
+        """As `subprocess.run([sys.executable, "-m", module, *arguments], ...)`, with text captured."""
+        if self._server is None:
+            self._server = subprocess.Popen(
+                [sys.executable, ROOT / "tests/commands.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        out, err = self.folder / "out", self.folder / "err"
+        place = {"cwd": str(cwd), "env": os.environ | {"COLUMNS": "200"}, "out": str(out), "err": str(err)}
+        asked = {"module": module, "arguments": arguments, **place}
+        assert self._server.stdin
+        assert self._server.stdout
+        print(json.dumps(asked), file=self._server.stdin, flush=True)
+        code = int(self._server.stdout.readline())
+        return subprocess.CompletedProcess([module, *arguments], code, out.read_text(), err.read_text())
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._server:
+            self._server.communicate()
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory: pytest.TempPathFactory, _own_cache: None) -> Iterator[Commands]:
+    server = Commands(tmp_path_factory.mktemp("commands"))
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run_command(tmp_path: Path, commands: Commands) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m ft_lightning.<verb> overrides...` in a directory of its own, as a person would."""
     home = tmp_path / "cwd"
     home.mkdir()
@@ -59,6 +95,8 @@ def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str
     def run(
         verb: str, *overrides: str, env: dict[str, str] | None = None, cwd: Path = home
     ) -> subprocess.CompletedProcess[str]:
+        if env is None and sys.platform == "linux":  # elsewhere libraries do not bear a fork
+            return commands.run(f"ft_lightning.{verb}", overrides, cwd)
         return subprocess.run(
             [sys.executable, "-m", f"ft_lightning.{verb}", *overrides],
             cwd=cwd,

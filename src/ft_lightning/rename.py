@@ -5,6 +5,7 @@ import keyword
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from ft_lightning.system.errors import UserError
@@ -48,6 +49,7 @@ def rename(new: str, clone: Path) -> list[Path]:
         changed.append(clone / name)
     _git(clone, "mv", f"src/{_OLD}", f"src/{new}")
     _remember(clone / f"src/{new}/runs/names.py")
+    _allow_longer_lines(clone)
     for command in (["check", "--select", "I", "--fix"], ["format"]):  # names of another length and place
         subprocess.run([sys.executable, "-m", "ruff", *command, "--quiet", "."], cwd=clone, check=False)
     return changed
@@ -71,6 +73,17 @@ def _make_room(clone: Path, new: str) -> None:
     changes = clone / "CHANGELOG.md"
     if _OLD in _text(changes):
         changes.write_text("# Changelog\n\n## 0.1.0 (unreleased)\n\n- Made from a template.\n", encoding="utf-8")
+
+
+def _allow_longer_lines(clone: Path) -> None:
+    """Have ruff bear what a long name makes of the sentences that it stands in; code is laid out anew."""
+    files = [clone / name for name in _git(clone, "ls-files", "*.py").splitlines()]
+    longest = max(len(line) for file in files for line in file.read_text(encoding="utf-8").splitlines())
+    path = clone / "pyproject.toml"
+    settings = tomllib.loads(path.read_text(encoding="utf-8"))["tool"]["ruff"]
+    if longest > settings["line-length"]:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"\n[tool.ruff.lint.pycodestyle]\nmax-line-length = {longest}  # of sentences\n")
 
 
 def _remember(path: Path) -> None:

@@ -1,0 +1,78 @@
+"""A process that has imported the libraries and forks for each command: most of a short run's time is their import.
+
+Reads a line of JSON for each command on standard input, {"module", "arguments", "cwd", "env", "out", "err"}, runs it as
+`python -m module arguments` with its output in those files, and answers with its exit code in a line.
+"""
+
+import atexit
+import json
+import os
+import runpy
+import signal
+import sys
+import threading
+import traceback
+from typing import Any
+
+import hydra
+import lightning
+import omegaconf
+import optuna
+import pandas
+import safetensors.torch
+import sklearn.datasets
+import timm
+import torch
+import torchmetrics
+import torchvision
+
+LIBRARIES = (hydra, lightning, omegaconf, optuna, pandas, safetensors, sklearn, timm, torch, torchmetrics, torchvision)
+
+_PATIENCE_S = 900  # then the system ends a command that hangs
+
+
+def main() -> None:
+    """Answer until standard input ends."""
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _be(json.loads(line))
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+
+
+def _be(asked: dict[str, Any]) -> None:
+    """Become the command, and end as the interpreter would."""
+    signal.alarm(_PATIENCE_S)
+    os.chdir(asked["cwd"])
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    for descriptor, path in ((1, asked["out"]), (2, asked["err"])):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, descriptor)
+        os.close(file)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.path[0] = asked["cwd"]
+    sys.argv = [asked["module"], *asked["arguments"]]
+    code: Any = 0
+    try:
+        runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        code = error.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)  # noqa: T201
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        code = 128 + signal.SIGINT
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+if __name__ == "__main__":
+    main()
