@@ -171,7 +171,10 @@ def _types(values: list[Any]) -> set[str]:
 def _of(types: set[str]) -> Schema:
     if types <= {"null"}:  # what else could stand there is not known
         return {}
-    return {"type": sorted(types | {"string"})} | ({} if "string" in types else {"pattern": LATER["pattern"]})
+    typed: Schema = {"type": sorted(types | {"string"})}
+    if "string" not in types:  # nothing but an interpolation; the message is a key of VS Code's
+        typed |= {"pattern": LATER["pattern"], "patternErrorMessage": f"Expected {' or '.join(sorted(types))}."}
+    return typed
 
 
 def _with_defaults(schema: Schema, names: dict[str, File]) -> Schema:
