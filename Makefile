@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: train test test-all check format
+.PHONY: train test test-all check format schemas
 
 train: $(READY)
 	$(BIN)/python -m ft_lightning.train $(ARGS)
@@ -31,6 +31,10 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/nbstripout notebooks/*.ipynb
+
+# What editors know of conf/: again after adding a file or a key there.
+schemas: $(READY)
+	$(BIN)/python .vscode/schemas.py
 
 # Done again when the dependencies change; otherwise a look at two time stamps.
 $(READY): pyproject.toml constraints.txt

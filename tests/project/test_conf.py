@@ -32,6 +32,7 @@ GROUPS = {
     "trainer": None,
     "tune": None,
 }
+EQUAL_KEYS = ("augment", "data", "finetune", "model", "tune")
 
 
 def test_each_group_points_into_one_module_or_room() -> None:
@@ -78,6 +79,6 @@ def test_files_are_short_and_say_what_they_are_for(choice: str) -> None:
 
 
 def test_keys_are_the_same_whichever_choice_is_made() -> None:
-    for group in ("finetune", "augment", "data", "model", "tune"):
+    for group in EQUAL_KEYS:
         keys = {tuple(sorted(composed(choice)[group])) for choice in CHOICES if choice.startswith(f"{group}/")}
         assert len(keys) == 1, group

@@ -125,6 +125,22 @@ def test_it_runs_without_being_installed_again(renamed: Path, tmp_path: Path) ->
     assert " passed" in said(renamed, sys.executable, "-m", "pytest", "-q", *tests)
 
 
+def test_editors_complete_it_under_its_name_and_with_files_of_one_s_own(
+    renamed: Path, grown: Path, tmp_path: Path
+) -> None:
+    said(renamed, sys.executable, ".vscode/schemas.py")
+    assert git(renamed, "status", "--porcelain") == "", "the schemas are those of the renamed conf/"
+    assert f'"module": "{NAME}.train"' in (renamed / ".vscode/launch.json").read_text()
+    clone = tmp_path / "clone"
+    shutil.copytree(grown, clone)
+    said(clone, sys.executable, ".vscode/schemas.py")
+    choices = json.loads((clone / ".vscode/schemas/defaults.json").read_text())["definitions"]
+    for name in OF_ONE_S_OWN:
+        if name.startswith("conf/"):
+            assert Path(name).stem in choices[Path(name).parts[1]]["anyOf"][0]["enum"]
+    assert "conf/savanna/*.yaml" in (clone / ".vscode/settings.json").read_text()
+
+
 def test_the_renaming_is_refused_where_it_could_not_be_undone(renamed: Path, tmp_path: Path) -> None:
     assert "no free package name" in said(renamed, sys.executable, "-m", f"{NAME}.rename", "2nd", code=1)
     clone = tmp_path / "clone"
