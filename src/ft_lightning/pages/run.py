@@ -11,7 +11,6 @@ from ft_lightning.pages import multiclass
 from ft_lightning.pages.page import Section, write_page
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
-from ft_lightning.tasks.registry import task_name
 
 _ROWS_SHOWN = 1000
 
@@ -23,9 +22,9 @@ _OF_TASK = {"multiclass": multiclass}
 def write(run: Run) -> Path:
     """Write report.html of a finished run, as `train` and `evaluate` leave them; returns its path."""
     metrics = run.record("metrics")
-    if (name := task_name(run.card)) not in _OF_TASK:
-        raise UserError(f"{run}: there is no page for the task {name}: add its module to pages/run.py.")
-    task = _OF_TASK[name]
+    if run.task not in _OF_TASK:
+        raise UserError(f"{run}: there is no page for the task {run.task}: add its module to pages/run.py.")
+    task = _OF_TASK[run.task]
     sections = [
         task.headline(metrics),
         *_spread(metrics),

@@ -9,24 +9,27 @@ from scipy import stats
 
 from ft_lightning.runs.run import Run
 from ft_lightning.tasks.intervals import difference_interval
+from ft_lightning.tasks.registry import task_class
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How two runs answered the same samples; accuracies and their difference are shares, not per cent."""
+    """How two runs answered the same samples."""
 
     matched_by: str  # content or path
     n: int  # samples that both were tested on
     both_right: int
     only_first: int
     only_second: int
-    difference: float  # accuracy of the first, less that of the second
+    difference: float  # of the shares that are right, the first's less the second's
     ci95: tuple[float, float]
     p_value: float  # of McNemar's exact test, two-sided
 
 
 def compare(first: Run, second: Run) -> Comparison | None:
     """Compare two runs by their predictions.csv, matched by content, or by path where one has no digests.
+
+    Their task is one whose answers are right or wrong.
 
     A sample is the same if it has the same label too. None where they share no sample.
     """
@@ -57,9 +60,14 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def answers(run: Run) -> pd.DataFrame:
-    """The test samples of a run: path, label, right, and digest where its split.csv has all of them."""
-    table = run.table("predictions", ["path", "label", "predicted"])
-    table["right"] = table["label"] == table["predicted"]
+    """The test samples of a run: path, label, and digest where its split.csv has all of them.
+
+    `right` too, if answers of its task are right or wrong.
+    """
+    answer = task_class(run.task).answer
+    table = run.table("predictions", ["path", "label", *([answer] if answer else [])])
+    if answer:
+        table["right"] = table["label"] == table[answer]
     digests = run.table("split", ["path", "digest"], missing_ok=True)
     if digests.empty:
         return table

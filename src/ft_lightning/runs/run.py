@@ -12,7 +12,7 @@ from yaml import YAMLError
 
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import damaged, read_json, write_json
-from ft_lightning.tasks.registry import Score, score_of
+from ft_lightning.tasks.registry import Score, score_of, task_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,14 +88,18 @@ class Run:
         return card if isinstance(card, dict) else {}
 
     @property
+    def task(self) -> str:
+        """The name of its task, such as multiclass."""
+        return task_name(self.card)
+
+    @property
     def finished(self) -> bool:
         """Whether there is a score on test; a run that failed or still goes on has none."""
         return self.score("test").value is not None
 
     def score(self, split: str) -> Score:
         """How good the run is on val or test, by its task's own metric, with a 95 % interval."""
-        metrics = self.metrics.get(split)
-        return score_of(metrics if isinstance(metrics, dict) else {}, self.card)
+        return score_of(self.metrics.get(split), self.task)
 
     def saved_config(self) -> dict[str, Any]:
         """The same.
