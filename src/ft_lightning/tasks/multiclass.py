@@ -202,11 +202,7 @@ class MultiClass:
         return {"class_counts": self.class_counts}
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "class_names": self.class_names,
-            "class_counts": self.class_counts,  # for the majority baseline
-            "temperature": self.temperature,
-        }
+        return {name: getattr(self, name) for name in ("class_names", "class_counts", "temperature")}
 
     @classmethod
     def from_dict(cls, card: Mapping[str, Any]) -> Self:

@@ -49,7 +49,7 @@ def finite(value: object) -> float | None:
 
 
 def task_name(card: Mapping[str, Any]) -> str:
-    """The name of the task that model.json describes; without one it is one class of several."""
+    """The name of the task that model.json or config.yaml has; without one it is one class of several."""
     described = card.get("task")
     return str(described.get("name")) if isinstance(described, dict) else MultiClass.name
 
