@@ -232,7 +232,6 @@ def test_metrics_too_deep_to_walk_are_compared_all_the_same(tmp_path: Path) -> N
     ("module", "unwanted"),
     [
         ("runs.run", {"torch", "lightning", "PIL", "pandas"}),
-        ("runs.find", {"torch", "lightning", "PIL", "pandas"}),
         *((f"pages.{name}", {"torch", "lightning"}) for name in ("page", "figures", "run", "check", "comparison")),
         ("pages.run", {"scipy"}),
     ],
