@@ -92,9 +92,3 @@ class TrainedModel:
                 observe([samples[i] for i in batch["index"]], batch)
             errors |= {int(i): error for i, error in zip(batch["index"], batch["error"], strict=True) if error}
         return torch.cat(rows) if rows else torch.empty(0, self.task.width), errors
-
-    @torch.inference_mode()
-    def rows_of_features(self, features: Tensor) -> Tensor:
-        """The same of features (B, D)."""
-        head = next(self.classifier.head.parameters())
-        return self.classifier.classify(features.to(head.device)).cpu()
