@@ -89,9 +89,7 @@ def plan_of(cfg: DictConfig) -> "Plan":
         raise UserError(f"tune.{min(missing)} is missing: conf/tune/head.yaml has all that a space needs.")
     return Plan(
         space=read_space(keys["space"] or {}),
-        trials=keys["trials"],
-        sampler=keys["sampler"],
-        prune_after=keys["prune_after"],
+        **{name: keys[name] for name in ("trials", "sampler", "prune_after")},
         direction="maximize" if cfg.monitor_mode == "max" else "minimize",
         seed=cfg.seed,
     )

@@ -26,7 +26,7 @@ def before(run_dir: Path, data: "Data", classifier: "Classifier", trainer: "Trai
     parameters = list(classifier.parameters())
     total = sum(p.numel() for p in parameters)
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
-    devices = f"{trainer.num_devices * trainer.num_nodes} x " if trainer.num_devices * trainer.num_nodes > 1 else ""
+    devices = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
     pairs(
         data=str(data.location),
         samples=" · ".join(f"{split} {len(samples):,}" for split, samples in data.splits.items()),

@@ -78,17 +78,10 @@ class Plan:
         """Whether anything below these keys is searched."""
         return any(key.partition(".")[0] in names for key in self.space)
 
-    def pruner(self) -> optuna.pruners.BasePruner:
-        if self.prune_after is None:
-            return optuna.pruners.NopPruner()
-        return optuna.pruners.MedianPruner(n_warmup_steps=self.prune_after)
-
     def sampler_for(self, *names: object) -> optuna.samplers.BaseSampler:
         """One whose random numbers depend on the seed and these names."""
-        seed = seed_of(self.seed, "trial", *names) % 2**32
-        if self.sampler == "tpe":
-            return optuna.samplers.TPESampler(seed=seed)
-        return optuna.samplers.RandomSampler(seed=seed)
+        sampler = optuna.samplers.TPESampler if self.sampler == "tpe" else optuna.samplers.RandomSampler
+        return sampler(seed=seed_of(self.seed, "trial", *names) % 2**32)
 
 
 class TrialFailed(Exception):  # noqa: N818, it is an outcome
@@ -104,6 +97,7 @@ def open_study(folder: Path, url: str | None, name: str, plan: Plan) -> optuna.S
     place = url or URL.create("sqlite", database=str(Run(folder).study)).render_as_string()
     # Others may be writing: wait for them rather than fail.
     waiting = {"connect_args": {"timeout": 60}} if place.startswith("sqlite") else {}
+    pruners, after = optuna.pruners, plan.prune_after
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with claimed(folder, wait=True), warnings.catch_warnings():  # tables are made once
@@ -113,7 +107,7 @@ def open_study(folder: Path, url: str | None, name: str, plan: Plan) -> optuna.S
                 storage=storage,
                 study_name=name,
                 direction=plan.direction,
-                pruner=plan.pruner(),
+                pruner=pruners.NopPruner() if after is None else pruners.MedianPruner(n_warmup_steps=after),
                 load_if_exists=True,
             )
     except (ArgumentError, DBAPIError, NoSuchModuleError, ImportError) as error:
