@@ -74,10 +74,11 @@ def _cells(table: pd.DataFrame) -> list[list[dict[str, Any]]]:
     columns = []
     for name in table.columns:
         numeric = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name])
-        values = table[name].tolist()
-        shown = [number(value) for value in values]
-        keys = [repr(value) if text else "" for value, text in zip(values, shown, strict=True)] if numeric else None
-        columns.append([{"text": text, "key": keys[i] if keys else None} for i, text in enumerate(shown)])
+        cells = []
+        for value in table[name].tolist():
+            text = number(value)
+            cells.append({"text": text, "key": (repr(value) if text else "") if numeric else None})
+        columns.append(cells)
     return [list(row) for row in zip(*columns, strict=True)]
 
 

@@ -54,9 +54,8 @@ def _data(run: Run) -> list[Section]:
     if split.empty:
         return []
     used = split[split["excluded"] == ""]
-    counts = pd.crosstab(used["class"], used["split"]).reindex(
-        columns=[split for split in SPLITS if (used["split"] == split).any()]
-    )
+    counts = pd.crosstab(used["class"], used["split"])
+    counts = counts[[name for name in SPLITS if name in counts]]
     facts = {name: f"{counts[name].sum():,}" for name in counts.columns}
     sections = [Section("Data", "Samples of each class.", facts, table=counts.rename_axis(columns=None).reset_index())]
     left_out = split.loc[split["excluded"] != "", ["path", "class", "excluded"]]

@@ -220,12 +220,9 @@ def _look(run: Run, depth: int) -> Iterator[tuple[Run, bool]]:
     if run.finished:
         yield run, True
         return
-    below = [found for folder in _folders(run.path) for found in _look(Run(folder), depth - 1)] if depth else []
+    inside = sorted(run.path.iterdir()) if depth and run.path.is_dir() else []
+    folders = [path for path in inside if not path.name.startswith(".") and path.is_dir()]
+    below = [found for folder in folders for found in _look(Run(folder), depth - 1)]
     if run.config_file.is_file() and not any(finished for _, finished in below):
         below = [(run, False)]
     yield from below
-
-
-def _folders(folder: Path) -> list[Path]:
-    inside = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path for path in inside if not path.name.startswith(".") and path.is_dir())
