@@ -80,6 +80,16 @@ def test_runs_of_two_tasks_are_not_compared(tmp_path: Path) -> None:
         leaderboard([run_of(tmp_path / "near", 2.0, 2.0), other])
 
 
+def test_a_run_that_left_no_model_knows_its_task_from_its_config(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "stopped", 2.0, 3.0)
+    (run.path / "model/model.json").unlink()
+    assert (run.task, run.finished) == ("multiclass", False)
+    (run.path / "config.yaml").write_text("task: {name: distance}\n")
+    assert (run.task, run.score("test").metric, run.score("test").value) == ("distance", "mae", 3.0)
+    (run.path / "model/model.json").write_text('{"class_names": []}')
+    assert run.task == "multiclass", "a model that names no task is older than tasks"
+
+
 def test_what_a_comparison_shows_begins_with_what_runs_are_chosen_by() -> None:
     for name in ("multiclass", "distance"):
         task = task_class(name)

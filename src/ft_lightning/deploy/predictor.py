@@ -69,8 +69,7 @@ class TrainedModel:
     ) -> tuple[Tensor, dict[int, str]]:
         """What the task keeps of the outputs for samples (N, ...), such as logits, and errors by position.
 
-        Args:
-            observe: called with each batch and its samples.
+        `observe` is called with the samples of each batch and with the batch.
         """
         check_loader(batch_size, num_workers)
         target = pick_device(device)

@@ -18,7 +18,6 @@ def write(run: Run, board: pd.DataFrame, others: Sequence[Path], asked: str) -> 
     """Write both files; returns what there is to say of the two best runs, or nothing where there are not two.
 
     Args:
-        run: the directory of the comparison.
         board: as `leaderboard.leaderboard` makes it.
         others: places that were passed over.
         asked: what was to be compared, as it was typed.

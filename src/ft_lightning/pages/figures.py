@@ -93,12 +93,7 @@ def reliability_diagram(bins: pd.DataFrame) -> Figure:
 
 
 def coverage_curve(probability: pd.Series, right: pd.Series) -> Figure:
-    """Accuracy among the most certain answers, over the share of samples that is answered.
-
-    Args:
-        probability: (N,) of each answer.
-        right: (N,) whether it is.
-    """
+    """Accuracy among the most certain of N answers, over the share of samples that is answered."""
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
     order = np.argsort(-probability.to_numpy(), kind="stable")

@@ -85,8 +85,7 @@ def _cells(table: pd.DataFrame) -> list[list[dict[str, Any]]]:
 def _svg(figure: Figure, salt: str) -> Markup:
     """A figure as markup that grows and shrinks with the page and takes its colour of text.
 
-    Args:
-        salt: of the figure's own, or its marks would be taken for those of another figure on the page.
+    Each figure of a page needs its own salt, or its marks would be taken for those of another one.
     """
     file = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}), warnings.catch_warnings():

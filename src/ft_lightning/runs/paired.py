@@ -29,20 +29,18 @@ class Comparison:
 def compare(first: Run, second: Run) -> Comparison | None:
     """Compare two runs by their predictions.csv, matched by content, or by path where one has no digests.
 
-    Their task is one whose answers are right or wrong.
-
-    A sample is the same if it has the same label too. None where they share no sample.
+    Their task is one whose answers are right or wrong. A sample is the same if it has the same label too.
+    None where they share no sample.
     """
     tables = [answers(first), answers(second)]
-    by = "content" if all("digest" in table.columns for table in tables) else "path"
-    column = "digest" if by == "content" else "path"
+    column = "digest" if all("digest" in table.columns for table in tables) else "path"
     right = pd.concat([_by_sample(table, column) for table in tables], axis=1, join="inner", keys=("first", "second"))
     if right.empty:
         return None
     one, other, n = right["first"], right["second"], len(right)
     only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
     return Comparison(
-        matched_by=by,
+        matched_by="content" if column == "digest" else "path",
         n=n,
         both_right=int((one & other).sum()),
         only_first=only_first,

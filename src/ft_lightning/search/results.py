@@ -95,11 +95,7 @@ def value_of(trial: FrozenTrial) -> float:
 
 
 def write_trials(study: optuna.Study, metric: str, folder: Path) -> None:
-    """Write trials.csv: a row a trial, of dead processes' too.
-
-    Args:
-        metric: of the task, whose interval each trial has.
-    """
+    """Write trials.csv: a row a trial, of dead processes' too, with the interval of this metric of the task."""
     rows = []
     for trial in study.get_trials(deepcopy=False):
         found = dict(trial.user_attrs.get("found", {}))

@@ -44,7 +44,6 @@ class Plan:
     Args:
         trials: that shall have an outcome in all; None for every combination of a grid.
         prune_after: epochs before a trial may be ended because others were better at that point; None: none is.
-        direction: maximize or minimize.
     """
 
     space: Space
@@ -125,8 +124,7 @@ def work(
 
     Args:
         objective: trial -> value; raises `TrialFailed` or `optuna.TrialPruned`, anything else ends the work.
-        folder: of the study.
-        watch: hears of all trials before and after each.
+        watch: called with all trials before and after each.
     """
     while True:
         bury_dead(study)

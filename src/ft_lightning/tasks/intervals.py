@@ -34,10 +34,9 @@ def difference_interval(only_first: int, only_second: int, n: int) -> tuple[floa
 
 
 def macro_f1_interval(confusion: np.ndarray) -> list[float]:
-    """Percentile bootstrap of macro F1 over samples: drawing samples is drawing confusion cells multinomially.
+    """Percentile bootstrap of macro F1 over samples, from counts (C, C) of true by predicted class.
 
-    Args:
-        confusion: (C, C) counts, true class by predicted class.
+    Drawing samples is drawing the cells of the confusion multinomially.
     """
     from scipy.sparse import csr_array  # not above: a page has to do without
 

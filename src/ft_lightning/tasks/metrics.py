@@ -47,16 +47,12 @@ def epoch_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
 
 
 def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_counts: list[int]) -> dict[str, Any]:
-    """Everything metrics.json says about one split, as plain JSON values; `confusion` is without the zeros.
+    """Everything metrics.json says of logits (N, C) and targets (N,), as JSON values; `confusion` is without the zeros.
 
     Macro averages run over the classes that occur in the targets or the predictions, as scikit-learn's do, and auroc
     over the classes that some targets have and others have not (null when there is none). The interval of accuracy is
-    Wilson's, that of f1_macro a percentile bootstrap over samples.
-
-    Args:
-        logits: (N, C).
-        targets: (N,).
-        class_counts: samples of each class in train, which decide what the majority baseline answers.
+    Wilson's, that of f1_macro a percentile bootstrap over samples. `class_counts`, the samples of each class in train,
+    decide what the majority baseline answers.
     """
     _refuse_non_finite(logits)
     logits, n = logits.double(), len(targets)

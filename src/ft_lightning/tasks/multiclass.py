@@ -53,11 +53,7 @@ class MultiClass:
 
     @classmethod
     def of(cls, labels: Mapping[str | None, Sequence[str]]) -> Self:
-        """The classes of train.
-
-        Args:
-            labels: of each given split; of None where there are none.
-        """
+        """The classes of train."""
         names = sorted({*labels.get("train", ()), *labels.get(None, ())})
         if not names:
             raise UserError(f"There is no train split, only {some(sorted(map(str, labels)))}: nothing to learn from.")
