@@ -40,8 +40,8 @@ def told(trials: list[FrozenTrial], direction: str) -> tuple[dict[int, str], str
     for trial in filter(has_outcome, trials):
         values = " ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
         lines[trial.number] = f"trial {trial.number} {_outcome(trial)}  {values}"
-    best = [f"best {value_of(trial):.4f} (trial {trial.number})" for trial in _ranked(trials, direction)[:1]]
-    return lines, "".join(best)
+    ranked = _ranked(trials, direction)
+    return lines, f"best {value_of(ranked[0]):.4f} (trial {ranked[0].number})" if ranked else ""
 
 
 def after_search(study: optuna.Study, best: FrozenTrial, run: Run, folder: Path, command_line: str) -> None:
