@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import pandas as pd
 import pytest
 
+from ft_lightning.cli import multirun
 from ft_lightning.pages.comparison import write
 from ft_lightning.report import show
 from ft_lightning.runs.leaderboard import leaderboard
@@ -69,6 +70,25 @@ def test_its_runs_are_compared_by_its_own_metric_the_lowest_first(
     assert read_table(out.table_path("leaderboard"))["val mean error"].astype(float).tolist() == [2, 4, 9]
     show(board)
     assert "2.5000 to 4.5000" in capsys.readouterr().out
+
+
+def test_a_multirun_lists_the_lowest_first_and_failures_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multirun, "_plans", [multirun.Plan(tmp_path, [["a=1"], ["a=2"], ["a=3"]])])
+    for name, val, code in (("0", 9.0, 0), ("1", 1.0, 3), ("2", 2.0, 0)):
+        outcome = {
+            "exit_code": code,
+            "overrides": [f"a={int(name) + 1}"],
+            "error": "not finite\nat all" if code else "",
+        }
+        run_of(tmp_path / name, val, 3.5).write("outcome", outcome)
+    assert multirun.conclude() == 3
+    said = [line.split() for line in capsys.readouterr().out.splitlines()[1:4]]
+    assert [words[:3] for words in said] == [["2", "a=3", "2.0000"], ["0", "a=1", "9.0000"], ["1", "a=2", "-"]]
+    table = read_table(tmp_path / "multirun.csv")
+    assert table["val_mae"].tolist() == ["9.0", "", "2.0"]
+    assert table["error"].tolist() == ["", "not finite", ""]
 
 
 def test_runs_of_two_tasks_are_not_compared(tmp_path: Path) -> None:

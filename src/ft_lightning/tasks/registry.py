@@ -1,5 +1,6 @@
 """Every task by its name, as conf/task and model.json have it."""
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -30,16 +31,23 @@ class Score(NamedTuple):
     metric: str  # such as accuracy
     value: float | None  # None where there is no finite number
     ci95: tuple[float, float] | None  # its 95 % interval
+    direction: str  # "max" or "min": which is better
+
+    @property
+    def rank(self) -> float:
+        """Smaller is better; none comes last."""
+        return math.inf if self.value is None else self.value * (1 if self.direction == "min" else -1)
 
 
 def score_of(metrics: object, name: str) -> Score:
     """The score in what metrics.json says of a split, for the task of that name; somebody may have changed both."""
-    metric = TASKS.get(name, MultiClass).monitor
+    task = TASKS.get(name, MultiClass)
+    metric = task.monitor
     found = metrics if isinstance(metrics, dict) else {}
     bounds = found.get(f"{metric}_ci95")
     low, high = map(finite, bounds) if isinstance(bounds, list) and len(bounds) == 2 else (None, None)
     ci95 = None if low is None or high is None else (low, high)
-    return Score(metric, finite(found.get(metric)), ci95)
+    return Score(metric, finite(found.get(metric)), ci95, task.directions[metric])
 
 
 def finite(value: object) -> float | None:
