@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from ft_lightning.cli.compose import PACKAGE
 from ft_lightning.cli.known_errors import known_error
 from ft_lightning.cli.processes import FailedElsewhereError, caused_elsewhere
+from ft_lightning.data.problems import DataProblemsError, write_problems
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs import resume
 from ft_lightning.runs.run import Run
@@ -88,13 +89,13 @@ def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], mult
 
 @contextmanager
 def _translating(run_dir: Path | None = None) -> Iterator[None]:
-    """Raise what an error means to the user; what it has to leave goes to `run_dir`."""
+    """Raise what an error means to the user; the samples that cannot be used are listed in `run_dir`."""
     try:
         yield
     except BaseException as error:
         meant = _meaning(error)
-        if run_dir and isinstance(meant, UserError) and is_main_process():
-            meant.leave(run_dir)
+        if run_dir and isinstance(meant, DataProblemsError) and is_main_process():
+            write_problems(meant.problems, Run(run_dir).record_path("problems"))
         if meant is error:
             raise
         raise meant from error

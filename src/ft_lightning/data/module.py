@@ -124,15 +124,13 @@ class ImageFolderDataModule(LightningDataModule):
         self.reader: Reader = plain
         self._readers = {"train": train, "val": self.reader, "test": self.reader}
         self._seed = seed
-        self._rows: dict[str, Indexed] = {}
-        self._whole: set[str] = set()
+        self._served: dict[str, tuple[Indexed, bool]] = {}  # and whether as a single batch
 
     def serve(self, split: str, rows: Indexed, whole: bool = False) -> None:
-        self._rows[split] = rows
-        self._whole |= {split} if whole else set()
+        self._served[split] = (rows, whole)
 
     def served(self, split: str) -> Indexed | None:
-        return self._rows.get(split)
+        return self._served.get(split, (None, False))[0]
 
     def is_augmented(self, split: str) -> bool:
         return self._readers[split] != self.reader
@@ -171,7 +169,8 @@ class ImageFolderDataModule(LightningDataModule):
 
     def loader(self, split: str) -> DataLoader:
         """Batches of train, val or test for this process of the run."""
-        samples, train, whole = self.splits[split], split == "train", split in self._whole
+        samples, train = self.splits[split], split == "train"
+        rows, whole = self._served.get(split, (None, False))
         batch_size = len(samples) if whole else self.batch_size
         sampler = EpochSampler(
             len(samples),
@@ -185,7 +184,7 @@ class ImageFolderDataModule(LightningDataModule):
         drop_last = train and len(sampler) % batch_size == 1 < len(sampler)
         generator = torch.Generator().manual_seed(self._seed)  # or making an iterator would draw from the global one
         pinned = torch.cuda.is_available()
-        if (rows := self.served(split)) is not None:
+        if rows is not None:
             batches = BatchPositions(sampler, batch_size, drop_last)
             stored = StoredDataset(rows, self.targets(split))
             return DataLoader(stored, batch_size=None, sampler=batches, generator=generator, pin_memory=pinned)

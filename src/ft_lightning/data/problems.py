@@ -1,14 +1,12 @@
 """Pictures that cannot be used: told all at once, on the terminal and in the run's problems.json."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ft_lightning.system.errors import UserError, printable
-from ft_lightning.system.files import replacing
+from ft_lightning.system.files import write_json
 
-FILE = "problems.json"
 _SHOWN = 1000
 
 
@@ -44,19 +42,14 @@ class DataProblemsError(UserError):
     def __str__(self) -> str:
         lines = [self.said, *map(str, self.problems[:_SHOWN])]
         if more := len(self.problems) - _SHOWN:
-            lines += [f"... and {more} more, in {FILE} of the run's directory."] if more > 0 else []
+            lines += [f"... and {more} more, in problems.json of the run's directory."] if more > 0 else []
         return "\n".join([*lines, self.fix])
 
-    def leave(self, run_dir: Path) -> None:
-        """Write problems.json, which has all of them."""
-        write_problems(self.problems, run_dir)
 
-
-def write_problems(problems: Iterable[Problem], run_dir: Path) -> None:
-    """Write problems.json, path, class, split and what is wrong of each; nothing where there are none."""
+def write_problems(problems: Iterable[Problem], file: Path) -> None:
+    """Write path, class, split and what is wrong of each; no file where there are none."""
     rows = [{"path": p.path, "class": p.label, "split": p.split, "problem": p.problem} for p in problems]
-    if not rows:
-        (run_dir / FILE).unlink(missing_ok=True)  # of an attempt that was refused
-        return
-    with replacing(run_dir / FILE) as temporary:
-        temporary.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if rows:
+        write_json(file, rows)
+    else:
+        file.unlink(missing_ok=True)  # of an attempt that was refused

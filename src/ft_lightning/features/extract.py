@@ -20,7 +20,7 @@ from ft_lightning.data.datasets import InspectedDataset, collating
 from ft_lightning.features.store import FeatureStore
 from ft_lightning.finetune import digest_of
 from ft_lightning.model import Classifier
-from ft_lightning.readers.sample import Reader, Sample
+from ft_lightning.readers.sample import Inputs, Reader, Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.errors import NumericalError, UserError
 from ft_lightning.system.hardware import autocast, default_workers
@@ -123,7 +123,7 @@ class Extractor:
         if errors:
             raise UserError("\n".join([f"{len(errors)} samples cannot be read:", *errors]))
 
-    def _features(self, inputs: Any) -> Tensor:
+    def _features(self, inputs: Inputs) -> Tensor:
         """(B, D); where memory runs out, in smaller pieces from then on."""
         n = len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
         while True:
@@ -143,7 +143,7 @@ class Extractor:
             if self.how.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _forward(self, inputs: Any) -> Tensor:
+    def _forward(self, inputs: Inputs) -> Tensor:
         with autocast(self.how.precision, self.how.device.type):
             return self.backbone(self.backbone.prepare(inputs)).to(_stored_dtype(self.how.precision))
 

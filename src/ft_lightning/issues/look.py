@@ -1,7 +1,7 @@
 """A look at a dataset: at its files and images, and then at what a network makes of them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ft_lightning.data.collect import divide, narrow
 from ft_lightning.data.damage import Inspector
@@ -16,6 +16,7 @@ from ft_lightning.system.console import working
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
     from torch import Tensor
 
     from ft_lightning.tasks.task import MakeTask, Task
@@ -39,7 +40,9 @@ class Looked(NamedTuple):
         return dict(by_digest.values())
 
 
-def look_at_files(data: Any, root: str | None, make_task: "MakeTask", memo: Memo | None, found: Found) -> Looked:
+def look_at_files(
+    data: "DictConfig", root: str | None, make_task: "MakeTask", memo: Memo | None, found: Found
+) -> Looked:
     """What files, names and images tell without a network; all of it, where train ends with the first problem.
 
     Args:

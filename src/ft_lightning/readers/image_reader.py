@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 
 from ft_lightning.readers import images
 from ft_lightning.readers.preprocess import VERSION, Preprocess
-from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.readers.sample import Inputs, Inspection, Sample
 
 MAX_PIXELS = 100_000_000
 
@@ -39,7 +39,7 @@ class ImageReader:
         image, found = images.inspect_image(sample.path, self.max_pixels, sample.digest or None)
         return self._transform(image or Image.new("RGB", (32, 32))), found
 
-    def collate(self, items: list[Any]) -> Any:
+    def collate(self, items: list[Inputs]) -> Inputs:
         return default_collate(items)
 
     def preview(self, sample: Sample) -> bytes:

@@ -41,7 +41,7 @@ def pairs(**lines: str) -> None:
     console.print()
 
 
-def number(value: Any) -> str:
+def number(value: object) -> str:
     """A number with four decimals; "-" for none."""
     if value is None:
         return "-"

@@ -2,7 +2,10 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from lightning import Trainer
 
 T = TypeVar("T")
 
@@ -41,8 +44,8 @@ class Processes:
     local_size: int = 1
 
     @classmethod
-    def of(cls, trainer: Any) -> "Processes":
-        """Those of a Lightning Trainer, once it has started them."""
+    def of(cls, trainer: "Trainer") -> "Processes":
+        """Those of a Trainer, once it has started them."""
         return cls(trainer.global_rank, trainer.world_size, trainer.local_rank, trainer.num_devices)
 
     @property

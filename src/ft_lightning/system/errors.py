@@ -1,7 +1,6 @@
 """The two failures a command answers with a few lines instead of a traceback, and how names stand in those lines."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 _SHOWN = 5
 
@@ -10,9 +9,6 @@ class UserError(Exception):
     """The user can fix it: bad data, config or place. The message names the file or key, the value and the fix."""
 
     exit_code = 2
-
-    def leave(self, run_dir: Path) -> None:
-        """Write what the message has no room for into the run's directory; most errors have nothing."""
 
 
 class NumericalError(Exception):
