@@ -28,10 +28,10 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled samples; classes are matched by name."""
     from ft_lightning.cli import summary
     from ft_lightning.cli.values import check_switches
-    from ft_lightning.data.collect import by_given_split
     from ft_lightning.data.damage import Inspector
     from ft_lightning.data.datasets import check_loader
     from ft_lightning.data.memo import open_memo
+    from ft_lightning.data.split import by_split
     from ft_lightning.deploy import model_dir
     from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
@@ -43,7 +43,8 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     model = model_dir.load(cfg.model_dir)
     samples = labelled_samples(cfg.data, model, memo)
     reader = model.classifier.backbone.reader.limited(cfg.data.max_pixels)
-    inspector = Inspector(by_given_split(samples), memo, cfg.data.max_pixels)
+    splits = {split or "": those for split, those in by_split(samples).items()}
+    inspector = Inspector(splits, memo, cfg.data.max_pixels)
     inspector.begin(show_progress=True)
     trained_on = trained_samples(samples, Run.of_model(Path(str(cfg.model_dir)).expanduser()))
     clock.lap("setup_s")

@@ -5,8 +5,8 @@ import logging
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ft_lightning.data.folders import UNSUPPORTED, loose_images, subfolders, walk
@@ -64,12 +64,25 @@ def scan_folder(root: Path, case_sensitive: bool, memo: Memo | None = None, refu
     real_root = os.path.realpath(root)
     closed = {os.path.realpath(folder) for folder, _, _ in classes} | {os.path.realpath(top) for _, top in tops}
     closed |= {real_root, *map(str, Path(real_root).parents)}
-    found = _Found()
+    entries: list[_Entry] = []
+    unsupported: list[Path] = []
+    empty: list[Path] = []
     for folder, label, split in classes:
-        found.add(walk(folder, closed), folder, label, split)
-    found.report(root, refuse)
-    _check_class_names({entry.label for entry in found.images}, case_sensitive, f"data.root={root}", refuse)
-    return _with_digests(found.images, root, memo)
+        files = list(walk(folder, closed))
+        images = [_Entry(str(path), label, split) for path in files if path.suffix.lower() in SUFFIXES]
+        entries += images
+        unsupported += [path for path in files if path.suffix.lower() in UNSUPPORTED]
+        empty += [] if images else [folder]
+    if unsupported:
+        counts = Counter(path.suffix.lower() for path in unsupported)
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
+        message = "%s: %s files are not used (%s); convert them to PNG or JPEG."
+        log.warning(message, root, kinds, some(unsupported))
+    if empty:
+        suffixes = ", ".join(sorted(SUFFIXES))
+        refuse(f"{some(empty)}: a class folder without images; add some ({suffixes}) or remove the folder.")
+    _check_class_names({entry.label for entry in entries}, case_sensitive, f"data.root={root}", refuse)
+    return _with_digests(entries, root, memo)
 
 
 def scan_csv(
@@ -114,38 +127,6 @@ class _Entry:
     group: str | None = None
 
 
-@dataclass(slots=True)
-class _Found:
-    """What a scan came across, so that each kind of problem is told once, however many folders it is in."""
-
-    images: list[_Entry] = field(default_factory=list)
-    unsupported: list[str] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
-
-    def add(self, files: Iterable[Path], folder: Path, label: str, split: str | None) -> None:
-        before = len(self.images)
-        for path in files:
-            suffix = path.suffix.lower()
-            if suffix in SUFFIXES:
-                self.images.append(_Entry(str(path), label, split))
-            elif suffix in UNSUPPORTED:
-                self.unsupported.append(str(path))
-        if len(self.images) == before:
-            self.empty.append(str(folder))
-
-    def report(self, root: Path, refuse: Refuse) -> None:
-        if self.unsupported:
-            counts = Counter(Path(path).suffix.lower() for path in self.unsupported)
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
-            message = "%s: %s files are not used (%s); convert them to PNG or JPEG."
-            log.warning(message, root, kinds, some(self.unsupported))
-        if self.empty:
-            refuse(
-                f"{some(self.empty)}: a class folder without images; add some ({', '.join(sorted(SUFFIXES))}) "
-                "or remove the folder."
-            )
-
-
 def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
     """The folders that hold class folders: one for each split, or the root itself."""
     folders = subfolders(root)
@@ -177,19 +158,17 @@ def _class_folders(root: Path, top: Path) -> list[str]:
 
 
 def _check_class_names(names: set[str], case_sensitive: bool, where: str, refuse: Refuse) -> None:
-    _refuse_collisions(names, _tidy, where, "rename one", refuse)
+    ways: list[tuple[Callable[[str], str], str]] = [(_tidy, "rename one")]
     if not case_sensitive:
-        fix = "rename one, or set data.case_sensitive=true if they are two classes"
-        _refuse_collisions({_tidy(name) for name in names}, str.casefold, where, fix, refuse)
-
-
-def _refuse_collisions(names: set[str], key: Callable[[str], str], where: str, fix: str, refuse: Refuse) -> None:
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(names):
-        alike[key(name)].append(name)
-    for group in alike.values():
-        if len(group) > 1:
-            refuse(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
+        ways.append((str.casefold, "rename one, or set data.case_sensitive=true if they are two classes"))
+    for reading, fix in ways:
+        alike: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(names):
+            alike[reading(name)].append(name)
+        for group in alike.values():
+            if len(group) > 1:
+                refuse(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
+        names = {_tidy(name) for name in names}  # what reads the same already has been told
 
 
 def _with_digests(entries: list[_Entry], base: Path, memo: Memo | None) -> list[Sample]:
@@ -197,7 +176,8 @@ def _with_digests(entries: list[_Entry], base: Path, memo: Memo | None) -> list[
         raise UserError(f"{len(undecodable)} file names are not valid UTF-8: {some(undecodable)}. Rename the files.")
     samples = []
     for entry, (digest, problem) in zip(entries, digest_files([entry.path for entry in entries], memo), strict=True):
-        name = _name(Path(entry.path), base)
+        path = Path(entry.path)
+        name = (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
         identity = digest or hashlib.sha256(f"no bytes: {name}".encode()).hexdigest()
         samples.append(Sample(entry.path, name, _tidy(entry.label), identity, entry.split, entry.group, problem))
     return sorted(samples, key=lambda sample: sample.name)
@@ -205,10 +185,6 @@ def _with_digests(entries: list[_Entry], base: Path, memo: Memo | None) -> list[
 
 def _absolute(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))  # resolve() would follow links, and names would change with them
-
-
-def _name(path: Path, base: Path) -> str:
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
 
 
 def _tidy(label: str) -> str:

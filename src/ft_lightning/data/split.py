@@ -30,10 +30,12 @@ def lost(task: "Task", splits: Splits) -> list[str]:
     ]
 
 
-def refuse_untrained(task: "Task", splits: Splits) -> None:
-    """Raise UserError where train lacks something that the task has to learn."""
-    if gone := task.missing([sample.label for sample in splits["train"]]):
-        raise UserError(f"train has no sample of {some(gone)}: groups are kept whole; use another data.split_seed.")
+def by_split(samples: Iterable[Sample]) -> defaultdict[str | None, list[Sample]]:
+    """Samples by the split that their layout or table names; None where it names none."""
+    given: defaultdict[str | None, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        given[sample.split].append(sample)
+    return given
 
 
 def conflicting_labels(samples: Iterable[Sample]) -> list[tuple[Sample, Sample]]:
@@ -52,21 +54,14 @@ def refuse_conflicting_labels(samples: Iterable[Sample]) -> None:
 
 def leaks(samples: Iterable[Sample]) -> list[tuple[Sample, Sample, str]]:
     """Samples of train that val or test of a given layout has too, the one there, and what they share."""
-    trained, tested = _given(samples)
-    return [(one, other, what) for other, one, what in _sharing(tested, trained)]
+    given = by_split(samples)
+    return [(one, other, what) for other, one, what in _sharing(given["val"] + given["test"], given["train"])]
 
 
 def leaked(samples: Iterable[Sample]) -> list[tuple[Sample, Sample, str]]:
     """As `leaks`, but each such sample of train once: without these there is no leak."""
-    return _sharing(*_given(samples))
-
-
-def _given(samples: Iterable[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Those of train, and those of val and test, of a given layout."""
-    given: dict[str | None, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        given[sample.split].append(sample)
-    return given["train"], given["val"] + given["test"]
+    given = by_split(samples)
+    return _sharing(given["train"], given["val"] + given["test"])
 
 
 def _sharing(ones: list[Sample], others: list[Sample]) -> list[tuple[Sample, Sample, str]]:
@@ -125,9 +120,7 @@ def split_samples(
     different samples. Identical files, and those of a group, stay together; a group counts to its commonest
     stratum.
     """
-    given: dict[str | None, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        given[sample.split].append(sample)
+    given = by_split(samples)
     shares = {name: share for name, share in (("test", test_fraction), ("val", val_fraction)) if not given[name]}
     for name, share in shares.items():
         if not 0 < share < 1:
@@ -145,6 +138,8 @@ def split_samples(
         raise UserError(
             f"The {empty[0]} split is empty: there are too few samples ({len(samples)}) to split; add some."
         )
+    if gone := task.missing([sample.label for sample in splits["train"]]):
+        raise UserError(f"train has no sample of {some(gone)}: groups are kept whole; use another data.split_seed.")
     return splits
 
 
