@@ -109,7 +109,7 @@ def test_the_last_call_of_serve_counts(pictures: Path) -> None:
     (batch,) = data.train_dataloader()
     assert torch.equal(batch["index"], torch.arange(len(rows)))
     data.serve("train", rows)
-    assert {len(batch["index"]) for batch in data.train_dataloader()} == {4}
+    assert len(next(iter(data.train_dataloader()))["index"]) == 4
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

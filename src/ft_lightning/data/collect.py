@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ft_lightning.data.exclude import drop_excluded
-from ft_lightning.data.split import SPLIT_COLUMNS, Splits, by_split, grouped, limited, split_samples
+from ft_lightning.data.split import Splits, by_split, grouped, limited, split_samples
 from ft_lightning.readers.sample import Sample
 
 if TYPE_CHECKING:
@@ -46,5 +46,5 @@ def split_table(splits: Splits, left_out: Sequence[tuple[Sample, str]] = ()) -> 
     rows += [(sample, "", why) for sample, why in left_out]
     return pd.DataFrame(
         [(s.name, s.label, split, "" if s.problem else s.digest, why) for s, split, why in rows],
-        columns=SPLIT_COLUMNS,
+        columns=["path", "class", "split", "digest", "excluded"],
     )

@@ -1,4 +1,4 @@
-"""Pictures that cannot be used: told all at once, on the terminal and in the run's problems.json."""
+"""Images that cannot be used: reported all at once, on the terminal and in the run's problems.json."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _SHOWN = 1000
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One picture that cannot be used, and why."""
+    """One image that cannot be used, and why."""
 
     path: str  # absolute
     label: str
@@ -25,19 +25,13 @@ class Problem:
 
 
 class DataProblemsError(UserError):
-    """All pictures of a dataset that cannot be used.
-
-    Args:
-        problems: each of them.
-        said: what is wrong with the dataset as a whole.
-        fix: what can be done, as a sentence.
-    """
+    """All images of a dataset that cannot be used."""
 
     def __init__(self, problems: Sequence[Problem], said: str, fix: str) -> None:
         super().__init__(problems, said, fix)
         self.problems = list(problems)
-        self.said = said
-        self.fix = fix
+        self.said = said  # what is wrong with the dataset as a whole
+        self.fix = fix  # what can be done, as a sentence
 
     def __str__(self) -> str:
         lines = [self.said, *map(str, self.problems[:_SHOWN])]

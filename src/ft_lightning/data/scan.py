@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -34,11 +35,10 @@ def scan(
 ) -> list[Sample]:
     """The samples of a folder, or of a CSV whose relative paths start at `root` or at the CSV's own folder.
 
-    A file that cannot be read is a sample with a problem, so that all of them can be told at once.
+    A file that cannot be read is a sample with a problem, so that all of them can be reported at once.
 
     Args:
-        memo: knows files that need not be read again.
-        refuse: hears what is wrong with classes; if it returns, the scan goes on.
+        refuse: called with what is wrong with classes; if it returns, the scan goes on.
     """
     folder = Path(str(root)).expanduser() if root else None  # Hydra makes a number of a folder called 2024
     if csv:
@@ -99,13 +99,10 @@ def scan_csv(
     if len(rows) == 0:
         raise UserError(f"{where} has no rows.")
     base = _absolute(root or table.parent)
-    optional = {name: rows[name].tolist() if name in rows.columns else [""] * len(rows) for name in ("split", "group")}
-    paths = [str(_absolute(base / path)) for path in rows["path"]]
-    entries = [
-        _Entry(path, label, split or None, group or None)
-        for path, label, split, group in zip(paths, rows["label"], optional["split"], optional["group"], strict=True)
-    ]
-    if unknown := sorted(set(optional["split"]) - {*SPLITS, ""}):
+    rows = rows.reindex(columns=["path", "label", "split", "group"], fill_value="")
+    rows["path"] = paths = [str(_absolute(base / path)) for path in rows["path"]]
+    entries = [_Entry(path, label, split or None, group or None) for path, label, split, group in rows.to_numpy()]
+    if unknown := sorted(set(rows["split"]) - {*SPLITS, ""}):
         raise UserError(f"{where}: split {unknown[0]!r} is unknown; use train, val, test or leave it empty.")
     if len({entry.split is None for entry in entries}) == 2:
         raise UserError(f"{where}: some rows have a split and some have none; give all of them one, or none.")
@@ -168,11 +165,12 @@ def _check_class_names(names: set[str], case_sensitive: bool, where: str, refuse
         for group in alike.values():
             if len(group) > 1:
                 refuse(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
-        names = {_tidy(name) for name in names}  # what reads the same already has been told
+        names = {_tidy(name) for name in names}  # those that read the same have been reported
 
 
 def _with_digests(entries: list[_Entry], base: Path, memo: Memo | None) -> list[Sample]:
-    if undecodable := [ascii(e.path) for e in entries if not _is_utf8(e.path + e.label)]:
+    # How Python shows bytes of a name that it cannot decode.
+    if undecodable := [ascii(e.path) for e in entries if re.search("[\ud800-\udfff]", e.path + e.label)]:
         raise UserError(f"{len(undecodable)} file names are not valid UTF-8: {some(undecodable)}. Rename the files.")
     samples = []
     for entry, (digest, problem) in zip(entries, digest_files([entry.path for entry in entries], memo), strict=True):
@@ -189,7 +187,3 @@ def _absolute(path: Path) -> Path:
 
 def _tidy(label: str) -> str:
     return unicodedata.normalize("NFC", label).strip()
-
-
-def _is_utf8(text: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)  # how Python shows bytes it cannot decode

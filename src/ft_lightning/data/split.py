@@ -15,8 +15,6 @@ from ft_lightning.system.errors import UserError, some
 if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
 
-SPLIT_COLUMNS = ["path", "class", "split", "digest", "excluded"]  # of split.csv
-
 log = logging.getLogger(__name__)
 
 Splits = Mapping[str, Sequence[Sample]]
@@ -98,13 +96,13 @@ def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
 
 
 def limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """At most `limit` samples of each label and given split, and those left out."""
+    """At most `limit` samples of each label and given split, by a hash of seed and content, and those left out."""
     if limit < 3:
         raise UserError(f"data.limit={limit}: each class needs 3 at least, for train, val and test.")
     taken: Counter[tuple[str, str | None]] = Counter()
     kept: list[Sample] = []
     left: list[Sample] = []
-    for sample in by_hash(samples, seed):
+    for sample in sorted(samples, key=lambda sample: (_hash(seed, sample.digest), sample.name)):
         key = (sample.label, sample.split)
         (kept if taken[key] < limit else left).append(sample)
         taken[key] += 1
@@ -141,11 +139,6 @@ def split_samples(
     if gone := task.missing([sample.label for sample in splits["train"]]):
         raise UserError(f"train has no sample of {some(gone)}: groups are kept whole; use another data.split_seed.")
     return splits
-
-
-def by_hash(samples: Iterable[Sample], seed: int) -> list[Sample]:
-    """In an order that depends on the seed and each file's content alone."""
-    return sorted(samples, key=lambda sample: (_hash(seed, sample.digest), sample.name))
 
 
 def _cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task") -> dict[str, str]:

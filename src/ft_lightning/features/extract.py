@@ -31,29 +31,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Computing:
-    """How samples are read and features computed.
+    """How samples are read and features computed."""
 
-    Args:
-        reader: of the backbone, with the limits of the data.
-        device, precision: as `system.hardware.autocast` takes them.
-        num_workers: processes that read samples; None for what suits the machine.
-        show_progress: a bar with samples a second and the time left.
-    """
-
-    reader: Reader
+    reader: Reader  # of the backbone, with the limits of the data
     device: torch.device
-    precision: str
-    num_workers: int | None
+    precision: str  # as `system.hardware.pick_precision` gives it
+    num_workers: int | None  # processes that read samples; None for what suits the machine
     show_progress: bool
 
 
 def open_store(root: str | None, backbone: Backbone, how: Computing, on_disk: bool = True) -> FeatureStore:
-    """The store of the features that this backbone computes in this way.
-
-    Args:
-        root: directory of all stores; None for the user's cache directory.
-    """
-    identity = asdict(backbone.identity)
+    """The store of the features that this backbone computes in this way, below `root` or the user's cache directory."""
+    identity, installed = asdict(backbone.identity), versions()
     described = {
         "backbone": {name: value for name, value in identity.items() if name != "weights"} | {"version": VERSION},
         "weights": digest_of(backbone.state_dict()),
@@ -63,9 +52,7 @@ def open_store(root: str | None, backbone: Backbone, how: Computing, on_disk: bo
         "precision": how.precision,
         "device": how.device.type,
         "versions": {
-            name: ".".join(version.split(".")[:2])
-            for name, version in versions().items()
-            if name in ("torch", "torchvision", "timm", "pillow")
+            name: ".".join(installed[name].split(".")[:2]) for name in ("torch", "torchvision", "timm", "pillow")
         },
     }
     return FeatureStore(Path(str(root)).expanduser() if root else None, described, on_disk)

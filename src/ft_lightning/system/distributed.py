@@ -18,16 +18,6 @@ def is_main_process() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
-def gather_objects(own: T, world_size: int) -> list[T]:
-    """all_gather_object; a list of one without a process group."""
-    everyone = [own] * world_size
-    if world_size > 1:
-        from torch import distributed
-
-        distributed.all_gather_object(everyone, own)
-    return everyone
-
-
 @dataclass(frozen=True)
 class Processes:
     """The processes of a run as one of them sees them; by default it is alone.
@@ -54,10 +44,15 @@ class Processes:
 
     def gather(self, own: T) -> list[T]:
         """What each has, in order of rank; waits for all."""
-        return gather_objects(own, self.size)
+        everyone = [own] * self.size
+        if self.size > 1:
+            from torch import distributed
+
+            distributed.all_gather_object(everyone, own)
+        return everyone
 
     def shares(self) -> list[tuple[int, int]]:
-        """Rounds in which work is shared, each as (position, number of those who share).
+        """Rounds in which work is shared, each as (position, number of those that share).
 
         First each process its share; then, where machines have no disk in common, each machine's; then what is left.
         """

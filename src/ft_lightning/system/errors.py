@@ -18,12 +18,12 @@ class NumericalError(Exception):
 
 
 def some(names: Sequence[object]) -> str:
-    """A few of them, for a message."""
+    """The first five names, for a message."""
     return ", ".join(printable(str(name)) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def printable(text: str) -> str:
-    """A text in one line: names come from anywhere, and none of them clears a screen or begins a line of its own."""
+    """A text with its control characters escaped, so that a name cannot clear the terminal or start a new line."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
