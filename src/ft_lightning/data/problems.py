@@ -35,8 +35,8 @@ class DataProblemsError(UserError):
 
     def __str__(self) -> str:
         lines = [self.said, *map(str, self.problems[:_SHOWN])]
-        if more := len(self.problems) - _SHOWN:
-            lines += [f"... and {more} more, in problems.json of the run's directory."] if more > 0 else []
+        if (more := len(self.problems) - _SHOWN) > 0:
+            lines.append(f"... and {more} more, in problems.json of the run's directory.")
         return "\n".join([*lines, self.fix])
 
 

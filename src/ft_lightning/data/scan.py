@@ -7,7 +7,6 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ft_lightning.data.folders import UNSUPPORTED, loose_images, subfolders, walk
@@ -23,6 +22,7 @@ _MEANT |= {split: split for split in SPLITS}
 
 log = logging.getLogger(__name__)
 Refuse = Callable[[str], None]
+_Entry = tuple[str, str, str | None, str | None]  # absolute path, label, split, group
 
 
 def refuse(message: str) -> None:
@@ -69,7 +69,7 @@ def scan_folder(root: Path, case_sensitive: bool, memo: Memo | None = None, refu
     empty: list[Path] = []
     for folder, label, split in classes:
         files = list(walk(folder, closed))
-        images = [_Entry(str(path), label, split) for path in files if path.suffix.lower() in SUFFIXES]
+        images = [(str(path), label, split, None) for path in files if path.suffix.lower() in SUFFIXES]
         entries += images
         unsupported += [path for path in files if path.suffix.lower() in UNSUPPORTED]
         empty += [] if images else [folder]
@@ -81,7 +81,7 @@ def scan_folder(root: Path, case_sensitive: bool, memo: Memo | None = None, refu
     if empty:
         suffixes = ", ".join(sorted(SUFFIXES))
         refuse(f"{some(empty)}: a class folder without images; add some ({suffixes}) or remove the folder.")
-    _check_class_names({entry.label for entry in entries}, case_sensitive, f"data.root={root}", refuse)
+    _check_class_names({label for _, label, _, _ in entries}, case_sensitive, f"data.root={root}", refuse)
     return _with_digests(entries, root, memo)
 
 
@@ -101,10 +101,10 @@ def scan_csv(
     base = _absolute(root or table.parent)
     rows = rows.reindex(columns=["path", "label", "split", "group"], fill_value="")
     rows["path"] = paths = [str(_absolute(base / path)) for path in rows["path"]]
-    entries = [_Entry(path, label, split or None, group or None) for path, label, split, group in rows.to_numpy()]
+    entries = [(path, label, split or None, group or None) for path, label, split, group in rows.to_numpy()]
     if unknown := sorted(set(rows["split"]) - {*SPLITS, ""}):
         raise UserError(f"{where}: split {unknown[0]!r} is unknown; use train, val, test or leave it empty.")
-    if len({entry.split is None for entry in entries}) == 2:
+    if (rows["split"] == "").nunique() == 2:
         raise UserError(f"{where}: some rows have a split and some have none; give all of them one, or none.")
     if nameless := [row for row, label in enumerate(rows["label"], start=2) if not label.strip()]:
         raise UserError(f"{where}: row {nameless[0]} has no label ({len(nameless)} such rows).")
@@ -112,16 +112,8 @@ def scan_csv(
         raise UserError(f"{where} names {len(paths)} files, none of which exists: {some(paths)}. Set data.root.")
     if repeated := [path for path, count in Counter(paths).items() if count > 1]:
         raise UserError(f"{where} names {len(repeated)} files more than once: {some(repeated)}.")
-    _check_class_names({entry.label for entry in entries}, case_sensitive, where, refuse)
+    _check_class_names(set(rows["label"]), case_sensitive, where, refuse)
     return _with_digests(entries, base, memo)
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    path: str
-    label: str
-    split: str | None
-    group: str | None = None
 
 
 def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
@@ -170,14 +162,15 @@ def _check_class_names(names: set[str], case_sensitive: bool, where: str, refuse
 
 def _with_digests(entries: list[_Entry], base: Path, memo: Memo | None) -> list[Sample]:
     # How Python shows bytes of a name that it cannot decode.
-    if undecodable := [ascii(e.path) for e in entries if re.search("[\ud800-\udfff]", e.path + e.label)]:
+    if undecodable := [ascii(path) for path, label, *_ in entries if re.search("[\ud800-\udfff]", path + label)]:
         raise UserError(f"{len(undecodable)} file names are not valid UTF-8: {some(undecodable)}. Rename the files.")
     samples = []
-    for entry, (digest, problem) in zip(entries, digest_files([entry.path for entry in entries], memo), strict=True):
-        path = Path(entry.path)
-        name = (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
+    digests = digest_files([path for path, *_ in entries], memo)
+    for (path, label, split, group), (digest, problem) in zip(entries, digests, strict=True):
+        place = Path(path)
+        name = (place.relative_to(base) if place.is_relative_to(base) else place).as_posix()
         identity = digest or hashlib.sha256(f"no bytes: {name}".encode()).hexdigest()
-        samples.append(Sample(entry.path, name, _tidy(entry.label), identity, entry.split, entry.group, problem))
+        samples.append(Sample(path, name, _tidy(label), identity, split, group, problem))
     return sorted(samples, key=lambda sample: sample.name)
 
 
