@@ -17,7 +17,7 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from ft_lightning.build import build_pretrained
+from ft_lightning import build
 from ft_lightning.cli.compose import compose
 from ft_lightning.features.extract import Computing, open_store
 from ft_lightning.features.fill import fill
@@ -32,7 +32,7 @@ SPLITS, EPOCHS, BATCH = 5, 10, 32
 
 def main() -> None:
     cfg = compose("train", *sys.argv[1:])
-    backbone = build_pretrained(cfg).backbone
+    backbone = build.pretrained(cfg).backbone
     device = pick_device("auto")
     reader = backbone.reader.limited(cfg.data.max_pixels)
     how = Computing(reader, device, pick_precision(cfg.precision, device.type), cfg.data.num_workers, True)

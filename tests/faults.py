@@ -66,9 +66,9 @@ def failing_write(number: int, fault: str, folder: Path) -> Iterator[Callable[[]
 
 if __name__ == "__main__":
     from ft_lightning.cli import command
-    from ft_lightning.train import train
+    from ft_lightning.train import VERB
 
     at, name, below, *overrides = sys.argv[1:]
     sys.argv[1:] = overrides
     with failing_write(int(at), name, Path(below)):
-        command.run("train", train)
+        command.run(VERB)

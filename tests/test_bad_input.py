@@ -20,16 +20,15 @@ import torch
 from PIL import Image
 
 from conftest import files_below, write_pictures
+from ft_lightning import evaluate, train
 from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.backbones.load import load_backbone
 from ft_lightning.cli import command
-from ft_lightning.evaluate import evaluate
 from ft_lightning.readers import images
 from ft_lightning.system.tables import read_table
-from ft_lightning.train import train
 
 Here = Callable[..., tuple[int, str]]
-VERBS = {"train": train, "evaluate": evaluate}
+VERBS = {"train": train.VERB, "evaluate": evaluate.VERB}
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         options = [option for option in options if option.partition("=")[0] not in named]
         monkeypatch.setattr(sys, "argv", [verb, *options, *overrides])
         with pytest.raises(SystemExit) as stopped:
-            command.run(verb, VERBS[verb])
+            command.run(VERBS[verb])
         said = capsys.readouterr()
         assert "Traceback" not in said.err
         return stopped.value.code, said.err

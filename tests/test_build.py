@@ -106,10 +106,10 @@ def test_a_run_with_a_moving_average_and_mixing_goes_on_as_if_it_had_not_stopped
     parts, cfg = tmp_path / "parts", compose("train", *TINY, *options)
     parts.mkdir()
     write_config(cfg, parts)
-    original = ft_lightning.build.build_trainer
+    original = ft_lightning.build.trainer
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "ft_lightning.train.build_trainer", lambda c, callbacks, where: original(c, [*callbacks, Stop()], where)
+            "ft_lightning.build.trainer", lambda c, callbacks, where: original(c, [*callbacks, Stop()], where)
         )
         with pytest.raises(KeyError):
             train(cfg, parts)

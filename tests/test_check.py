@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from PIL import Image
 
 from conftest import files_below, write_pictures
-from ft_lightning.build import build_data, build_task
+from ft_lightning import build
 from ft_lightning.check import check
 from ft_lightning.cli.compose import compose
 from ft_lightning.issues.findings import Found
@@ -162,7 +162,7 @@ def test_it_says_what_train_says_and_its_rows_mend_what_rows_can(
 
 def trains(options: list[str]) -> bool:
     try:
-        build_data(compose("train", *options))
+        build.data(compose("train", *options))
     except (UserError, InstantiationException):
         return False
     return True
@@ -182,8 +182,8 @@ def test_it_sees_the_splits_of_a_run_and_leaves_it_its_features(pictures: Path, 
     write_table(pd.DataFrame({"path": names}), tmp_path / "x.csv")
     options = [f"data.root={pictures}", f"data.exclude={tmp_path / 'x.csv'}", *TINY]
     cfg = compose("check", *options)
-    seen = look_at_files(cfg.data, str(pictures), build_task(cfg), None, Found())
-    assert seen.splits == build_data(compose("train", *options)).splits
+    seen = look_at_files(cfg.data, str(pictures), build.task(cfg), None, Found())
+    assert seen.splits == build.data(compose("train", *options)).splits
     for run in ("check", "run"):
         (tmp_path / run).mkdir()
     check(compose("check", *options), tmp_path / "check")

@@ -19,15 +19,8 @@ from torch.nn import functional as F
 
 import ft_lightning
 from conftest import files_below, write_pictures
+from ft_lightning import build
 from ft_lightning.backbones.load import load_backbone
-from ft_lightning.build import (
-    build_classifier,
-    build_data,
-    build_module,
-    build_pretrained,
-    build_stored_features,
-    build_trainer,
-)
 from ft_lightning.cli.compose import compose
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.model import Classifier
@@ -211,13 +204,13 @@ def test_the_frozen_part_has_the_same_hash_after_a_fit_with_a_callback_that_call
 ) -> None:
     options = [*tiny(name), f"finetune={mode}", "finetune.freeze_bn=false", "cache.enabled=false"]
     cfg = compose("train", f"data.root={pictures}", *options, "trainer.max_epochs=2", "precision=32-true")
-    data = build_data(cfg)
-    classifier = build_classifier(cfg, data, build_pretrained(cfg))
-    module = build_module(cfg, classifier, data)
+    data = build.data(cfg)
+    module = build.module(cfg, data, build.pretrained(cfg))
+    classifier = module.classifier
     before, trained = frozen_hash(classifier), classifier.plan.trained_state(classifier.state_dict())
     trained = {name: value.clone() for name, value in trained.items()}
-    stored = build_stored_features(cfg, list(data.splits), Stopwatch())
-    trainer = build_trainer(cfg, [stored, CallTrain()], tmp_path)
+    stored = build.stored_features(cfg, list(data.splits), Stopwatch())
+    trainer = build.trainer(cfg, [stored, CallTrain()], tmp_path)
     trainer.fit(module, datamodule=data)
     trainer.validate(module, datamodule=data, verbose=False)
     trainer.test(module, datamodule=data, verbose=False)

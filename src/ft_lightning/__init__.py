@@ -29,51 +29,40 @@ def run(verb: str, *overrides: str, run_dir: "str | os.PathLike[str] | None" = N
 
 
 def _verb(name: str) -> "Verb":
-    """The command of this name, as the module of this name runs it."""
-    from ft_lightning.cli.job import Verb
-
+    """What the module of this name runs as a command."""
     match name:
         case "train":
-            from ft_lightning.train import train
-
-            return Verb(name, train, distributed=True)
-        case "tune":
-            from ft_lightning.tune import tune
-
-            return Verb(name, tune, shared=True)
+            from ft_lightning.train import VERB
         case "evaluate":
-            from ft_lightning.evaluate import evaluate
-
-            return Verb(name, evaluate)
+            from ft_lightning.evaluate import VERB
         case "predict":
-            from ft_lightning.predict import predict
-
-            return Verb(name, predict)
+            from ft_lightning.predict import VERB
+        case "tune":
+            from ft_lightning.tune import VERB
         case "check":
-            from ft_lightning.check import check
-
-            return Verb(name, check)
+            from ft_lightning.check import VERB
         case "report":
-            from ft_lightning.report import report
+            from ft_lightning.report import VERB
+        case _:
+            from ft_lightning.system.errors import UserError
 
-            return Verb(name, report)
-    from ft_lightning.system.errors import UserError
-
-    raise UserError(f"{name} is no command: use train, evaluate, predict, tune, check or report.")
+            raise UserError(f"{name} is no command: use train, evaluate, predict, tune, check or report.")
+    return VERB
 
 
 def __getattr__(name: str) -> Any:
     # Lazy, because `python -m ft_lightning.train --help` imports this file and must not wait for torch.
-    if name == "Run":
-        from ft_lightning.runs.run import Run
+    match name:
+        case "Run":
+            from ft_lightning.runs.run import Run
 
-        return Run
-    if name == "compose":
-        from ft_lightning.cli.compose import compose
+            return Run
+        case "compose":
+            from ft_lightning.cli.compose import compose
 
-        return compose
-    if name == "load":
-        from ft_lightning.deploy.model_dir import load
+            return compose
+        case "load":
+            from ft_lightning.deploy.model_dir import load
 
-        return load
+            return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

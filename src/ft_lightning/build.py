@@ -53,15 +53,15 @@ class Pretrained(NamedTuple):
     earlier: "TrainedModel | None"  # whose backbone it is
 
 
-def build_data(cfg: DictConfig) -> "Data":
+def data(cfg: DictConfig) -> "Data":
     """The dataset, scanned, checked and split, and what its labels mean."""
     from ft_lightning.data.memo import open_memo
 
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
-    return instantiate(cfg.data, memo=memo, make_task=build_task(cfg))
+    return instantiate(cfg.data, memo=memo, make_task=task(cfg))
 
 
-def build_task(cfg: DictConfig) -> "MakeTask":
+def task(cfg: DictConfig) -> "MakeTask":
     """What makes a task of a dataset's labels."""
     return instantiate(cfg.task)
 
@@ -73,7 +73,7 @@ def data_location(cfg: DictConfig) -> str | None:
     return str(instantiate(cfg.data.create)())
 
 
-def build_pretrained(cfg: DictConfig) -> Pretrained:
+def pretrained(cfg: DictConfig) -> Pretrained:
     """The backbone that `model` names, with its own weights or, with `init_from`, with those of an earlier model."""
     from lightning import seed_everything
 
@@ -101,11 +101,8 @@ def _network(described: Any) -> tuple[Any, ...]:
     return described["source"], described["name"].partition(".")[0], described["arguments"]
 
 
-def build_classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Classifier":
-    """The backbone and a head of the task's size; connects the data to what the weights expect.
-
-    The head is new, or that of the earlier model if that answers the same task.
-    """
+def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Classifier":
+    """The backbone and a head of the task's size: a new one, or the earlier model's if that answers the same task."""
     from lightning import seed_everything
 
     from ft_lightning.finetune import freeze_plan
@@ -132,12 +129,12 @@ def described_head(cfg: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in cfg.head.items() if key not in ("_target_", "init")}
 
 
-def build_module(cfg: DictConfig, classifier: "Classifier", data: "Data") -> "FineTuner":
-    """What is minimised, by what."""
+def module(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "FineTuner":
+    """What is trained, what is minimised and by what; connects the data to what the weights expect."""
     from ft_lightning.module import FineTuner
 
     return FineTuner(
-        classifier,
+        _classifier(cfg, data, pretrained),
         data.task,
         loss=instantiate(cfg.loss, **data.task.arguments()),
         optimizer=instantiate(cfg.optimizer),
@@ -148,7 +145,7 @@ def build_module(cfg: DictConfig, classifier: "Classifier", data: "Data") -> "Fi
     )
 
 
-def build_stored_features(
+def stored_features(
     cfg: DictConfig, splits: Sequence[str], clock: "Stopwatch", rows: "RowCache | None" = None, quiet: bool = False
 ) -> "StoredFeatures":
     """What computes the frozen part of these splits once; the other arguments are those of `StoredFeatures`."""
@@ -171,7 +168,7 @@ def build_stored_features(
     )
 
 
-def build_trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | None) -> "Trainer":
+def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | None) -> "Trainer":
     """Lightning's Trainer with these callbacks and those that `callback` adds.
 
     Args:

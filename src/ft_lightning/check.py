@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from ft_lightning.cli import command
-from ft_lightning.cli.job import typed_overrides
+from ft_lightning.cli.job import Verb, typed_overrides
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 
@@ -25,7 +25,7 @@ _SHOWN = 5  # of what has to be mended, on the terminal
 
 def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Say everything that is wrong with a dataset or odd about it, and how to mend it; nothing in it is changed."""
-    from ft_lightning.build import build_task, data_location
+    from ft_lightning import build
     from ft_lightning.cli import summary
     from ft_lightning.cli.values import check_switches
     from ft_lightning.data.damage import check_policy
@@ -38,9 +38,9 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     check_switches(cfg)
     check_policy(cfg.data.on_bad_image, cfg.data.max_bad_fraction)
     found = Found()
-    root = data_location(cfg)
+    root = build.data_location(cfg)
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
-    looked = look_at_files(cfg.data, root, build_task(cfg), memo, found)
+    looked = look_at_files(cfg.data, root, build.task(cfg), memo, found)
     pairs: list[tuple[str, str, float]] = []
     closer = cfg.features and bool(looked.splits)
     try:
@@ -73,12 +73,12 @@ def features_of(cfg: DictConfig, samples: "list[Sample]") -> "Tensor":
     """(N, D), by way of the feature store, where train finds them again."""
     import torch
 
-    from ft_lightning.build import build_pretrained
+    from ft_lightning import build
     from ft_lightning.features.extract import Computing, open_store
     from ft_lightning.features.fill import fill
     from ft_lightning.system.hardware import pick_device, pick_precision
 
-    backbone = build_pretrained(cfg).backbone
+    backbone = build.pretrained(cfg).backbone
     device = pick_device(cfg.device)
     precision = pick_precision(cfg.precision, device.type)
     reader = backbone.reader.limited(cfg.data.max_pixels)
@@ -87,5 +87,7 @@ def features_of(cfg: DictConfig, samples: "list[Sample]") -> "Tensor":
     return rows[torch.arange(len(rows))].float()
 
 
+VERB = Verb("check", check)
+
 if __name__ == "__main__":
-    command.run("check", check)
+    command.run(VERB)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from ft_lightning.cli import command
+from ft_lightning.cli.job import Verb
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 
@@ -120,5 +121,7 @@ def trained_samples(samples: "list[Sample]", run: Run) -> int | None:
     return seen
 
 
+VERB = Verb("evaluate", evaluate)
+
 if __name__ == "__main__":
-    command.run("evaluate", evaluate)
+    command.run(VERB)

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from ft_lightning.cli import command
+from ft_lightning.cli.job import Verb
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 
@@ -53,5 +54,7 @@ def find_files(pattern: str) -> list[Path]:
     return sorted(found)
 
 
+VERB = Verb("predict", predict)
+
 if __name__ == "__main__":
-    command.run("predict", predict)
+    command.run(VERB)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, ListConfig
 
 from ft_lightning.cli import command
+from ft_lightning.cli.job import Verb
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError, printable, some
 
@@ -106,5 +107,7 @@ def show(board: "pd.DataFrame") -> None:
     console.print(f"... {len(board) - _SHOWN:,} more\n" if len(board) > _SHOWN else "")
 
 
+VERB = Verb("report", report)
+
 if __name__ == "__main__":
-    command.run("report", report)
+    command.run(VERB)

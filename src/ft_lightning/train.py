@@ -12,17 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from ft_lightning.build import (
-    build_classifier,
-    build_data,
-    build_module,
-    build_pretrained,
-    build_stored_features,
-    build_trainer,
-    described_head,
-    stop_averaging,
-)
+from ft_lightning import build
 from ft_lightning.cli import command, processes
+from ft_lightning.cli.job import Verb
 from ft_lightning.cli.processes import refuse_processes
 from ft_lightning.cli.values import check_values
 from ft_lightning.runs import config as run_config
@@ -30,7 +22,7 @@ from ft_lightning.runs import resume
 from ft_lightning.runs.run import Run
 
 if TYPE_CHECKING:
-    from lightning import Callback, Trainer
+    from lightning import Callback, LightningModule, Trainer
 
     from ft_lightning.data.protocol import Data
 
@@ -51,27 +43,26 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     check_values(cfg)
     run, clock = Run(run_dir), write.Stopwatch()
-    data = build_data(cfg)
-    pretrained = build_pretrained(cfg)
-    classifier = build_classifier(cfg, data, pretrained)
-    module = build_module(cfg, classifier, data)
-    stored = build_stored_features(cfg, list(data.splits), clock)
+    data = build.data(cfg)
+    pretrained = build.pretrained(cfg)
+    module = build.module(cfg, data, pretrained)
+    stored = build.stored_features(cfg, list(data.splits), clock)
     best, last = best_and_last(run.checkpoints, cfg.monitor, cfg.monitor_mode)
-    trainer = build_trainer(cfg, [stored, *files_of_a_run(cfg, run), best, last], run_dir)
+    trainer = build.trainer(cfg, [stored, *files_of_a_run(cfg, run), best, last], run_dir)
     if cfg.repeats > 1:
         refuse_processes(trainer, f"repeats={cfg.repeats}")
     start = checkpoint_to_go_on_from(cfg, run, data)
     if trainer.is_global_zero:
         run.write("split", data.table())
         problems.write_problems(data.left_out, run.record_path("problems"))
-        summary.before(run_dir, data, classifier, trainer, start)
+        summary.before(run_dir, data, module.classifier, trainer, start)
         summary.glance(at_a_glance(data.splits))
     clock.lap("setup_s")
 
     trainer.fit(module, datamodule=data, ckpt_path=start)  # type: ignore[arg-type]
     clock.lap("fit_s")
 
-    stop_averaging(trainer)
+    build.stop_averaging(trainer)
     chosen = best.best_model_path if Path(best.best_model_path).is_file() else None
     if not chosen:
         log.warning("There is no best.ckpt, of an epoch that was validated: the last epoch is tested, not the best.")
@@ -86,7 +77,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     spread = repeat(cfg, data, pretrained, stored.rows, module.outputs) if cfg.repeats > 1 else {}
     task = data.task.calibrate(module.outputs["val"].rows, module.outputs["val"].target)
     metrics = write.write(run, module.outputs, task, data, timing, spread)
-    model_dir.save(run.model, classifier, described_head(cfg), task, metrics)
+    model_dir.save(run.model, module.classifier, build.described_head(cfg), task, metrics)
     page = run_page.write(run)
     summary.after(run_dir, task, metrics, page)
     return metrics
@@ -100,19 +91,17 @@ def files_of_a_run(cfg: DictConfig, run: Run) -> "list[Callback]":
     from ft_lightning.callbacks.epoch_bar import EpochBar
     from ft_lightning.callbacks.epoch_table import EpochTable
 
-    # A config that is refused on the way must not take the place of the one that works.
-    accepted = LambdaCallback(on_train_start=lambda trainer, module: _keep_config(cfg, run, trainer))
+    def keep_config(trainer: "Trainer", module: "LightningModule") -> None:
+        if trainer.is_global_zero:
+            run_config.write_config(cfg, run.path)
+
     return [
         EpochTable(run.table_path("metrics")),
         WithinEpoch(run.checkpoints, cfg.checkpoint_minutes),
         *([EpochBar()] if cfg.trainer.enable_progress_bar else []),
-        *([accepted] if cfg.resume else []),
+        # Only now: a config that is refused on the way must not take the place of the one that works.
+        *([LambdaCallback(on_train_start=keep_config)] if cfg.resume else []),
     ]
-
-
-def _keep_config(cfg: DictConfig, run: Run, trainer: "Trainer") -> None:
-    if trainer.is_global_zero:
-        run_config.write_config(cfg, run.path)
 
 
 def checkpoint_to_go_on_from(cfg: DictConfig, run: Run, data: "Data") -> Path | None:
@@ -130,5 +119,7 @@ def checkpoint_to_go_on_from(cfg: DictConfig, run: Run, data: "Data") -> Path | 
     return start
 
 
+VERB = Verb("train", train, distributed=True)
+
 if __name__ == "__main__":
-    command.run("train", train, distributed=True)
+    command.run(VERB)

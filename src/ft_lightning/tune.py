@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli import command
 from ft_lightning.cli.compose import compose, is_group, recompose
-from ft_lightning.cli.job import in_multirun, typed_overrides
+from ft_lightning.cli.job import Verb, in_multirun, typed_overrides
 from ft_lightning.cli.values import check_values
 from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.runs import config as run_config
@@ -106,7 +106,7 @@ def overrides_of_train(typed: list[str]) -> list[str]:
 
 def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
     """Load what all trials share, so that what is wrong with it ends the command, not every trial."""
-    from ft_lightning.build import build_trainer
+    from ft_lightning import build
     from ft_lightning.cli.processes import refuse_processes
 
     for key in plan.space:
@@ -116,7 +116,7 @@ def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
         comes_with_another = any(key.startswith(f"{other}.") for other in plan.space)
         if not there and not comes_with_another and not is_group(key):
             raise UserError(f"tune.space.{key}: train has no key {key}; --cfg job shows those it has.")
-    refuse_processes(build_trainer(cfg, [], run_dir=None), "a search")
+    refuse_processes(build.trainer(cfg, [], run_dir=None), "a search")
     if not plan.searches("data"):
         bench.data(cfg)
     if not plan.searches("model", "init_from"):
@@ -230,5 +230,7 @@ def train_winner(cfg: DictConfig, run_dir: Path, typed: list[str]) -> None:
     train(cfg, run_dir)
 
 
+VERB = Verb("tune", tune, shared=True)
+
 if __name__ == "__main__":
-    command.run("tune", tune, shared=True)
+    command.run(VERB)

@@ -16,16 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from conftest import files_below, write_pictures
+from ft_lightning import build
 from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.backbones.load import load_backbone
-from ft_lightning.build import (
-    build_classifier,
-    build_data,
-    build_module,
-    build_pretrained,
-    build_stored_features,
-    build_trainer,
-)
 from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.runs.write import Stopwatch
@@ -214,13 +207,13 @@ def test_what_is_live_says_why(
 def test_a_datamodule_that_served_one_backbone_serves_another(pictures: Path, weights: Path, tmp_path: Path) -> None:
     options = ["model=timm", *tiny(weights, pictures), "precision=32-true", f"cache.dir={tmp_path / 'store'}"]
     cfg = compose("train", *options, "trainer.max_epochs=1")
-    data = build_data(cfg)
+    data = build.data(cfg)
     for number, mode in enumerate(("frozen", "full", "frozen")):
         cfg.finetune.mode = mode
-        classifier = build_classifier(cfg, data, build_pretrained(cfg))
-        stored = build_stored_features(cfg, list(data.splits), Stopwatch())
-        trainer = build_trainer(cfg, [stored], tmp_path / str(number))
-        trainer.fit(build_module(cfg, classifier, data), datamodule=data)
+        module = build.module(cfg, data, build.pretrained(cfg))
+        stored = build.stored_features(cfg, list(data.splits), Stopwatch())
+        trainer = build.trainer(cfg, [stored], tmp_path / str(number))
+        trainer.fit(module, datamodule=data)
         batch = next(iter(data.train_dataloader()))
         assert ("features" in batch) == (mode == "frozen")
 

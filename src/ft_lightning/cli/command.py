@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +29,17 @@ from ft_lightning.system.errors import UserError
 _MISCONFIGURED = (HydraException, OmegaConfBaseException, YAMLError, OSError)  # before a job has begun
 
 
-def run(
-    name: str, job: Callable[[DictConfig, Path], dict[str, Any]], distributed: bool = False, shared: bool = False
-) -> None:
-    """Compose conf/<name>.yaml with the command line, do the job, or each of a multirun, and exit.
+def run(verb: Verb) -> None:
+    """Compose the verb's config with the command line, do its job, or each of a multirun, and exit.
 
     A job that fails does not stop a multirun, which ends with a table and its worst job's code.
-
-    Args:
-        job: as in `Verb`, like `distributed` and `shared`.
     """
-    verb = Verb(name, job, distributed, shared)
     search_working_directory()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra re-raises, and the exit code is decided here
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
 
     # A launcher may send this function to another process: it holds nothing but the verb.
-    @hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb.name)
     def main(cfg: DictConfig) -> int:
         return _attempt(verb, cfg)
 

@@ -1,8 +1,8 @@
 """One job of a command: which directories it refuses, what it leaves in its own, and what its errors mean."""
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,74 +63,58 @@ def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], mult
         multirun: whether it is a job of one.
     """
     owner = is_main_process() and not verb.shared
-    lasting = is_main_process() and (multirun or not verb.shared)
     tokens = _typed.set(typed), _in_multirun.set(multirun)
     try:
-        with _translating(), claimed(run_dir) if owner else nullcontext():
-            with _refusal(run_dir, typed) if lasting else nullcontext():
-                if OmegaConf.select(cfg, "resume") and not verb.shared:
-                    cfg = resume.config_of(run_dir, cfg, typed)
-                root = OmegaConf.select(cfg, "data.root")
-                refuse_run_inside_dataset(run_dir, root)
-                if owner and _was_cut_off(cfg, run_dir):
-                    cfg.resume = str(run_dir)
-                goes_on = bool(OmegaConf.select(cfg, "resume"))
-                if owner and not goes_on:
-                    _refuse_used_directory(run_dir)
-            with _outcome(run_dir, typed, goes_on) if lasting else nullcontext(), _translating(run_dir):
-                _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), root)
-                if owner and not goes_on:
-                    run_config.write_config(cfg, run_dir, ["python", "-m", f"{PACKAGE.name}.{verb.name}", *typed])
-                verb.job(cfg, run_dir)
+        with claimed(run_dir) if owner else nullcontext():
+            _do(verb, cfg, run_dir, typed, owner)
+    except BaseException as error:
+        meant = _meaning(error)
+        if meant is error:
+            raise
+        raise meant from error
     finally:
         _typed.reset(tokens[0])
         _in_multirun.reset(tokens[1])
 
 
-@contextmanager
-def _translating(run_dir: Path | None = None) -> Iterator[None]:
-    """Raise what an error means to the user; the samples that cannot be used are listed in `run_dir`."""
+def _do(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner: bool) -> None:
+    """Do the job in a directory that nobody else works in, and raise what its errors mean to the user."""
+    lasting = owner or (is_main_process() and in_multirun())
+    begun, goes_on, was_empty = False, False, not any(run_dir.iterdir())
     try:
-        yield
+        if OmegaConf.select(cfg, "resume") and not verb.shared:
+            cfg = resume.config_of(run_dir, cfg, typed)
+        root = OmegaConf.select(cfg, "data.root")
+        refuse_run_inside_dataset(run_dir, root)
+        if owner and _was_cut_off(cfg, run_dir):
+            cfg.resume = str(run_dir)
+        goes_on = bool(OmegaConf.select(cfg, "resume"))
+        if owner and not goes_on:
+            _refuse_used_directory(run_dir)
+        begun = True
+        _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), root)
+        if owner and not goes_on:
+            run_config.write_config(cfg, run_dir, ["python", "-m", f"{PACKAGE.name}.{verb.name}", *typed])
+        verb.job(cfg, run_dir)
     except BaseException as error:
         meant = _meaning(error)
-        if run_dir and isinstance(meant, DataProblemsError) and is_main_process():
+        refused = isinstance(meant, UserError)
+        if begun and isinstance(meant, DataProblemsError) and is_main_process():
             write_problems(meant.problems, Run(run_dir).record_path("problems"))
+        # Never into another run's directory; and a run that cannot go on as it was typed keeps the outcome it has.
+        its_own = not (goes_on and refused) if begun else was_empty and refused and run_dir.is_dir()
+        code = _exit_code(meant)
+        if lasting and its_own and code is not None:
+            with suppress(OSError):  # the first error counts
+                _write_outcome(run_dir, typed, code, str(meant) if isinstance(meant, TOLD) else repr(meant))
         if meant is error:
             raise
         raise meant from error
+    if lasting:
+        _write_outcome(run_dir, typed, 0, "")
 
 
-@contextmanager
-def _refusal(run_dir: Path, typed: list[str]) -> Iterator[None]:
-    """Write outcome.json where a job is refused before it begins, but never into the directory of another run."""
-    empty = not any(run_dir.iterdir())
-    try:
-        yield
-    except Exception as error:
-        meant = _meaning(error)
-        if empty and run_dir.is_dir() and isinstance(meant, UserError):  # it is gone where it was inside the dataset
-            with suppress(OSError):  # the first error counts
-                _write_outcome(run_dir, meant.exit_code, typed, str(meant))
-        raise
-
-
-@contextmanager
-def _outcome(run_dir: Path, typed: list[str], goes_on: bool) -> Iterator[None]:
-    """Write outcome.json when the block ends; a run that cannot go on as it was typed keeps the one it has."""
-    try:
-        yield
-    except BaseException as error:
-        code = _exit_code(error)
-        if code is not None and not (goes_on and code == UserError.exit_code):
-            said = str(error) if isinstance(error, TOLD) else repr(error)
-            with suppress(OSError):  # the first error counts
-                _write_outcome(run_dir, code, typed, said)
-        raise
-    _write_outcome(run_dir, 0, typed, "")
-
-
-def _write_outcome(run_dir: Path, exit_code: int, typed: list[str], error: str) -> None:
+def _write_outcome(run_dir: Path, typed: list[str], exit_code: int, error: str) -> None:
     Run(run_dir).write("outcome", {"exit_code": exit_code, "overrides": typed, "error": error})
 
 

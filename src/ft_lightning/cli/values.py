@@ -60,4 +60,6 @@ def check_values(cfg: DictConfig) -> None:
 
 def solves_head(cfg: DictConfig) -> bool:
     """Whether each epoch finds the head's optimum instead of walking towards it."""
-    return cfg.optimizer._target_.endswith(".HeadSolver")
+    from ft_lightning.optim import HeadSolver
+
+    return cfg.optimizer._target_ == f"{HeadSolver.__module__}.{HeadSolver.__qualname__}"

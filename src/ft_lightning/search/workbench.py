@@ -10,15 +10,8 @@ import torch
 from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning.build import (
-    Pretrained,
-    build_classifier,
-    build_data,
-    build_module,
-    build_pretrained,
-    build_stored_features,
-    build_trainer,
-)
+from ft_lightning import build
+from ft_lightning.build import Pretrained
 from ft_lightning.callbacks.best_epoch import BestEpoch
 from ft_lightning.callbacks.stored_features import RowCache, StoredFeatures
 from ft_lightning.cli.processes import refuse_processes
@@ -68,7 +61,7 @@ class Workbench:
             return self._given[0]
         key = _key(cfg, "data", "cache")
         if self._data is None or self._data[0] != key:
-            self._data = (key, build_data(cfg))
+            self._data = (key, build.data(cfg))
         return self._data[1]
 
     def pretrained(self, cfg: DictConfig) -> Pretrained:
@@ -85,7 +78,7 @@ class Workbench:
         key = _key(cfg, "model", "init_from", *([] if cfg.model.weights else ["seed"]))  # random weights depend on it
         if self._pretrained is None or self._pretrained[0] != key:
             self._pretrained = None  # not two in memory
-            self._pretrained = (key, build_pretrained(cfg))
+            self._pretrained = (key, build.pretrained(cfg))
         return self._pretrained[1]
 
     def train(self, cfg: DictConfig, report: Callable[[int, float], None], weights: bool) -> Training:
@@ -97,11 +90,10 @@ class Workbench:
         check_values(cfg)
         clock = Stopwatch()
         data = self.data(cfg)
-        classifier = build_classifier(cfg, data, self.pretrained(cfg))
-        module = build_module(cfg, classifier, data)
-        stored = build_stored_features(cfg, self.splits, clock, self._rows, quiet=True)
+        module = build.module(cfg, data, self.pretrained(cfg))
+        stored = build.stored_features(cfg, self.splits, clock, self._rows, quiet=True)
         best = BestEpoch(cfg.monitor, cfg.monitor_mode, report, weights)
-        trainer = build_trainer(cfg, [stored, best], run_dir=None)
+        trainer = build.trainer(cfg, [stored, best], run_dir=None)
         refuse_processes(trainer, "each of several trainings in a row")
         clock.lap("setup_s")
         trainer.fit(module, datamodule=data)  # type: ignore[arg-type]
