@@ -44,7 +44,5 @@ def split_table(splits: Splits, left_out: Sequence[tuple[Sample, str]] = ()) -> 
     """split.csv: where every sample went, path, class, split and digest, and why one was left out."""
     rows = [(sample, split, "") for split, samples in splits.items() for sample in samples]
     rows += [(sample, "", why) for sample, why in left_out]
-    return pd.DataFrame(
-        [(s.name, s.label, split, "" if s.problem else s.digest, why) for s, split, why in rows],
-        columns=["path", "class", "split", "digest", "excluded"],
-    )
+    cells = [(s.name, s.label, split, "" if s.problem else s.digest, why) for s, split, why in rows]
+    return pd.DataFrame(cells, columns=["path", "class", "split", "digest", "excluded"])

@@ -22,10 +22,8 @@ Splits = Mapping[str, Sequence[Sample]]
 
 def lost(task: "Task", splits: Splits) -> list[str]:
     """What has no sample left in these splits, in words: a whole split, or something that the task wants in train."""
-    gone = task.missing([sample.label for sample in splits["train"]])
-    return [f"the {split} split" for split, samples in splits.items() if not samples] + [
-        f"{what} in train" for what in gone
-    ]
+    empty = [f"the {split} split" for split, samples in splits.items() if not samples]
+    return empty + [f"{what} in train" for what in task.missing([sample.label for sample in splits["train"]])]
 
 
 def by_split(samples: Iterable[Sample]) -> defaultdict[str | None, list[Sample]]:

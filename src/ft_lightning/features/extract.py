@@ -121,9 +121,8 @@ class Extractor:
                 ]
                 return torch.cat(pieces)
             except (MemoryError, RuntimeError) as error:
-                if self.batch_size == 1 or not (
-                    isinstance(error, MemoryError | torch.OutOfMemoryError) or is_oom_error(error)
-                ):
+                out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or is_oom_error(error)
+                if self.batch_size == 1 or not out_of_memory:
                     raise
             self.batch_size //= 2
             log.warning("Out of memory: features are computed %d samples at a time now.", self.batch_size)

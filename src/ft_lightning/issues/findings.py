@@ -139,10 +139,8 @@ def about_damage(
 def about_lost(task: "Task", usable: Splits) -> list[Finding]:
     """What has no sample left without the images that cannot be used."""
     gone = lost(task, usable)
-    if not gone:
-        return []
     said = f"Without the images that cannot be used nothing is left of {some(gone)}."
-    return [Finding("nothing left", said, "Mend or replace them.", blocks=True)]
+    return [Finding("nothing left", said, "Mend or replace them.", blocks=True)] if gone else []
 
 
 def about_folder(folder: Path, samples: Iterable[Sample]) -> list[Finding]:
