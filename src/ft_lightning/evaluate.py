@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled samples; classes are matched by name."""
     from ft_lightning.cli import summary, values
-    from ft_lightning.data import collect, damage, datasets
+    from ft_lightning.data import damage, datasets, split
     from ft_lightning.data.memo import open_memo
     from ft_lightning.deploy import model_dir
     from ft_lightning.pages import run as run_page
@@ -41,7 +41,8 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     model = model_dir.load(cfg.model_dir)
     samples = labelled_samples(cfg.data, model, memo)
     reader = model.classifier.backbone.reader.limited(cfg.data.max_pixels)
-    inspector = damage.Inspector(collect.by_given_split(samples), memo, cfg.data.max_pixels)
+    splits = {name or "": those for name, those in split.by_split(samples).items()}
+    inspector = damage.Inspector(splits, memo, cfg.data.max_pixels)
     inspector.begin(show_progress=True)
     trained_on = trained_samples(samples, Run.of_model(Path(str(cfg.model_dir)).expanduser()))
     clock.lap("setup_s")

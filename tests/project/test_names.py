@@ -19,7 +19,6 @@ FOLDERS = {"model", "checkpoints"}  # these words mean other things too, but not
 # Below runs/, or not about a run.
 ELSEWHERE = {
     "deploy/model_dir.py": {"model.safetensors"},  # only deploy knows what is in a model directory
-    "data/problems.py": {"problems.json"},  # stands below runs, and names the file in a message
     "backbones/downloads.py": {"checkpoints", "model.safetensors"},  # of torch.hub and of huggingface
 }
 
