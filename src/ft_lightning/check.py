@@ -61,7 +61,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def overrides_of_train() -> list[str]:
-    """What of the command line a run on this dataset would be told too; "..." where there was no command line."""
+    """The part of the command line that train would get too; "..." where there was no command line."""
     typed = typed_overrides()
     if typed is None:
         return ["..."]

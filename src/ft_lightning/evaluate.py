@@ -27,29 +27,26 @@ log = logging.getLogger(__name__)
 
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled samples; classes are matched by name."""
-    from ft_lightning.cli import summary
-    from ft_lightning.cli.values import check_switches
-    from ft_lightning.data.collect import by_given_split
-    from ft_lightning.data.damage import Inspector
-    from ft_lightning.data.datasets import check_loader
+    from ft_lightning.cli import summary, values
+    from ft_lightning.data import damage, datasets, split
     from ft_lightning.data.memo import open_memo
     from ft_lightning.deploy import model_dir
     from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
 
-    check_switches(cfg)
-    check_loader(cfg.batch_size, cfg.num_workers)
+    values.check_switches(cfg)
+    datasets.check_loader(cfg.batch_size, cfg.num_workers)
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     clock = write.Stopwatch()
     model = model_dir.load(cfg.model_dir)
     samples = labelled_samples(cfg.data, model, memo)
     reader = model.classifier.backbone.reader.limited(cfg.data.max_pixels)
-    inspector = Inspector(by_given_split(samples), memo, cfg.data.max_pixels)
+    splits = {name or "": those for name, those in split.by_split(samples).items()}
+    inspector = damage.Inspector(splits, memo, cfg.data.max_pixels)
     inspector.begin(show_progress=True)
     trained_on = trained_samples(samples, Run.of_model(Path(str(cfg.model_dir)).expanduser()))
     clock.lap("setup_s")
-    answer = stored_rows if cfg.cache.enabled and model.is_frozen else live_rows
-    rows = answer(cfg, model, samples, reader, inspector)
+    rows = outputs_of(cfg, model, samples, reader, inspector)
     clock.lap("test_s")
 
     data = {"location": str(cfg.data.csv or cfg.data.root), "samples": {"test": len(samples)}, "trained_on": trained_on}
@@ -61,34 +58,34 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     return scored
 
 
-def live_rows(
+def outputs_of(
     cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]", reader: "Reader", inspector: "Inspector"
 ) -> "Tensor":
-    """The model's outputs (N, ...) by the whole network; DataProblemsError names every image that cannot be used."""
-    how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision)
-    rows, _ = model.rows(samples, reader, *how, inspector.learn_batch)
-    inspector.flush()
-    inspector.refuse()
-    return rows
+    """The model's outputs (N, ...); DataProblemsError names every image that cannot be used.
 
-
-def stored_rows(
-    cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]", reader: "Reader", inspector: "Inspector"
-) -> "Tensor":
-    """The same by the head, on the features that a pretrained, frozen backbone has in the feature store."""
+    What a pretrained, frozen backbone makes of the samples comes from the feature store.
+    """
     import torch
 
     from ft_lightning.features.extract import Computing, open_store
     from ft_lightning.features.fill import fill
     from ft_lightning.system.hardware import pick_device, pick_precision
 
+    if not (cfg.cache.enabled and model.is_frozen):
+        how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision)
+        rows, _ = model.rows(samples, reader, *how, inspector.learn_batch)
+        inspector.flush()
+        inspector.refuse()
+        return rows
     device = pick_device(cfg.device)
     precision = pick_precision(cfg.precision, device.type)
-    how = Computing(reader, device, precision, cfg.num_workers, show_progress=True)
-    backbone = model.classifier.backbone
-    features = fill(open_store(cfg.cache.dir, backbone, how), backbone, samples, how, inspector)
-    model.classifier.to(device)
-    return torch.cat([model.rows_of_features(features[at]) for at in torch.arange(len(samples)).split(4096)])
+    computing = Computing(reader, device, precision, cfg.num_workers, show_progress=True)
+    classifier = model.classifier.to(device)
+    store = open_store(cfg.cache.dir, classifier.backbone, computing)
+    features = fill(store, classifier.backbone, samples, computing, inspector)
+    with torch.inference_mode():
+        batches = torch.arange(len(samples)).split(4096)
+        return torch.cat([classifier.classify(features[at].to(device)).cpu() for at in batches])
 
 
 def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None" = None) -> "list[Sample]":

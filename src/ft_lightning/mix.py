@@ -1,4 +1,4 @@
-"""Mixing pictures of a batch with each other, in training only: (inputs, targets) -> (inputs, class probabilities)."""
+"""Mixing images of a batch with each other, in training only: (inputs, targets) -> (inputs, class probabilities)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,23 +12,23 @@ Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def none(num_classes: int) -> None:
-    """Every picture by itself."""
+    """Every image by itself."""
 
 
 def mixup(alpha: float, num_classes: int) -> Mix:
-    """Each picture blended with another one, and their labels alike (Zhang et al., 2018).
+    """Each image blended with another one, and their labels alike (Zhang et al., 2018).
 
     Args:
-        alpha: of the Beta distribution of shares; 1: all alike, lower: one picture prevails.
+        alpha: of the Beta distribution of shares; 1: all alike, lower: one image prevails.
     """
     return _mixing(v2.MixUp, alpha, num_classes)
 
 
 def cutmix(alpha: float, num_classes: int) -> Mix:
-    """A rectangle of each picture from another one, and labels by area (Yun et al., 2019).
+    """A rectangle of each image from another one, and labels by area (Yun et al., 2019).
 
     Args:
-        alpha: of the Beta distribution of areas; 1: all alike, lower: one picture prevails.
+        alpha: of the Beta distribution of areas; 1: all alike, lower: one image prevails.
     """
     return _mixing(v2.CutMix, alpha, num_classes)
 

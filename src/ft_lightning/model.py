@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.finetune import FreezePlan
+from ft_lightning.readers.sample import Inputs
 
 
 class Classifier(nn.Module):
@@ -37,14 +38,14 @@ class Classifier(nn.Module):
         self._hold()
         return self
 
-    def features(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+    def features(self, inputs: Inputs) -> Tensor:
         """Features (B, D) of a batch as the loader gives it, for images uint8 (B, 3, H, W)."""
         # Again here, because train() may have been called on a part of the backbone instead of on this module.
         self._hold()
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.plan.mode != "frozen"):
             return self.backbone(self.backbone.prepare(inputs))
 
-    def forward(self, inputs: Tensor | dict[str, Tensor]) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """Logits (B, C) of a batch as the loader gives it."""
         return self.classify(self.features(inputs))
 

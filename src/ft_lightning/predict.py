@@ -29,7 +29,7 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, cfg.max_pixels)
     table = model.predict(paths, *how, cfg.abstain_below)
     tables.write_table(table, output)
-    summary.after_predict(table, output)
+    summary.after_predict(model.task, table, output)
     return {"n": len(table), "unreadable": int((table["error"] != "").sum())}
 
 

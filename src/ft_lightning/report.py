@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHOWN = 20  # runs on the terminal
-_NEVER_SCORE = ("check", "predict", "report")  # leave no accuracy, and yet have not failed
+_NEVER_SCORE = ("check", "predict", "report")  # leave no score, and yet have not failed
 
 
 def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def page_of_run(typed: str) -> Path:
     if not runs and Run(named.path.parent).finished:
         runs = [Run(named.path.parent)]
     if not runs:
-        raise UserError(f"run={typed}: no finished run, which has a metrics.json with its accuracy on test.")
+        raise UserError(f"run={typed}: no finished run, which has a metrics.json with its score on test.")
     if len(runs) > 1:
         raise UserError(f"run={typed} stands for {len(runs)} runs: name one, or compare them: 'runs=\"{typed}\"'.")
     try:
@@ -78,7 +78,7 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
     runs, others = Run.find(patterns, but=run_dir.resolve())
     if not runs:
         raise UserError(
-            f"runs={','.join(patterns)}: no finished run, which has a metrics.json with its accuracy on test"
+            f"runs={','.join(patterns)}: no finished run, which has a metrics.json with its score on test"
             + (f"; passed over: {some(others)}." if others else ", and nothing else there.")
         )
     if others := [place for place in others if Run(place).verb not in _NEVER_SCORE]:
@@ -101,7 +101,7 @@ def show(board: "pd.DataFrame") -> None:
     for _, row in board.assign(run=short_names(board["run"])).head(_SHOWN).iterrows():
         trained = " ".join(filter(None, row[["model", "finetune", "overrides"]]))
         around = None if math.isnan(row["low"]) else (row["low"], row["high"])
-        numbers = (number(row["val accuracy"]), number(row["test accuracy"]), interval(around))
+        numbers = (*map(number, row[board.columns[1:3]]), interval(around))  # on val and on test
         rows.append((printable(row["run"]), printable(trained), *numbers, row["test set"]))
     table(["run", "trained", "val", "test", "95 % interval", "test set"], rows, folded=2)
     console.print(f"... {len(board) - _SHOWN:,} more\n" if len(board) > _SHOWN else "")

@@ -54,7 +54,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     start = checkpoint_to_go_on_from(cfg, run, data)
     if trainer.is_global_zero:
         run.write("split", data.table())
-        problems.write_problems(data.left_out, run_dir)
+        problems.write_problems(data.left_out, run.record_path("problems"))
         summary.before(run_dir, data, module.classifier, trainer, start)
         summary.glance(at_a_glance(data.splits))
     clock.lap("setup_s")

@@ -71,7 +71,7 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
                 watch=lambda trials: bar.watch(*search_results.told(trials, plan.direction)),
             )
     except BaseException:
-        with suppress(Exception):  # what has ended it is told, not what follows from it
+        with suppress(Exception):  # the first error is reported, not one that follows from it
             search_results.write_trials(study, task_class(cfg.task.name).monitor, study_dir)
         log.warning("What was found so far is kept in %s: the same command goes on from there.", study_dir)
         raise
@@ -89,9 +89,7 @@ def plan_of(cfg: DictConfig) -> "Plan":
         raise UserError(f"tune.{min(missing)} is missing: conf/tune/head.yaml has all that a space needs.")
     return Plan(
         space=read_space(keys["space"] or {}),
-        trials=keys["trials"],
-        sampler=keys["sampler"],
-        prune_after=keys["prune_after"],
+        **{name: keys[name] for name in ("trials", "sampler", "prune_after")},
         direction="maximize" if cfg.monitor_mode == "max" else "minimize",
         seed=cfg.seed,
     )
@@ -141,11 +139,7 @@ def run_trial(
     bench: "Workbench",
     bar: "TrialBar",
 ) -> float:
-    """The best value that a training reaches with what the trial suggests.
-
-    Args:
-        configured: overrides of train -> its config.
-    """
+    """The best value that a training reaches with what the trial suggests; `configured` makes a config of overrides."""
     import optuna
 
     from ft_lightning.cli.known_errors import known_error

@@ -102,6 +102,16 @@ def test_workers_change_nothing_and_the_global_generator_is_left_alone(pictures:
     assert all(torch.equal(alone[key], helped[key]) for key in alone)
 
 
+def test_the_last_call_of_serve_counts(pictures: Path) -> None:
+    data = datamodule(pictures)
+    rows = torch.zeros(len(data.splits["train"]), 3)
+    data.serve("train", rows, whole=True)
+    (batch,) = data.train_dataloader()
+    assert torch.equal(batch["index"], torch.arange(len(rows)))
+    data.serve("train", rows)
+    assert len(next(iter(data.train_dataloader()))["index"]) == 4
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("seed", [None, 0])
 def test_processes_share_a_split_evenly_and_miss_nothing(world_size: int, seed: int | None) -> None:

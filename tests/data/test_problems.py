@@ -4,7 +4,7 @@ import json
 import pickle
 from pathlib import Path
 
-from ft_lightning.data.problems import DataProblemsError, Problem
+from ft_lightning.data.problems import DataProblemsError, Problem, write_problems
 
 ONE = Problem("/d/ant/0.png", "ant", "train", "an empty file")
 
@@ -20,8 +20,8 @@ def test_a_line_has_path_class_split_and_what_is_wrong() -> None:
 
 
 def test_a_flood_is_cut_and_the_file_has_all(tmp_path: Path) -> None:
-    error(1500).leave(tmp_path)
-    assert len(json.loads((tmp_path / "problems.json").read_text())) == 1500
+    write_problems(error(1500).problems, tmp_path / "all.json")
+    assert len(json.loads((tmp_path / "all.json").read_text())) == 1500
     lines = str(error(1500)).splitlines()
     assert len(lines) == 1003
     assert lines[-2] == "... and 500 more, in problems.json of the run's directory."

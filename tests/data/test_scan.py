@@ -11,16 +11,15 @@ import pytest
 from PIL import Image
 
 from conftest import files_below, write_pictures
-from ft_lightning.data.collect import labels_by_split
 from ft_lightning.data.scan import scan, scan_csv, scan_folder
-from ft_lightning.data.split import refuse_conflicting_labels
+from ft_lightning.data.split import by_split, refuse_conflicting_labels
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
 
 
 def classes(samples: list[Sample]) -> list[str]:
-    return MultiClass.of(labels_by_split(samples)).class_names
+    return MultiClass.of({split: [s.label for s in those] for split, those in by_split(samples).items()}).class_names
 
 
 def names(samples: list) -> list[str]:

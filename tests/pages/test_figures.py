@@ -50,7 +50,7 @@ EACH: dict[str, Callable[[], Figure]] = {
     "confusion": lambda: figures.confusion_matrix({"a": {"a": 3, "b": 1}, "b": {"b": 2}}, ["a", "b"]),
     "reliability": lambda: figures.reliability_diagram(BINS),
     "coverage": lambda: figures.coverage_curve(PROBABILITY, RIGHT),
-    "intervals": lambda: figures.accuracy_intervals(BOARD),
+    "intervals": lambda: figures.intervals_of_runs(BOARD, "accuracy"),
 }
 
 
@@ -124,13 +124,13 @@ def test_names_are_drawn_as_they_are_in_one_short_line(name: str, classes: int) 
 
 
 def test_the_names_of_runs_keep_their_end_and_are_no_formulas() -> None:
-    written = texts(figures.accuracy_intervals(BOARD))
+    written = texts(figures.intervals_of_runs(BOARD, "accuracy"))
     assert f"…{'x' * 34}/best" in written
     assert "$second$" in written
 
 
 def test_the_intervals_are_those_of_the_runs_the_first_on_top() -> None:
-    figure = figures.accuracy_intervals(BOARD)
+    figure = figures.intervals_of_runs(BOARD, "accuracy")
     axes = figure.axes[0]
     bottom, top = axes.get_ylim()
     assert bottom > top, "row 0 is the highest"

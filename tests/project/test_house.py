@@ -1,6 +1,8 @@
 """Every module of ours stands in a layer, and none is larger than a person reads in one go."""
 
+import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +39,27 @@ def test_rooms_import_nothing_at_their_door() -> None:
     for init in PACKAGE.glob("*/__init__.py"):
         source = init.read_text(encoding="utf-8")
         assert not source or "def __getattr__" in source, f"{init.parent.name}: empty or lazy, for --help's sake"
+
+
+# What one task knows: its answers and its metrics. The others ask the task.
+OF_A_TASK = re.compile(
+    r"accurac|class_name|class_count|multi_?class|predicted|argmax\(|[\"']probability|uncertain", re.I
+)
+# By module: the words that it may know, and why.
+KNOWN_ELSEWHERE = {
+    "callbacks/best_epoch.py": {"accurac"},  # an example of a metric in a comment
+    "data/module.py": {"multiclass"},  # the default
+    "data/scan.py": {"class_name"},  # folders of a dataset, whatever a task makes of them
+    "deploy/predictor.py": {"predicted", "uncertain"},  # examples of columns in the docstring of `predict`
+    "loss.py": {"class_count"},  # a loss of one task, chosen in its conf
+    "runs/config.py": {"multiclass"},  # what configs mean that are older than tasks
+    "runs/run.py": {"multiclass"},  # an example
+}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.parts[0] not in ("tasks", "pages", "issues")], ids=str
+)
+def test_what_a_task_knows_stands_in_tasks_and_on_pages(path: Path) -> None:
+    words = {match.lower() for match in OF_A_TASK.findall((PACKAGE / path).read_text(encoding="utf-8"))}
+    assert words <= KNOWN_ELSEWHERE.get(path.as_posix(), set())

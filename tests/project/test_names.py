@@ -19,7 +19,6 @@ FOLDERS = {"model", "checkpoints"}  # these words mean other things too, but not
 # Below runs/, or not about a run.
 ELSEWHERE = {
     "deploy/model_dir.py": {"model.safetensors"},  # only deploy knows what is in a model directory
-    "data/problems.py": {"problems.json"},  # stands below runs, and names the file in a message
     "backbones/downloads.py": {"checkpoints", "model.safetensors"},  # of torch.hub and of huggingface
 }
 
@@ -55,7 +54,7 @@ def test_the_look_at_the_source_sees_each_of_them() -> None:
 
 def test_the_list_of_names_is_that_of_a_run() -> None:
     run = Run(Path("run"))
-    source = "\n".join((PACKAGE / f"runs/{name}.py").read_text(encoding="utf-8") for name in ("run", "find"))
+    source = (PACKAGE / "runs/run.py").read_text(encoding="utf-8")
     assert run.record_path("metrics").name in FILES
     for path in (run.config_file, run.log, run.page, run.thumbnails, run.study, run.best):
         assert set(path.parts[1:]) <= FILES

@@ -19,7 +19,7 @@ from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.pages.comparison import write
 from ft_lightning.report import report
-from ft_lightning.runs.leaderboard import COLUMNS, leaderboard, short_names, two_best
+from ft_lightning.runs.leaderboard import leaderboard, short_names, two_best
 from ft_lightning.runs.paired import compare, mcnemar
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
@@ -65,7 +65,10 @@ def row(board: pd.DataFrame, name: str) -> dict[str, Any]:
 
 
 def test_a_row_says_what_the_files_of_its_run_say(world: Path, board: pd.DataFrame) -> None:
-    assert tuple(board.columns) == COLUMNS
+    assert board.columns.tolist() == [
+        *("run", "val accuracy", "test accuracy", "low", "high", "test set", "model", "finetune", "overrides"),
+        *("macro F1", "loss", "ECE", "n", "trained on", "seconds", "data"),
+    ]
     for name in ("first", "second", "apart"):
         metrics = json.loads((world / "runs" / name / "metrics.json").read_text())
         test, found = metrics["test"], row(board, name)

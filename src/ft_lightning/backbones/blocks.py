@@ -25,7 +25,7 @@ def take_off_last_layer(network: Any) -> list[str]:
 
 
 def trace(network: nn.Module, crop: tuple[int, int]) -> tuple[tuple[tuple[str, ...], ...], int]:
-    """(blocks, feature_dim) as one forward pass of a single picture shows them.
+    """(blocks, feature_dim) as one forward pass of a single image shows them.
 
     Containers and modules that hold most of the parameters are opened; what is inside is ordered by its first call,
     because a few networks register their modules in another order. Small neighbours share a block, and a lone norm

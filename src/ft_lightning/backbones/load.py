@@ -1,6 +1,6 @@
 """Backbones: a library's network without its last, class-producing layer, with its blocks and its preprocess."""
 
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
@@ -34,8 +34,8 @@ def load_backbone(source: str, name: str, weights: str | None, arguments: dict[s
         fill(network, embedded_lite0(network), last_layers, EMBEDDED)
     elif path:
         fill(network, read_state_dict(path), last_layers, str(path))
-    label = path.name if path else weights if embedded else identity.weights
-    return _backbone(network, preprocess, Identity(**{**asdict(identity), "weights": label}))
+    label = path.name if path else EMBEDDED if embedded else identity.weights
+    return _backbone(network, preprocess, replace(identity, weights=label))
 
 
 def build_backbone(identity: dict[str, Any], preprocess: dict[str, Any]) -> ImageBackbone:

@@ -57,12 +57,9 @@ def own_file(weights: str | None) -> Path | None:
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """A state dict from .safetensors, or from what torch.save wrote, possibly under "state_dict" or "model"."""
+    is_safetensors = path.suffix == ".safetensors"
     with reading(path):
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        state = load_file(path) if is_safetensors else torch.load(path, map_location="cpu", weights_only=True)
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

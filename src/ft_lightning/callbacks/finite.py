@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from ft_lightning.optim import setting_of
-from ft_lightning.system.distributed import gather_objects
+from ft_lightning.system.distributed import Processes
 from ft_lightning.system.errors import NumericalError
 
 _AT_ONCE = 32  # steps whose losses are looked at together: looking at each would have a GPU wait at each
@@ -65,7 +65,7 @@ class Finite(Callback):
         if first == len(steps):
             return
         said = _describe(steps[first], trainer) if mine == first else None
-        raise NumericalError("\n".join(filter(None, gather_objects(said, trainer.world_size))))
+        raise NumericalError("\n".join(filter(None, Processes.of(trainer).gather(said))))
 
 
 def _describe(step: _Step, trainer: Trainer) -> str:

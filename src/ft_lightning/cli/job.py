@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from ft_lightning.cli.compose import PACKAGE
 from ft_lightning.cli.known_errors import known_error
 from ft_lightning.cli.processes import FailedElsewhereError, caused_elsewhere
+from ft_lightning.data.problems import DataProblemsError, write_problems
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs import resume
 from ft_lightning.runs.run import Run
@@ -98,8 +99,8 @@ def _do(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner: boo
     except BaseException as error:
         meant = _meaning(error)
         refused = isinstance(meant, UserError)
-        if begun and isinstance(meant, UserError) and is_main_process():
-            meant.leave(run_dir)
+        if begun and isinstance(meant, DataProblemsError) and is_main_process():
+            write_problems(meant.problems, Run(run_dir).record_path("problems"))
         # Never into another run's directory; and a run that cannot go on as it was typed keeps the outcome it has.
         its_own = not (goes_on and refused) if begun else was_empty and refused and run_dir.is_dir()
         code = _exit_code(meant)

@@ -18,6 +18,7 @@ from ft_lightning.cli.known_errors import complain
 from ft_lightning.runs.run import Run
 from ft_lightning.system.console import interval, number, pairs, short, table
 from ft_lightning.system.errors import UserError
+from ft_lightning.tasks.registry import Score
 
 
 class Plan(NamedTuple):
@@ -34,6 +35,20 @@ class Job(NamedTuple):
     overrides: list[str]
     exit_code: int
     error: str
+
+    @property
+    def reason(self) -> str:
+        """The first line of its error."""
+        return self.error.partition("\n")[0]
+
+    def without(self, common: set[str]) -> str:
+        """Its overrides, but for those that all jobs have in common."""
+        return " ".join(override for override in self.overrides if override not in common)
+
+    def score(self, split: str) -> Score:
+        """What it has reached; nothing if it has failed."""
+        score = Run(self.folder).score(split)
+        return score._replace(value=None, ci95=None) if self.exit_code else score
 
 
 _plans: list[Plan] = []  # of this process: Hydra makes the callback, and hands it to nobody
@@ -100,15 +115,14 @@ def conclude() -> int:
         complain(f"hydra.sweep.dir={plan.sweep_dir}: no job has begun.")
         return 1
     common = set.intersection(*(set(job.overrides) for job in jobs))
-    rows = [_row(job, common) for job in jobs]
-    path = Run(plan.sweep_dir).write("multirun", pd.DataFrame(rows))
-    val, test = list(rows[0])[2:4]
+    path = Run(plan.sweep_dir).write("multirun", pd.DataFrame([_row(job, common) for job in jobs]))
     shown = []
-    for row in sorted(rows, key=lambda row: -(row[val] or 0)):
-        bounds = None if row["test_low"] is None else (row["test_low"], row["test_high"])
-        numbers = (number(row[val]), number(row[test]), interval(bounds))
-        shown.append((row["job"], row["overrides"], *numbers, row["error"]))
-    table(["job", "overrides", val.replace("_", " "), test.replace("_", " "), "95 % interval", "error"], shown)
+    for job in sorted(jobs, key=lambda job: job.score("val").rank):
+        val, test = job.score("val"), job.score("test")
+        numbers = (number(val.value), number(test.value), interval(test.ci95))
+        shown.append((job.folder.name, job.without(common), *numbers, job.reason))
+    columns = [f"{split} {jobs[0].score(split).metric}".replace("_", " ") for split in ("val", "test")]
+    table(["job", "overrides", *columns, "95 % interval", "error"], shown)
     pairs(table=str(short(path)))
     return max(job.exit_code for job in jobs)
 
@@ -138,18 +152,15 @@ def _begun(sweep_dir: Path) -> Iterator[Job]:
 
 
 def _row(job: Job, common: set[str]) -> dict[str, Any]:
-    run = Run(job.folder)
-    val, test = run.score("val"), run.score("test")
-    if job.exit_code:
-        val, test = (score._replace(value=None, ci95=None) for score in (val, test))
+    val, test = job.score("val"), job.score("test")
     low, high = test.ci95 or (None, None)
     return {
         "job": job.folder.name,
-        "overrides": " ".join(override for override in job.overrides if override not in common),
+        "overrides": job.without(common),
         f"val_{val.metric}": val.value,
         f"test_{test.metric}": test.value,
         "test_low": low,
         "test_high": high,
         "exit_code": job.exit_code,
-        "error": job.error.partition("\n")[0],
+        "error": job.reason,
     }

@@ -6,22 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from ft_lightning.issues.findings import Finding, Found
 from ft_lightning.runs.run import Run
 from ft_lightning.system.console import console, interval, number, pairs, short, table
-from ft_lightning.system.errors import printable
 
 if TYPE_CHECKING:
+    import pandas as pd
     from lightning import Trainer
 
     from ft_lightning.data.protocol import Data
     from ft_lightning.finetune import FreezePlan
     from ft_lightning.model import Classifier
     from ft_lightning.tasks.task import Task
-
-_CLASSES_SHOWN = 10
 
 
 def before(run_dir: Path, data: "Data", classifier: "Classifier", trainer: "Trainer", start: Path | None) -> None:
@@ -30,7 +26,7 @@ def before(run_dir: Path, data: "Data", classifier: "Classifier", trainer: "Trai
     parameters = list(classifier.parameters())
     total = sum(p.numel() for p in parameters)
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
-    devices = f"{trainer.num_devices * trainer.num_nodes} x " if trainer.num_devices * trainer.num_nodes > 1 else ""
+    devices = f"{trainer.world_size} x " if trainer.world_size > 1 else ""
     pairs(
         data=str(data.location),
         samples=" · ".join(f"{split} {len(samples):,}" for split, samples in data.splits.items()),
@@ -92,15 +88,12 @@ def after_check(run_dir: Path, found: Found, overrides: Sequence[str]) -> None:
         console.print(f"Take out of issues.csv what is in order, then: {command}\n", soft_wrap=True)
 
 
-def after_predict(answers: pd.DataFrame, output: Path) -> None:
+def after_predict(task: "Task", answers: "pd.DataFrame", output: Path) -> None:
     """How many files were answered, how they fall out, and where the table is."""
     errors = answers[answers["error"] != ""]
-    counts = answers["predicted"].value_counts()
-    marked = {"uncertain": f"{(answers['uncertain'] == True).sum():,}"} if "uncertain" in answers.columns else {}  # noqa: E712
     pairs(
         files=f"{len(answers):,}",
-        predicted=", ".join(f"{printable(str(name))} {count:,}" for name, count in counts.head(_CLASSES_SHOWN).items()),
-        **marked,
+        **task.tally(answers),
         unreadable=f"{len(errors):,}" + (f", for example {errors.iloc[0]['path']}" if len(errors) else ""),
         table=str(short(output)),
     )

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from ft_lightning.data.memo import Memo
@@ -13,49 +14,41 @@ from ft_lightning.system.console import sample_progress
 from ft_lightning.system.distributed import Processes
 from ft_lightning.system.errors import UserError
 
-ON_BAD_IMAGE = ("error", "skip")
 _AT_ONCE = 256  # images between two writes to the memo
 
 
 def check_policy(on_bad_image: str, max_bad_fraction: object) -> None:
     """Raise UserError where `data.on_bad_image` or `data.max_bad_fraction` has a value that does not fit."""
-    if on_bad_image not in ON_BAD_IMAGE:
-        raise UserError(f"data.on_bad_image={on_bad_image}: use one of {', '.join(ON_BAD_IMAGE)}.")
+    if on_bad_image not in ("error", "skip"):
+        raise UserError(f"data.on_bad_image={on_bad_image}: use one of error, skip.")
     if not isinstance(max_bad_fraction, int | float) or not 0 <= max_bad_fraction <= 1:
         raise UserError(f"data.max_bad_fraction={max_bad_fraction}: use a share from 0 to 1, such as 0.05.")
 
 
+@dataclass(eq=False)
 class Inspector:
-    """Decodes each image of a dataset at most once and knows which cannot be used; a memo knows earlier verdicts.
+    """Decodes each image of a dataset at most once and knows which cannot be used; a memo knows earlier verdicts."""
 
-    Args:
-        splits: the samples, by split.
-        max_pixels: as in `readers.images.read_image`.
-        fix: what `refuse` says can be done, as a sentence.
-    """
+    splits: Mapping[str, Sequence[Sample]]
+    memo: Memo | None
+    max_pixels: int
+    fix: str = "Mend or remove them."  # what `refuse` says can be done
 
-    def __init__(
-        self,
-        splits: Mapping[str, Sequence[Sample]],
-        memo: Memo | None,
-        max_pixels: int,
-        fix: str = "Mend or remove them.",
-    ) -> None:
-        self.splits = splits
-        self.memo = memo
-        self.max_pixels = max_pixels
-        self.fix = fix
+    def __post_init__(self) -> None:
         self.found: dict[str, Inspection] = {}  # by digest, of images that can be used
         self._bad: dict[str, str] = {}  # digest -> what is wrong with these bytes
         self._bad_files: dict[str, str] = {}  # name -> what is wrong with this file, such as that it has changed
         self._pending: dict[str, tuple[str, Inspection]] = {}  # path -> digest and verdict, not in the memo yet
-        if memo:
-            for digest, found in memo.inspections(list({s.digest for s in self._samples() if not s.problem})).items():
+        if self.memo:
+            for digest, found in self.memo.inspections({s.digest for s in self.samples() if not s.problem}).items():
                 self._take(digest, found)
+
+    def samples(self) -> list[Sample]:
+        return [sample for samples in self.splits.values() for sample in samples]
 
     def decode_unknown(self, show_progress: bool) -> None:
         """Decode everything that nothing is known about yet."""
-        while unknown := self.unknown(self._samples()):  # more than once where one of two equal files has changed
+        while unknown := self._unknown():  # more than once where one of two equal files has changed
             self._decode(unknown, show_progress)
 
     def begin(self, show_progress: bool) -> None:
@@ -63,7 +56,7 @@ class Inspector:
 
         Without a known problem nothing is decoded: what computes features or trains decodes all images anyway.
         """
-        if any(map(self.problem, self._samples())):
+        if any(map(self.problem, self.samples())):
             self.decode_unknown(show_progress)
         self.refuse()
 
@@ -71,9 +64,9 @@ class Inspector:
         """Decode, shared among processes, what the feature pass will not; refuse what cannot be used. Collective.
 
         Args:
-            later: digests that the feature pass will decode; decoded now if anything is wrong, to be told with it.
+            later: digests that the feature pass will decode; decoded now if anything is wrong, to be reported with it.
         """
-        unknown = self.unknown(self._samples())
+        unknown = self._unknown()
         self._decode_share([sample for sample in unknown if sample.digest not in later], show_progress, processes)
         if self.problems():
             self._decode_share([sample for sample in unknown if sample.digest in later], show_progress, processes)
@@ -96,23 +89,15 @@ class Inspector:
     def refuse(self) -> None:
         """Raise DataProblemsError with everything that is known to be wrong, if anything is."""
         if problems := self.problems():
-            said = f"{len(problems)} of {len(self._samples())} images cannot be used:"
+            said = f"{len(problems)} of {len(self.samples())} images cannot be used:"
             raise DataProblemsError(problems, said, self.fix)
 
     def drop_unusable(self) -> list[tuple[Sample, str]]:
         """Go on without what is known to be unusable; returns those samples, and why."""
-        dropped = [(sample, problem) for sample in self._samples() if (problem := self.problem(sample))]
+        dropped = [(sample, problem) for sample in self.samples() if (problem := self.problem(sample))]
         self.splits = {split: [s for s in those if not self.problem(s)] for split, those in self.splits.items()}
         self.fix = "They could be used a moment ago: start again."
         return dropped
-
-    def unknown(self, samples: Iterable[Sample]) -> list[Sample]:
-        """Those that still have to be decoded, one for each content."""
-        distinct: dict[str, Sample] = {}
-        for sample in samples:
-            if sample.digest not in self.found and not self.problem(sample):
-                distinct.setdefault(sample.digest, sample)
-        return list(distinct.values())
 
     def learn(self, samples: Sequence[Sample], inspections: Iterable[Inspection]) -> None:
         """Take what a full decode found in each of them."""
@@ -144,8 +129,13 @@ class Inspector:
             self._bad |= bad
             self._bad_files |= bad_files
 
-    def _samples(self) -> list[Sample]:
-        return [sample for samples in self.splits.values() for sample in samples]
+    def _unknown(self) -> list[Sample]:
+        """Samples that still have to be decoded, one for each content."""
+        distinct: dict[str, Sample] = {}
+        for sample in self.samples():
+            if sample.digest not in self.found and not self.problem(sample):
+                distinct.setdefault(sample.digest, sample)
+        return list(distinct.values())
 
     def _decode_share(self, samples: Sequence[Sample], show_progress: bool, processes: Processes) -> None:
         # By digest: what is unknown may differ between processes, of which some knew more.
@@ -162,12 +152,9 @@ class Inspector:
             bar = progress.add_task("Checking images", total=len(samples))
             for start in range(0, len(samples), _AT_ONCE):
                 part = samples[start : start + _AT_ONCE]
-                self.learn(part, list(pool.map(self._inspect, part)))
+                self.learn(part, list(pool.map(lambda s: inspect_image(s.path, self.max_pixels, s.digest)[1], part)))
                 progress.advance(bar, len(part))
         self.flush()
-
-    def _inspect(self, sample: Sample) -> Inspection:
-        return inspect_image(sample.path, self.max_pixels, sample.digest)[1]
 
     def _take(self, digest: str, found: Inspection) -> None:
         if error := found.error or size_error(found.width, found.height, self.max_pixels):

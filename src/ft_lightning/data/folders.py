@@ -1,4 +1,4 @@
-"""What is in a folder, for one who looks for pictures: no hidden and system files, no link followed for ever."""
+"""Walks a folder, skipping hidden and system files; safe against cycles of links."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -30,20 +30,19 @@ def walk(folder: Path, closed: Collection[str] = ()) -> Iterator[Path]:
         if real in entered:
             continue
         entered.add(real)
-        entries = _visible(current)
-        yield from (Path(entry.path) for entry, is_folder in entries if not is_folder)
-        pending += [Path(entry.path) for entry, is_folder in reversed(entries) if is_folder]
+        folders, files = _visible(current)
+        yield from files
+        pending += reversed(folders)
 
 
 def subfolders(folder: Path) -> list[str]:
     """Their names, sorted."""
-    return [entry.name for entry, is_folder in _visible(folder) if is_folder]
+    return [path.name for path in _visible(folder)[0]]
 
 
 def loose_images(folder: Path) -> list[str]:
-    """The names of what looks like a picture directly in a folder, sorted."""
-    visible = _visible(folder)
-    return [e.name for e, is_folder in visible if not is_folder and Path(e.name).suffix.lower() in SUFFIXES]
+    """The names of what looks like an image directly in a folder, sorted."""
+    return [path.name for path in _visible(folder)[1] if path.suffix.lower() in SUFFIXES]
 
 
 def unused(folder: Path, used: Collection[str]) -> list[str]:
@@ -73,14 +72,15 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
-def _visible(folder: Path) -> list[tuple[os.DirEntry[str], bool]]:
-    """Each entry by name, and whether it is a folder."""
+def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The folders in a folder, and the files, each in order of name."""
     try:
         with os.scandir(folder) as entries:
-            shown = [entry for entry in entries if not _is_hidden(entry.name)]
+            shown = sorted((entry for entry in entries if not _is_hidden(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"{folder}: the folder cannot be listed ({error.strerror}); mend or remove it.") from error
-    return [(entry, _is_folder(entry)) for entry in sorted(shown, key=lambda entry: entry.name)]
+    folders = [Path(entry.path) for entry in shown if _is_folder(entry)]
+    return folders, [Path(entry.path) for entry in shown if not _is_folder(entry)]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

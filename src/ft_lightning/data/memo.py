@@ -1,4 +1,4 @@
-"""What earlier looks at files and pictures found, so that the next look at a dataset is cheap.
+"""What earlier looks at files and images found, so that the next look at a dataset is cheap.
 
 One SQLite file for all datasets and runs. Nothing depends on it but speed: whatever is wrong with it, a warning says so
 and the run goes on without. Each call opens it anew, so that a memo may be copied, and passed to other processes.
@@ -22,7 +22,6 @@ from ft_lightning.readers.sample import Inspection
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import sha256
 
-VERIFY = ("stat", "content")
 _SETTLED = 2 * 10**9  # ns: a younger file can still change without its time changing, which has coarse ticks somewhere
 _TIMEOUT = 10  # seconds to wait for another process that writes
 _AT_ONCE = 500  # values of a query; older builds of SQLite take 999
@@ -40,8 +39,8 @@ T = TypeVar("T")
 
 def open_memo(enabled: bool, root: str | None, verify: str) -> "Memo | None":
     """The memo in a cache directory, None for the user's; no memo where nothing is to be kept."""
-    if verify not in VERIFY:
-        raise UserError(f"cache.verify={verify} is unknown: use one of {', '.join(VERIFY)}.")
+    if verify not in ("stat", "content"):
+        raise UserError(f"cache.verify={verify} is unknown: use one of stat, content.")
     folder = Path(str(root)).expanduser() if root else user_cache_path("ft_lightning")
     return Memo(folder / "memo.sqlite", trust_stat=verify == "stat") if enabled else None
 
@@ -74,8 +73,8 @@ class Memo:
         """Read these files again the next time: they are not what they were taken for."""
         self._write("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
 
-    def inspections(self, digests: Sequence[str]) -> dict[str, Inspection]:
-        """What this version's reader found in each picture that it has decoded before."""
+    def inspections(self, digests: Iterable[str]) -> dict[str, Inspection]:
+        """What this version's reader found in each image that it has decoded before."""
         query = "SELECT digest, width, height, mode, error FROM pictures WHERE digest IN (%s) AND reader = ?"
         rows = self._select(query, [bytes.fromhex(digest) for digest in digests], decoder())
         return {
@@ -88,7 +87,8 @@ class Memo:
         """Keep what a full decode found, by digest, where it depends on nothing but the bytes."""
         now = decoder()
         rows = [
-            (bytes.fromhex(digest), now, one.width, one.height, one.mode, _text(one.error))
+            # A decoder may quote bytes that are no text.
+            (bytes.fromhex(digest), now, *one[:3], one.error.encode("utf-8", "backslashreplace").decode())
             for digest, one in found.items()
             if one.lasting
         ]
@@ -116,7 +116,7 @@ class Memo:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not self.path.exists():
-                self.path.touch(mode=0o600)  # names of pictures are nobody else's business
+                self.path.touch(mode=0o600)  # names of images are nobody else's business
             with closing(sqlite3.connect(self.path, timeout=_TIMEOUT)) as database, database:
                 database.executescript(_SCHEMA)
                 return work(database)
@@ -168,7 +168,3 @@ def _digest(path: str, known: tuple[int, int, str] | None, fresh: list[tuple[str
 
 def _is_digest(value: object) -> bool:
     return isinstance(value, bytes) and len(value) == 32
-
-
-def _text(error: str) -> str:
-    return error.encode("utf-8", "backslashreplace").decode()  # a decoder may quote bytes that are no text

@@ -2,14 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
 from lightning import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -18,18 +17,17 @@ from ft_lightning.data.damage import Inspector, check_policy
 from ft_lightning.data.datasets import Indexed, SampleDataset, StoredDataset, check_loader, collating
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import DataProblemsError, Problem
+from ft_lightning.data.protocol import Data
 from ft_lightning.data.samplers import BatchPositions, EpochSampler
 from ft_lightning.data.scan import scan
 from ft_lightning.data.split import lost, refuse_conflicting_labels, refuse_leaks
 from ft_lightning.readers.image_reader import ImageReader, Transform
 from ft_lightning.readers.sample import Reader, Sample
+from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import UserError, some
 from ft_lightning.system.hardware import default_workers
 from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.task import MakeTask, Task
-
-if TYPE_CHECKING:
-    from ft_lightning.data.protocol import Data
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +42,7 @@ class ImageFolderDataModule(LightningDataModule):
     Batches are `{"inputs": uint8 (B, 3, H, W), "target": (B,), "index": (B,)}`.
 
     With `on_bad_image=skip` every image is decoded here, unless the memo knows it, and `left_out` is what cannot be
-    used; without, `inspector` hears of it from whatever decodes the images first, and refuses them.
-
-    Args:
-        memo: what earlier runs know of files and images.
-        make_task: what the labels mean.
+    used; without, `inspector` learns it from whatever decodes the images first, and refuses them.
     """
 
     root: str | None
@@ -67,8 +61,8 @@ class ImageFolderDataModule(LightningDataModule):
     exclude: str | None
     batch_size: int
     num_workers: int | None
-    memo: Memo | None = None
-    make_task: MakeTask = MultiClass.of
+    memo: Memo | None = None  # what earlier runs know of files and images
+    make_task: MakeTask = MultiClass.of  # what the labels mean
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -89,17 +83,17 @@ class ImageFolderDataModule(LightningDataModule):
         fix = "Mend or remove them, or leave them out: data.on_bad_image=skip."
         self.inspector = Inspector(self.splits, self.memo, self.max_pixels, fix)
         if self.on_bad_image == "skip":
-            self.inspector.decode_unknown(show_progress=_is_first_process())
+            self.inspector.decode_unknown(show_progress=is_main_process())
             self._leave_out_unusable(task)
         else:
-            self.inspector.begin(show_progress=_is_first_process())
-        refuse_conflicting_labels(self._samples())
+            self.inspector.begin(show_progress=is_main_process())
+        refuse_conflicting_labels(self.inspector.samples())
         if not self.allow_leak:
-            refuse_leaks(self._samples())
+            refuse_leaks(self.inspector.samples())
         self.task = task.fit([sample.label for sample in self.splits["train"]])
 
     def _leave_out_unusable(self, task: Task) -> None:
-        problems, count = self.inspector.problems(), len(self._samples())
+        problems, count = self.inspector.problems(), len(self.inspector.samples())
         said = f"{len(problems)} of {count} images cannot be used"
         if len(problems) > self.max_bad_fraction * count:
             fix = "Mend or remove them, or raise data.max_bad_fraction."
@@ -112,27 +106,22 @@ class ImageFolderDataModule(LightningDataModule):
             shown = some([problem.path for problem in problems])
             log.warning("%s and are left out, all in problems.json and split.csv: %s.", said, shown)
 
-    def _samples(self) -> list[Sample]:
-        return [sample for samples in self.splits.values() for sample in samples]
-
     def connect(self, reader: Reader, augment: Transform | None, seed: int) -> None:
         """Read images as these weights expect them, train through `augment`, and order train by `seed`."""
         if not isinstance(reader, ImageReader):
             raise UserError("data: these are images, which model does not read: choose another model, or other data.")
         plain = reader.limited(self.max_pixels)
-        train = plain.augmented(augment) if augment else plain
+        train = plain if augment in (None, plain.preprocess) else replace(plain, augment=augment)
         self.reader: Reader = plain
-        self._readers = {"train": train, "val": self.reader, "test": self.reader}
+        self._readers = {"train": train, "val": plain, "test": plain}
         self._seed = seed
-        self._rows: dict[str, Indexed] = {}
-        self._whole: set[str] = set()
+        self._served: dict[str, tuple[Indexed, bool]] = {}  # and whether as a single batch
 
     def serve(self, split: str, rows: Indexed, whole: bool = False) -> None:
-        self._rows[split] = rows
-        self._whole |= {split} if whole else set()
+        self._served[split] = (rows, whole)
 
     def served(self, split: str) -> Indexed | None:
-        return self._rows.get(split)
+        return self._served.get(split, (None, False))[0]
 
     def is_augmented(self, split: str) -> bool:
         return self._readers[split] != self.reader
@@ -171,21 +160,18 @@ class ImageFolderDataModule(LightningDataModule):
 
     def loader(self, split: str) -> DataLoader:
         """Batches of train, val or test for this process of the run."""
-        samples, train, whole = self.splits[split], split == "train", split in self._whole
+        samples, train = self.splits[split], split == "train"
+        rows, whole = self._served.get(split, (None, False))
         batch_size = len(samples) if whole else self.batch_size
-        sampler = EpochSampler(
-            len(samples),
-            shuffle_seed=self._seed if train and not whole else None,
-            rank=self.trainer.global_rank if self.trainer and not whole else 0,
-            world_size=self.trainer.world_size if self.trainer and not whole else 1,
-        )
+        shared = (self.trainer.global_rank, self.trainer.world_size) if self.trainer and not whole else (0, 1)
+        sampler = EpochSampler(len(samples), self._seed if train and not whole else None, *shared)
         if train and self._start:  # set before Lightning makes an iterator, which it does before it sets the epoch
             sampler.start_at(self._start["epoch"], self._start["batches"] * batch_size)
         # A last batch of one sample, which BatchNorm cannot train on, is left out: the next epoch orders anew.
         drop_last = train and len(sampler) % batch_size == 1 < len(sampler)
         generator = torch.Generator().manual_seed(self._seed)  # or making an iterator would draw from the global one
         pinned = torch.cuda.is_available()
-        if (rows := self.served(split)) is not None:
+        if rows is not None:
             batches = BatchPositions(sampler, batch_size, drop_last)
             stored = StoredDataset(rows, self.targets(split))
             return DataLoader(stored, batch_size=None, sampler=batches, generator=generator, pin_memory=pinned)
@@ -203,11 +189,4 @@ class ImageFolderDataModule(LightningDataModule):
         )
 
 
-def _is_first_process() -> bool:
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
-if TYPE_CHECKING:
-
-    def _is_data(module: ImageFolderDataModule) -> Data:
-        return module
+_: type[Data] = ImageFolderDataModule  # so that a type checker compares the two

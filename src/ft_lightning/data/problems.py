@@ -1,20 +1,18 @@
-"""Pictures that cannot be used: told all at once, on the terminal and in the run's problems.json."""
+"""Images that cannot be used: reported all at once, on the terminal and in the run's problems.json."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ft_lightning.system.errors import UserError, printable
-from ft_lightning.system.files import replacing
+from ft_lightning.system.files import write_json
 
-FILE = "problems.json"
 _SHOWN = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One picture that cannot be used, and why."""
+    """One image that cannot be used, and why."""
 
     path: str  # absolute
     label: str
@@ -27,36 +25,25 @@ class Problem:
 
 
 class DataProblemsError(UserError):
-    """All pictures of a dataset that cannot be used.
-
-    Args:
-        problems: each of them.
-        said: what is wrong with the dataset as a whole.
-        fix: what can be done, as a sentence.
-    """
+    """All images of a dataset that cannot be used."""
 
     def __init__(self, problems: Sequence[Problem], said: str, fix: str) -> None:
         super().__init__(problems, said, fix)
         self.problems = list(problems)
-        self.said = said
-        self.fix = fix
+        self.said = said  # what is wrong with the dataset as a whole
+        self.fix = fix  # what can be done, as a sentence
 
     def __str__(self) -> str:
         lines = [self.said, *map(str, self.problems[:_SHOWN])]
-        if more := len(self.problems) - _SHOWN:
-            lines += [f"... and {more} more, in {FILE} of the run's directory."] if more > 0 else []
+        if (more := len(self.problems) - _SHOWN) > 0:
+            lines.append(f"... and {more} more, in problems.json of the run's directory.")
         return "\n".join([*lines, self.fix])
 
-    def leave(self, run_dir: Path) -> None:
-        """Write problems.json, which has all of them."""
-        write_problems(self.problems, run_dir)
 
-
-def write_problems(problems: Iterable[Problem], run_dir: Path) -> None:
-    """Write problems.json, path, class, split and what is wrong of each; nothing where there are none."""
+def write_problems(problems: Iterable[Problem], file: Path) -> None:
+    """Write path, class, split and what is wrong of each; no file where there are none."""
     rows = [{"path": p.path, "class": p.label, "split": p.split, "problem": p.problem} for p in problems]
-    if not rows:
-        (run_dir / FILE).unlink(missing_ok=True)  # of an attempt that was refused
-        return
-    with replacing(run_dir / FILE) as temporary:
-        temporary.write_text(json.dumps(rows, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if rows:
+        write_json(file, rows)
+    else:
+        file.unlink(missing_ok=True)  # of an attempt that was refused

@@ -3,10 +3,10 @@
 import hashlib
 import logging
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 from ft_lightning.data.folders import UNSUPPORTED, loose_images, subfolders, walk
@@ -22,6 +22,7 @@ _MEANT |= {split: split for split in SPLITS}
 
 log = logging.getLogger(__name__)
 Refuse = Callable[[str], None]
+_Entry = tuple[str, str, str | None, str | None]  # absolute path, label, split, group
 
 
 def refuse(message: str) -> None:
@@ -34,11 +35,10 @@ def scan(
 ) -> list[Sample]:
     """The samples of a folder, or of a CSV whose relative paths start at `root` or at the CSV's own folder.
 
-    A file that cannot be read is a sample with a problem, so that all of them can be told at once.
+    A file that cannot be read is a sample with a problem, so that all of them can be reported at once.
 
     Args:
-        memo: knows files that need not be read again.
-        refuse: hears what is wrong with classes; if it returns, the scan goes on.
+        refuse: called with what is wrong with classes; if it returns, the scan goes on.
     """
     folder = Path(str(root)).expanduser() if root else None  # Hydra makes a number of a folder called 2024
     if csv:
@@ -64,12 +64,25 @@ def scan_folder(root: Path, case_sensitive: bool, memo: Memo | None = None, refu
     real_root = os.path.realpath(root)
     closed = {os.path.realpath(folder) for folder, _, _ in classes} | {os.path.realpath(top) for _, top in tops}
     closed |= {real_root, *map(str, Path(real_root).parents)}
-    found = _Found()
+    entries: list[_Entry] = []
+    unsupported: list[Path] = []
+    empty: list[Path] = []
     for folder, label, split in classes:
-        found.add(walk(folder, closed), folder, label, split)
-    found.report(root, refuse)
-    _check_class_names({entry.label for entry in found.images}, case_sensitive, f"data.root={root}", refuse)
-    return _with_digests(found.images, root, memo)
+        files = list(walk(folder, closed))
+        images = [(str(path), label, split, None) for path in files if path.suffix.lower() in SUFFIXES]
+        entries += images
+        unsupported += [path for path in files if path.suffix.lower() in UNSUPPORTED]
+        empty += [] if images else [folder]
+    if unsupported:
+        counts = Counter(path.suffix.lower() for path in unsupported)
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
+        message = "%s: %s files are not used (%s); convert them to PNG or JPEG."
+        log.warning(message, root, kinds, some(unsupported))
+    if empty:
+        suffixes = ", ".join(sorted(SUFFIXES))
+        refuse(f"{some(empty)}: a class folder without images; add some ({suffixes}) or remove the folder.")
+    _check_class_names({label for _, label, _, _ in entries}, case_sensitive, f"data.root={root}", refuse)
+    return _with_digests(entries, root, memo)
 
 
 def scan_csv(
@@ -86,15 +99,12 @@ def scan_csv(
     if len(rows) == 0:
         raise UserError(f"{where} has no rows.")
     base = _absolute(root or table.parent)
-    optional = {name: rows[name].tolist() if name in rows.columns else [""] * len(rows) for name in ("split", "group")}
-    paths = [str(_absolute(base / path)) for path in rows["path"]]
-    entries = [
-        _Entry(path, label, split or None, group or None)
-        for path, label, split, group in zip(paths, rows["label"], optional["split"], optional["group"], strict=True)
-    ]
-    if unknown := sorted(set(optional["split"]) - {*SPLITS, ""}):
+    rows = rows.reindex(columns=["path", "label", "split", "group"], fill_value="")
+    rows["path"] = paths = [str(_absolute(base / path)) for path in rows["path"]]
+    entries = [(path, label, split or None, group or None) for path, label, split, group in rows.to_numpy()]
+    if unknown := sorted(set(rows["split"]) - {*SPLITS, ""}):
         raise UserError(f"{where}: split {unknown[0]!r} is unknown; use train, val, test or leave it empty.")
-    if len({entry.split is None for entry in entries}) == 2:
+    if (rows["split"] == "").nunique() == 2:
         raise UserError(f"{where}: some rows have a split and some have none; give all of them one, or none.")
     if nameless := [row for row, label in enumerate(rows["label"], start=2) if not label.strip()]:
         raise UserError(f"{where}: row {nameless[0]} has no label ({len(nameless)} such rows).")
@@ -102,48 +112,8 @@ def scan_csv(
         raise UserError(f"{where} names {len(paths)} files, none of which exists: {some(paths)}. Set data.root.")
     if repeated := [path for path, count in Counter(paths).items() if count > 1]:
         raise UserError(f"{where} names {len(repeated)} files more than once: {some(repeated)}.")
-    _check_class_names({entry.label for entry in entries}, case_sensitive, where, refuse)
+    _check_class_names(set(rows["label"]), case_sensitive, where, refuse)
     return _with_digests(entries, base, memo)
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    path: str
-    label: str
-    split: str | None
-    group: str | None = None
-
-
-@dataclass(slots=True)
-class _Found:
-    """What a scan came across, so that each kind of problem is told once, however many folders it is in."""
-
-    images: list[_Entry] = field(default_factory=list)
-    unsupported: list[str] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
-
-    def add(self, files: Iterable[Path], folder: Path, label: str, split: str | None) -> None:
-        before = len(self.images)
-        for path in files:
-            suffix = path.suffix.lower()
-            if suffix in SUFFIXES:
-                self.images.append(_Entry(str(path), label, split))
-            elif suffix in UNSUPPORTED:
-                self.unsupported.append(str(path))
-        if len(self.images) == before:
-            self.empty.append(str(folder))
-
-    def report(self, root: Path, refuse: Refuse) -> None:
-        if self.unsupported:
-            counts = Counter(Path(path).suffix.lower() for path in self.unsupported)
-            kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
-            message = "%s: %s files are not used (%s); convert them to PNG or JPEG."
-            log.warning(message, root, kinds, some(self.unsupported))
-        if self.empty:
-            refuse(
-                f"{some(self.empty)}: a class folder without images; add some ({', '.join(sorted(SUFFIXES))}) "
-                "or remove the folder."
-            )
 
 
 def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
@@ -177,29 +147,30 @@ def _class_folders(root: Path, top: Path) -> list[str]:
 
 
 def _check_class_names(names: set[str], case_sensitive: bool, where: str, refuse: Refuse) -> None:
-    _refuse_collisions(names, _tidy, where, "rename one", refuse)
+    ways: list[tuple[Callable[[str], str], str]] = [(_tidy, "rename one")]
     if not case_sensitive:
-        fix = "rename one, or set data.case_sensitive=true if they are two classes"
-        _refuse_collisions({_tidy(name) for name in names}, str.casefold, where, fix, refuse)
-
-
-def _refuse_collisions(names: set[str], key: Callable[[str], str], where: str, fix: str, refuse: Refuse) -> None:
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(names):
-        alike[key(name)].append(name)
-    for group in alike.values():
-        if len(group) > 1:
-            refuse(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
+        ways.append((str.casefold, "rename one, or set data.case_sensitive=true if they are two classes"))
+    for reading, fix in ways:
+        alike: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(names):
+            alike[reading(name)].append(name)
+        for group in alike.values():
+            if len(group) > 1:
+                refuse(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
+        names = {_tidy(name) for name in names}  # those that read the same have been reported
 
 
 def _with_digests(entries: list[_Entry], base: Path, memo: Memo | None) -> list[Sample]:
-    if undecodable := [ascii(e.path) for e in entries if not _is_utf8(e.path + e.label)]:
+    # How Python shows bytes of a name that it cannot decode.
+    if undecodable := [ascii(path) for path, label, *_ in entries if re.search("[\ud800-\udfff]", path + label)]:
         raise UserError(f"{len(undecodable)} file names are not valid UTF-8: {some(undecodable)}. Rename the files.")
     samples = []
-    for entry, (digest, problem) in zip(entries, digest_files([entry.path for entry in entries], memo), strict=True):
-        name = _name(Path(entry.path), base)
+    digests = digest_files([path for path, *_ in entries], memo)
+    for (path, label, split, group), (digest, problem) in zip(entries, digests, strict=True):
+        place = Path(path)
+        name = (place.relative_to(base) if place.is_relative_to(base) else place).as_posix()
         identity = digest or hashlib.sha256(f"no bytes: {name}".encode()).hexdigest()
-        samples.append(Sample(entry.path, name, _tidy(entry.label), identity, entry.split, entry.group, problem))
+        samples.append(Sample(path, name, _tidy(label), identity, split, group, problem))
     return sorted(samples, key=lambda sample: sample.name)
 
 
@@ -207,13 +178,5 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))  # resolve() would follow links, and names would change with them
 
 
-def _name(path: Path, base: Path) -> str:
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
-
-
 def _tidy(label: str) -> str:
     return unicodedata.normalize("NFC", label).strip()
-
-
-def _is_utf8(text: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)  # how Python shows bytes it cannot decode

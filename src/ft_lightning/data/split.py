@@ -15,8 +15,6 @@ from ft_lightning.system.errors import UserError, some
 if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
 
-SPLIT_COLUMNS = ["path", "class", "split", "digest", "excluded"]  # of split.csv
-
 log = logging.getLogger(__name__)
 
 Splits = Mapping[str, Sequence[Sample]]
@@ -24,16 +22,16 @@ Splits = Mapping[str, Sequence[Sample]]
 
 def lost(task: "Task", splits: Splits) -> list[str]:
     """What has no sample left in these splits, in words: a whole split, or something that the task wants in train."""
-    gone = task.missing([sample.label for sample in splits["train"]])
-    return [f"the {split} split" for split, samples in splits.items() if not samples] + [
-        f"{what} in train" for what in gone
-    ]
+    empty = [f"the {split} split" for split, samples in splits.items() if not samples]
+    return empty + [f"{what} in train" for what in task.missing([sample.label for sample in splits["train"]])]
 
 
-def refuse_untrained(task: "Task", splits: Splits) -> None:
-    """Raise UserError where train lacks something that the task has to learn."""
-    if gone := task.missing([sample.label for sample in splits["train"]]):
-        raise UserError(f"train has no sample of {some(gone)}: groups are kept whole; use another data.split_seed.")
+def by_split(samples: Iterable[Sample]) -> defaultdict[str | None, list[Sample]]:
+    """Samples by the split that their layout or table names; None where it names none."""
+    given: defaultdict[str | None, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        given[sample.split].append(sample)
+    return given
 
 
 def conflicting_labels(samples: Iterable[Sample]) -> list[tuple[Sample, Sample]]:
@@ -52,21 +50,14 @@ def refuse_conflicting_labels(samples: Iterable[Sample]) -> None:
 
 def leaks(samples: Iterable[Sample]) -> list[tuple[Sample, Sample, str]]:
     """Samples of train that val or test of a given layout has too, the one there, and what they share."""
-    trained, tested = _given(samples)
-    return [(one, other, what) for other, one, what in _sharing(tested, trained)]
+    given = by_split(samples)
+    return [(one, other, what) for other, one, what in _sharing(given["val"] + given["test"], given["train"])]
 
 
 def leaked(samples: Iterable[Sample]) -> list[tuple[Sample, Sample, str]]:
     """As `leaks`, but each such sample of train once: without these there is no leak."""
-    return _sharing(*_given(samples))
-
-
-def _given(samples: Iterable[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Those of train, and those of val and test, of a given layout."""
-    given: dict[str | None, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        given[sample.split].append(sample)
-    return given["train"], given["val"] + given["test"]
+    given = by_split(samples)
+    return _sharing(given["train"], given["val"] + given["test"])
 
 
 def _sharing(ones: list[Sample], others: list[Sample]) -> list[tuple[Sample, Sample, str]]:
@@ -103,13 +94,13 @@ def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
 
 
 def limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """At most `limit` samples of each label and given split, and those left out."""
+    """At most `limit` samples of each label and given split, by a hash of seed and content, and those left out."""
     if limit < 3:
         raise UserError(f"data.limit={limit}: each class needs 3 at least, for train, val and test.")
     taken: Counter[tuple[str, str | None]] = Counter()
     kept: list[Sample] = []
     left: list[Sample] = []
-    for sample in by_hash(samples, seed):
+    for sample in sorted(samples, key=lambda sample: (_hash(seed, sample.digest), sample.name)):
         key = (sample.label, sample.split)
         (kept if taken[key] < limit else left).append(sample)
         taken[key] += 1
@@ -125,9 +116,7 @@ def split_samples(
     different samples. Identical files, and those of a group, stay together; a group counts to its commonest
     stratum.
     """
-    given: dict[str | None, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        given[sample.split].append(sample)
+    given = by_split(samples)
     shares = {name: share for name, share in (("test", test_fraction), ("val", val_fraction)) if not given[name]}
     for name, share in shares.items():
         if not 0 < share < 1:
@@ -145,12 +134,9 @@ def split_samples(
         raise UserError(
             f"The {empty[0]} split is empty: there are too few samples ({len(samples)}) to split; add some."
         )
+    if gone := task.missing([sample.label for sample in splits["train"]]):
+        raise UserError(f"train has no sample of {some(gone)}: groups are kept whole; use another data.split_seed.")
     return splits
-
-
-def by_hash(samples: Iterable[Sample], seed: int) -> list[Sample]:
-    """In an order that depends on the seed and each file's content alone."""
-    return sorted(samples, key=lambda sample: (_hash(seed, sample.digest), sample.name))
 
 
 def _cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task") -> dict[str, str]:

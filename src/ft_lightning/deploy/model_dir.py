@@ -54,7 +54,7 @@ def save(
         "finetune": {"mode": classifier.plan.mode, "trained_blocks": list(classifier.plan.trained_blocks)},
         "head": head,
         **task.to_dict(),
-        "metrics": {split: _headline(metrics[split]) for split in ("val", "test")},
+        "metrics": {split: _numbers(metrics[split]) for split in ("val", "test")},
         "versions": versions(),
     }
     with replacing(folder) as temporary:
@@ -106,8 +106,9 @@ def _build(card: dict[str, Any], state: dict[str, Tensor], build_backbone: Calla
     return TrainedModel(classifier.eval().requires_grad_(False), card)
 
 
-def _headline(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if name not in ("per_class", "confusion")}
+def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Without what a page shows class by class."""
+    return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
 
 
 def _find(folder: Path) -> Path:

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 from ft_lightning.data.datasets import InspectedDataset, check_loader, collating
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Reader, Sample
-from ft_lightning.system.errors import UserError
 from ft_lightning.system.hardware import autocast, default_workers, pick_device, pick_precision
 from ft_lightning.tasks.registry import task_of
 
@@ -37,7 +36,7 @@ class TrainedModel:
         max_pixels: int = 100_000_000,
         abstain_below: float | None = None,
     ) -> pd.DataFrame:
-        """One row a file: path, predicted, probability, p(class) for each class, error.
+        """One row a file: path, what the task answers (predicted, probability, p(class) for each class), error.
 
         A file that cannot be read keeps its row: empty but for `error`, which says why.
 
@@ -45,18 +44,14 @@ class TrainedModel:
             abstain_below: adds the column `uncertain`: whether the probability, which is calibrated, is lower.
 
         Raises:
-            UserError: a value of `abstain_below` that is no probability.
+            UserError: a value of `abstain_below` that is no probability, or a task whose answers have none.
         """
-        is_number = isinstance(abstain_below, int | float) and not isinstance(abstain_below, bool)
-        if abstain_below is not None and not (is_number and 0 <= abstain_below <= 1):
-            raise UserError(f"abstain_below={abstain_below}: use a probability from 0 to 1, such as 0.8.")
+        task = self.task if abstain_below is None else self.task.abstaining(abstain_below)
         names = [str(path) for path in paths]
         reader = self.classifier.backbone.reader.limited(max_pixels)
         samples = [Sample.unlabelled(name) for name in names]
         rows, errors = self.rows(samples, reader, batch_size, num_workers, device, precision)
-        table = self.task.table(names, rows, None)
-        if abstain_below is not None:
-            table.insert(3, "uncertain", (table["probability"] < abstain_below).astype(object))
+        table = task.table(names, rows, None)
         table["error"] = [errors.get(i, "") for i in range(len(names))]
         table.loc[table["error"] != "", table.columns.difference(["path", "error"])] = None
         return table
@@ -74,8 +69,7 @@ class TrainedModel:
     ) -> tuple[Tensor, dict[int, str]]:
         """What the task keeps of the outputs for samples (N, ...), such as logits, and errors by position.
 
-        Args:
-            observe: called with each batch and its samples.
+        `observe` is called with the samples of each batch and with the batch.
         """
         check_loader(batch_size, num_workers)
         target = pick_device(device)
@@ -97,9 +91,3 @@ class TrainedModel:
                 observe([samples[i] for i in batch["index"]], batch)
             errors |= {int(i): error for i, error in zip(batch["index"], batch["error"], strict=True) if error}
         return torch.cat(rows) if rows else torch.empty(0, self.task.width), errors
-
-    @torch.inference_mode()
-    def rows_of_features(self, features: Tensor) -> Tensor:
-        """The same of features (B, D)."""
-        head = next(self.classifier.head.parameters())
-        return self.classifier.classify(features.to(head.device)).cpu()

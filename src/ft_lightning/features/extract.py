@@ -20,7 +20,7 @@ from ft_lightning.data.datasets import InspectedDataset, collating
 from ft_lightning.features.store import FeatureStore
 from ft_lightning.finetune import digest_of
 from ft_lightning.model import Classifier
-from ft_lightning.readers.sample import Reader, Sample
+from ft_lightning.readers.sample import Inputs, Reader, Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.errors import NumericalError, UserError
 from ft_lightning.system.hardware import autocast, default_workers
@@ -31,29 +31,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Computing:
-    """How samples are read and features computed.
+    """How samples are read and features computed."""
 
-    Args:
-        reader: of the backbone, with the limits of the data.
-        device, precision: as `system.hardware.autocast` takes them.
-        num_workers: processes that read samples; None for what suits the machine.
-        show_progress: a bar with samples a second and the time left.
-    """
-
-    reader: Reader
+    reader: Reader  # of the backbone, with the limits of the data
     device: torch.device
-    precision: str
-    num_workers: int | None
+    precision: str  # as `system.hardware.pick_precision` gives it
+    num_workers: int | None  # processes that read samples; None for what suits the machine
     show_progress: bool
 
 
 def open_store(root: str | None, backbone: Backbone, how: Computing, on_disk: bool = True) -> FeatureStore:
-    """The store of the features that this backbone computes in this way.
-
-    Args:
-        root: directory of all stores; None for the user's cache directory.
-    """
-    identity = asdict(backbone.identity)
+    """The store of the features that this backbone computes in this way, below `root` or the user's cache directory."""
+    identity, installed = asdict(backbone.identity), versions()
     described = {
         "backbone": {name: value for name, value in identity.items() if name != "weights"} | {"version": VERSION},
         "weights": digest_of(backbone.state_dict()),
@@ -63,9 +52,7 @@ def open_store(root: str | None, backbone: Backbone, how: Computing, on_disk: bo
         "precision": how.precision,
         "device": how.device.type,
         "versions": {
-            name: ".".join(version.split(".")[:2])
-            for name, version in versions().items()
-            if name in ("torch", "torchvision", "timm", "pillow")
+            name: ".".join(installed[name].split(".")[:2]) for name in ("torch", "torchvision", "timm", "pillow")
         },
     }
     return FeatureStore(Path(str(root)).expanduser() if root else None, described, on_disk)
@@ -123,7 +110,7 @@ class Extractor:
         if errors:
             raise UserError("\n".join([f"{len(errors)} samples cannot be read:", *errors]))
 
-    def _features(self, inputs: Any) -> Tensor:
+    def _features(self, inputs: Inputs) -> Tensor:
         """(B, D); where memory runs out, in smaller pieces from then on."""
         n = len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
         while True:
@@ -134,16 +121,15 @@ class Extractor:
                 ]
                 return torch.cat(pieces)
             except (MemoryError, RuntimeError) as error:
-                if self.batch_size == 1 or not (
-                    isinstance(error, MemoryError | torch.OutOfMemoryError) or is_oom_error(error)
-                ):
+                out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or is_oom_error(error)
+                if self.batch_size == 1 or not out_of_memory:
                     raise
             self.batch_size //= 2
             log.warning("Out of memory: features are computed %d samples at a time now.", self.batch_size)
             if self.how.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _forward(self, inputs: Any) -> Tensor:
+    def _forward(self, inputs: Inputs) -> Tensor:
         with autocast(self.how.precision, self.how.device.type):
             return self.backbone(self.backbone.prepare(inputs)).to(_stored_dtype(self.how.precision))
 

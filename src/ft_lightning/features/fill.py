@@ -1,7 +1,7 @@
 """Complete the store's features of some samples, and read them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.data.damage import Inspector
@@ -86,14 +86,11 @@ def complete(
 
 def say(store: FeatureStore | None, filled: Filled, live: Mapping[str, str]) -> None:
     """What the store has, what will be computed now, and why anything is computed in every epoch."""
-    lines: dict[str, Any] = {}
+    lines: dict[str, str] = {}
     if store:
-        where = (
-            f"{console.short(store.folder)} ({store.size / 2**20:.1f} MB)"
-            if store.on_disk
-            else "in memory, for this run"
-        )
-        lines = {"features": f"{filled.found:,} stored, {filled.computed:,} to compute", "store": where}
+        lines["features"] = f"{filled.found:,} stored, {filled.computed:,} to compute"
+        place = f"{console.short(store.folder)} ({store.size / 2**20:.1f} MB)"
+        lines["store"] = place if store.on_disk else "in memory, for this run"
     reasons = {why: ", ".join(split for split in live if live[split] == why) for why in live.values()}
     if reasons:
         lines["live"] = "\n".join(f"{splits}: in every epoch, because {why}" for why, splits in reasons.items())

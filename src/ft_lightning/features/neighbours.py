@@ -16,10 +16,9 @@ _PAIRS = 200_000_000  # compared at most: some ten seconds on two cores
 
 
 def nearest(queries: Indexed, keys: Indexed, k: int) -> tuple[Tensor, Tensor]:
-    """Cosine similarity (M, k) of each query's k nearest keys, best first, and their positions (M, k).
+    """Cosine similarity (M, k) of each query's (M, D) k nearest keys (N, D), best first, and their positions (M, k).
 
-    Args:
-        queries, keys: (M, D) and (N, D), tensors or `rows.Rows`; keys, which may be larger than memory, in parts.
+    Both are looked at in parts: they may be larger than memory.
     """
     parts = [_nearest(queries[rows], keys, k) for rows in torch.arange(len(queries)).split(_ROWS)]
     similarity, found = zip(*parts, strict=True)

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ft_lightning.features.rows import Rows
-from ft_lightning.system.files import replacing, sweep
+from ft_lightning.system.files import replacing, sweep, write_json
 
 SHARD_ROWS = 512  # what is lost at most when a process is killed: this many samples,
 SHARD_SECONDS = 30  # or the work of this time, whichever comes first
@@ -71,11 +71,7 @@ class FeatureStore:
                     log.warning("%s is damaged (%s); delete it. Its features are computed again.", path, error)
 
     def locate(self, digests: Sequence[str]) -> "Rows":
-        """Where the rows of these samples are; a row whose checksum does not fit counts as missing.
-
-        Args:
-            digests: sha256 of each sample, in hexadecimal.
-        """
+        """Where the rows of samples with these sha256 are; a row whose checksum does not fit counts as missing."""
         shards = [self._shards[name] for name in sorted(self._shards)]
         wanted = np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8).reshape(-1, _DIGEST)
         shard, row = _look_up([shard.digests for shard in shards], wanted)
@@ -115,13 +111,12 @@ class FeatureStore:
 
     def _prepare(self) -> None:
         self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.folder.mkdir(exist_ok=True, mode=0o700)  # pictures can be guessed from their features
+        self.folder.mkdir(exist_ok=True, mode=0o700)  # images can be guessed from their features
         self.refresh()
         sweep(self.folder)
         card = self.folder / "key.json"
         if not card.exists():
-            with replacing(card) as temporary:
-                temporary.write_text(json.dumps(self._description, indent=2) + "\n", encoding="utf-8")
+            write_json(card, self._description)
 
     def _stay_in_memory(self, error: Exception) -> None:
         self.on_disk = False

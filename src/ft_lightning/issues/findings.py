@@ -59,16 +59,19 @@ class Found:
         return [finding for finding in self.findings if finding.blocks]
 
 
+def _listed(kind: str, names: Sequence[str], what: str, fix: str, blocks: bool = False) -> list[Finding]:
+    """A finding about things that have names; none where there are none."""
+    return [Finding(kind, f"{len(names)} {what}: {some(names)}.", fix, blocks)] if names else []
+
+
 def about_classes(splits: Splits) -> list[Finding]:
     """Classes that are small, missing in val or test, or very unequal."""
     counts = {split: Counter(sample.label for sample in samples) for split, samples in splits.items()}
     train = counts["train"]
-    found = []
-    if few := sorted(label for label in train if train[label] < _FEW):
-        said = f"{len(few)} classes have fewer than {_FEW} samples in train: {some(few)}."
-        found.append(
-            Finding("small class", said, "Add samples, or join classes: no number about them will be certain.")
-        )
+    found: list[Finding] = []
+    few = sorted(label for label in train if train[label] < _FEW)
+    fix = "Add samples, or join classes: no number about them will be certain."
+    found += _listed("small class", few, f"classes have fewer than {_FEW} samples in train", fix)
     for split in ("val", "test"):
         if missing := sorted(train.keys() - counts[split].keys()):
             said = f"{split} has no sample of {len(missing)} classes: {some(missing)}."
@@ -87,29 +90,23 @@ def about_copies(samples: Iterable[Sample]) -> tuple[list[Finding], list[Issue]]
     first: dict[tuple[str, str, str | None], Sample] = {}
     pairs = [(first.setdefault((s.digest, s.label, s.split), s), s) for s in samples]
     copies = [(a, b) for a, b in pairs if a is not b]
-    if not copies:
-        return [], []
-    said = f"{len(copies)} files are copies of others: {some([f'{b.name} of {a.name}' for a, b in copies])}."
+    named = [f"{b.name} of {a.name}" for a, b in copies]
+    fix = "Remove them, or exclude them: they count twice. They stay in one split."
     issues = [Issue(b.name, "copy", 1.0, b.label, f"the same bytes as {a.name}") for a, b in copies]
-    return [Finding("copy", said, "Remove them, or exclude them: they count twice. They stay in one split.")], issues
+    return _listed("copy", named, "files are copies of others", fix), issues
 
 
 def about_contradictions(samples: Sequence[Sample], allow_leak: bool) -> tuple[list[Finding], list[Issue]]:
     """The same bytes under two labels, and the same bytes or group in train and in val or test."""
-    found: list[Finding] = []
-    issues: list[Issue] = []
-    if two := conflicting_labels(samples):
-        named = some([f"{a.name} and {b.name}" for a, b in two])
-        said = f"{len(two)} times the same picture has two labels: {named}."
-        fix = "Keep the one that is right, and take its row out of issues.csv."
-        found.append(Finding("two labels", said, fix, blocks=True))
-        issues += _two_labels(samples, {one.digest for one, _ in two})
-    if shared := leaks(samples):
-        named = some([f"{a.name} and {b.name} ({what})" for a, b, what in shared])
-        said = f"{len(shared)} pictures of val or test are in train too: {named}."
-        fix = "Exclude those in train; data.allow_leak=true if it is meant."
-        found.append(Finding("leak", said, fix, blocks=not allow_leak))
-        issues += [Issue(a.name, "leak", 1.0, a.label, f"{what} as {b.name}") for a, b, what in leaked(samples)]
+    two, shared = conflicting_labels(samples), leaks(samples)
+    named = [f"{a.name} and {b.name}" for a, b in two]
+    fix = "Keep the one that is right, and take its row out of issues.csv."
+    found = _listed("two labels", named, "times the same picture has two labels", fix, blocks=True)
+    named = [f"{a.name} and {b.name} ({what})" for a, b, what in shared]
+    fix = "Exclude those in train; data.allow_leak=true if it is meant."
+    found += _listed("leak", named, "pictures of val or test are in train too", fix, blocks=not allow_leak)
+    issues = _two_labels(samples, {one.digest for one, _ in two})
+    issues += [Issue(a.name, "leak", 1.0, a.label, f"{what} as {b.name}") for a, b, what in leaked(samples)]
     return found, issues
 
 
@@ -130,60 +127,47 @@ def _two_labels(samples: Iterable[Sample], digests: Collection[str]) -> list[Iss
 def about_damage(
     problems: Sequence[Problem], samples: Sequence[Sample], may_be_skipped: bool
 ) -> tuple[list[Finding], list[Issue]]:
-    """Pictures that cannot be used."""
-    if not problems:
-        return [], []
+    """Images that cannot be used."""
     names = {sample.path: sample.name for sample in samples}
-    told = some([str(problem).rstrip(".") for problem in problems])
-    said = f"{len(problems)} of {len(samples)} images cannot be used: {told}."
+    told = [str(problem).rstrip(".") for problem in problems]
     fix = "Mend, remove or exclude them" + ("." if may_be_skipped else ", or leave them out: data.on_bad_image=skip.")
     issues = [Issue(names[p.path], "damaged", 1.0, p.label, p.problem) for p in problems]
-    return [Finding("damaged", said, fix, blocks=not may_be_skipped)], issues
+    said = f"of {len(samples)} images cannot be used"
+    return _listed("damaged", told, said, fix, blocks=not may_be_skipped), issues
 
 
 def about_lost(task: "Task", usable: Splits) -> list[Finding]:
-    """What has no sample left without the pictures that cannot be used."""
+    """What has no sample left without the images that cannot be used."""
     gone = lost(task, usable)
-    if not gone:
-        return []
     said = f"Without the images that cannot be used nothing is left of {some(gone)}."
-    return [Finding("nothing left", said, "Mend or replace them.", blocks=True)]
+    return [Finding("nothing left", said, "Mend or replace them.", blocks=True)] if gone else []
 
 
 def about_folder(folder: Path, samples: Iterable[Sample]) -> list[Finding]:
     """What is in a dataset's folder without being one of its samples."""
-    found = []
     kinds: dict[str, list[str]] = defaultdict(list)
     for name in unused(folder, [sample.path for sample in samples]):
         suffix = Path(name).suffix.lower()
         kinds["picture" if suffix in SUFFIXES else "unsupported" if suffix in UNSUPPORTED else "other"].append(name)
-    if pictures := kinds["picture"]:
-        said = f"{len(pictures)} pictures are in no folder of a class, and not used: {some(pictures)}."
-        found.append(Finding("unused", said, "Move each into the folder of its class if it belongs to the dataset."))
-    if unsupported := kinds["unsupported"]:
-        said = f"{len(unsupported)} files are of kinds that are not read: {some(unsupported)}."
-        found.append(Finding("unsupported", said, "Convert them to PNG or JPEG if they belong to the dataset."))
-    if other := kinds["other"]:
-        said = f"{len(other)} files have no name of a picture, and are not used: {some(other)}."
-        found.append(Finding("no picture", said, f"Nothing to do, unless some are: {', '.join(sorted(SUFFIXES))}."))
-    if hidden := passed_over(folder):
-        said = f"{len(hidden)} hidden or system files are passed over: {some(hidden)}."
-        found.append(Finding("hidden", said, "Nothing to do, unless pictures are among them."))
-    return found
+    fix = "Move each into the folder of its class if it belongs to the dataset."
+    found = _listed("unused", kinds["picture"], "pictures are in no folder of a class, and not used", fix)
+    fix = "Convert them to PNG or JPEG if they belong to the dataset."
+    found += _listed("unsupported", kinds["unsupported"], "files are of kinds that are not read", fix)
+    fix = f"Nothing to do, unless some are: {', '.join(sorted(SUFFIXES))}."
+    found += _listed("no picture", kinds["other"], "files have no name of a picture, and are not used", fix)
+    fix = "Nothing to do, unless pictures are among them."
+    return found + _listed("hidden", passed_over(folder), "hidden or system files are passed over", fix)
 
 
 def about_pictures(samples: Iterable[Sample], inspections: Mapping[str, Inspection]) -> list[Finding]:
     """Sizes and colour modes that are odd, or give a class away."""
     seen = [(sample, inspections[sample.digest]) for sample in samples if sample.digest in inspections]
-    found = []
-    if small := [s.name for s, look in seen if min(look.width, look.height) < _SMALL]:
-        said = f"{len(small)} pictures have an edge below {_SMALL} pixels: {some(small)}."
-        found.append(Finding("small picture", said, "They are enlarged, which shows little: use the originals."))
-    if long := [s.name for s, look in seen if max(look.width, look.height) > _LONG * min(look.width, look.height)]:
-        said = f"{len(long)} pictures are more than {_LONG} times as long as wide: {some(long)}."
-        found.append(
-            Finding("long picture", said, "Only the middle is seen, as most weights crop to a square: cut them.")
-        )
+    small = [s.name for s, look in seen if min(look.width, look.height) < _SMALL]
+    fix = "They are enlarged, which shows little: use the originals."
+    found = _listed("small picture", small, f"pictures have an edge below {_SMALL} pixels", fix)
+    long = [s.name for s, look in seen if max(look.width, look.height) > _LONG * min(look.width, look.height)]
+    fix = "Only the middle is seen, as most weights crop to a square: cut them."
+    found += _listed("long picture", long, f"pictures are more than {_LONG} times as long as wide", fix)
     modes = modes_by_class(samples, inspections)
     for mode in sorted({mode for counts in modes.values() for mode in counts}):
         shares = {label: counts[mode] / counts.total() for label, counts in modes.items() if counts.total() >= _FEW}
@@ -198,7 +182,7 @@ def about_pictures(samples: Iterable[Sample], inspections: Mapping[str, Inspecti
 
 
 def modes_by_class(samples: Iterable[Sample], inspections: Mapping[str, Inspection]) -> dict[str, Counter[str]]:
-    """class -> how many of its pictures are RGB, L and so on, as stored."""
+    """class -> how many of its images are RGB, L and so on, as stored."""
     modes: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in samples:
         if sample.digest in inspections:
@@ -207,7 +191,7 @@ def modes_by_class(samples: Iterable[Sample], inspections: Mapping[str, Inspecti
 
 
 def at_a_glance(splits: Splits) -> list[Finding]:
-    """What is known without looking at a picture: said at the start of every run."""
+    """What is known without looking at an image: said at the start of every run."""
     samples = [sample for split in splits.values() for sample in split]
     return [*about_classes(splits), *about_copies(samples)[0]]
 
@@ -227,7 +211,7 @@ def about_suspects(
         pairs: sample of train, its copy in val or test, correlation.
     """
     found = []
-    # Of the planted ones a tenth or two stand behind the first `estimated`; more rows would be mostly hard pictures.
+    # Of the planted ones a tenth or two stand behind the first `estimated`; more rows would be mostly hard images.
     suspects = labels[: 2 * estimated]
     if pairs:
         said = f"{len(pairs)} pictures of val or test are in train in another size or quality."

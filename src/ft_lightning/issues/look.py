@@ -1,7 +1,7 @@
 """A look at a dataset: at its files and images, and then at what a network makes of them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ft_lightning.data.collect import divide, narrow
 from ft_lightning.data.damage import Inspector
@@ -12,10 +12,11 @@ from ft_lightning.issues import findings
 from ft_lightning.issues.findings import Finding, Found, Issue
 from ft_lightning.readers.images import read_image
 from ft_lightning.readers.sample import Inspection, Sample
-from ft_lightning.system.console import working
+from ft_lightning.system.console import console
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
     from torch import Tensor
 
     from ft_lightning.tasks.task import MakeTask, Task
@@ -39,13 +40,13 @@ class Looked(NamedTuple):
         return dict(by_digest.values())
 
 
-def look_at_files(data: Any, root: str | None, make_task: "MakeTask", memo: Memo | None, found: Found) -> Looked:
-    """What files, names and images tell without a network; all of it, where train ends with the first problem.
+def look_at_files(
+    data: "DictConfig", root: str | None, make_task: "MakeTask", memo: Memo | None, found: Found
+) -> Looked:
+    """Add to `found` what files, names and images tell without a network; train would end with the first problem.
 
     Args:
         data: the keys of conf/data.
-        root: folder of the dataset, where it has one.
-        found: is added to.
     """
 
     def refuse(message: str) -> None:
@@ -89,12 +90,10 @@ def look_at_files(data: Any, root: str | None, make_task: "MakeTask", memo: Memo
 def look_at_features(
     distinct: dict[Sample, str], features: "Tensor", seed: int, max_pixels: int, found: Found
 ) -> list[tuple[str, str, float]]:
-    """What features tell; returns near-duplicates: name, name of the other, correlation.
+    """Add to `found` what features tell; returns near-duplicates: name, name of the other, correlation.
 
     Args:
-        distinct: as `Looked.distinct` gives them.
         features: (N, D), of these samples in order.
-        found: is added to.
     """
     import torch  # not above: a look at files needs neither torch nor scikit-learn
 
@@ -104,9 +103,9 @@ def look_at_features(
     classes = sorted({sample.label for sample in samples})
     targets = torch.tensor([classes.index(sample.label) for sample in samples])
     groups = [sample.group or sample.digest for sample in samples] if any(s.group for s in samples) else None
-    with working("Looking for wrong labels"):
+    with console.status("Looking for wrong labels"):
         wrong, estimated = suspects.label_errors(features, targets, groups, seed)
-    with working("Looking for pictures unlike all others, and for near-duplicates"):
+    with console.status("Looking for pictures unlike all others, and for near-duplicates"):
         far, scores = suspects.outliers(features)
         copies = suspects.near_duplicates(features, where, read=lambda at: read_image(samples[at].path, max_pixels))
     pairs = [(samples[a], samples[b], value) for a, b, value in copies]

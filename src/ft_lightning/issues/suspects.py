@@ -1,4 +1,4 @@
-"""What stored features tell of a dataset: probable label errors, pictures unlike all others, near-duplicates."""
+"""What stored features tell of a dataset: probable label errors, images unlike all others, near-duplicates."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,9 +18,9 @@ FOLDS = 5  # a class with fewer samples, or groups of samples, is not judged
 _STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)
 _NEIGHBOURS = 10
 _FAR = 3.5  # modified z-score from which Iglewicz & Hoaglin (1993) call a value an outlier
-_LOOKALIKES = 10  # candidates for each picture
-_ALIKE = 0.4  # cosine similarity of features; a copy of a small picture at half its size was at 0.51
-_EDGE = 32  # pixels of the small grey pictures that decide
+_LOOKALIKES = 10  # candidates for each image
+_ALIKE = 0.4  # cosine similarity of features; a copy of a small image at half its size was at 0.51
+_EDGE = 32  # pixels of the small grey images that decide
 # Copies at half the size and quality 60 were above 0.9964 and below 1.4 grey levels apart, flat ones with the lowest of
 # both; cuts of one photograph that overlap below 0.9969, and 2.1 apart.
 _CORRELATION, _APART = 0.996, 1.75
@@ -33,8 +33,8 @@ def label_errors(
     """Samples that look like another class than their label says, the most suspicious first.
 
     Ranked by normalized margin, and how many are wrong estimated by confident learning (Northcutt et al., "Confident
-    Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021), on out-of-fold probabilities of a linear head: who
-    was not trained on a label is not biased towards it.
+    Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021), on out-of-fold probabilities of a linear head,
+    which cannot have memorised a label that it has not seen.
 
     Args:
         features: (N, D).
@@ -94,14 +94,11 @@ def _answers(features: Tensor, targets: Tensor, rest: np.ndarray, fold: np.ndarr
 
 
 def outliers(features: Tensor) -> tuple[list[int], Tensor]:
-    """Samples that are far from all others, the farthest first, and each sample's score (N,).
+    """Samples whose features (N, D) are far from all others, the farthest first, and each sample's score (N,).
 
     The score is the modified z-score (median and median absolute deviation) of the logarithm of the mean cosine
     distance to the ten nearest others (as in Kuan & Mueller, "Back to the Basics: Revisiting Out-of-Distribution
     Detection Baselines", 2022).
-
-    Args:
-        features: (N, D).
     """
     if len(features) <= _NEIGHBOURS:
         return [], torch.zeros(len(features))
@@ -116,14 +113,14 @@ def outliers(features: Tensor) -> tuple[list[int], Tensor]:
 def near_duplicates(
     features: Tensor, splits: Sequence[str], read: Callable[[int], Image.Image]
 ) -> list[tuple[int, int, float]]:
-    """Pictures of val and test that train, or of test that val, has too, in another size, quality or format.
+    """Images of val and test that train, or of test that val, has too, in another size, quality or format.
 
-    Features name the candidates; small grey pictures decide, so that lookalikes are not taken for copies.
+    Features name the candidates; small grey images decide, so that lookalikes are not taken for copies.
 
     Args:
         features: (N, D).
         splits: of each sample.
-        read: position -> its picture, of which only a small grey one is kept.
+        read: position -> its image, of which only a small grey one is kept.
 
     Returns:
         Position of the copy in train (or val), of the one in val or test, correlation of the two; the closest first.
@@ -151,5 +148,5 @@ def _apart(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Pearson's; 1 for pictures that hardly vary, whose distance says it all."""
+    """Pearson's; 1 for images that hardly vary, whose distance says it all."""
     return 1.0 if min(one.std(), other.std()) < _FLAT else float(np.corrcoef(one.ravel(), other.ravel())[0, 1])

@@ -46,18 +46,15 @@ def write_check(
         "sizes": dict(sizes.most_common()),
     }
     run.write("check", content)
-    columns = list(Issue.__dataclass_fields__)
-    run.write("issues", pd.DataFrame([asdict(issue) for issue in found.issues], columns=columns))
+    issues = pd.DataFrame(map(asdict, found.issues), columns=list(Issue.__dataclass_fields__))
+    run.write("issues", issues)
     run.write("pairs", pd.DataFrame(pairs, columns=["path", "other", "correlation"]))
     by_name = {sample.name: sample for sample in looked.samples}
     shown = [name for one, other, _ in pairs[:_SHOWN] for name in (one, other)]
-    shown += [issue.path for kind in _GALLERIES for issue in [i for i in found.issues if i.kind == kind][:_SHOWN]]
+    for kind in _GALLERIES:
+        shown += issues.loc[issues["kind"] == kind, "path"].head(_SHOWN).tolist()
     max_pixels = max((found.width * found.height for found in looked.inspections.values()), default=0)
-    write_thumbnails(
-        [by_name[name] for name in shown],
-        run.thumbnails,
-        lambda sample: preview(sample.path, max_pixels),
-    )
+    write_thumbnails([by_name[name] for name in shown], run.thumbnails, lambda one: preview(one.path, max_pixels))
     write(run)
     return content
 
@@ -103,15 +100,13 @@ def _galleries(run: Run, issues: pd.DataFrame) -> list[Section]:
     thumbnails = read_thumbnails(run.thumbnails)
     sections = []
     for kind, (title, text) in _GALLERIES.items():
-        rows = issues[issues["kind"] == kind].head(_SHOWN)
-        pictures = [_picture(row, thumbnails) for row in rows.itertuples()]
+        pictures = []
+        for row in issues[issues["kind"] == kind].head(_SHOWN).to_dict("records"):
+            path, label, suggestion = row["path"], row["label"], row["suggestion"]
+            first = f"{label} → {suggestion}" if suggestion else label
+            pictures.append(Picture(thumbnails.get(path), [first, f"score {row['score']:.3f}", path]))
         sections += [Section(title, text, pictures=pictures)] if pictures else []
     return sections
-
-
-def _picture(row: Any, thumbnails: dict[str, Path]) -> Picture:
-    first = f"{row.label} → {row.suggestion}" if row.suggestion else row.label
-    return Picture(thumbnails.get(row.path), [first, f"score {row.score:.3f}", row.path])
 
 
 def _issues(issues: pd.DataFrame) -> Section:

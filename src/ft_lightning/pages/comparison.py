@@ -7,7 +7,7 @@ import pandas as pd
 
 from ft_lightning.pages import figures
 from ft_lightning.pages.page import Section, number, write_page
-from ft_lightning.runs.leaderboard import short_names, two_best
+from ft_lightning.runs.leaderboard import common_task, short_names, two_best
 from ft_lightning.runs.paired import Comparison, compare
 from ft_lightning.runs.run import Run
 
@@ -18,7 +18,6 @@ def write(run: Run, board: pd.DataFrame, others: Sequence[Path], asked: str) -> 
     """Write both files; returns what there is to say of the two best runs, or nothing where there are not two.
 
     Args:
-        run: the directory of the comparison.
         board: as `leaderboard.leaderboard` makes it.
         others: places that were passed over.
         asked: what was to be compared, as it was typed.
@@ -31,13 +30,14 @@ def write(run: Run, board: pd.DataFrame, others: Sequence[Path], asked: str) -> 
 
 
 def _headline(board: pd.DataFrame) -> Section:
-    best, sets = board.iloc[0], board["test set"].replace("", pd.NA).nunique()
-    by = "accuracy on val" if pd.notna(best["val accuracy"]) else "accuracy on test, as none has been validated"
+    best, sets, metric = board.iloc[0], board["test set"].replace("", pd.NA).nunique(), _metric(board)
+    val, test = best[f"val {metric}"], best[f"test {metric}"]
+    by = f"{metric} on val" if pd.notna(val) else f"{metric} on test, as none has been validated"
     text = f"By {by}." + (" Accuracies on different test sets do not compare." if sets > 1 else "")
     facts = {
         "best run": best["run"],
-        "accuracy on val": number(best["val accuracy"]),
-        "accuracy on test": f"{number(best['test accuracy'])} ({number(best['low'])} to {number(best['high'])})",
+        f"{metric} on val": number(val),
+        f"{metric} on test": f"{number(test)} ({number(best['low'])} to {number(best['high'])})",
         "runs": f"{len(board):,}",
         "test sets": f"{sets:,}",
     }
@@ -46,7 +46,7 @@ def _headline(board: pd.DataFrame) -> Section:
 
 def _pair(board: pd.DataFrame) -> Section | None:
     runs = two_best(board)
-    if len(runs) < 2:
+    if len(runs) < 2 or not common_task(map(Run, runs)).answer:
         return None
     first, second = short_names(runs)
     comparison = compare(Run(runs[0]), Run(runs[1]))
@@ -61,8 +61,8 @@ def _pair(board: pd.DataFrame) -> Section | None:
     letter, *others = chosen["test set"].unique()
     if not others and runs != board["run"].head(2).tolist():
         text = f"The first two of those with test set {letter}. {text}"
-    if chosen["val accuracy"].isna().any() and len(board) > 2:
-        text += " They were chosen by their accuracy on test, for want of one on val: p flatters the first."
+    if chosen[f"val {_metric(board)}"].isna().any() and len(board) > 2:
+        text += f" They were chosen by their {_metric(board)} on test, for want of one on val: p flatters the first."
     low, high = comparison.ci95
     facts = {
         "difference": f"{comparison.difference:+.4f} ({low:+.4f} to {high:+.4f})",
@@ -73,6 +73,11 @@ def _pair(board: pd.DataFrame) -> Section | None:
         "only the second right": f"{comparison.only_second:,}",
     }
     return Section("The two best", text, facts)
+
+
+def _metric(board: pd.DataFrame) -> str:
+    """What runs are ordered by, as the board titles it."""
+    return str(board.columns[1]).removeprefix("val ")
 
 
 def _told(comparison: Comparison, first: str, second: str) -> str:
@@ -92,15 +97,16 @@ def _told(comparison: Comparison, first: str, second: str) -> str:
 
 def _table(board: pd.DataFrame) -> Section:
     text = (
-        "By accuracy on val, then on test: choosing by test would flatter what is chosen. Runs of one letter were "
-        "tested on the same samples; those of different letters differ for that alone. A click on a column sorts by it."
+        f"By {_metric(board)} on val, then on test: choosing by test would flatter what is chosen. Runs of one letter "
+        "were tested on the same samples; those of different letters differ for that alone. A click on a column sorts "
+        "by it."
     )
     if (board["trained on"] > 0).any():
         text += " Where a number stands under trained on, the model had been trained on so many of n: it is flattered."
     board = board.assign(run=short_names(board["run"]))
     if len(board) > _IN_FIGURE:
         text += f" The figure shows the first {_IN_FIGURE}."
-    figure = figures.accuracy_intervals(board.head(_IN_FIGURE))
+    figure = figures.intervals_of_runs(board.head(_IN_FIGURE), _metric(board))
     return Section("Leaderboard", text, figures=[figure], table=board.dropna(axis=1, how="all"))
 
 

@@ -93,12 +93,7 @@ def reliability_diagram(bins: pd.DataFrame) -> Figure:
 
 
 def coverage_curve(probability: pd.Series, right: pd.Series) -> Figure:
-    """Accuracy among the most certain answers, over the share of samples that is answered.
-
-    Args:
-        probability: (N,) of each answer.
-        right: (N,) whether it is.
-    """
+    """Accuracy among the most certain of N answers, over the share of samples that is answered."""
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
     order = np.argsort(-probability.to_numpy(), kind="stable")
@@ -111,22 +106,22 @@ def coverage_curve(probability: pd.Series, right: pd.Series) -> Figure:
     return figure
 
 
-def accuracy_intervals(board: pd.DataFrame) -> Figure:
-    """Accuracy of runs on test with its 95 % interval, and on val, one below the other.
+def intervals_of_runs(board: pd.DataFrame, metric: str) -> Figure:
+    """A metric of runs on test with its 95 % interval, and on val, one below the other.
 
     Args:
-        board: run, test accuracy, low, high, val accuracy, the best first, as leaderboard.csv has them.
+        board: run, "test METRIC", low, high, "val METRIC", the best first, as leaderboard.csv has them.
     """
     figure = Figure(figsize=(7, 1.1 + 0.28 * len(board)), layout="constrained")
     axes = figure.subplots()
     rows = np.arange(len(board))
-    accuracy = board["test accuracy"].to_numpy()
-    around = np.clip([accuracy - board["low"], board["high"] - accuracy], 0, None)
-    axes.scatter(board["val accuracy"], rows, color=ORANGE, marker="|", s=90, label="val", zorder=3)
-    axes.errorbar(accuracy, rows, xerr=around, color=BLUE, fmt="o", ms=5, capsize=3, label="test, 95 % interval")
+    test = board[f"test {metric}"].to_numpy()
+    around = np.clip([test - board["low"], board["high"] - test], 0, None)
+    axes.scatter(board[f"val {metric}"], rows, color=ORANGE, marker="|", s=90, label="val", zorder=3)
+    axes.errorbar(test, rows, xerr=around, color=BLUE, fmt="o", ms=5, capsize=3, label="test, 95 % interval")
     axes.set_yticks(rows, [_short_end(run) for run in board["run"]], parse_math=False)
     axes.set_ylim(len(board) - 0.5, -0.5)
-    _plain(axes, "accuracy", "")
+    _plain(axes, metric, "")
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return figure
 

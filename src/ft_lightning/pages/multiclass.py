@@ -74,12 +74,9 @@ def _training(run: Run) -> list[Section]:
 
 def _classes(test: dict[str, Any]) -> list[Section]:
     confusion, names = test["confusion"], list(test["per_class"])
-    table = pd.DataFrame(
-        [
-            {"class": name} | {key: values[key] for key in ("n", "precision", "recall", "f1", "auroc")}
-            for name, values in test["per_class"].items()
-        ]
-    )
+    columns = ["n", "precision", "recall", "f1", "auroc"]
+    table = pd.DataFrame(list(test["per_class"].values()), columns=columns)
+    table.insert(0, "class", names)
     pairs = pd.DataFrame(
         [
             {"labelled": true, "answered": predicted, "samples": count, "share of the class": count / sum(row.values())}

@@ -74,18 +74,18 @@ def _cells(table: pd.DataFrame) -> list[list[dict[str, Any]]]:
     columns = []
     for name in table.columns:
         numeric = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name])
-        values = table[name].tolist()
-        shown = [number(value) for value in values]
-        keys = [repr(value) if text else "" for value, text in zip(values, shown, strict=True)] if numeric else None
-        columns.append([{"text": text, "key": keys[i] if keys else None} for i, text in enumerate(shown)])
+        cells = []
+        for value in table[name].tolist():
+            text = number(value)
+            cells.append({"text": text, "key": (repr(value) if text else "") if numeric else None})
+        columns.append(cells)
     return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _svg(figure: Figure, salt: str) -> Markup:
     """A figure as markup that grows and shrinks with the page and takes its colour of text.
 
-    Args:
-        salt: of the figure's own, or its marks would be taken for those of another figure on the page.
+    Each figure of a page needs its own salt, or its marks would be taken for those of another one.
     """
     file = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}), warnings.catch_warnings():

@@ -11,7 +11,6 @@ from ft_lightning.pages import multiclass
 from ft_lightning.pages.page import Section, write_page
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
-from ft_lightning.tasks.registry import task_name
 
 _ROWS_SHOWN = 1000
 
@@ -23,9 +22,9 @@ _OF_TASK = {"multiclass": multiclass}
 def write(run: Run) -> Path:
     """Write report.html of a finished run, as `train` and `evaluate` leave them; returns its path."""
     metrics = run.record("metrics")
-    if (name := task_name(run.card)) not in _OF_TASK:
-        raise UserError(f"{run}: there is no page for the task {name}: add its module to pages/run.py.")
-    task = _OF_TASK[name]
+    if run.task not in _OF_TASK:
+        raise UserError(f"{run}: there is no page for the task {run.task}: add its module to pages/run.py.")
+    task = _OF_TASK[run.task]
     sections = [
         task.headline(metrics),
         *_spread(metrics),
@@ -55,9 +54,8 @@ def _data(run: Run) -> list[Section]:
     if split.empty:
         return []
     used = split[split["excluded"] == ""]
-    counts = pd.crosstab(used["class"], used["split"]).reindex(
-        columns=[split for split in SPLITS if (used["split"] == split).any()]
-    )
+    counts = pd.crosstab(used["class"], used["split"])
+    counts = counts[[name for name in SPLITS if name in counts]]
     facts = {name: f"{counts[name].sum():,}" for name in counts.columns}
     sections = [Section("Data", "Samples of each class.", facts, table=counts.rename_axis(columns=None).reset_index())]
     left_out = split.loc[split["excluded"] != "", ["path", "class", "excluded"]]

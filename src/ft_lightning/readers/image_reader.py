@@ -10,7 +10,7 @@ from torch.utils.data import default_collate
 
 from ft_lightning.readers import images
 from ft_lightning.readers.preprocess import VERSION, Preprocess
-from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.readers.sample import Inputs, Inspection, Sample
 
 MAX_PIXELS = 100_000_000
 
@@ -19,17 +19,11 @@ Transform = Callable[[Image.Image], Tensor]  # RGB image -> uint8 pixels (3, H, 
 
 @dataclass(frozen=True)
 class ImageReader:
-    """Reads image files as the weights expect them; a `readers.sample.Reader`.
-
-    Args:
-        preprocess: of the weights.
-        max_pixels: a larger image is refused by its header, before memory is spent on it.
-        augment: what an image goes through in place of `preprocess`; None: nothing random.
-    """
+    """Reads image files as the weights expect them; a `readers.sample.Reader`."""
 
     preprocess: Preprocess
-    max_pixels: int = MAX_PIXELS
-    augment: Transform | None = None
+    max_pixels: int = MAX_PIXELS  # a larger image is refused by its header, before memory is spent on it
+    augment: Transform | None = None  # what an image goes through in place of `preprocess`
 
     def __call__(self, sample: Sample) -> Tensor:
         """Pixels uint8 (3, H, W)."""
@@ -39,7 +33,7 @@ class ImageReader:
         image, found = images.inspect_image(sample.path, self.max_pixels, sample.digest or None)
         return self._transform(image or Image.new("RGB", (32, 32))), found
 
-    def collate(self, items: list[Any]) -> Any:
+    def collate(self, items: list[Inputs]) -> Inputs:
         return default_collate(items)
 
     def preview(self, sample: Sample) -> bytes:
@@ -56,10 +50,6 @@ class ImageReader:
     def limited(self, max_pixels: int) -> Self:
         """The same with another limit."""
         return replace(self, max_pixels=max_pixels)
-
-    def augmented(self, augment: Transform) -> Self:
-        """The same for training, through `augment`."""
-        return self if augment == self.preprocess else replace(self, augment=augment)
 
     def _transform(self, image: Image.Image) -> Tensor:
         return (self.augment or self.preprocess)(image)

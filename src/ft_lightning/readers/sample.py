@@ -1,9 +1,15 @@
 """A labelled sample, and the contract of what turns its bytes into a model's input."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeAlias
 
 from ft_lightning.system.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Inputs: TypeAlias = "Tensor | dict[str, Tensor]"  # of one sample, or of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +52,16 @@ class Reader(Protocol):
     """Turns a sample into a model's input; belongs to the weights: an image's preprocess, a tokenizer."""
 
     @property
-    def preprocess(self) -> Any:
+    def preprocess(self) -> Callable[..., Inputs]:
         """What an augmentation takes the place of; a function of conf/augment gets it."""
 
-    def __call__(self, sample: Sample) -> Any:
+    def __call__(self, sample: Sample) -> Inputs:
         """The input; raises SampleError for a sample that cannot be used."""
 
-    def inspect(self, sample: Sample) -> tuple[Any, Inspection]:
+    def inspect(self, sample: Sample) -> tuple[Inputs, Inspection]:
         """The input and what was found; of a sample that cannot be used a blank input and the reason."""
 
-    def collate(self, items: list[Any]) -> Any:
+    def collate(self, items: list[Inputs]) -> Inputs:
         """A batch of inputs."""
 
     def preview(self, sample: Sample) -> bytes | str:

@@ -20,8 +20,7 @@ from ft_lightning.system.files import claimed, replacing, sweep
 # What may differ between two commands that work on one study, or two configs of one run: how much, where, how fast.
 _PASSING = ("tune.trials", "tune.storage", "cache", "data.num_workers", "trainer.enable_progress_bar", "logger")
 
-
-# What older versions had not and did as it says here: such configs are the same.
+# What older versions had not, and did as it says here: such configs are the same.
 _DEFAULTS = {
     "task._target_": f"{names.PACKAGE}.tasks.registry.make_task",
     "task._partial_": True,
@@ -37,12 +36,11 @@ def write_config(cfg: DictConfig, run_dir: Path, typed: list[str] | None = None)
         typed: the command, word by word, which heads the file; None leaves the one that is there.
     """
     run = Run(run_dir)
-    head = f"# {shlex.join(typed or run.command)}"
-    # A comment that YAML cannot read would take the whole file with it.
-    line = Reader.NON_PRINTABLE.sub("\ufffd", " ".join(head.splitlines()))
-    lines = [line, OmegaConf.to_yaml(_content(cfg))]
+    # In one line, of what YAML can read: or the comment would take the whole file with it.
+    command = Reader.NON_PRINTABLE.sub("\ufffd", " ".join(shlex.join(typed or run.command).splitlines()))
+    head = f"# {command}\n" if command else ""
     with replacing(run.config_file) as temporary:
-        temporary.write_text("\n".join(lines if head != "# " else lines[1:]), encoding="utf-8")
+        temporary.write_text(head + OmegaConf.to_yaml(_content(cfg)), encoding="utf-8")
 
 
 def study_name(cfg: DictConfig) -> str:

@@ -1,11 +1,9 @@
 """Finished runs as the rows of one table, the best on val first."""
 
 import itertools
-import math
 import os
 import shlex
 import string
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,33 +13,26 @@ import pandas as pd
 
 from ft_lightning.runs.paired import answers, fingerprint
 from ft_lightning.runs.run import Run
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, some
+from ft_lightning.tasks.registry import finite, task_class
+from ft_lightning.tasks.task import Task
 
-COLUMNS = (
-    *("run", "val accuracy", "test accuracy", "low", "high", "test set", "model", "finetune", "overrides"),
-    *("macro F1", "loss", "ECE", "n", "trained on", "seconds", "data"),
-)
-_NUMBERS = {  # by column, where metrics.json has them
-    "val accuracy": "val.accuracy",
-    "test accuracy": "test.accuracy",
-    "macro F1": "test.f1_macro",
-    "loss": "test.loss",
-    "ECE": "test.ece",
-    "n": "test.n",
-    "trained on": "data.trained_on",
-    "seconds": "timing.total_s",
-}
+_TEXTS = ("run", "test set", "model", "finetune", "overrides", "data")  # all other columns are numbers
 
 
 def leaderboard(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row a run, ordered by accuracy on val, then on test; the columns are COLUMNS.
+    """One row a run, ordered by its task's own metric on val, then on test.
 
-    `low` and `high` are the 95 % interval of the accuracy on test, `seconds` is the time of the whole run. Runs that
+    The columns: run, "val METRIC", "test METRIC" as the task titles it, low and high, the 95 % interval on test, test
+    set, model, finetune, overrides, the other metrics that the task compares, n, trained on, seconds, data. Runs that
     were tested on the same samples have the same letter as `test set`. `trained on` is how many samples of an
-    evaluation the model was trained on. `overrides` is what was typed for a run, but not for all. What a run does not
-    say is empty.
+    evaluation the model was trained on, `seconds` the time of the whole run. `overrides` is what was typed for a run,
+    but not for all. What a run does not say is empty.
     """
-    board = pd.DataFrame([_row(run) for run in runs])
+    task = common_task(runs)
+    board = pd.DataFrame([_row(run, task) for run in runs])
+    numbers = [column for column in board.columns if column not in _TEXTS]
+    board[numbers] = board[numbers].astype(float)
     for count in ("n", "trained on"):
         known = board[count].dropna()
         if (known % 1 == 0).all() and (known.abs() < 2**53).all():
@@ -50,12 +41,22 @@ def leaderboard(runs: Sequence[Run]) -> pd.DataFrame:
     told = [set(words) for words in typed if words is not None]
     common = set.intersection(*told) if len(told) > 1 else set()
     board["overrides"] = [shlex.join(word for word in words or [] if word not in common) for words in typed]
-    fingerprints = [_fingerprint(run) for run in runs]
-    order = ["val accuracy", "test accuracy"]
-    board = board.assign(fingerprint=fingerprints).sort_values(order, ascending=False, kind="stable")
-    letters = dict(zip(dict.fromkeys(filter(None, board["fingerprint"])), _letters(), strict=False))
-    board["test set"] = [letters.get(each, "") for each in board["fingerprint"]]
-    return board[list(COLUMNS)].reset_index(drop=True)
+    order = board.columns[1:3].tolist()
+    board = board.sort_values(order, ascending=task.directions[task.monitor] == "min", kind="stable", ignore_index=True)
+    letters = dict(zip(filter(None, dict.fromkeys(board["test set"])), _letters(), strict=False))
+    board["test set"] = [letters.get(fingerprint, "") for fingerprint in board["test set"]]
+    return board
+
+
+def common_task(runs: Iterable[Run]) -> type[Task]:
+    """The task of all runs; raises UserError where they are of several, as no number compares those."""
+    by_name: dict[str, list[str]] = {}
+    for run in runs:
+        by_name.setdefault(run.task, []).append(str(run))
+    if len(by_name) > 1:
+        those = "; ".join(f"{name}: {some(places)}" for name, places in by_name.items())
+        raise UserError(f"runs: no number compares runs of different tasks. Name the runs of one of them ({those}).")
+    return task_class(*by_name)
 
 
 def short_names(runs: Iterable[str]) -> list[str]:
@@ -73,19 +74,27 @@ def two_best(board: pd.DataFrame) -> list[str]:
     return chosen["run"].head(2).tolist()
 
 
-def _row(run: Run) -> dict[str, Any]:
-    """The columns that come from metrics.json, model.json and config.yaml; somebody may have changed any of them."""
+def _row(run: Run, task: type[Task]) -> dict[str, Any]:
+    """What metrics.json, model.json and config.yaml say of a run; somebody may have changed any of them."""
     metrics, card, config = _flat(run.metrics), _flat(run.card), _flat(run.config)
-    bounds = metrics.get("test.accuracy_ci95")
-    low, high = bounds if isinstance(bounds, list) and len(bounds) == 2 else (None, None)
+    val, test = run.score("val"), run.score("test")
+    low, high = test.ci95 or (None, None)
+    (_, title), *others = task.columns.items()
     return {
         "run": str(run),
-        **{column: _number(metrics.get(place)) for column, place in _NUMBERS.items()},
-        "low": _number(low),
-        "high": _number(high),
-        "data": _text(metrics.get("data.location")),
+        f"val {title}": val.value,
+        f"test {title}": test.value,
+        "low": low,
+        "high": high,
+        "test set": _fingerprint(run),
         "model": _text(card.get("backbone.name")) or _text(config.get("model.name")),
         "finetune": _text(card.get("finetune.mode")) or _text(config.get("finetune.mode")),
+        "overrides": "",
+        **{title: finite(metrics.get(f"test.{metric}")) for metric, title in others},
+        "n": finite(metrics.get("test.n")),
+        "trained on": finite(metrics.get("data.trained_on")),
+        "seconds": finite(metrics.get("timing.total_s")),
+        "data": _text(metrics.get("data.location")),
     }
 
 
@@ -93,11 +102,6 @@ def _flat(content: dict[str, Any]) -> dict[str, Any]:
     """{"test": {"loss": 1}} -> {"test.loss": 1}; `json_normalize` of pandas copies all that is below, to any depth."""
     parts = {part: inside for part, inside in content.items() if isinstance(inside, dict)}
     return {f"{part}.{name}": value for part, inside in parts.items() for name, value in inside.items()}
-
-
-def _number(value: object) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    return float(value) if is_number else math.nan  # type: ignore[arg-type]
 
 
 def _text(value: object) -> str:

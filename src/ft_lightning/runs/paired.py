@@ -9,18 +9,19 @@ from scipy import stats
 
 from ft_lightning.runs.run import Run
 from ft_lightning.tasks.intervals import difference_interval
+from ft_lightning.tasks.registry import task_class
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How two runs answered the same samples; accuracies and their difference are shares, not per cent."""
+    """How two runs answered the same samples."""
 
     matched_by: str  # content or path
     n: int  # samples that both were tested on
     both_right: int
     only_first: int
     only_second: int
-    difference: float  # accuracy of the first, less that of the second
+    difference: float  # of the shares that are right, the first's less the second's
     ci95: tuple[float, float]
     p_value: float  # of McNemar's exact test, two-sided
 
@@ -28,18 +29,18 @@ class Comparison:
 def compare(first: Run, second: Run) -> Comparison | None:
     """Compare two runs by their predictions.csv, matched by content, or by path where one has no digests.
 
-    A sample is the same if it has the same label too. None where they share no sample.
+    Their task is one whose answers are right or wrong. A sample is the same if it has the same label too.
+    None where they share no sample.
     """
     tables = [answers(first), answers(second)]
-    by = "content" if all("digest" in table.columns for table in tables) else "path"
-    column = "digest" if by == "content" else "path"
+    column = "digest" if all("digest" in table.columns for table in tables) else "path"
     right = pd.concat([_by_sample(table, column) for table in tables], axis=1, join="inner", keys=("first", "second"))
     if right.empty:
         return None
     one, other, n = right["first"], right["second"], len(right)
     only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
     return Comparison(
-        matched_by=by,
+        matched_by="content" if column == "digest" else "path",
         n=n,
         both_right=int((one & other).sum()),
         only_first=only_first,
@@ -57,9 +58,14 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def answers(run: Run) -> pd.DataFrame:
-    """The test samples of a run: path, label, right, and digest where its split.csv has all of them."""
-    table = run.table("predictions", ["path", "label", "predicted"])
-    table["right"] = table["label"] == table["predicted"]
+    """The test samples of a run: path, label, and digest where its split.csv has all of them.
+
+    `right` too, if answers of its task are right or wrong.
+    """
+    answer = task_class(run.task).answer
+    table = run.table("predictions", ["path", "label", *([answer] if answer else [])])
+    if answer:
+        table["right"] = table["label"] == table[answer]
     digests = run.table("split", ["path", "digest"], missing_ok=True)
     if digests.empty:
         return table

@@ -1,8 +1,9 @@
 """A run's directory: the one place that knows what its files are called."""
 
+import glob
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from yaml import YAMLError
 from ft_lightning.runs.names import current
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import damaged, read_json, write_json
-from ft_lightning.tasks.registry import Score, score_of
+from ft_lightning.tasks.registry import Score, score_of, task_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,12 +24,15 @@ CARD = "model.json"  # in a model directory, which is deploy's; a run's page and
 _TABLES = ("metrics", "split", "predictions", "issues", "trials", "leaderboard", "multirun")
 _RECORDS = {name: f"{name}.json" for name in ("metrics", "outcome", "problems", "check")} | {"model": f"model/{CARD}"}
 
+_DEPTH = 2  # of runs below a folder: outputs/train holds multiruns, which hold runs
+
 
 class Run:
     """The directory of a run, or of a check, a search or a comparison: what it is made of, read when asked for.
 
     `command`, `config`, `metrics`, `outcome` and `card` never fail: what is missing or damaged is empty. The methods
-    raise a UserError that names the file. A run stands for its directory wherever a path is expected.
+    raise a UserError that names the file: missing, damaged, without a column that was asked for, or in a place that
+    cannot be written to. A run stands for its directory wherever a path is expected.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -89,21 +93,21 @@ class Run:
         return card if isinstance(card, dict) else {}
 
     @property
+    def task(self) -> str:
+        """The name of its task, such as multiclass."""
+        return task_name(self.card or self.config)
+
+    @property
     def finished(self) -> bool:
         """Whether there is a score on test; a run that failed or still goes on has none."""
         return self.score("test").value is not None
 
     def score(self, split: str) -> Score:
         """How good the run is on val or test, by its task's own metric, with a 95 % interval."""
-        metrics = self.metrics.get(split)
-        return score_of(metrics if isinstance(metrics, dict) else {}, self.card)
+        return score_of(self.metrics.get(split), self.task)
 
     def saved_config(self) -> dict[str, Any]:
-        """The same.
-
-        Raises:
-            UserError: it is missing or damaged.
-        """
+        """config.yaml, which has to be there."""
         try:
             content: Any = OmegaConf.to_container(OmegaConf.load(self.config_file), resolve=False)
         except FileNotFoundError:
@@ -115,22 +119,14 @@ class Run:
         return current(content)
 
     def config_text(self) -> str:
-        """config.yaml as it was written, below the command; empty where there is none.
-
-        Raises:
-            UserError: it is no text.
-        """
+        """config.yaml as it was written, below the command; empty where there is none."""
         try:
             return self.config_file.read_text(encoding="utf-8") if self.config_file.is_file() else ""
         except ValueError as error:
             raise damaged(self.config_file, error) from error
 
     def record(self, name: str) -> dict[str, Any]:
-        """A JSON file: "metrics", "outcome", "check", or "model", the model's model.json.
-
-        Raises:
-            UserError: it is missing or damaged.
-        """
+        """A JSON file: "metrics", "outcome", "check", or "model", the model's model.json."""
         return read_json(self.record_path(name))
 
     def table(self, name: str, columns: Sequence[str] | None = None, missing_ok: bool = False) -> "pd.DataFrame":
@@ -140,9 +136,6 @@ class Run:
         Args:
             columns: read these only.
             missing_ok: give an empty table, without columns, where there is no such file.
-
-        Raises:
-            UserError: it is missing or damaged, or lacks one of `columns`.
         """
         import pandas as pd  # not above: --help has to do without
 
@@ -152,11 +145,7 @@ class Run:
         return pd.DataFrame() if missing_ok and not path.is_file() else read_table(path, columns)
 
     def write(self, name: str, content: "pd.DataFrame | dict[str, Any] | list[Any]") -> Path:
-        """Write a file that `table` or, for a dict or a list, `record` reads, whole or not at all; returns its path.
-
-        Raises:
-            UserError: the place is full or cannot be written to.
-        """
+        """Write a file that `table` or, for a dict or a list, `record` reads, whole or not at all; returns its path."""
         if isinstance(content, dict | list):
             write_json(path := self.record_path(name), content)
         else:
@@ -177,11 +166,7 @@ class Run:
         return sorted(path.name for path in self.path.iterdir() if path not in refused)
 
     def trained_on(self) -> set[str] | None:
-        """The digests of the samples of its train split; None where nobody knows.
-
-        Raises:
-            UserError: split.csv is damaged.
-        """
+        """The digests of the samples of its train split; None where nobody knows."""
         split = self.table("split", ["split", "excluded", "digest"], missing_ok=True)
         if split.columns.empty:
             return None
@@ -201,12 +186,44 @@ class Run:
         Args:
             but: the real path of a directory to leave out.
         """
-        from ft_lightning.runs.find import find_runs
-
-        return find_runs(patterns, but)
+        runs: dict[Path, Run] = {}  # by where they really are: two globs may match the same
+        others: dict[Path, Path] = {}
+        for place in (place for pattern in patterns for place in _matches(pattern)):
+            try:
+                found = list(_look(cls(place), _DEPTH))
+            except OSError:  # a folder cannot be listed
+                found = []
+            for run, finished in found or [(cls(place), False)]:
+                if (real := run.path.resolve()) == but:
+                    continue
+                if finished:
+                    runs.setdefault(real, run)
+                else:
+                    others.setdefault(real, run.path)
+        return list(runs.values()), list(others.values())
 
     def _record_or_empty(self, name: str) -> dict[str, Any]:
         try:
             return self.record(name)
         except UserError:
             return {}
+
+
+def _matches(pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser()
+    if path.exists():  # its name may have brackets
+        return [path]
+    return sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+
+
+def _look(run: Run, depth: int) -> Iterator[tuple[Run, bool]]:
+    """Each run at or below a directory, and whether it is finished."""
+    if run.finished:
+        yield run, True
+        return
+    inside = sorted(run.path.iterdir()) if depth and run.path.is_dir() else []
+    folders = [path for path in inside if not path.name.startswith(".") and path.is_dir()]
+    below = [found for folder in folders for found in _look(Run(folder), depth - 1)]
+    if run.config_file.is_file() and not any(finished for _, finished in below):
+        below = [(run, False)]
+    yield from below

@@ -24,11 +24,7 @@ class TrainedPart:
         self._frozen_digest = ""
 
     def pack(self, checkpoint: dict[str, Any], after: str) -> None:
-        """Leave the frozen part out of a checkpoint.
-
-        Args:
-            after: the step and what moved the weights there, for an error.
-        """
+        """Leave the frozen part out of a checkpoint; an error says `after` which step, and what moved the weights."""
         names = self._trained().keys()
         for key in _WEIGHTS & checkpoint.keys():
             checkpoint[key] = {name: value for name, value in checkpoint[key].items() if name in names}
@@ -39,11 +35,7 @@ class TrainedPart:
         checkpoint["frozen_sha256"] = self.frozen_sha256()
 
     def unpack(self, checkpoint: dict[str, Any], state: Mapping[str, Tensor]) -> None:
-        """Complete a checkpoint by the frozen part.
-
-        Args:
-            state: of the LightningModule.
-        """
+        """Complete a checkpoint by the frozen part, as it is in the LightningModule's state."""
         expected, found = self._trained().keys(), checkpoint["state_dict"].keys()
         if expected != found:
             raise UserError(

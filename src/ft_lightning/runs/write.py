@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -53,13 +54,11 @@ def write(
         data: for names, sizes and served features.
         repeats: as `search.repeats.repeat` gives it; empty where there were none.
     """
-    scored = {split: task.metrics(each.rows, each.target, full=True) for split, each in outputs.items()}
     knn_score, neighbours = knn_baseline(data)
-    details = task.details(outputs)
-    metrics = {
-        "val": scored["val"],
-        "test": scored["test"] | {f"knn_{task.monitor}": knn_score},
-        **details.metrics,
+    run.write("neighbours", neighbours)
+    samples = {split: [data.splits[split][i] for i in each.positions] for split, each in outputs.items()}
+    run.write("val_predictions", _answers(task, samples["val"], outputs["val"].rows))
+    about = {
         **({"repeats": repeats} if repeats else {}),
         "timing": timing,
         "data": {
@@ -67,20 +66,8 @@ def write(
             **task.facts(),
             "samples": {split: len(samples) for split, samples in data.splits.items()},
         },
-        "versions": versions(),
     }
-    tables = {}
-    for split, each in outputs.items():
-        samples = [data.splits[split][i] for i in each.positions]
-        tables[split] = task.table([s.name for s in samples], each.rows, [s.label for s in samples])
-    run.write("predictions", tables["test"])
-    run.write("metrics", metrics)
-    run.write("val_predictions", tables["val"])
-    for name, table in details.tables.items():
-        run.write(name, table)
-    _write_thumbnails(run, task.shown(tables["test"]), data.splits["test"], data.reader)
-    run.write("neighbours", neighbours)
-    return metrics
+    return _write(run, outputs, task, samples["test"], data.reader, {f"knn_{task.monitor}": knn_score}, about)
 
 
 def write_evaluation(
@@ -97,24 +84,33 @@ def write_evaluation(
         The metrics.
     """
     target = task.encode([sample.label for sample in samples])
-    details = task.details({"test": Outputs(torch.arange(len(samples)), rows, target)})
-    metrics = {
-        "test": task.metrics(rows, target, full=True),
-        **details.metrics,
-        **about,
-        "versions": versions(),
-    }
-    table = task.table([sample.name for sample in samples], rows, [sample.label for sample in samples])
+    outputs = {"test": Outputs(torch.arange(len(samples)), rows, target)}
     run.write("split", split_table({"test": samples}))
-    run.write("predictions", table)
+    return _write(run, outputs, task, samples, reader, {}, about)
+
+
+def _write(
+    run: Run,
+    outputs: Mapping[str, Outputs],
+    task: Task,
+    samples: Sequence[Sample],
+    reader: Reader,
+    baselines: dict[str, Any],
+    about: dict[str, Any],
+) -> dict[str, Any]:
+    """Write what both leave; `samples` and `baselines` are those of test."""
+    scored = {split: task.metrics(each.rows, each.target, full=True) for split, each in outputs.items()}
+    details = task.details(outputs)
+    metrics = {**scored, "test": scored["test"] | baselines, **details.metrics, **about, "versions": versions()}
+    answers = _answers(task, samples, outputs["test"].rows)
+    run.write("predictions", answers)
     run.write("metrics", metrics)
-    for name, each in details.tables.items():
-        run.write(name, each)
-    _write_thumbnails(run, task.shown(table), samples, reader)
+    for name, table in details.tables.items():
+        run.write(name, table)
+    by_name = {sample.name: sample for sample in samples}
+    write_thumbnails([by_name[name] for name in task.shown(answers)], run.thumbnails, reader.preview)
     return metrics
 
 
-def _write_thumbnails(run: Run, shown: Sequence[str], samples: Sequence[Sample], reader: Reader) -> None:
-    """Write previews of the samples that the page shows."""
-    by_name = {sample.name: sample for sample in samples}
-    write_thumbnails([by_name[name] for name in shown], run.thumbnails, reader.preview)
+def _answers(task: Task, samples: Sequence[Sample], rows: Tensor) -> pd.DataFrame:
+    return task.table([sample.name for sample in samples], rows, [sample.label for sample in samples])

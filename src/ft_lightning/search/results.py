@@ -1,6 +1,5 @@
 """What a search has found: on the terminal, and as trials.csv, best.yaml, history.png, importance.png."""
 
-import functools
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -37,18 +36,18 @@ def before_search(study: optuna.Study, plan: Plan, folder: Path) -> None:
 
 def told(trials: list[FrozenTrial], direction: str) -> tuple[dict[int, str], str]:
     """A line for each trial that has an outcome, by its number, and the best one in a few words."""
-    done = [trial for trial in trials if has_outcome(trial)]
-    best = _best(done, direction)
-    lines = {trial.number: f"trial {trial.number} {_outcome(trial)}  {_values(trial)}" for trial in done}
-    return lines, f"best {value_of(best):.4f} (trial {best.number})" if best else ""
+    lines = {}
+    for trial in filter(has_outcome, trials):
+        values = " ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
+        lines[trial.number] = f"trial {trial.number} {_outcome(trial)}  {values}"
+    ranked = _ranked(trials, direction)
+    return lines, f"best {value_of(ranked[0]):.4f} (trial {ranked[0].number})" if ranked else ""
 
 
 def after_search(study: optuna.Study, best: FrozenTrial, run: Run, folder: Path, command_line: str) -> None:
     """The best trials, what the winner is worth on the test split, and how to have it again."""
     trials = study.get_trials(deepcopy=False)
-    sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    ranked = sorted(complete, key=lambda trial: (-sign * value_of(trial), trial.number))
+    ranked = _ranked(trials, study.direction.name)
     searched = [key for key, kind in best.distributions.items() if not kind.single()]
     of_backbone = any("samples_per_s" in trial.user_attrs.get("found", {}) for trial in ranked)
     about = ("parameters", "samples/s", "features s") if of_backbone else ()
@@ -76,17 +75,18 @@ def after_search(study: optuna.Study, best: FrozenTrial, run: Run, folder: Path,
 def winner(study: optuna.Study) -> FrozenTrial:
     """The trial with the best value, of equals the first."""
     trials = study.get_trials(deepcopy=False)
-    if best := _best(trials, study.direction.name):
-        return best
+    if ranked := _ranked(trials, study.direction.name):
+        return ranked[0]
     failed = [trial for trial in trials if "error" in trial.user_attrs]
     said = f"trial {failed[0].number}: {failed[0].user_attrs['error']}" if failed else "all were ended early."
     raise UserError(f"None of {len(trials)} trials has come to a value; {said}")
 
 
-def _best(trials: list[FrozenTrial], direction: str) -> FrozenTrial | None:
+def _ranked(trials: list[FrozenTrial], direction: str) -> list[FrozenTrial]:
+    """The trials that have come to a value, the best first, of equals the first."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    sign = 1 if direction.lower() == "maximize" else -1
-    return max(complete, key=lambda trial: (sign * value_of(trial), -trial.number), default=None)
+    sign = -1 if direction.lower() == "maximize" else 1
+    return sorted(complete, key=lambda trial: (sign * value_of(trial), trial.number))
 
 
 def value_of(trial: FrozenTrial) -> float:
@@ -95,22 +95,18 @@ def value_of(trial: FrozenTrial) -> float:
 
 
 def write_trials(study: optuna.Study, metric: str, folder: Path) -> None:
-    """Write trials.csv: a row a trial, of dead processes' too.
-
-    Args:
-        metric: of the task, whose interval each trial has.
-    """
+    """Write trials.csv: a row a trial, of dead processes' too, with the interval of this metric of the task."""
     rows = []
     for trial in study.get_trials(deepcopy=False):
-        known = trial.user_attrs
-        low, high = known.get("found", {}).get(f"{metric}_ci95", (None, None))
+        found = dict(trial.user_attrs.get("found", {}))
+        low, high = found.pop(f"{metric}_ci95", (None, None))
         last = trial.intermediate_values.get(max(trial.intermediate_values, default=-1))
         rows.append(
             {"number": trial.number, "state": state_of(trial), "value": trial.value, "last_value": last}
             | trial.params
-            | {key: value for key, value in known.get("found", {}).items() if key != f"{metric}_ci95"}
+            | found
             | {f"{metric}_low": low, f"{metric}_high": high}
-            | {key: known.get(key) for key in ("host", "pid", "started", "error")}
+            | {key: trial.user_attrs.get(key) for key in ("host", "pid", "started", "error")}
         )
     Run(folder).write("trials", pd.DataFrame(rows))
 
@@ -126,10 +122,6 @@ def _outcome(trial: FrozenTrial) -> str:
     if trial.state == TrialState.COMPLETE:
         return f"{value_of(trial):.4f}"
     return f"failed: {trial.user_attrs['error']}" if "error" in trial.user_attrs else "pruned"
-
-
-def _values(trial: FrozenTrial) -> str:
-    return " ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
 
 
 def _bounds(kind: BaseDistribution) -> str:
@@ -178,16 +170,14 @@ def plot(study: optuna.Study, monitor: str, folder: Path) -> None:
     from optuna.visualization import matplotlib as figures
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    plots: dict[str, Callable[[optuna.Study], Any]] = {
-        "history.png": functools.partial(figures.plot_optimization_history, target_name=monitor)
-    }
+    plots: dict[str, Callable[..., Any]] = {"history.png": figures.plot_optimization_history}
     searched = [key for key, kind in complete[0].distributions.items() if not kind.single()]
     if len({trial.value for trial in complete}) > 2 and len(searched) > 1:  # else there is nothing to compare
-        plots["importance.png"] = functools.partial(figures.plot_param_importances, target_name=monitor)
+        plots["importance.png"] = figures.plot_param_importances
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # optuna calls its figures experimental
         for name, draw in plots.items():
-            axes = draw(study)
+            axes = draw(study, target_name=monitor)
             axes.set_title("")
             figure = axes.figure
             figure.set_size_inches(8, 4.5)

@@ -54,10 +54,8 @@ def _distribution(key: str, own: dict[str, Any]) -> BaseDistribution:
                     f"+tune.space.{key}.choices=[...]."
                 )
             return CategoricalDistribution(list(dict.fromkeys(_choice(key, value) for value in own["choices"])))
-        low, high = own["low"], own["high"]
-        whole = isinstance(low, int) and isinstance(high, int) and isinstance(own.get("step", 1), int)
-        log = bool(own.get("log", False))
-        if whole:
+        low, high, log = own["low"], own["high"], bool(own.get("log", False))
+        if all(isinstance(bound, int) for bound in (low, high, own.get("step", 1))):
             return IntDistribution(low, high, log=log, step=own.get("step", 1))
         return FloatDistribution(low, high, log=log, step=own.get("step"))
     except (KeyError, TypeError, ValueError) as error:

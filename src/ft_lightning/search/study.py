@@ -44,7 +44,6 @@ class Plan:
     Args:
         trials: that shall have an outcome in all; None for every combination of a grid.
         prune_after: epochs before a trial may be ended because others were better at that point; None: none is.
-        direction: maximize or minimize.
     """
 
     space: Space
@@ -78,17 +77,10 @@ class Plan:
         """Whether anything below these keys is searched."""
         return any(key.partition(".")[0] in names for key in self.space)
 
-    def pruner(self) -> optuna.pruners.BasePruner:
-        if self.prune_after is None:
-            return optuna.pruners.NopPruner()
-        return optuna.pruners.MedianPruner(n_warmup_steps=self.prune_after)
-
     def sampler_for(self, *names: object) -> optuna.samplers.BaseSampler:
         """One whose random numbers depend on the seed and these names."""
-        seed = seed_of(self.seed, "trial", *names) % 2**32
-        if self.sampler == "tpe":
-            return optuna.samplers.TPESampler(seed=seed)
-        return optuna.samplers.RandomSampler(seed=seed)
+        sampler = optuna.samplers.TPESampler if self.sampler == "tpe" else optuna.samplers.RandomSampler
+        return sampler(seed=seed_of(self.seed, "trial", *names) % 2**32)
 
 
 class TrialFailed(Exception):  # noqa: N818, it is an outcome
@@ -104,6 +96,7 @@ def open_study(folder: Path, url: str | None, name: str, plan: Plan) -> optuna.S
     place = url or URL.create("sqlite", database=str(Run(folder).study)).render_as_string()
     # Others may be writing: wait for them rather than fail.
     waiting = {"connect_args": {"timeout": 60}} if place.startswith("sqlite") else {}
+    pruners, after = optuna.pruners, plan.prune_after
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with claimed(folder, wait=True), warnings.catch_warnings():  # tables are made once
@@ -113,7 +106,7 @@ def open_study(folder: Path, url: str | None, name: str, plan: Plan) -> optuna.S
                 storage=storage,
                 study_name=name,
                 direction=plan.direction,
-                pruner=plan.pruner(),
+                pruner=pruners.NopPruner() if after is None else pruners.MedianPruner(n_warmup_steps=after),
                 load_if_exists=True,
             )
     except (ArgumentError, DBAPIError, NoSuchModuleError, ImportError) as error:
@@ -131,8 +124,7 @@ def work(
 
     Args:
         objective: trial -> value; raises `TrialFailed` or `optuna.TrialPruned`, anything else ends the work.
-        folder: of the study.
-        watch: hears of all trials before and after each.
+        watch: called with all trials before and after each.
     """
     while True:
         bury_dead(study)

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -41,7 +40,7 @@ def pairs(**lines: str) -> None:
     console.print()
 
 
-def number(value: Any) -> str:
+def number(value: object) -> str:
     """A number with four decimals; "-" for none."""
     if value is None:
         return "-"
@@ -68,11 +67,6 @@ def sample_progress(shown: bool) -> Progress:
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     return Progress(*columns, disable=not shown, console=console)
-
-
-def working(said: str) -> Status:
-    """Something whose end is not known goes on within this context; nothing is shown where nobody watches."""
-    return console.status(said)
 
 
 class TrialBar:

@@ -2,7 +2,10 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from lightning import Trainer
 
 T = TypeVar("T")
 
@@ -13,16 +16,6 @@ def is_main_process() -> bool:
         return os.environ["RANK"] == "0"
     # Lightning's own launcher, also in an interactive job of SLURM, where all have SLURM_PROCID=0; then srun.
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
-
-
-def gather_objects(own: T, world_size: int) -> list[T]:
-    """all_gather_object; a list of one without a process group."""
-    everyone = [own] * world_size
-    if world_size > 1:
-        from torch import distributed
-
-        distributed.all_gather_object(everyone, own)
-    return everyone
 
 
 @dataclass(frozen=True)
@@ -41,8 +34,8 @@ class Processes:
     local_size: int = 1
 
     @classmethod
-    def of(cls, trainer: Any) -> "Processes":
-        """Those of a Lightning Trainer, once it has started them."""
+    def of(cls, trainer: "Trainer") -> "Processes":
+        """Those of a Trainer, once it has started them."""
         return cls(trainer.global_rank, trainer.world_size, trainer.local_rank, trainer.num_devices)
 
     @property
@@ -51,10 +44,15 @@ class Processes:
 
     def gather(self, own: T) -> list[T]:
         """What each has, in order of rank; waits for all."""
-        return gather_objects(own, self.size)
+        everyone = [own] * self.size
+        if self.size > 1:
+            from torch import distributed
+
+            distributed.all_gather_object(everyone, own)
+        return everyone
 
     def shares(self) -> list[tuple[int, int]]:
-        """Rounds in which work is shared, each as (position, number of those who share).
+        """Rounds in which work is shared, each as (position, number of those that share).
 
         First each process its share; then, where machines have no disk in common, each machine's; then what is left.
         """

@@ -1,7 +1,6 @@
 """The two failures a command answers with a few lines instead of a traceback, and how names stand in those lines."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 _SHOWN = 5
 
@@ -11,9 +10,6 @@ class UserError(Exception):
 
     exit_code = 2
 
-    def leave(self, run_dir: Path) -> None:
-        """Write what the message has no room for into the run's directory; most errors have nothing."""
-
 
 class NumericalError(Exception):
     """Training failed numerically, for example with a loss that is not finite."""
@@ -22,12 +18,12 @@ class NumericalError(Exception):
 
 
 def some(names: Sequence[object]) -> str:
-    """A few of them, for a message."""
+    """The first five names, for a message."""
     return ", ".join(printable(str(name)) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def printable(text: str) -> str:
-    """A text in one line: names come from anywhere, and none of them clears a screen or begins a line of its own."""
+    """A text with its control characters escaped, so that a name cannot clear the terminal or start a new line."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 

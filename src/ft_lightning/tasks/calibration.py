@@ -14,16 +14,12 @@ _LARGEST = 3.0  # of |log T|
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """The temperature T for which softmax(logits / T) is most likely to give the targets (Guo et al., "On Calibration
-    of Modern Neural Networks", ICML 2017), if 1 is what is expected of it beforehand.
+    """The temperature T for which softmax(logits / T) (N, C) is most likely to give the targets (N,) (Guo et al., "On
+    Calibration of Modern Neural Networks", ICML 2017), if 1 is what is expected of it beforehand.
 
     log T has a normal prior around 0, which counts as little as one among the samples: hundreds of samples with a dozen
     errors say little about T, and where all answers are right the likelihood alone would ask for certainty. So the
-    likelihood of these samples is never lower than with T = 1.
-
-    Args:
-        logits: (N, C) of samples that were not trained on.
-        targets: (N,).
+    likelihood of these samples, which were not trained on, is never lower than with T = 1.
     """
     logits = logits.double()
 
@@ -44,15 +40,10 @@ def before_scaling(logits: Tensor, targets: Tensor, temperature: float) -> dict[
 
 
 def reliability(logits: Tensor, targets: Tensor) -> pd.DataFrame:
-    """How often answers of a similar probability are right: a row a bin that has any.
+    """How often answers of a similar probability are right, of logits (N, C): a row a bin that has any.
 
-    Args:
-        logits: (N, C).
-        targets: (N,).
-
-    Returns:
-        low, high (of the bin), confidence and accuracy (means), n. The mean distance of the two weighted by n is the
-        expected calibration error.
+    The columns are low and high (of the bin), confidence and accuracy (means), n. The mean distance of the two,
+    weighted by n, is the expected calibration error.
     """
     confidence, predicted = logits.double().softmax(1).max(1)
     table = pd.DataFrame({"confidence": confidence.numpy(), "accuracy": (predicted == targets).double().numpy()})

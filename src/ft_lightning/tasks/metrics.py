@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MetricCollection, classification
+from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_f1_score
 
 from ft_lightning.system.errors import NumericalError
 from ft_lightning.tasks.intervals import macro_f1_interval, wilson_interval
@@ -34,48 +35,35 @@ def metric_collection(num_classes: int) -> MetricCollection:
     )
 
 
-EPOCH_METRICS = ("accuracy", "f1_macro", "loss")
-
-
 def epoch_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """What is looked at after every epoch: accuracy, f1_macro, and loss, the mean negative log-likelihood in nats.
-
-    Args:
-        logits: (N, C).
-        targets: (N,).
-    """
+    """Metrics of each epoch, of logits (N, C) and targets (N,); loss: the mean negative log-likelihood in nats."""
     _refuse_non_finite(logits)
     predicted = logits.argmax(1)
-    f1 = classification.MulticlassF1Score(logits.shape[1], average="macro", sync_on_compute=False).to(logits.device)
-    values = (
-        (predicted == targets).double().mean().item(),
-        f1(predicted, targets).item(),
-        F.cross_entropy(logits.double(), targets).item(),
-    )
-    return dict(zip(EPOCH_METRICS, values, strict=True))
+    return {
+        "accuracy": (predicted == targets).double().mean().item(),
+        "f1_macro": multiclass_f1_score(predicted, targets, logits.shape[1], average="macro").item(),
+        "loss": F.cross_entropy(logits.double(), targets).item(),
+    }
 
 
 def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_counts: list[int]) -> dict[str, Any]:
-    """Everything metrics.json says about one split, as plain JSON values.
+    """Everything metrics.json says of logits (N, C) and targets (N,), as JSON values; `confusion` is without the zeros.
 
     Macro averages run over the classes that occur in the targets or the predictions, as scikit-learn's do, and auroc
     over the classes that some targets have and others have not (null when there is none). The interval of accuracy is
-    Wilson's, that of f1_macro a percentile bootstrap over samples.
-
-    Args:
-        logits: (N, C).
-        targets: (N,).
-        class_counts: samples of each class in train, which decide what the majority baseline answers.
+    Wilson's, that of f1_macro a percentile bootstrap over samples. `class_counts`, the samples of each class in train,
+    decide what the majority baseline answers.
     """
     _refuse_non_finite(logits)
     logits, n = logits.double(), len(targets)
     probabilities = logits.softmax(1)
-    metrics = metric_collection(len(class_names))
-    metrics.update(probabilities, targets)
-    numbers = {name: value.item() if value.isfinite() else None for name, value in metrics.compute().items()}
-    confusion = classification.MulticlassConfusionMatrix(len(class_names), sync_on_compute=False)(
-        probabilities, targets
-    )
+    values = metric_collection(len(class_names))(probabilities, targets)
+    numbers = {name: value.item() if value.isfinite() else None for name, value in values.items()}
+    confusion = multiclass_confusion_matrix(probabilities, targets, len(class_names))
+    answers = {
+        true: {name: n for name, n in zip(class_names, row, strict=True) if n}
+        for true, row in zip(class_names, confusion.tolist(), strict=True)
+    }
     auroc = _auroc_by_class(probabilities, targets)
     present = [value for value in auroc if value is not None]
     return numbers | {
@@ -86,7 +74,7 @@ def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_
         "n": n,
         "majority_accuracy": (targets == int(np.argmax(class_counts))).double().mean().item(),
         "per_class": _per_class(confusion, auroc, class_names),
-        "confusion": _sparse(confusion, class_names),
+        "confusion": {true: row for true, row in answers.items() if row},
     }
 
 
@@ -127,12 +115,3 @@ def _per_class(confusion: Tensor, auroc: list[float | None], class_names: list[s
     columns = (precision.tolist(), recall.tolist(), f1.tolist(), auroc, support.tolist())
     keys = ("precision", "recall", "f1", "auroc", "n")
     return {name: dict(zip(keys, row, strict=True)) for name, *row in zip(class_names, *columns, strict=True)}
-
-
-def _sparse(confusion: Tensor, class_names: list[str]) -> dict[str, dict[str, int]]:
-    """{true class: {predicted class: samples}}, without the zeros."""
-    rows: dict[str, dict[str, int]] = {}
-    cells = confusion.nonzero(as_tuple=True)
-    for true, predicted, count in zip(*(values.tolist() for values in (*cells, confusion[cells])), strict=True):
-        rows.setdefault(class_names[true], {})[class_names[predicted]] = count
-    return rows

@@ -29,11 +29,13 @@ class MultiClass:
         class_names: sorted; their position is the index that everything else uses.
         class_counts: samples of each in train, none of them 0; empty before `fit`.
         temperature: that logits are divided by, fitted on val.
+        abstain_below: the probability below which a table marks an answer as uncertain.
     """
 
     class_names: list[str]
     class_counts: list[int]
     temperature: float = 1.0
+    abstain_below: float | None = None
 
     name: ClassVar[str] = "multiclass"
     monitor: ClassVar[str] = "accuracy"
@@ -41,14 +43,17 @@ class MultiClass:
     headline: ClassVar[Sequence[str]] = (
         *("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy", "knn_accuracy"),
     )
+    columns: ClassVar[Mapping[str, str]] = {
+        "accuracy": "accuracy",
+        "f1_macro": "macro F1",
+        "loss": "loss",
+        "ece": "ECE",
+    }
+    answer: ClassVar[str | None] = "predicted"
 
     @classmethod
     def of(cls, labels: Mapping[str | None, Sequence[str]]) -> Self:
-        """The classes of train.
-
-        Args:
-            labels: of each given split; of None where there are none.
-        """
+        """The classes of train."""
         names = sorted({*labels.get("train", ()), *labels.get(None, ())})
         if not names:
             raise UserError(f"There is no train split, only {some(sorted(map(str, labels)))}: nothing to learn from.")
@@ -137,6 +142,8 @@ class MultiClass:
     def table(self, names: Sequence[str], rows: "Tensor", labels: Sequence[str] | None = None) -> "pd.DataFrame":
         """One row a sample: path, its label if known, predicted class, its probability, p(class) for each class.
 
+        `uncertain` stands behind the probability if the task is one that abstains.
+
         Above 100 classes the ten most probable are listed instead, as class_1, p_1 ... class_10, p_10.
         """
         import pandas as pd
@@ -149,6 +156,8 @@ class MultiClass:
             "predicted": [self.class_names[i] for i in predicted],
             "probability": best.numpy(),
         }
+        if self.abstain_below is not None:
+            columns["uncertain"] = (best.numpy() < self.abstain_below).astype(object)  # beside None
         if self.width <= ALL_CLASSES_UP_TO:
             columns |= {f"p({name})": probabilities[:, i].numpy() for i, name in enumerate(self.class_names)}
         else:
@@ -157,6 +166,19 @@ class MultiClass:
                 columns[f"class_{rank + 1}"] = [self.class_names[i] for i in order[:, rank]]
                 columns[f"p_{rank + 1}"] = values[:, rank].numpy()
         return pd.DataFrame(columns)
+
+    def abstaining(self, below: float) -> Self:
+        is_number = isinstance(below, int | float) and not isinstance(below, bool)
+        if not (is_number and 0 <= below <= 1):
+            raise UserError(f"abstain_below={below}: use a probability from 0 to 1, such as 0.8.")
+        return replace(self, abstain_below=below)
+
+    def tally(self, answers: "pd.DataFrame") -> dict[str, str]:
+        counts = answers["predicted"].value_counts().head(_SHOWN)
+        said = {"predicted": ", ".join(f"{printable(str(name))} {count:,}" for name, count in counts.items())}
+        if "uncertain" in answers.columns:
+            said["uncertain"] = f"{answers['uncertain'].eq(True).sum():,}"
+        return said
 
     def answers_like(self, other: Task) -> bool:
         return isinstance(other, MultiClass) and other.class_names == self.class_names
@@ -176,11 +198,7 @@ class MultiClass:
         return {"class_counts": self.class_counts}
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "class_names": self.class_names,
-            "class_counts": self.class_counts,  # for the majority baseline
-            "temperature": self.temperature,
-        }
+        return {name: getattr(self, name) for name in ("class_names", "class_counts", "temperature")}
 
     @classmethod
     def from_dict(cls, card: Mapping[str, Any]) -> Self:

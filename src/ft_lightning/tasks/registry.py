@@ -1,6 +1,7 @@
 """Every task by its name, as conf/task and model.json have it."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,24 +31,33 @@ class Score(NamedTuple):
     metric: str  # such as accuracy
     value: float | None  # None where there is no finite number
     ci95: tuple[float, float] | None  # its 95 % interval
+    direction: str  # "max" or "min": which is better
+
+    @property
+    def rank(self) -> float:
+        """Smaller is better; none comes last."""
+        return math.inf if self.value is None else self.value * (1 if self.direction == "min" else -1)
 
 
-def score_of(metrics: Mapping[str, Any], card: Mapping[str, Any]) -> Score:
-    """The score in the metrics of a split, for the task that model.json describes; somebody may have changed both."""
-    metric = TASKS.get(task_name(card), MultiClass).monitor
-    bounds = metrics.get(f"{metric}_ci95")
-    around = [_number(bound) for bound in bounds] if isinstance(bounds, list) and len(bounds) == 2 else [None, None]
-    ci95 = None if around[0] is None or around[1] is None else (around[0], around[1])
-    return Score(metric, _number(metrics.get(metric)), ci95)
+def score_of(metrics: object, name: str) -> Score:
+    """The score in what metrics.json says of a split, for the task of that name; somebody may have changed both."""
+    task = TASKS.get(name, MultiClass)
+    metric = task.monitor
+    found = metrics if isinstance(metrics, dict) else {}
+    bounds = found.get(f"{metric}_ci95")
+    low, high = map(finite, bounds) if isinstance(bounds, list) and len(bounds) == 2 else (None, None)
+    ci95 = None if low is None or high is None else (low, high)
+    return Score(metric, finite(found.get(metric)), ci95, task.directions[metric])
 
 
-def _number(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
-    return float(value) if is_number and math.isfinite(value) else None  # type: ignore[arg-type]
+def finite(value: object) -> float | None:
+    """The number that stands in a JSON file; None for anything else."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return float(value) if is_number else None  # type: ignore[arg-type]
 
 
 def task_name(card: Mapping[str, Any]) -> str:
-    """The name of the task that model.json describes; without one it is one class of several."""
+    """The name of the task that model.json or config.yaml has; without one it is one class of several."""
     described = card.get("task")
     return str(described.get("name")) if isinstance(described, dict) else MultiClass.name
 

@@ -30,6 +30,8 @@ class Task(Protocol):
     monitor: ClassVar[str]  # the metric that best.ckpt, early stopping and searches look at unless told otherwise
     directions: ClassVar[Mapping[str, str]]  # the metrics of each epoch, and whether "max" or "min" is better
     headline: ClassVar[Sequence[str]]  # the metrics that a terminal shows, the most important first
+    columns: ClassVar[Mapping[str, str]]  # the metrics that a comparison of runs shows, by title; `monitor` is first
+    answer: ClassVar[str | None]  # the column of predictions.csv that is the label where the answer is right, if any
 
     @classmethod
     def of(cls, labels: Mapping[str | None, Sequence[str]]) -> Self:
@@ -81,6 +83,12 @@ class Task(Protocol):
 
     def table(self, names: Sequence[str], rows: "Tensor", labels: Sequence[str] | None) -> "pd.DataFrame":
         """predictions.csv: one row a sample."""
+
+    def abstaining(self, below: float) -> Self:
+        """The task whose `table` marks answers less probable than this as `uncertain`; UserError if it cannot."""
+
+    def tally(self, answers: "pd.DataFrame") -> dict[str, str]:
+        """What the terminal says of a table of answers, by name; what cannot be read has none."""
 
     def answers_like(self, other: "Task") -> bool:
         """Whether a head for one answers the other: the same outputs in the same order."""
