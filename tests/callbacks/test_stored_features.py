@@ -263,6 +263,7 @@ def test_lbfgs_without_a_store_keeps_the_features_in_memory(
         (["finetune=partial"], r"optimizer=lbfgs trains on stored features.*finetune=partial.*use optimizer=adam"),
         (["augment=light"], r"optimizer=lbfgs trains on stored features.*augment.*use optimizer=adam"),
         (["optimizer.lr=0.1"], r"optimizer\.lr=0\.1: optimizer=lbfgs finds the head's optimum without"),
+        (["data.sampler=balanced"], r"data\.sampler=balanced: optimizer=lbfgs looks at all samples at once"),
         (["scheduler=cosine"], r"optimizer=lbfgs has no learning rate to schedule"),
         (["optimizer.weight_decay=[]"], r"optimizer\.weight_decay=\[\]: use a number from 0"),
         (["optimizer.weight_decay=-1"], r"optimizer\.weight_decay=-1: use a number from 0"),

@@ -16,7 +16,7 @@ from conftest import files_below, write_pictures
 from ft_lightning.augment import augmentation
 from ft_lightning.data.datasets import InspectedDataset
 from ft_lightning.data.module import ImageFolderDataModule
-from ft_lightning.data.samplers import BatchPositions, EpochSampler
+from ft_lightning.data.samplers import BatchPositions, EpochSampler, balanced
 from ft_lightning.readers.image_reader import ImageReader
 from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.readers.sample import Sample, SampleError
@@ -42,6 +42,7 @@ def datamodule(root: Path | None, **changes: Any) -> ImageFolderDataModule:
         "limit": None,
         "exclude": None,
         "batch_size": 4,
+        "sampler": "shuffle",
         "num_workers": 0,
     }
     seed = changes.pop("seed", 0)
@@ -130,6 +131,33 @@ def test_every_process_walks_its_own_share_of_one_order(world_size: int) -> None
     later.set_epoch(1)
     assert {epoch for epoch, _ in later} == {1}
     assert [position for _, position in later] != [position for _, position in merged]
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_balanced_epoch_has_equally_many_of_each_group(world_size: int) -> None:
+    groups = torch.tensor([0] * 20 + [1] * 3 + [2] * 7)
+    for epoch in range(3):
+        drawn: list[int] = []
+        for rank in range(world_size):
+            sampler = EpochSampler(30, 0, rank, world_size, balanced, groups)
+            sampler.set_epoch(epoch)
+            drawn += [position for _, position in sampler]
+        assert torch.bincount(groups[drawn]).tolist() == [10, 10, 10]
+    assert len(set(drawn)) > 10, "not one sample again and again"
+
+
+def test_train_is_drawn_by_its_sampler_and_nothing_else_is(tmp_path: Path) -> None:
+    root = write_pictures(tmp_path / "pictures", {"ant": 30, "bee": 5})
+    data = datamodule(root, sampler="balanced")
+    for served in (False, True):
+        if served:
+            data.serve("train", torch.zeros(len(data.splits["train"]), 3))
+        drawn = torch.cat([batch["target"] for batch in data.train_dataloader()])
+        half = len(data.splits["train"]) // 2
+        assert sorted(torch.bincount(drawn).tolist()) == sorted([half, len(drawn) - half])
+    assert len(torch.cat([batch["index"] for batch in data.val_dataloader()]).unique()) == len(data.splits["val"])
+    with pytest.raises(UserError, match=r"data\.sampler=even is unknown: use one of shuffle, balanced, or add yours"):
+        datamodule(root, sampler="even")
 
 
 @pytest.mark.parametrize("drop_last", [False, True])

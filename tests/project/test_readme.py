@@ -1,6 +1,7 @@
 """The documents are executable: trees, links, commands, Python, and each of the recipes."""
 
 import importlib
+import json
 import re
 import shlex
 import shutil
@@ -96,7 +97,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_command_composes(document: Path) -> None:
     own = {"head=normed", "loss=focal", "augment=crops", "data=odd", "callback=[early_stopping,timer]", "my_project"}
-    own |= {"module=distill"}
+    own |= {"module=distill", "data=listed"}
     for _, _, module, *overrides in commands(text_of(document)):
         if not own & set(overrides):
             values = [override for override in overrides if override != "-m"]
@@ -201,20 +202,20 @@ for number, overrides in enumerate(json.loads(sys.argv[1])):
 
 
 def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
-    import json
-
     clone = tmp_path / "clone"
     for name in ("src", "conf"):
         shutil.copytree(ROOT / name, clone / name)
     for block in re.findall(r"```(?:python|yaml)\n(.*?)```", RECIPES, re.S):
         apply(block, clone)
     pictures = write_pictures(tmp_path / "pictures", {"ant": 6, "bee": 6})
+    rows = [{"file": f"{path.parent.name}/{path.name}", "label": path.parent.name} for path in pictures.rglob("*.png")]
+    (pictures / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
     small = ["trainer.max_epochs=1", "trainer.enable_progress_bar=false", "data.limit=4"]
     runs = []
     for _, _, module, *overrides in commands(RECIPES):
         if module == "ft_lightning.train":
             net = [] if "model=timm" in overrides else ["model=timm", "model.name=test_resnet"]
-            data = [] if "data=odd" in overrides else [f"data.root={pictures}"]
+            data = [] if "data=odd" in overrides else [f"data.root={pictures}"]  # of several the last counts
             words = [word.replace("outputs/train/RUN", str(tmp_path / "runs/1")) for word in overrides]
             runs.append([*words, *net, "model.weights=null", *data, *small])
     done = subprocess.run(
@@ -226,7 +227,7 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
     results = [
         json.loads(line.removeprefix("RESULT ")) for line in done.stdout.splitlines() if line.startswith("RESULT ")
     ]
-    assert len(results) == len(runs) == 9
+    assert len(results) == len(runs) == 11
     assert all("cohen_kappa" in test for _, test, _ in results), "the metric is in metrics.json"
     (odd,) = [data for overrides, _, data in results if "data=odd" in overrides]
     assert odd["classes"] == 5

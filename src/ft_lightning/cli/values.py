@@ -45,6 +45,11 @@ def check_values(cfg: DictConfig) -> None:
         raise UserError(
             "optimizer=lbfgs has no learning rate to schedule: leave scheduler=... out, or say optimizer=adam."
         )
+    if solves_head(cfg) and OmegaConf.select(cfg, "data.sampler", default="shuffle") != "shuffle":
+        raise UserError(
+            f"data.sampler={cfg.data.sampler}: optimizer=lbfgs looks at all samples at once; leave it out, or say "
+            "loss.class_weights=balanced."
+        )
     if solves_head(cfg) and cfg.trainer.check_val_every_n_epoch != 1:
         raise UserError("trainer.check_val_every_n_epoch: optimizer=lbfgs has val choose from all epochs; use 1.")
     if solves_head(cfg) and any("WeightAveraging" in callback._target_ for callback in cfg.callback.values()):

@@ -18,7 +18,7 @@ from ft_lightning.data.datasets import Indexed, SampleDataset, StoredDataset, ch
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import DataProblemsError, Problem
 from ft_lightning.data.protocol import Data
-from ft_lightning.data.samplers import BatchPositions, EpochSampler
+from ft_lightning.data.samplers import SAMPLERS, BatchPositions, EpochSampler, check_sampler
 from ft_lightning.data.scan import scan
 from ft_lightning.data.split import lost, refuse_conflicting_labels, refuse_leaks
 from ft_lightning.readers.image_reader import ImageReader, Transform
@@ -60,6 +60,7 @@ class ImageFolderDataModule(LightningDataModule):
     limit: int | None
     exclude: str | None
     batch_size: int
+    sampler: str
     num_workers: int | None
     memo: Memo | None = None  # what earlier runs know of files and images
     make_task: MakeTask = MultiClass.of  # what the labels mean
@@ -68,12 +69,12 @@ class ImageFolderDataModule(LightningDataModule):
         super().__init__()
         check_loader(self.batch_size, self.num_workers)
         check_policy(self.on_bad_image, self.max_bad_fraction)
+        check_sampler(self.sampler)
         root = self.root if self.root or self.csv or not self.create else str(self.create())
         self.location = self.csv or root
         self.left_out: Sequence[Problem] = []
         self._start: dict[str, int] | None = None
-        scanned = scan(root, self.csv, self.case_sensitive, self.memo)
-        samples, beyond = narrow(scanned, self.group_by, self.limit, self.split_seed)
+        samples, beyond = narrow(self.find_samples(root), self.group_by, self.limit, self.split_seed)
         task, splits, excluded = divide(
             samples, self.make_task, self.val_fraction, self.test_fraction, self.split_seed, self.exclude
         )
@@ -91,6 +92,15 @@ class ImageFolderDataModule(LightningDataModule):
         if not self.allow_leak:
             refuse_leaks(self.inspector.samples())
         self.task = task.fit([sample.label for sample in self.splits["train"]])
+
+    def find_samples(self, root: str | None) -> list[Sample]:
+        """Every sample there is, with its label and, if given, split and group: what another source overrides."""
+        return scan(root, self.csv, self.case_sensitive, self.memo)
+
+    def _groups(self) -> Tensor:
+        """(N,) which samples of train belong together for a sampler: their class, as a number."""
+        strata = self.task.strata([sample.label for sample in self.splits["train"]])
+        return torch.from_numpy(pd.factorize(pd.Series(strata))[0])
 
     def _leave_out_unusable(self, task: Task) -> None:
         problems, count = self.inspector.problems(), len(self.inspector.samples())
@@ -164,7 +174,10 @@ class ImageFolderDataModule(LightningDataModule):
         rows, whole = self._served.get(split, (None, False))
         batch_size = len(samples) if whole else self.batch_size
         shared = (self.trainer.global_rank, self.trainer.world_size) if self.trainer and not whole else (0, 1)
-        sampler = EpochSampler(len(samples), self._seed if train and not whole else None, *shared)
+        shuffled = train and not whole
+        groups = self._groups() if shuffled and self.sampler != "shuffle" else None
+        seed = self._seed if shuffled else None
+        sampler = EpochSampler(len(samples), seed, *shared, SAMPLERS[self.sampler], groups)
         if train and self._start:  # set before Lightning makes an iterator, which it does before it sets the epoch
             sampler.start_at(self._start["epoch"], self._start["batches"] * batch_size)
         # A last batch of one sample, which BatchNorm cannot train on, is left out: the next epoch orders anew.

@@ -1,12 +1,40 @@
 """In which order a loader reads, and where in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.utils.data import Sampler
 
+from ft_lightning.system.errors import UserError
 from ft_lightning.system.seeds import seed_of
+
+Order = Callable[[Tensor, Generator], Tensor]  # (N,) group of each sample, such as its class -> (N,) positions
+
+
+def shuffle(groups: Tensor, generator: Generator) -> Tensor:
+    """Each sample once."""
+    return torch.randperm(len(groups), generator=generator)
+
+
+def balanced(groups: Tensor, generator: Generator) -> Tensor:
+    """Equally many of each group, drawn with replacement: samples of a small one come several times an epoch."""
+    counts = torch.bincount(groups)
+    drawn = torch.randperm(len(groups), generator=generator) % len(counts)
+    nth = (torch.rand(len(groups), generator=generator) * counts[drawn]).long()
+    return groups.argsort(stable=True)[(counts.cumsum(0) - counts)[drawn] + nth]
+
+
+# What `data.sampler` may ask for: the order of train in an epoch.
+# A sampler of your own: a function above, a line here.
+SAMPLERS: dict[str, Order] = {"shuffle": shuffle, "balanced": balanced}
+
+
+def check_sampler(name: str) -> None:
+    """Raise UserError for a sampler that is not there."""
+    if name not in SAMPLERS:
+        known = ", ".join(SAMPLERS)
+        raise UserError(f"data.sampler={name} is unknown: use one of {known}, or add yours to data/samplers.py.")
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -14,10 +42,24 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     The order is a function of (seed, epoch). Every process gets equally many samples, the last ones twice if need be;
     their position tells them apart when metrics are counted.
+
+    Args:
+        shuffle_seed: None reads in order.
+        groups: (N,) the group of each sample, for orders that depend on it.
     """
 
-    def __init__(self, length: int, shuffle_seed: int | None, rank: int, world_size: int) -> None:
+    def __init__(
+        self,
+        length: int,
+        shuffle_seed: int | None,
+        rank: int,
+        world_size: int,
+        order: Order = shuffle,
+        groups: Tensor | None = None,
+    ) -> None:
         self.length = length
+        self.order = order
+        self.groups = torch.zeros(length, dtype=torch.int64) if groups is None else groups
         self.shuffle_seed = shuffle_seed
         self.rank = rank
         self.world_size = world_size
@@ -43,7 +85,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         if self.shuffle_seed is None:
             return turns % self.length
         generator = torch.Generator().manual_seed(seed_of(self.shuffle_seed, self.epoch, "order"))
-        return torch.randperm(self.length, generator=generator)[turns % self.length]
+        return self.order(self.groups, generator)[turns % self.length]
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         for position in self.positions().tolist():

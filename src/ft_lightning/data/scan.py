@@ -22,7 +22,7 @@ _MEANT |= {split: split for split in SPLITS}
 
 log = logging.getLogger(__name__)
 Refuse = Callable[[str], None]
-_Entry = tuple[str, str, str | None, str | None]  # absolute path, label, split, group
+Entry = tuple[str, str, str | None, str | None]  # absolute path, label, split, group
 
 
 def refuse(message: str) -> None:
@@ -64,7 +64,7 @@ def scan_folder(root: Path, case_sensitive: bool, memo: Memo | None = None, refu
     real_root = os.path.realpath(root)
     closed = {os.path.realpath(folder) for folder, _, _ in classes} | {os.path.realpath(top) for _, top in tops}
     closed |= {real_root, *map(str, Path(real_root).parents)}
-    entries: list[_Entry] = []
+    entries: list[Entry] = []
     unsupported: list[Path] = []
     empty: list[Path] = []
     for folder, label, split in classes:
@@ -82,7 +82,7 @@ def scan_folder(root: Path, case_sensitive: bool, memo: Memo | None = None, refu
         suffixes = ", ".join(sorted(SUFFIXES))
         refuse(f"{some(empty)}: a class folder without images; add some ({suffixes}) or remove the folder.")
     _check_class_names({label for _, label, _, _ in entries}, case_sensitive, f"data.root={root}", refuse)
-    return _with_digests(entries, root, memo)
+    return samples_of(entries, root, memo)
 
 
 def scan_csv(
@@ -113,7 +113,7 @@ def scan_csv(
     if repeated := [path for path, count in Counter(paths).items() if count > 1]:
         raise UserError(f"{where} names {len(repeated)} files more than once: {some(repeated)}.")
     _check_class_names(set(rows["label"]), case_sensitive, where, refuse)
-    return _with_digests(entries, base, memo)
+    return samples_of(entries, base, memo)
 
 
 def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
@@ -160,7 +160,12 @@ def _check_class_names(names: set[str], case_sensitive: bool, where: str, refuse
         names = {_tidy(name) for name in names}  # those that read the same have been reported
 
 
-def _with_digests(entries: list[_Entry], base: Path, memo: Memo | None) -> list[Sample]:
+def samples_of(entries: list[Entry], base: Path, memo: Memo | None) -> list[Sample]:
+    """The samples of these files, sorted by name, which is a path relative to `base`; each file is read once.
+
+    Args:
+        memo: what earlier runs know of files, which need not be read again.
+    """
     # How Python shows bytes of a name that it cannot decode.
     if undecodable := [ascii(path) for path, label, *_ in entries if re.search("[\ud800-\udfff]", path + label)]:
         raise UserError(f"{len(undecodable)} file names are not valid UTF-8: {some(undecodable)}. Rename the files.")

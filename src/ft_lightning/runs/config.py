@@ -21,10 +21,11 @@ from ft_lightning.system.files import claimed, replacing, sweep
 _PASSING = ("tune.trials", "tune.storage", "cache", "data.num_workers", "trainer.enable_progress_bar", "logger")
 
 # What older versions had not, and did as it says here: such configs are the same.
-_DEFAULTS = {
+DEFAULTS = {
     "task._target_": f"{names.PACKAGE}.tasks.registry.make_task",
     "task._partial_": True,
     "task.name": "multiclass",
+    "data.sampler": "shuffle",
     "module._target_": f"{names.PACKAGE}.module.FineTuner",
 }
 
@@ -115,7 +116,7 @@ def _identity(content: dict[str, Any]) -> dict[str, Any]:
                 continue
             if isinstance(value, dict) and value:
                 yield from flat(value, f"{key}.")
-            elif key not in _DEFAULTS or value != _DEFAULTS[key]:
+            elif key not in DEFAULTS or value != DEFAULTS[key]:
                 yield key, names.oldest(value)
 
     return dict(flat(content, ""))

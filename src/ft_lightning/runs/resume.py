@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from ft_lightning.runs.config import DEFAULTS
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError, some
 
@@ -50,6 +51,11 @@ def config_of(run_dir: Path, composed: DictConfig, overrides: list[str]) -> Dict
     saved = Run(run_dir).saved_config()
     config = OmegaConf.merge({key: composed[key] for key in composed if key not in saved}, saved)
     assert isinstance(config, DictConfig)
+    for key, value in DEFAULTS.items():  # what an older run could not say
+        target = f"{key.partition('.')[0]}._target_"
+        same = OmegaConf.select(config, target) == OmegaConf.select(composed, target)
+        if same and OmegaConf.select(config, key) is None:
+            OmegaConf.update(config, key, value, force_add=True)
     written: Any = OmegaConf.to_container(composed, resolve=False)  # what comes from the environment stays a reference
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.key_or_group
