@@ -177,7 +177,7 @@ def apply(block: str, clone: Path) -> None:
     if match := re.fullmatch(r"# append to (\S+)", first):
         path = clone / match[1]
         path.write_text(path.read_text() + "\n\n" + body)
-    elif match := re.fullmatch(r'# insert into (\S+) after (".*"):', first):
+    elif match := re.fullmatch(r"# insert into (\S+) after: (.*)", first):
         path = clone / match[1]
         lines = path.read_text().splitlines(keepends=True)
         (position,) = [i for i, line in enumerate(lines) if line.lstrip().startswith(match[2])]

@@ -9,12 +9,12 @@ import pytest
 import torch
 from sklearn import metrics as reference
 from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassMatthewsCorrCoef
 
 from ft_lightning.system.errors import NumericalError
 from ft_lightning.tasks import metrics
-from ft_lightning.tasks.metrics import epoch_metrics, full_metrics, metric_collection
+from ft_lightning.tasks.metric import Metric, torchmetric
+from ft_lightning.tasks.metrics import epoch_metrics, full_metrics
+from ft_lightning.tasks.multiclass import METRICS
 
 # What metrics.json holds of a split.
 KEYS = {
@@ -142,29 +142,18 @@ def test_the_result_is_plain_json_with_exactly_the_promised_keys(case: str) -> N
         assert low - 0.05 <= score <= high + 0.05  # a bootstrap of few samples is biased
 
 
-def extended(num_classes: int) -> MetricCollection:
-    collection = metric_collection(num_classes)
-    collection.add_metrics({"mcc": MulticlassMatthewsCorrCoef(num_classes)})
-    return collection
-
-
-def test_a_metric_added_to_the_collection_appears_in_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metric_added_to_the_list_appears_in_the_result_and_in_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, targets = problem(50, 4, range(4))
-    monkeypatch.setattr(metrics, "metric_collection", extended)
+    monkeypatch.setattr(metrics, "METRICS", (*METRICS, Metric("mcc", torchmetric("matthews_corrcoef"), "max")))
     found = full_metrics(logits, targets, names(4), [1] * 4)
     assert set(found) == KEYS | {"mcc"}
     assert found["mcc"] == pytest.approx(reference.matthews_corrcoef(targets, logits.argmax(1)), abs=1e-6)
+    assert epoch_metrics(logits, targets)["mcc"] == pytest.approx(found["mcc"])
 
 
 def test_an_added_metric_that_is_undefined_is_null(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Undefined(MeanMetric):
-        def update(self, probabilities: Tensor, targets: Tensor) -> None:
-            super().update(torch.zeros(1), weight=torch.zeros(1))
-
-    def collection(num_classes: int) -> MetricCollection:
-        return MetricCollection({"accuracy": metric_collection(num_classes)["accuracy"], "undefined": Undefined()})
-
-    monkeypatch.setattr(metrics, "metric_collection", collection)
+    undefined = Metric("undefined", lambda probabilities, targets: torch.tensor(math.nan), "max")
+    monkeypatch.setattr(metrics, "METRICS", (*METRICS, undefined))
     assert full_metrics(*problem(10, 3, range(3)), names(3), [1] * 3)["undefined"] is None
 
 

@@ -9,10 +9,11 @@ from ft_lightning.pages.page import Picture, Section, number
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails
 from ft_lightning.tasks.intervals import wilson_interval
-from ft_lightning.tasks.multiclass import least_certain, worst_errors
+from ft_lightning.tasks.multiclass import METRICS, least_certain, worst_errors
 
 _MATRIX_UP_TO = 30  # classes: above, only the most confused pairs are shown
 _PAIRS_SHOWN = 50
+_IN_ITS_PLACE = ("accuracy", "f1_macro", "top5_accuracy", "auroc", "loss", "ece")
 _THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -44,6 +45,8 @@ def headline(metrics: dict[str, Any]) -> Section:
         "loss": number(test["loss"]),
         "calibration error": number(test["ece"]),
     }
+    more = [metric for metric in METRICS if metric.shown and metric.name not in _IN_ITS_PLACE]
+    facts |= {metric.column: number(test.get(metric.name)) for metric in more}
     if "knn_accuracy" in test:
         facts["nearest neighbours"] = number(test["knn_accuracy"]) or "features not stored"
     if "val" in metrics:

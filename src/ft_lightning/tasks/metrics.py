@@ -1,64 +1,45 @@
-"""What metrics.json says of one split: torchmetrics collections, AUROC, per-class numbers, the majority baseline."""
+"""What metrics.json says of one split: the list of metrics, AUROC, per-class numbers, the majority baseline."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import MetricCollection, classification
-from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_f1_score
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from ft_lightning.system.errors import NumericalError
 from ft_lightning.tasks.intervals import macro_f1_interval, wilson_interval
-
-
-def metric_collection(num_classes: int) -> MetricCollection:
-    """Every number of metrics.json that is one torchmetrics metric of (probabilities (N, C), targets (N,)).
-
-    A metric added here appears in metrics.json for val and test; a value that is not finite is written as null.
-    """
-    # Whoever calls has all samples already: nothing to gather from the other processes of a distributed run.
-    whole: dict[str, Any] = {"sync_on_compute": False}
-    return MetricCollection(
-        {
-            "accuracy": classification.MulticlassAccuracy(num_classes, average="micro", **whole),
-            "top5_accuracy": classification.MulticlassAccuracy(
-                num_classes, top_k=min(5, num_classes), average="micro", **whole
-            ),
-            "f1_macro": classification.MulticlassF1Score(num_classes, average="macro", **whole),
-            "precision_macro": classification.MulticlassPrecision(num_classes, average="macro", **whole),
-            "recall_macro": classification.MulticlassRecall(num_classes, average="macro", **whole),
-            "ece": classification.MulticlassCalibrationError(num_classes, n_bins=15, norm="l1", **whole),
-        },
-        compute_groups=False,  # groups are found by comparing values, which a small first batch can make equal
-    )
+from ft_lightning.tasks.metric import Metric
+from ft_lightning.tasks.multiclass import METRICS
 
 
 def epoch_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
     """Metrics of each epoch, of logits (N, C) and targets (N,); loss: the mean negative log-likelihood in nats."""
     _refuse_non_finite(logits)
-    predicted = logits.argmax(1)
-    return {
-        "accuracy": (predicted == targets).double().mean().item(),
-        "f1_macro": multiclass_f1_score(predicted, targets, logits.shape[1], average="macro").item(),
-        "loss": F.cross_entropy(logits.double(), targets).item(),
-    }
+    chosen = [metric for metric in METRICS if metric.each_epoch]
+    return _measured(chosen, logits.double(), targets)
 
 
 def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_counts: list[int]) -> dict[str, Any]:
-    """Everything metrics.json says of logits (N, C) and targets (N,), as JSON values; `confusion` is without the zeros.
+    """Everything metrics.json says about one split, as plain JSON values; `confusion` is without the zeros.
 
     Macro averages run over the classes that occur in the targets or the predictions, as scikit-learn's do, and auroc
-    over the classes that some targets have and others have not (null when there is none). The interval of accuracy is
-    Wilson's, that of f1_macro a percentile bootstrap over samples. `class_counts`, the samples of each class in train,
-    decide what the majority baseline answers.
+    over the classes that some targets have and others have not. What is not finite is null. The interval of accuracy is
+    Wilson's, that of f1_macro a percentile bootstrap over samples.
+
+    Args:
+        logits: (N, C).
+        targets: (N,).
+        class_counts: samples of each class in train, which decide what the majority baseline answers.
     """
     _refuse_non_finite(logits)
     logits, n = logits.double(), len(targets)
     probabilities = logits.softmax(1)
-    values = metric_collection(len(class_names))(probabilities, targets)
-    numbers = {name: value.item() if value.isfinite() else None for name, value in values.items()}
+    values = _measured(METRICS, logits, targets)
+    numbers = {name: value if math.isfinite(value) else None for name, value in values.items()}
     confusion = multiclass_confusion_matrix(probabilities, targets, len(class_names))
     answers = {
         true: {name: n for name, n in zip(class_names, row, strict=True) if n}
@@ -70,12 +51,18 @@ def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_
         "accuracy_ci95": wilson_interval(int(confusion.diagonal().sum()), n),
         "f1_macro_ci95": macro_f1_interval(confusion.numpy()),
         "auroc": sum(present) / len(present) if present else None,
-        "loss": F.cross_entropy(logits, targets).item(),
         "n": n,
         "majority_accuracy": (targets == int(np.argmax(class_counts))).double().mean().item(),
         "per_class": _per_class(confusion, auroc, class_names),
         "confusion": {true: row for true, row in answers.items() if row},
     }
+
+
+def _measured(metrics: Sequence[Metric], logits: Tensor, targets: Tensor) -> dict[str, float]:
+    probabilities = logits.softmax(1)
+    values = {metric.name: metric.of(probabilities, targets) for metric in metrics if metric.of}
+    loss = {"loss": F.cross_entropy(logits, targets)}  # of logits: a probability may be 0
+    return {name: value.item() for name, value in (values | loss).items()}
 
 
 def _refuse_non_finite(logits: Tensor) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ft_lightning.system.errors import UserError, printable, some
 from ft_lightning.tasks.intervals import wilson_interval
+from ft_lightning.tasks.metric import Metric, torchmetric
 from ft_lightning.tasks.task import Details, Outputs, Task
 
 if TYPE_CHECKING:
@@ -19,6 +20,25 @@ ALL_CLASSES_UP_TO = 100  # above, a table lists the most probable classes only
 TOP = 10
 _SHOWN = 10  # classes on the terminal
 _SAMPLES_SHOWN = 24  # of a kind, on a page
+
+
+def top5_accuracy(probabilities: "Tensor", targets: "Tensor") -> "Tensor":
+    """The share of samples (N,) whose class is among the five most probable; of all classes where there are fewer."""
+    best = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices
+    return (best == targets[:, None]).any(1).double().mean()
+
+
+# Each of probabilities (N, C) and classes (N,). A metric of your own: a line here.
+METRICS = (
+    Metric("accuracy", torchmetric("accuracy", average="micro"), "max"),
+    Metric("top5_accuracy", top5_accuracy, "max", each_epoch=False, compared=False),
+    Metric("f1_macro", torchmetric("f1_score", average="macro"), "max", "macro F1"),
+    Metric("precision_macro", torchmetric("precision"), "max", each_epoch=False, shown=False, compared=False),
+    Metric("recall_macro", torchmetric("recall"), "max", each_epoch=False, shown=False, compared=False),
+    Metric("auroc", None, "max", each_epoch=False, compared=False),
+    Metric("loss", None, "min"),
+    Metric("ece", torchmetric("calibration_error", n_bins=15, norm="l1"), "min", "ECE", each_epoch=False),
+)
 
 
 @dataclass(frozen=True)
@@ -39,16 +59,12 @@ class MultiClass:
 
     name: ClassVar[str] = "multiclass"
     monitor: ClassVar[str] = "accuracy"
-    directions: ClassVar[Mapping[str, str]] = {"accuracy": "max", "f1_macro": "max", "loss": "min"}
-    headline: ClassVar[Sequence[str]] = (
-        *("accuracy", "top5_accuracy", "f1_macro", "auroc", "loss", "ece", "majority_accuracy", "knn_accuracy"),
-    )
-    columns: ClassVar[Mapping[str, str]] = {
-        "accuracy": "accuracy",
-        "f1_macro": "macro F1",
-        "loss": "loss",
-        "ece": "ECE",
-    }
+    directions: ClassVar[Mapping[str, str]] = {each.name: each.direction for each in METRICS if each.each_epoch}
+    headline: ClassVar[Sequence[str]] = [
+        *(each.name for each in METRICS if each.shown),
+        *("majority_accuracy", "knn_accuracy"),
+    ]
+    columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}
     answer: ClassVar[str | None] = "predicted"
 
     @classmethod
