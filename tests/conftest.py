@@ -1,12 +1,15 @@
 """What the tests share: small real pictures, a small pretrained network, and the commands as a person runs them."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the cores to other work
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: threads of one must not wait for those of another
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -16,6 +19,19 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
+
+
+@functools.cache
+def _probe() -> float:
+    """Seconds that a process takes to import torch, when it is first asked."""
+    begun = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    return time.monotonic() - begun
+
+
+def patience(seconds: float) -> float:
+    """How long to wait for what an idle machine does in a fraction of that: longer, the busier this one is."""
+    return seconds * max(1.0, _probe() / 2)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -103,7 +119,7 @@ def run_command(tmp_path: Path, commands: Commands) -> Callable[..., subprocess.
             env=os.environ | {"COLUMNS": "200"} | (env or {}),
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=patience(300),
             check=False,
         )
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from conftest import ROOT, write_pictures
+from conftest import ROOT, patience, write_pictures
 from faults import failing_write
 from ft_lightning.cli.compose import compose
 from ft_lightning.cli.known_errors import known_error
@@ -121,7 +121,7 @@ def limited_command(folder: Path, limit: Callable[[], None], *overrides: str) ->
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=patience(120),
         preexec_fn=limit,
     )
 

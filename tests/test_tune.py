@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
 import ft_lightning
-from conftest import files_below
+from conftest import files_below, patience
 from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.cli.compose import compose
 from ft_lightning.data.module import ImageFolderDataModule
@@ -194,7 +194,7 @@ def stopped(how: signal.Signals, pictures: Path, tmp_path: Path) -> tuple[int, b
         wait_for(lambda: finished(study_in(tmp_path)) >= 3)
     finally:
         first.send_signal(how)
-        said = first.communicate(timeout=60)[1]
+        said = first.communicate(timeout=patience(60))[1]
     return first.returncode, said
 
 
@@ -215,7 +215,7 @@ def test_a_search_that_is_killed_goes_on_in_two_processes_with_the_same_command(
         )
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=200)[0] for process in both]
+    said = [process.communicate(timeout=patience(200))[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     trials = trials_of(study_in(tmp_path))
     assert sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials) == wanted
@@ -238,7 +238,7 @@ def study_in(folder: Path) -> Path:
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     met: Exception | None = None
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patience(seconds)
     while time.monotonic() < deadline:
         try:
             if condition():
@@ -401,7 +401,7 @@ def test_any_number_of_processes_may_begin_at_once(tmp_path: Path) -> None:
     begin += "for _ in range(40):\n    (Path(sys.argv[1]) / 'config.yaml').unlink(missing_ok=True)\n"
     begin += "    join_study(cfg, Path(sys.argv[1]))\n"
     both = [subprocess.Popen([sys.executable, "-c", begin, str(tmp_path)], stderr=subprocess.PIPE) for _ in range(2)]
-    assert [process.communicate(timeout=60)[1] for process in both] == [b"", b""]
+    assert [process.communicate(timeout=patience(60))[1] for process in both] == [b"", b""]
 
 
 def test_a_search_keeps_nothing_of_the_trials_that_are_over(pictures: Path, tmp_path: Path) -> None:

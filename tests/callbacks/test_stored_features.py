@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from conftest import files_below, write_pictures
+from conftest import files_below, patience, write_pictures
 from ft_lightning import build
 from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.backbones.load import load_backbone
@@ -294,7 +294,7 @@ def test_a_killed_run_starts_again_where_it_was(weights: Path, tmp_path: Path) -
     store = tmp_path / "store"
     options = ["trainer.max_epochs=1", f"cache.dir={store}"]
     with subprocess.Popen([*command, *options], cwd=tmp_path, env=os.environ, stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + patience(120)
         while not list(store.rglob("*.safetensors")):
             assert process.poll() is None
             assert time.monotonic() < deadline
@@ -362,11 +362,11 @@ def test_four_runs_fill_one_store_one_is_killed_and_the_others_find_the_same(wei
     runs = [
         subprocess.Popen([*command, f"hydra.run.dir={i}"], cwd=tmp_path, stdout=subprocess.DEVNULL) for i in range(4)
     ]
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + patience(120)
     while not list((tmp_path / "store").rglob("*.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.01)
     runs[0].kill()
-    assert [process.wait(timeout=300) for process in runs] == [-9, 0, 0, 0]
+    assert [process.wait(timeout=patience(300)) for process in runs] == [-9, 0, 0, 0]
     after = run(tmp_path / "after", *tiny(weights, root), "trainer.max_epochs=2")
     assert after["timing"]["cache"] == {"hits": 200, "computed": 0}
     for i in (1, 2, 3):

@@ -17,7 +17,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from conftest import files_below
+from conftest import files_below, patience
 from ft_lightning.cli.compose import compose
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs.run import Run as Directory
@@ -253,11 +253,11 @@ def test_a_signal_ends_a_run_soon_with_its_own_code(
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"COLUMNS": "100"}
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patience(60)
     while not (tmp_path / "run/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=patience(30))
     assert process.returncode == code, errors.decode()
     ended = Directory(tmp_path / "run").outcome
     assert ended

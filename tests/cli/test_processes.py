@@ -15,7 +15,7 @@ import pytest
 from safetensors import safe_open
 
 from callbacks.test_stored_features import same_result, save_weights
-from conftest import files_below, write_pictures
+from conftest import files_below, patience, write_pictures
 from ft_lightning.cli.compose import compose
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.train import train
@@ -104,7 +104,7 @@ def launch(launcher: str, cwd: Path, *overrides: str, verb: str = "train") -> tu
         for task in environments
     ]
     try:
-        ended = [task.communicate(timeout=100) for task in tasks]
+        ended = [task.communicate(timeout=patience(100)) for task in tasks]
     finally:
         for task in tasks:
             task.kill()
@@ -198,7 +198,7 @@ def test_all_processes_end_with_the_same_parameters_and_buffers(
     common = [*options, f"data.root={pictures}", "trainer=ddp_cpu", "data.batch_size=4"]
     fits = json.dumps({name: [*common, *own] for name, own in FITS.items()})
     command = [sys.executable, "-m", *TORCHRUN[:-1], str(script), fits, str(tmp_path / "runs")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patience(200), check=False)
     assert done.returncode == 0, done.stderr
     digests = {path.name: path.read_text() for path in injected.glob("*.digest")}
     assert len(digests) == 2 * len(FITS)
@@ -288,7 +288,7 @@ def alive(injected: Path) -> list[int]:
     """The processes that do not end by themselves in a moment, which have nothing to wait for."""
     pids = [int(path.stem) for path in injected.glob("*.pid")]
     assert pids
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + patience(20)
     while (left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
         time.sleep(0.2)
     return left

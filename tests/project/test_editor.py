@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from referencing import Registry
 from referencing.jsonschema import DRAFT7
 
-from conftest import ROOT, files_below
+from conftest import ROOT, files_below, patience
 from ft_lightning.cli.compose import compose
 from project.test_conf import EQUAL_KEYS
 from test_conf import FILES
@@ -24,7 +24,9 @@ SETTINGS = json.loads((ROOT / ".vscode/settings.json").read_text())
 
 def made(root: Path) -> None:
     """`make schemas`, without make."""
-    subprocess.run([sys.executable, ".vscode/schemas.py"], cwd=root, check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [sys.executable, ".vscode/schemas.py"], cwd=root, check=True, capture_output=True, timeout=patience(120)
+    )
 
 
 def mistakes(file: str, content: Any, root: Path = ROOT) -> list[str]:

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from conftest import ROOT
+from conftest import ROOT, patience
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SAID = {  # by each, and the images it shows
@@ -21,7 +21,7 @@ SAID = {  # by each, and the images it shows
 def test_a_notebook_runs_and_is_stored_without_outputs(path: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     assert all(not cell.outputs and cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=patience(300), resources={"metadata": {"path": str(tmp_path)}}).execute()
     text = "".join(str(cell.outputs) for cell in notebook.cells if cell.cell_type == "code")
     said, pictures = SAID[path.stem]
     assert re.search(said, text)

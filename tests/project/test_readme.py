@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hydra.utils import get_object
 
-from conftest import ROOT, write_pictures
+from conftest import ROOT, patience, write_pictures
 from ft_lightning.cli.compose import compose, compose_with_hydra
 from test_train import RUN_FILES
 
@@ -221,7 +221,7 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALL, json.dumps(runs), str(tmp_path / "runs")],
         env={"PYTHONPATH": str(clone / "src"), "PATH": "", "HOME": str(tmp_path)},
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=patience(300), check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     results = [

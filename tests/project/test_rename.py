@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, patience
 from project.test_readme import RECIPES, apply
 
 NAME = "zebra_project_with_a_long_name"  # sorts behind, and makes lines longer
@@ -61,7 +61,7 @@ def environment(clone: Path) -> dict[str, str]:
 
 def said(clone: Path, *command: str, code: int = 0) -> str:
     done = subprocess.run(
-        command, cwd=clone, env=environment(clone), capture_output=True, text=True, check=False, timeout=7200
+        command, cwd=clone, env=environment(clone), capture_output=True, text=True, check=False, timeout=patience(7200)
     )
     assert done.returncode == code, f"{command}: {done.stdout[-8000:]}{done.stderr[-8000:]}"
     return done.stdout + done.stderr

@@ -17,7 +17,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
-from conftest import ROOT, files_below
+from conftest import ROOT, files_below, patience
 from ft_lightning.cli.compose import compose
 from ft_lightning.runs.checkpoint import SealedCheckpointIO
 from ft_lightning.runs.resume import config_of, refuse_other_data
@@ -111,7 +111,9 @@ def test_a_run_that_goes_on_equals_one_that_did_not_stop(
 def killed(folder: Path, number: int, *overrides: str) -> None:
     """Runs the command, which kills itself in place of its n-th write below its checkpoints."""
     command = [sys.executable, str(TESTS / "faults.py"), str(number), "kill", str(folder / "checkpoints"), *overrides]
-    done = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, cwd=folder.parent, capture_output=True, text=True, check=False, timeout=patience(120)
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
@@ -151,12 +153,12 @@ def test_a_signal_ends_a_run_soon_with_its_own_code_and_it_can_go_on(
     process = subprocess.Popen(
         [*command, f"hydra.run.dir={folder}"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + patience(90)
     while not (folder / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     sent = time.monotonic()
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=patience(30))
     assert process.returncode == code, errors.decode()
     assert time.monotonic() - sent < 10
     # A thread of Python's multiprocessing may complain when the process that reads images goes first.
@@ -327,7 +329,7 @@ def test_a_run_in_progress_is_not_taken_up_by_a_second_terminal(
         env=dict(os.environ),
     )
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + patience(90)
         while not (folder / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         done = run_command("train", f"resume={folder}")

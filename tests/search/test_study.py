@@ -18,6 +18,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+from conftest import patience
 from ft_lightning.search.space import read_space, suggest
 from ft_lightning.search.study import Plan, TrialFailed, _is_dead, bury_dead, has_outcome, open_study, work
 from ft_lightning.system.errors import UserError
@@ -211,7 +212,7 @@ def test_a_child_that_nobody_waited_for_is_dead() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     process = psutil.Process(child.pid)
     known = {"host": platform.node(), "pid": child.pid, "started": process.create_time()}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patience(30)
     while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.05)
     assert _is_dead(optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=known))
