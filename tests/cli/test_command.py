@@ -46,7 +46,7 @@ def test_help_and_cfg_answer_without_the_heavy_imports(verb: str, run_command: R
         (["data.root=/no/such/folder"], "data.root=/no/such/folder: no such folder"),
         (["data=mydata"], "data.root is not set"),
         (["model=timm"], "model.name"),
-        (["optimizer.lr="], "optimizer"),
+        (["optimizer.lr=", *TINY[:3]], "optimizer"),
         (["+trainer.max_epoch=3", *TINY[:3]], "max_epoch"),
         (["trainer.accelerator=gpu", *TINY[:3]], "no such device"),
         (["precision=64", *TINY[:3]], "precision=64 is unknown"),
