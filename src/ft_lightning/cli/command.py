@@ -1,9 +1,11 @@
 """The one wrapper around `hydra.main`, and the same without it for Python: run directories, exit codes, signals."""
 
+import _thread
 import gc
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +39,7 @@ def run(verb: Verb) -> None:
     search_working_directory()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra re-raises, and the exit code is decided here
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    sys.unraisablehook = _signal_again
 
     # A launcher may send this function to another process: it holds nothing but the verb.
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb.name)
@@ -119,6 +122,17 @@ def _words_of_run(verb: Verb, words: list[str]) -> list[str]:
 def _quoted(path: Path) -> str:
     """As Hydra reads a value literally."""
     return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _signal_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Deliver a signal once more whose exception Python could only ignore, as in the callback of a weak reference."""
+    numbers: dict[type[BaseException], int] = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
+    if number := numbers.get(unraisable.exc_type):
+        again = threading.Timer(0.1, _thread.interrupt_main, [number])
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _exit_on_sigterm(signum: int, frame: object) -> None:
