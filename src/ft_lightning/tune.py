@@ -68,7 +68,7 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
                 plan,
                 lambda trial: run_trial(trial, plan, configured, bench, bar),
                 study_dir,
-                watch=lambda trials: bar.watch(*search_results.told(trials, plan.direction)),
+                watch=lambda trials: bar.watch(*search_results.trial_lines(trials, plan.direction)),
             )
     except BaseException:
         with suppress(Exception):  # report the first error, not one that follows from it
