@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli import processes
 from ft_lightning.cli.job import in_multirun
-from ft_lightning.cli.processes import refuse_another_number_of_processes, refuse_processes
+from ft_lightning.cli.processes import check_process_count, refuse_processes
 from ft_lightning.cli.values import solves_head
 from ft_lightning.system.errors import UserError
 
@@ -119,7 +119,7 @@ def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Class
         if earlier.task.answers_like(data.task) and shapes[0] == shapes[1]:
             head.load_state_dict(known)
         else:
-            log.warning("init_from: its head differs or is for other classes: a new head is trained.")
+            log.warning("init_from: its head differs or is for other classes: a new one is trained.")
     plan = freeze_plan(backbone, head, cfg.finetune.mode, cfg.finetune.k, cfg.finetune.freeze_bn)
     return Classifier(backbone, head, plan)
 
@@ -218,7 +218,7 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
     )
     if in_multirun():
         refuse_processes(trainer, "each job of a multirun")
-    refuse_another_number_of_processes(trainer)
+    check_process_count(trainer)
     processes.end_together()
     return trainer
 

@@ -72,7 +72,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     if not trainer.is_global_zero:
         return {}
-    processes.go_on_alone()
+    processes.stop_watching()
     timing = clock.timing(trainer.current_epoch - module.first_epoch, data, stored.found, stored.computed)
     spread = repeat(cfg, data, pretrained, stored.rows, module.outputs) if cfg.repeats > 1 else {}
     task = data.task.calibrate(module.outputs["val"].rows, module.outputs["val"].target)
