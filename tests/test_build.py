@@ -213,7 +213,10 @@ def test_a_module_that_needs_inputs_trains_live(
     ("overrides", "said"),
     [
         (["module._target_=torch.nn.Linear"], "module._target_=torch.nn.Linear: make it a subclass of ft_lightning"),
-        (["module._target_=test_build.Doubled", "optimizer=lbfgs"], "optimizer=lbfgs minimises what loss says"),
+        (
+            ["module._target_=test_build.Doubled", "optimizer=lbfgs"],
+            "optimizer=lbfgs minimises `loss`, but test_build.Doubled",
+        ),
     ],
 )
 def test_a_module_that_does_not_fit_is_refused(overrides: list[str], said: str, pictures: Path, tmp_path: Path) -> None:

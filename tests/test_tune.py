@@ -119,7 +119,7 @@ def test_a_search_with_every_kind_of_failing_trial_has_a_winner(pictures: Path, 
 
 
 def test_a_search_whose_trials_all_fail_says_why(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"None of 2 trials has come to a value; trial 0: KeyError"):
+    with pytest.raises(UserError, match=r"None of 2 trials has a value; trial 0: KeyError"):
         search(tmp_path / "study", pictures, *FAILING, *KINDS, "+tune.space.callback.fail.kind.choices=[bug,memory]")
 
 

@@ -14,13 +14,13 @@ __all__ = ["Run", "compose", "load", "run"]
 
 
 def run(verb: str, *overrides: str, run_dir: "str | os.PathLike[str] | None" = None) -> "Run":
-    """Do what `python -m ft_lightning.<verb> <overrides>` does, in this process: `run("train", "data.root=/images")`.
+    """Run `python -m ft_lightning.<verb> <overrides>` in this process: `run("train", "data.root=/images")`.
 
     Args:
-        run_dir: where its files go; None: where the command would put them, outputs/<verb>/<date>_<time>_<unique>.
+        run_dir: folder for the run's files; None: the command's default, outputs/<verb>/<date>_<time>_<unique>.
 
     Raises:
-        UserError: something to fix, which the command would end with exit code 2 for.
+        UserError: the user has to fix something; the command exits with code 2.
         NumericalError: training failed numerically.
     """
     from ft_lightning.cli.command import run_in_python
@@ -29,7 +29,7 @@ def run(verb: str, *overrides: str, run_dir: "str | os.PathLike[str] | None" = N
 
 
 def _verb(name: str) -> "Verb":
-    """What the module of this name runs as a command."""
+    """Import the module of this name and return its command."""
     match name:
         case "train":
             from ft_lightning.train import VERB

@@ -1,4 +1,4 @@
-"""Augmentation around a preprocess: random, and for training only."""
+"""Random augmentation around a preprocess, for training only."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,9 +13,9 @@ from ft_lightning.readers.preprocess import Preprocess
 def augmentation(
     preprocess: Preprocess, crop_scale: Sequence[float] | None, flip: float, trivial: bool, erase: float
 ) -> Callable[[Image], Tensor]:
-    """What train images go through instead of `preprocess`: RGB image -> uint8 pixels of the same size.
+    """Build the transform of train images, in place of `preprocess`: RGB image -> uint8 pixels of the same size.
 
-    All random numbers come from torch's global CPU generator. With everything off this is `preprocess` itself.
+    All random numbers come from torch's global CPU generator. Returns `preprocess` itself if everything is off.
 
     Args:
         crop_scale: smallest and largest share of the area that a random crop keeps; None for the centre crop.

@@ -1,4 +1,4 @@
-"""From a composed config to the objects of a run."""
+"""Builds the objects of a run from a composed config."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli import processes
 from ft_lightning.cli.job import in_multirun
-from ft_lightning.cli.processes import refuse_another_number_of_processes, refuse_processes
+from ft_lightning.cli.processes import check_process_count, refuse_processes
 from ft_lightning.cli.values import solves_head
 from ft_lightning.system.errors import UserError
 
@@ -32,29 +32,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What the frameworks say in every run and a user can do nothing about.
+# Warnings of the frameworks in every run that a user can do nothing about.
 _NOISE = (
-    r".*module\(s\) in eval mode at the start of training",  # they are meant to be
+    r".*module\(s\) in eval mode at the start of training",  # intended: the frozen part stays in eval mode
     r".*does not have many workers",  # the number is chosen for the machine
-    r".*recommended to use `self\.log\(.*sync_dist=True",  # every process logs the same value already
-    r".*could not find the monitored key",  # in epochs before the first that is validated
-    r"Checkpoint directory .* exists and is not empty",  # when a run goes on
+    r".*recommended to use `self\.log\(.*sync_dist=True",  # every process already logs the same value
+    r".*could not find the monitored key",  # in epochs before the first validation
+    r"Checkpoint directory .* exists and is not empty",  # when a run is resumed
     r".*your dataloader is not resumable",  # it is
     r".*distributed\.nn\.functional\.all_gather is deprecated",  # Lightning 2.6 with torch 2.15
-    r"Be aware that when using `ckpt_path`.*\['WeightAveraging'\]",  # what it has averaged is tested without it
+    r"Be aware that when using `ckpt_path`.*\['WeightAveraging'\]",  # the averaged weights are tested without it
     r".*isinstance\(treespec, LeafSpec\).* is deprecated",  # Lightning 2.6 with torch 2.15
 )
 
 
 class Pretrained(NamedTuple):
-    """What training starts from."""
+    """The backbone that training starts from."""
 
     backbone: "Backbone"
-    earlier: "TrainedModel | None"  # whose backbone it is
+    earlier: "TrainedModel | None"  # the model of `init_from`, whose backbone it is
 
 
 def data(cfg: DictConfig) -> "Data":
-    """The dataset, scanned, checked and split, and what its labels mean."""
+    """Scan, check and split the dataset, and make its task."""
     from ft_lightning.data.memo import open_memo
 
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
@@ -62,19 +62,19 @@ def data(cfg: DictConfig) -> "Data":
 
 
 def task(cfg: DictConfig) -> "MakeTask":
-    """What makes a task of a dataset's labels."""
+    """Return the function that makes a task from a dataset's labels."""
     return instantiate(cfg.task)
 
 
 def data_location(cfg: DictConfig) -> str | None:
-    """The folder of a dataset, made if nothing else is given; None where a CSV says it all."""
+    """Return the dataset's folder, creating the dataset if none is given; None if there is only a CSV."""
     if cfg.data.root or cfg.data.csv or not cfg.data.create:
         return cfg.data.root
     return str(instantiate(cfg.data.create)())
 
 
 def pretrained(cfg: DictConfig) -> Pretrained:
-    """The backbone that `model` names, with its own weights or, with `init_from`, with those of an earlier model."""
+    """Load the backbone that `model` names, with its own weights or those of the earlier model in `init_from`."""
     from lightning import seed_everything
 
     seed_everything(cfg.seed, workers=True, verbose=False)
@@ -97,12 +97,12 @@ def pretrained(cfg: DictConfig) -> Pretrained:
 
 
 def _network(described: Any) -> tuple[Any, ...]:
-    """What decides the shapes of weights: to timm, what follows a dot in a name is which weights."""
+    """Return what determines the weights' shapes; in a timm name the part after the dot only selects weights."""
     return described["source"], described["name"].partition(".")[0], described["arguments"]
 
 
 def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Classifier":
-    """The backbone and a head of the task's size: a new one, or the earlier model's if that answers the same task."""
+    """Join the backbone and a head of the task's size: new, or the earlier model's if its task is the same."""
     from lightning import seed_everything
 
     from ft_lightning.finetune import freeze_plan
@@ -110,7 +110,7 @@ def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Class
 
     backbone = pretrained.backbone
     data.connect(backbone.reader, instantiate(cfg.augment)(backbone.reader.preprocess), cfg.seed)
-    seed_everything(cfg.seed, workers=True, verbose=False)  # again, so that a head starts the same under any backbone
+    seed_everything(cfg.seed, workers=True, verbose=False)  # again: the same head under any backbone
     own = OmegaConf.masked_copy(cfg.head, [key for key in cfg.head if key != "init"])
     head = instantiate(own, in_features=backbone.feature_dim, num_classes=data.task.width)
     if earlier := pretrained.earlier:
@@ -119,18 +119,18 @@ def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Class
         if earlier.task.answers_like(data.task) and shapes[0] == shapes[1]:
             head.load_state_dict(known)
         else:
-            log.warning("init_from: its head is another one, or for other classes: a new one is trained.")
+            log.warning("init_from: its head differs or is for other classes: a new one is trained.")
     plan = freeze_plan(backbone, head, cfg.finetune.mode, cfg.finetune.k, cfg.finetune.freeze_bn)
     return Classifier(backbone, head, plan)
 
 
 def described_head(cfg: DictConfig) -> dict[str, Any]:
-    """Name and arguments of the head, as `heads.build_head` takes them."""
+    """Return the head's name and arguments for `heads.build_head`."""
     return {str(key): value for key, value in cfg.head.items() if key not in ("_target_", "init")}
 
 
 def module(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "FineTuner":
-    """What is trained, what is minimised and by what; connects the data to what the weights expect."""
+    """Build the LightningModule with its loss and optimizer; connect the data to the backbone's reader."""
     from ft_lightning.module import FineTuner
 
     make = instantiate(cfg.module, _partial_=True)
@@ -140,7 +140,7 @@ def module(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "FineTuner"
         )
     if solves_head(cfg) and make.func.loss_of is not FineTuner.loss_of:
         raise UserError(
-            f"optimizer=lbfgs minimises what loss says, and {cfg.module._target_} something else: use optimizer=adam."
+            f"optimizer=lbfgs minimises `loss`, but {cfg.module._target_} minimises something else: use optimizer=adam."
         )
     return make(
         _classifier(cfg, data, pretrained),
@@ -157,7 +157,7 @@ def module(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "FineTuner"
 def stored_features(
     cfg: DictConfig, splits: Sequence[str], clock: "Stopwatch", rows: "RowCache | None" = None, quiet: bool = False
 ) -> "StoredFeatures":
-    """What computes the frozen part of these splits once; the other arguments are those of `StoredFeatures`."""
+    """Build the callback that computes these splits' features once; other arguments as in `StoredFeatures`."""
     from ft_lightning.callbacks.stored_features import RowCache, StoredFeatures
 
     required_by = None
@@ -178,10 +178,10 @@ def stored_features(
 
 
 def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | None) -> "Trainer":
-    """Lightning's Trainer with these callbacks and those that `callback` adds.
+    """Build Lightning's Trainer with these callbacks and those of `callback`.
 
     Args:
-        run_dir: where `logger` writes and our checkpoints are; None for a training that leaves no files.
+        run_dir: folder for loggers and checkpoints; None for a training that leaves no files.
     """
     import torch
 
@@ -192,10 +192,10 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
     from ft_lightning.system.hardware import pick_device, pick_precision
 
     if not torch.cuda.is_available():
-        # Lightning has torch look for a driver's library at each optimizer step: a tenth of a cached epoch.
+        # Lightning makes torch look for a driver library at each optimizer step: a tenth of a cached epoch.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     for library in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(library).setLevel(logging.WARNING)  # the summary says it better
+        logging.getLogger(library).setLevel(logging.WARNING)  # our summary replaces theirs
     for message in _NOISE:
         warnings.filterwarnings("ignore", message)
     # Each epoch of a solver tries one L2 strength.
@@ -218,13 +218,13 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
     )
     if in_multirun():
         refuse_processes(trainer, "each job of a multirun")
-    refuse_another_number_of_processes(trainer)
+    check_process_count(trainer)
     processes.end_together()
     return trainer
 
 
 def stop_averaging(trainer: "Trainer") -> None:
-    """What `callback=ema` has averaged is in the module; Lightning would put it there again in place of best.ckpt."""
+    """Remove `callback=ema`, whose average is in the module by now: it would overwrite the weights of best.ckpt."""
     from lightning.pytorch.callbacks import WeightAveraging
 
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from ft_lightning.readers.sample import Sample
 
 
-_SHOWN = 5  # of what has to be mended, on the terminal
+_SHOWN = 5  # blocking findings on the terminal
 
 
 def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """Say everything that is wrong with a dataset or odd about it, and how to mend it; nothing in it is changed."""
+    """Report every error and oddity of a dataset with its fix; the dataset itself is not changed."""
     from ft_lightning import build
     from ft_lightning.cli import summary
     from ft_lightning.cli.values import check_switches
@@ -48,7 +48,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             distinct = looked.distinct()
             features = features_of(cfg, list(distinct))
             pairs, closer = look_at_features(distinct, features, cfg.seed, cfg.data.max_pixels, found), False
-    finally:  # without weights, or with Ctrl-C, what the files tell is known all the same
+    finally:  # without weights, or after Ctrl-C, the findings about files are still reported
         if closer:
             found.add([Finding("not looked for", "Wrong labels, outliers and near-duplicates: it ended before.", "")])
         written = check_page.write_check(Run(run_dir), looked, found, pairs, str(cfg.data.csv or root))
@@ -61,7 +61,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def overrides_of_train() -> list[str]:
-    """The part of the command line that train would get too; "..." where there was no command line."""
+    """Return the overrides that train takes too; "..." if there was no command line."""
     typed = typed_overrides()
     if typed is None:
         return ["..."]
@@ -70,7 +70,7 @@ def overrides_of_train() -> list[str]:
 
 
 def features_of(cfg: DictConfig, samples: "list[Sample]") -> "Tensor":
-    """(N, D), by way of the feature store, where train finds them again."""
+    """Compute features (N, D) through the feature store, so that train can reuse them."""
     import torch
 
     from ft_lightning import build

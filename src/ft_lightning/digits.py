@@ -1,4 +1,4 @@
-"""The name that config files have for `write_digits`."""
+"""The module under which config files name `write_digits`."""
 
 from ft_lightning.data.digits import write_digits
 

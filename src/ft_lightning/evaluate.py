@@ -61,9 +61,9 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 def outputs_of(
     cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]", reader: "Reader", inspector: "Inspector"
 ) -> "Tensor":
-    """The model's outputs (N, ...); DataProblemsError names every image that cannot be used.
+    """Return the model's outputs (N, ...); DataProblemsError names every unusable image.
 
-    What a pretrained, frozen backbone makes of the samples comes from the feature store.
+    The features of a frozen, pretrained backbone come from the feature store.
     """
     import torch
 
@@ -89,7 +89,7 @@ def outputs_of(
 
 
 def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None" = None) -> "list[Sample]":
-    """The samples to score."""
+    """Return the samples to score."""
     from ft_lightning.data.scan import SPLITS, scan
 
     samples = scan(data.root, data.csv, data.case_sensitive, memo)
@@ -100,12 +100,12 @@ def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None
     chosen = [sample for sample in samples if split in ("all", sample.split)]
     if not chosen:
         raise UserError(f"data.split={split}: the data has no such split; use data.split=all.")
-    model.task.encode([sample.label for sample in chosen])  # refuses labels that the model does not know
+    model.task.encode([sample.label for sample in chosen])  # raises for labels that the model does not know
     return chosen
 
 
 def trained_samples(samples: "list[Sample]", run: Run) -> int | None:
-    """How many of these samples the run trained on, as the numbers would flatter its model; None where nobody knows."""
+    """Count the samples that the run trained on, and warn if there are any; None if its split is unknown."""
     trained = run.trained_on()
     if trained is None:
         return None

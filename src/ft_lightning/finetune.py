@@ -1,4 +1,4 @@
-"""From a finetune mode to a freeze plan: what trains, and what stays exactly as it was."""
+"""Freeze plans: which parts of a classifier train under each finetune mode, and which stay fixed."""
 
 import hashlib
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ MODES = ("frozen", "partial", "full")
 
 @dataclass(frozen=True)
 class FreezePlan:
-    """The one answer to "what trains?", which everything else reads.
+    """Which parameters and modules train: the single source for the rest of the package.
 
     Names are those of `model.Classifier`: "backbone.network.<...>" and "head.<...>".
     """
 
     mode: str
     trainable: frozenset[str]  # parameters that the optimizer gets
-    held: frozenset[str]  # modules that stay in eval mode, whoever calls train()
+    held: frozenset[str]  # modules that stay in eval mode even if train() is called
     trained_blocks: tuple[str, ...]  # the blocks after the cut, each by its first module's name
 
     def trains(self, name: str) -> bool:
@@ -34,20 +34,20 @@ class FreezePlan:
         return name in self.trainable or name.rpartition(".")[0] not in self.held
 
     def trained_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What a checkpoint has to hold of a classifier's state dict."""
+        """Return the part of a classifier's state dict that a checkpoint has to hold."""
         return {name: value for name, value in state.items() if self.trains(name)}
 
     def frozen_state(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What training must leave bit for bit as it was."""
+        """Return the part that training must not change by a single bit."""
         return {name: value for name, value in state.items() if not self.trains(name)}
 
 
 def freeze_plan(backbone: "Backbone", head: nn.Module, mode: str, k: int | None, freeze_bn: bool) -> FreezePlan:
     """Place the cut: after the last block (frozen), before the last `k` blocks (partial), before everything (full).
 
-    A module that holds both frozen and trained parts stays in eval mode, because what it does between its children
-    may belong to the frozen part; a parameter that both sides share is frozen. `freeze_bn` keeps the BatchNorm
-    statistics after the cut from moving too (their weights and biases still train).
+    A module that holds both frozen and trained parts stays in eval mode, because its own forward code may belong to
+    the frozen part. A parameter that both sides share is frozen. `freeze_bn` also fixes the BatchNorm statistics after
+    the cut (their weights and biases still train).
     """
     network: nn.Module = backbone.network
     modules = dict(network.named_modules())
@@ -67,7 +67,7 @@ def freeze_plan(backbone: "Backbone", head: nn.Module, mode: str, k: int | None,
 
 
 def digest_of(state: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes of parameters and buffers, in hexadecimal."""
+    """Return the sha256 over names, types, shapes and bytes of parameters and buffers, in hexadecimal."""
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -93,7 +93,7 @@ def _blocks_after_the_cut(blocks: tuple[tuple[str, ...], ...], mode: str, k: int
 def _live_modules(
     names: list[str], blocks: tuple[tuple[str, ...], ...], trained: tuple[tuple[str, ...], ...]
 ) -> set[str]:
-    """The modules after the cut: the trained blocks and whatever is registered after their start, such as a dropout."""
+    """Return the modules after the cut: trained blocks and modules registered after their start, such as a dropout."""
     if not trained:
         return set()
     frozen_roots = {name for block in blocks[: len(blocks) - len(trained)] for name in block}

@@ -12,27 +12,23 @@ HEAD_INITS = ("random", "probe")
 
 
 def linear(in_features: int, num_classes: int, dropout: float) -> nn.Module:
-    """One linear layer, the textbook's new classifier."""
+    """Make one linear layer, the standard new classifier."""
     layer = nn.Linear(in_features, num_classes)
     return nn.Sequential(nn.Dropout(dropout), layer) if dropout else layer
 
 
 def mlp(in_features: int, num_classes: int, hidden: int, dropout: float) -> nn.Module:
-    """One hidden layer with GELU."""
+    """Make an MLP with one hidden layer and GELU."""
     return nn.Sequential(nn.Linear(in_features, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, num_classes))
 
 
-# What `head.name` and a model directory may ask for.
+# Heads by the name in `head.name` and in model directories.
 # A head of your own: a function above, a line here, a file in conf/head.
 HEADS: dict[str, Callable[..., nn.Module]] = {"linear": linear, "mlp": mlp}
 
 
 def build_head(name: str, in_features: int, num_classes: int, **arguments: float) -> nn.Module:
-    """The head called `name`, with the arguments its config gives.
-
-    Raises:
-        UserError: no head has that name.
-    """
+    """Build the head called `name` with the arguments of its config."""
     if name not in HEADS:
         known = ", ".join(HEADS)
         raise UserError(f"head.name={name} is unknown: use one of {known}, or add yours to ft_lightning/heads.py.")
@@ -42,16 +38,16 @@ def build_head(name: str, in_features: int, num_classes: int, **arguments: float
 def solve_head(
     head: nn.Module, features: Tensor, targets: Tensor, loss: nn.Module, l2: float, max_iter: int = 100
 ) -> None:
-    """Put a head to a minimum of `loss + l2 / 2 * |weights|^2` over all samples at once, starting from where it is.
+    """Minimise `loss + l2 / 2 * |weights|^2` over all samples at once, starting from the head's current weights.
 
-    By L-BFGS with a strong Wolfe line search (Nocedal & Wright, 2006, chapters 3 and 7). For a linear head and
-    cross-entropy this is logistic regression, whose minimum is the only one. Biases are not penalised; dropout is off.
+    Uses L-BFGS with a strong Wolfe line search (Nocedal & Wright, 2006, chapters 3 and 7). For a linear head and
+    cross-entropy this is logistic regression, whose minimum is unique. Biases are not penalised; dropout is off.
 
     Args:
         features: (N, D).
         targets: (N,).
         loss: (logits (N, C), targets (N,)) -> scalar.
-        max_iter: iterations at most.
+        max_iter: maximum number of iterations.
     """
     training = head.training
     head.eval()
@@ -74,9 +70,9 @@ def solve_head(
 
 
 def has_one_optimum(head: nn.Module) -> bool:
-    """Whether the optimum for one L2 strength is a good start for the next weaker one, as it is for a linear head.
+    """Return whether the optimum for one L2 strength is a good start for the next weaker one, as for a linear head.
 
-    The weights of an mlp vanish at a strong one, all its gradients with them, and it would never move again.
+    A strong L2 drives the weights of an MLP to zero, and their gradients with them: it would never move again.
     """
     return sum(parameter.ndim > 1 for parameter in head.parameters()) == 1
 
@@ -89,14 +85,14 @@ def probe(
     score: Callable[[Tensor, Tensor], float],
     strengths: Sequence[float],
 ) -> tuple[float, float]:
-    """Put a head to the best of its optima for several L2 strengths: the first one with the highest score on `val`.
+    """Solve a head for several L2 strengths and keep the optimum with the highest score on `val`, the first on a tie.
 
-    Training that starts from there does not distort pretrained features as it would from a random head (Kumar et al.,
-    "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022).
+    Training from there distorts pretrained features less than training from a random head (Kumar et al., "Fine-Tuning
+    can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022).
 
     Args:
         train, val: features (N, D) and targets (N,), on the head's device.
-        score: of outputs and targets; higher is better.
+        score: (outputs, targets) -> score; higher is better.
         strengths: from strong to weak.
 
     Returns:

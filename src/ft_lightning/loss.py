@@ -7,15 +7,12 @@ from ft_lightning.system.errors import UserError
 
 
 def cross_entropy(label_smoothing: float, class_weights: str, class_counts: list[int]) -> nn.Module:
-    """Cross-entropy in float32, with each class weighted alike ("none") or by n / (C * its count) ("balanced").
+    """Make a float32 cross-entropy that weights classes equally ("none") or by n / (C * class count) ("balanced").
 
-    The balanced weights are scikit-learn's. As in torch, a batch's mean is weighted too.
+    The balanced weights are scikit-learn's. As in torch, the mean over a batch is weighted too.
 
     Args:
         class_counts: samples of each class in train, none of them 0.
-
-    Raises:
-        UserError: any other `class_weights`, or a `label_smoothing` outside 0 to 1.
     """
     if class_weights not in ("none", "balanced"):
         raise UserError(f"loss.class_weights={class_weights} is unknown: use none or balanced.")

@@ -1,4 +1,4 @@
-"""The classifier: a backbone and a head that obey a freeze plan."""
+"""The classifier: a backbone and a head under a freeze plan."""
 
 from typing import Any, Self
 
@@ -11,16 +11,16 @@ from ft_lightning.readers.sample import Inputs
 
 
 class Classifier(nn.Module):
-    """`logits = head(backbone(prepare(inputs)))`, where what the plan holds never moves.
+    """`logits = head(backbone(prepare(inputs)))`, whose frozen part never changes.
 
     Args:
-        backbone: an nn.Module too.
-        plan: names its parameters and modules as this class does; see `finetune.freeze_plan`.
+        backbone: also an nn.Module.
+        plan: names parameters and modules as this class does; see `finetune.freeze_plan`.
     """
 
     def __init__(self, backbone: Backbone, head: nn.Module, plan: FreezePlan) -> None:
         super().__init__()
-        self.backbone: Any = backbone  # an nn.Module, which a Protocol cannot say
+        self.backbone: Any = backbone  # also an nn.Module, which a Protocol cannot express
         self.head = head
         self.plan = plan
         for name, parameter in self.named_parameters():
@@ -33,31 +33,31 @@ class Classifier(nn.Module):
     def train(self, mode: bool = True) -> Self:
         self.training = mode
         self.head.train(mode)
-        if self.plan.mode != "frozen":  # else all of it is held, and a cached epoch takes less time than telling it so
+        if self.plan.mode != "frozen":  # else all of it is held; setting its mode would take longer than a cached epoch
             self.backbone.train(mode)
         self._hold()
         return self
 
     def features(self, inputs: Inputs) -> Tensor:
-        """Features (B, D) of a batch as the loader gives it, for images uint8 (B, 3, H, W)."""
+        """Return features (B, D) of a batch from the loader; images are uint8 (B, 3, H, W)."""
         # Again here, because train() may have been called on a part of the backbone instead of on this module.
         self._hold()
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.plan.mode != "frozen"):
             return self.backbone(self.backbone.prepare(inputs))
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Logits (B, C) of a batch as the loader gives it."""
+        """Return logits (B, C) of a batch from the loader."""
         return self.classify(self.features(inputs))
 
     def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, C) of features (B, D), both the head's work and its result in float32.
+        """Return logits (B, C) of features (B, D); the head computes in float32.
 
-        Half precision would save nothing on a head and round logits to three digits.
+        Half precision would save nothing on a head, and would round logits to three digits.
         """
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features.float())
 
     def _hold(self) -> None:
         for module in self._held:
-            if module.training:  # looking is ten times as fast as setting
+            if module.training:  # reading is ten times as fast as setting
                 module.training = False

@@ -22,28 +22,28 @@ log = logging.getLogger(__name__)
 
 
 class FineTuner(LightningModule):
-    """Trains what the classifier's freeze plan says, on batches `{"inputs", "target" (B, ...), "index" (B,)}`.
+    """Trains a classifier under its freeze plan, on batches `{"inputs", "target" (B, ...), "index" (B,)}`.
 
     A batch may bring the frozen backbone's "features" (B, D) instead of inputs.
 
-    A training of your own is a subclass, named in a file of conf/module: `loss_of` says what is minimised, and
-    `needs_inputs` that features alone are not enough for it.
+    For a training of your own, write a subclass and name it in a file of conf/module: override `loss_of`, and set
+    `needs_inputs` if it cannot train on features alone.
 
     `index` is the sample's position in its split. Several processes fill up their last batches by repeating samples;
-    by their index every sample is counted exactly once.
+    the index makes sure that each sample counts exactly once.
 
     Args:
-        task: what targets are, and how good outputs are.
+        task: encodes targets and measures outputs.
         loss: (outputs (B, C), targets) -> scalar.
         optimizer: parameter groups -> optimizer.
         scheduler: (optimizer, total_steps) -> Lightning's lr_scheduler configuration.
         mix: (inputs, targets (B,)) of a train batch -> (inputs, class probabilities (B, C)), or None.
         backbone_lr_factor: learning rate of the backbone as a multiple of the head's.
-        seed: of dropout and whatever else is random in a step, which depends on it, the epoch, the step and the
-            process, so that a run that is taken up again within an epoch goes on as if it had not stopped.
+        seed: of dropout and everything else random in a step. Random numbers depend on seed, epoch, step and
+            process, so that a run resumed within an epoch continues as if it had never stopped.
     """
 
-    needs_inputs = False  # True: batches of train always bring inputs, and nothing is trained on stored features
+    needs_inputs = False  # True: train batches always hold inputs, never stored features
 
     def __init__(
         self,
@@ -66,8 +66,8 @@ class FineTuner(LightningModule):
         self.backbone_lr_factor = backbone_lr_factor
         self.seed = seed
         self.strict_loading = False  # a checkpoint leaves the frozen part out
-        self.outputs: dict[str, Outputs] = {}  # of val and test when they were last looked at
-        self.first_epoch = 0  # that this fit trains
+        self.outputs: dict[str, Outputs] = {}  # by split: of the latest validation and test
+        self.first_epoch = 0  # of this fit
         self._seen: dict[str, list[tuple[Tensor, ...]]] = {"train": [], "val": [], "test": []}
         self._sums: tuple[str, ...] = ()  # the task's metrics of a batch in training
         self._trained_part = TrainedPart(classifier)
@@ -77,13 +77,13 @@ class FineTuner(LightningModule):
         return self.classifier(inputs)
 
     def loss_of(self, batch: dict[str, Any], outputs: Tensor) -> Tensor:
-        """What a step minimises: the loss (scalar) of outputs (B, C) for a batch of train."""
+        """Return the scalar loss that a training step minimises, from outputs (B, C)."""
         return self.loss(outputs, batch["target"])
 
     def on_train_start(self) -> None:
         self.first_epoch = self.current_epoch
         self._seen["train"] = [tuple(value.to(self.device) for value in step) for step in self._seen["train"]]
-        if self._stopped:  # before the checkpoint that this run goes on from was written
+        if self._stopped:  # early stopping ended the run before its checkpoint was written
             self.trainer.should_stop = True
             log.warning("Early stopping has ended this run: there is nothing left to train.")
 
@@ -91,12 +91,12 @@ class FineTuner(LightningModule):
         reseed(seed_of(self.seed, self.current_epoch, "step", batch_idx, self.global_rank), self.device)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        if self.mix:  # with random numbers that on_train_batch_start has made those of this step
+        if self.mix:  # on_train_batch_start has seeded its random numbers
             inputs, target = self.mix(batch["inputs"], batch["target"])
             batch = batch | {"inputs": inputs, "target": target}
         outputs, target = self._outputs(batch), batch["target"]
         loss = self.loss_of(batch, outputs)
-        # Kept as it is and looked at once an epoch: a metric update or a log call each step costs more than a head.
+        # Collected here and read once an epoch: a metric update or log call in each step costs more than a head.
         n = torch.tensor(float(len(target)), device=loss.device)
         sums = self.task.sums(outputs.detach(), target)
         self._sums = tuple(sums)
@@ -129,7 +129,7 @@ class FineTuner(LightningModule):
 
     def configure_optimizers(self) -> Any:
         trainable = [(name, p) for name, p in self.classifier.named_parameters() if p.requires_grad]
-        # timm networks list what should not decay either, such as position embeddings.
+        # timm networks list further parameters that should not decay, such as position embeddings.
         spared: set[str] = getattr(self.classifier.backbone.network, "no_weight_decay", set)()
         undecayed = {f"backbone.network.{name}" for name in spared}
         optimizer = build_optimizer(self.optimizer, trainable, self.backbone_lr_factor, undecayed)
@@ -143,32 +143,32 @@ class FineTuner(LightningModule):
             stopping.stopped_epoch or stopping.wait_count >= stopping.patience
             for stopping in self.trainer.early_stopping_callbacks
         )
-        if self._seen["train"]:  # within an epoch: what its row of metrics.csv will count, (processes, steps, sums)
+        if self._seen["train"]:  # within an epoch: (processes, steps, sums), for its row of metrics.csv
             seen = torch.stack([torch.stack(step) for step in self._seen["train"]])
             checkpoint["seen"] = torch.as_tensor(self.all_gather(seen)).reshape(-1, *seen.shape).cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._trained_part.unpack(checkpoint, self.state_dict())
         if self.trainer.state.fn == "fit":
-            self._go_on(checkpoint)
+            self._resume(checkpoint)
 
-    def _go_on(self, checkpoint: dict[str, Any]) -> None:
+    def _resume(self, checkpoint: dict[str, Any]) -> None:
         if self.trainer.max_epochs is not None and 0 <= self.trainer.max_epochs <= checkpoint["epoch"]:
             raise UserError(
-                f"trainer.max_epochs={self.trainer.max_epochs}: the run is in its epoch {checkpoint['epoch'] + 1} "
-                "already, and goes on with that many or more."
+                f"trainer.max_epochs={self.trainer.max_epochs}: the run is already in epoch "
+                f"{checkpoint['epoch'] + 1}: use that many or more."
             )
         self._stopped = checkpoint["stopped"]
         self.first_epoch = checkpoint["epoch"] + 1
         if "seen" in checkpoint:
             if len(checkpoint["seen"]) != self.trainer.world_size:
                 raise UserError(
-                    f"trainer.devices: the run stopped within an epoch of {len(checkpoint['seen'])} processes, and "
-                    f"{self.trainer.world_size} would share the rest of it otherwise: use as many as before."
+                    f"trainer.devices: the run stopped within an epoch of {len(checkpoint['seen'])} processes, but "
+                    f"{self.trainer.world_size} would divide the rest differently: use as many as before."
                 )
             self._seen["train"] = [tuple(step) for step in checkpoint["seen"][self.global_rank]]
         for schedule in checkpoint.get("lr_schedulers", ()):
-            for planned in ("total_steps", "_schedule_phases"):  # of OneCycleLR: this run may be a longer one
+            for planned in ("total_steps", "_schedule_phases"):  # of OneCycleLR: this run may be longer
                 schedule.pop(planned, None)
 
     def _outputs(self, batch: dict[str, Any]) -> Tensor:
@@ -180,14 +180,14 @@ class FineTuner(LightningModule):
         self._seen[split].append((batch["index"], self.task.rows(self._outputs(batch).detach(), target), target))
 
     def _measure(self, split: str) -> dict[str, float]:
-        """Log the task's metrics of a split that has been gone through."""
+        """Compute and log the task's metrics of a finished split."""
         self.outputs[split] = self._gather(split)
         values = self.task.metrics(self.outputs[split].rows, self.outputs[split].target, full=False)
         self._log(values, split)
         return values
 
     def _gather(self, split: str) -> Outputs:
-        """Outputs of the whole split from all processes, in the split's order, each sample once."""
+        """Gather the whole split's outputs from all processes, in the split's order, each sample once."""
         index, rows, target = (torch.cat(kept) for kept in zip(*self._seen[split], strict=True))
         self._seen[split].clear()
         if self.trainer.world_size > 1:
@@ -200,7 +200,7 @@ class FineTuner(LightningModule):
         return Outputs(index[first], rows.cpu()[order][first], target.cpu()[order][first])
 
     def _log(self, values: dict[str, float], split: str) -> None:
-        # Every process has computed the same values from all samples, so there is nothing left to reduce.
+        # Every process has computed the same values from all samples: nothing is left to reduce.
         shown = {"train": "loss", "val": self.task.monitor}
         for name, value in values.items():
             self.log(f"{split}/{name}", value, prog_bar=shown.get(split) == name)

@@ -1,4 +1,4 @@
-"""Parameter groups, learning-rate schedules, and the strengths of the solver that needs neither."""
+"""Parameter groups, learning-rate schedules, and the L2 strengths of the head solver."""
 
 import math
 import sys
@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR, ReduceLROnPlateau
 
 from ft_lightning.system.errors import UserError
 
-# L2 from strong, the best on few images, to hardly any: with images aplenty, on features that separate the classes.
+# From strong L2, best on few images, to hardly any, for many images whose features separate the classes.
 STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 
@@ -21,25 +21,25 @@ def build_optimizer(
     backbone_lr_factor: float,
     undecayed: Collection[str] = (),
 ) -> Optimizer:
-    """An optimizer over up to four groups, the head's last: backbone and head, each with and without weight decay.
+    """Make an optimizer with up to four groups, the head's last: backbone and head, with and without weight decay.
 
-    Norms and biases, which have one dimension, are not decayed: it would not regularise (He et al., "Bag of Tricks",
-    2019). A parameter that goes by two names is in the group of its first one.
+    Norms and biases (one dimension) are not decayed, as that would not regularise (He et al., "Bag of Tricks", 2019).
+    A parameter with two names is in the group of its first one.
 
     Args:
-        make: parameter groups -> optimizer; its own lr is the head's, its own weight_decay that of the decayed groups.
-        parameters: (name, parameter) of everything that trains; names start with "backbone." or "head.".
+        make: parameter groups -> optimizer; its lr is the head's, its weight_decay that of the decayed groups.
+        parameters: (name, parameter) of all trainable parameters; names start with "backbone." or "head.".
         backbone_lr_factor: learning rate of the backbone as a multiple of the head's.
-        undecayed: names that are not decayed either, such as the position embeddings in timm's `no_weight_decay()`.
+        undecayed: further names without decay, such as the position embeddings in timm's `no_weight_decay()`.
     """
     groups: dict[str, dict[str, Any]] = {}
-    placed: set[int] = set()  # by identity: named and valued alike are different parameters
+    placed: set[int] = set()  # by identity: parameters with equal values are still different
     for name, parameter in parameters:
         if id(parameter) in placed:
             continue
         placed.add(id(parameter))
         part = name.partition(".")[0]
-        assert part in ("backbone", "head"), f"{name} is neither of the backbone nor of the head"
+        assert part in ("backbone", "head"), f"{name} belongs to neither backbone nor head"
         decayed = parameter.ndim > 1 and name not in undecayed
         key = part if decayed else f"{part}_no_decay"
         fresh = {"name": key, "params": []} | ({} if decayed else {"weight_decay": 0.0})
@@ -54,14 +54,14 @@ def build_optimizer(
 
 
 class HeadSolver(Optimizer):
-    """Says for which L2 strength `callbacks.solve_head` solves in each epoch, from strong to weak.
+    """Sets the L2 strength for which `callbacks.solve_head` solves in each epoch, from strong to weak.
 
-    To Lightning it is an optimizer whose steps change nothing: checkpoints, metrics.csv and the choice of the best
-    epoch, which here is the choice of the strength, work as for any other.
+    For Lightning it is an optimizer whose steps change nothing, so that checkpoints, metrics.csv and the choice of the
+    best epoch, here of the best strength, work as for any other.
 
     Args:
-        lr: must be None; it has none.
-        weight_decay: the strengths, tried from strong to weak, or one; None for `STRENGTHS`.
+        lr: must be None, as the solver has no learning rate.
+        weight_decay: one strength or several, tried from strong to weak; None for `STRENGTHS`.
     """
 
     def __init__(
@@ -77,24 +77,24 @@ class HeadSolver(Optimizer):
         super().__init__(params, {"lr": 0.0})
 
     def begin(self, epoch: int) -> float:
-        """The strength of this epoch."""
+        """Set and return the strength of this epoch."""
         self.strength = self.strengths[min(epoch, len(self.strengths) - 1)]
         return self.strength
 
     def rewind(self) -> None:
-        """Put every parameter back to where it was when this was first called."""
+        """Reset every parameter to its value at the first call."""
         for group in self.param_groups:
-            for parameter in group["params"]:  # kept as state, which a checkpoint holds
+            for parameter in group["params"]:  # in the optimizer's state, so that checkpoints hold it
                 start = self.state[parameter].setdefault("start", parameter.detach().clone())
                 parameter.data.copy_(start)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Nothing is left to do."""
+        """Do nothing but call the closure."""
         return closure() if closure else None
 
 
 def strengths(weight_decay: float | Sequence[float] | None) -> list[float]:
-    """The L2 strengths that HeadSolver tries, from strong to weak."""
+    """Return the L2 strengths that HeadSolver tries, from strong to weak."""
     if weight_decay is None:
         return list(STRENGTHS)
     values = [weight_decay] if isinstance(weight_decay, int | float) else list(weight_decay)
@@ -104,23 +104,23 @@ def strengths(weight_decay: float | Sequence[float] | None) -> list[float]:
 
 
 def setting_of(optimizer: Optimizer) -> tuple[str, float]:
-    """What moves the head in this step: its learning rate, or a solver's L2 strength."""
+    """Return the name and value of the head's learning rate, or of the solver's L2 strength."""
     if isinstance(optimizer, HeadSolver):
         return "weight_decay", optimizer.strength
     return "lr", optimizer.param_groups[-1]["lr"]  # the head's group comes last
 
 
-# A schedule takes the optimizer, Lightning's estimate of its steps (infinite when training has no end) and the values
-# of its file in conf/scheduler; it gives Lightning's lr_scheduler configuration. The groups' rates keep their ratio.
+# A schedule takes the optimizer, Lightning's estimate of its steps (infinite if training has no end) and the values
+# of its file in conf/scheduler; it returns Lightning's lr_scheduler configuration. The groups' rates keep their ratio.
 
 
 def constant(optimizer: Optimizer, total_steps: float) -> dict[str, Any]:
-    """The same learning rate throughout."""
+    """Keep the learning rate constant."""
     return {"scheduler": LambdaLR(optimizer, lambda step: 1.0), "interval": "epoch"}
 
 
 def cosine(optimizer: Optimizer, total_steps: float, warmup_fraction: float) -> dict[str, Any]:
-    """Linear warm-up over the first part of the steps, then half a cosine down to zero (Loshchilov & Hutter, 2017)."""
+    """Warm up linearly over the first steps, then decay to 0 by half a cosine (Loshchilov & Hutter, 2017)."""
     total = _finite(total_steps, "cosine")
     warmup = round(_fraction(warmup_fraction) * total)
 
@@ -133,12 +133,12 @@ def cosine(optimizer: Optimizer, total_steps: float, warmup_fraction: float) -> 
 
 
 def onecycle(optimizer: Optimizer, total_steps: float, warmup_fraction: float, cycle_momentum: bool) -> dict[str, Any]:
-    """Up to each group's learning rate and down to nearly zero, momentum the other way round (Smith & Topin, 2018)."""
+    """Rise to each group's learning rate, then fall to nearly 0; momentum does the reverse (Smith & Topin, 2018)."""
     scheduler = OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=_finite(total_steps, "onecycle"),
-        # torch divides by zero when the way up takes exactly one step or all of them.
+        # torch divides by zero if the warm-up takes exactly one step or all of them.
         pct_start=_fraction(warmup_fraction) * (1 - 1e-6),
         cycle_momentum=cycle_momentum,
     )
@@ -160,12 +160,12 @@ def plateau(
         raise UserError(f"scheduler.factor={factor} does not reduce the learning rate: use a value between 0 and 1.")
     # eps: the smallest change torch makes; above 0, the group with the smaller rate would stop before the other.
     scheduler = ReduceLROnPlateau(optimizer, mode=mode, factor=factor, patience=patience, eps=0.0)
-    # FineTuner steps it when val is done; Lightning would after the checkpoint is written, which then lacks a step.
+    # FineTuner steps it after validation; Lightning would step it after writing the checkpoint, which would lack it.
     return {"scheduler": scheduler, "interval": "epoch", "frequency": sys.maxsize, "monitor": monitor}
 
 
 def _finite(total_steps: float, name: str) -> int:
-    if not 0 <= total_steps < math.inf:  # Lightning says inf, or -1 for a dataset without a length
+    if not 0 <= total_steps < math.inf:  # Lightning estimates inf, or -1 for a dataset without a length
         raise UserError(
             f"scheduler={name} has to know when training ends: set trainer.max_epochs or trainer.max_steps."
         )

@@ -17,7 +17,7 @@ from ft_lightning.system.errors import UserError
 
 
 def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """Write one row for each file that `input` names; a file that cannot be read says why in its row."""
+    """Write one row for each file of `input`; the row of an unreadable file holds its error."""
     from ft_lightning.cli import summary
     from ft_lightning.deploy import model_dir
     from ft_lightning.system import tables
@@ -34,7 +34,7 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def find_files(pattern: str) -> list[Path]:
-    """The files that a file name, a glob or a folder (searched to its depths for images) stands for, sorted."""
+    """Return the files of a file name, a glob or a folder (searched recursively for images), sorted."""
     from ft_lightning.data.folders import walk
     from ft_lightning.readers.images import SUFFIXES
 

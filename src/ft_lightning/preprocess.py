@@ -1,4 +1,4 @@
-"""The name that config files have for `augmentation`."""
+"""The module under which older config files name `augmentation`."""
 
 from ft_lightning.augment import augmentation
 

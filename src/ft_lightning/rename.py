@@ -11,21 +11,21 @@ from pathlib import Path
 from ft_lightning.system.errors import UserError
 
 _OLD = Path(__file__).parent.name
-# About the template itself, and no use to what is made of it.
-_THE_TEMPLATE_S = ("tests/project", "tests/PROMISES.md", "docs/measured.md", "benchmarks/NOTES.md")
-# Stays word for word: the notice that the licence asks for, and runs of the time before.
-_AS_IT_IS = ("LICENSE", "tests/old")
+# About the template itself, and of no use to a project made from it.
+_TEMPLATE_ONLY = ("tests/project", "tests/PROMISES.md", "docs/measured.md", "benchmarks/NOTES.md")
+# Stay word for word: the notice that the licence requires, and runs of earlier versions.
+_UNCHANGED = ("LICENSE", "tests/old")
 _KEPT_SECTIONS = ("Two commands", "The tree", "I want to ...")  # of README
 
 
 def rename(new: str, clone: Path) -> list[Path]:
-    """Give a clone's package, console script, tests and documents another name; returns the changed files.
+    """Rename a clone's package, console script, tests and documents; return the changed files.
 
-    Runs made before go on under the new name. The template's README makes room for a shorter one, its CHANGELOG and
-    the tests about the template itself go. LICENSE keeps its notice.
+    Earlier runs can be resumed under the new name. A shorter README and an empty CHANGELOG replace the template's; the
+    tests about the template itself are removed. LICENSE keeps its notice.
 
     Raises:
-        UserError: the name is taken or none, or `clone` is no clone, or has changes that are not committed.
+        UserError: the name is taken or invalid, or `clone` is not a clone or has uncommitted changes.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", new) or keyword.iskeyword(new) or importlib.util.find_spec(new):
         raise UserError(f"{new!r} is no free package name: use lower-case letters, digits and _, and none that exists.")
@@ -35,10 +35,10 @@ def rename(new: str, clone: Path) -> list[Path]:
         raise UserError(
             f"{clone} has uncommitted changes: commit them first, so that the renaming can be undone alone."
         )
-    _git(clone, "rm", "-rq", "--ignore-unmatch", *_THE_TEMPLATE_S)
-    _make_room(clone, new)
+    _git(clone, "rm", "-rq", "--ignore-unmatch", *_TEMPLATE_ONLY)
+    _replace_documents(clone, new)
     changed = []
-    except_for = [f":!{place}" for place in _AS_IT_IS]
+    except_for = [f":!{place}" for place in _UNCHANGED]
     spellings = {_OLD: new, _OLD.replace("_", "-"): new.replace("_", "-")}
     words = [word for spelling in spellings for word in ("-e", spelling)]
     for name in _git(clone, "grep", "-lI", *words, "--", ".", *except_for).splitlines():
@@ -48,15 +48,15 @@ def rename(new: str, clone: Path) -> list[Path]:
         (clone / name).write_text(text, encoding="utf-8")
         changed.append(clone / name)
     _git(clone, "mv", f"src/{_OLD}", f"src/{new}")
-    _remember(clone / f"src/{new}/runs/names.py")
+    _add_former_name(clone / f"src/{new}/runs/names.py")
     _allow_longer_lines(clone)
     for command in (["check", "--select", "I", "--fix"], ["format"]):  # names of another length and place
         subprocess.run([sys.executable, "-m", "ruff", *command, "--quiet", "."], cwd=clone, check=False)
     return changed
 
 
-def _make_room(clone: Path, new: str) -> None:
-    """Put a README and a CHANGELOG to be filled in the place of the template's, unless they are somebody's own."""
+def _replace_documents(clone: Path, new: str) -> None:
+    """Replace the template's README and CHANGELOG with short ones to fill in, unless the user has rewritten them."""
     readme, documents = clone / "README.md", [*(clone / "docs").glob("*.md")]
     title, *parts = re.split(r"^## ", _text(readme), flags=re.MULTILINE)
     sections = {heading: body for heading, _, body in (part.partition("\n") for part in parts)}
@@ -66,8 +66,8 @@ def _make_room(clone: Path, new: str) -> None:
         text = re.sub(r"^\*\*\.\.\. make it mine(.|\n)*", "", text, flags=re.MULTILINE)
         readme.write_text(text.rstrip() + "\n", encoding="utf-8")
         documents.append(readme)
-    gone = "|".join([*map(re.escape, _THE_TEMPLATE_S), r"\(measured\.md"])
-    for document in documents:  # a line each, which says nothing else
+    gone = "|".join([*map(re.escape, _TEMPLATE_ONLY), r"\(measured\.md"])
+    for document in documents:  # whole lines, which hold nothing else
         text = re.sub(rf"^.*({gone}).*\n\n?", "", _text(document), flags=re.MULTILINE)
         document.write_text(text, encoding="utf-8")
     changes = clone / "CHANGELOG.md"
@@ -76,7 +76,7 @@ def _make_room(clone: Path, new: str) -> None:
 
 
 def _allow_longer_lines(clone: Path) -> None:
-    """Have ruff bear what a long name makes of the sentences that it stands in; code is laid out anew."""
+    """Raise ruff's limit for docstrings and comments that a longer name has lengthened; code is reformatted."""
     files = [clone / name for name in _git(clone, "ls-files", "*.py").splitlines()]
     longest = max(len(line) for file in files for line in file.read_text(encoding="utf-8").splitlines())
     path = clone / "pyproject.toml"
@@ -86,8 +86,8 @@ def _allow_longer_lines(clone: Path) -> None:
             file.write(f"\n[tool.ruff.lint.pycodestyle]\nmax-line-length = {longest}  # of sentences\n")
 
 
-def _remember(path: Path) -> None:
-    """Add the name that a package had to those under which kept configs know it."""
+def _add_former_name(path: Path) -> None:
+    """Add the old package name to the former names that saved configs may contain."""
     text = path.read_text(encoding="utf-8")
     path.write_text(re.sub(r"^(FORMER.* = \(.*)\)$", rf'\1"{_OLD}",)', text, flags=re.MULTILINE), encoding="utf-8")
 

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHOWN = 20  # runs on the terminal
-_NEVER_SCORE = ("check", "predict", "report")  # leave no score, and yet have not failed
+_NEVER_SCORE = ("check", "predict", "report")  # have no score even if they succeed
 
 
 def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """Write report.html: of the run `run` into its own directory, or of a comparison of `runs` into this one's.
+    """Write report.html: of `run` into its own directory, or a comparison of `runs` into `run_dir`.
 
     Returns:
-        page: its path.
+        page: path of report.html.
     """
     from ft_lightning.system.console import pairs, short
 
@@ -49,7 +49,7 @@ def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def page_of_run(typed: str) -> Path:
-    """Make the page of a run again; a run's own model directory, or a search that holds its winner, will do too."""
+    """Make a run's page again; `typed` is the run, its model directory, or the search that it won."""
     from ft_lightning.pages import check as check_page
     from ft_lightning.pages import run as run_page
 
@@ -70,7 +70,7 @@ def page_of_run(typed: str) -> Path:
 
 
 def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
-    """Write leaderboard.csv and the page of a comparison; returns the page's path."""
+    """Write leaderboard.csv and the page of a comparison; return the page's path."""
     from ft_lightning.pages import comparison
     from ft_lightning.runs.leaderboard import leaderboard
     from ft_lightning.system.console import pairs, short
@@ -92,7 +92,7 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
 
 
 def show(board: "pd.DataFrame") -> None:
-    """The first runs of a leaderboard on the terminal."""
+    """Print the first runs of a leaderboard."""
     from ft_lightning.pages.page import number
     from ft_lightning.runs.leaderboard import short_names
     from ft_lightning.system.console import console, interval, table

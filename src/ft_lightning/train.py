@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """One run of what conf/train.yaml and the command line say; its files go to `run_dir`; returns metrics.json."""
+    """Train and test one config of conf/train.yaml; write the run's files to `run_dir`; return metrics.json."""
     from ft_lightning.callbacks.checkpoints import best_and_last
     from ft_lightning.cli import summary
     from ft_lightning.data import problems
@@ -48,10 +48,10 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     module = build.module(cfg, data, pretrained)
     stored = build.stored_features(cfg, list(data.splits), clock)
     best, last = best_and_last(run.checkpoints, cfg.monitor, cfg.monitor_mode)
-    trainer = build.trainer(cfg, [stored, *files_of_a_run(cfg, run), best, last], run_dir)
+    trainer = build.trainer(cfg, [stored, *output_callbacks(cfg, run), best, last], run_dir)
     if cfg.repeats > 1:
         refuse_processes(trainer, f"repeats={cfg.repeats}")
-    start = checkpoint_to_go_on_from(cfg, run, data)
+    start = checkpoint_to_resume(cfg, run, data)
     if trainer.is_global_zero:
         run.write("split", data.table())
         problems.write_problems(data.left_out, run.record_path("problems"))
@@ -65,14 +65,14 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     build.stop_averaging(trainer)
     chosen = best.best_model_path if Path(best.best_model_path).is_file() else None
     if not chosen:
-        log.warning("There is no best.ckpt, of an epoch that was validated: the last epoch is tested, not the best.")
+        log.warning("There is no best.ckpt, as no epoch was validated: the last epoch is tested, not the best.")
     trainer.validate(module, datamodule=data, ckpt_path=chosen, verbose=False)  # type: ignore[arg-type]
     trainer.test(module, datamodule=data, verbose=False)  # type: ignore[arg-type]
     clock.lap("test_s")
 
     if not trainer.is_global_zero:
         return {}
-    processes.go_on_alone()
+    processes.stop_watching()
     timing = clock.timing(trainer.current_epoch - module.first_epoch, data, stored.found, stored.computed)
     spread = repeat(cfg, data, pretrained, stored.rows, module.outputs) if cfg.repeats > 1 else {}
     task = data.task.calibrate(module.outputs["val"].rows, module.outputs["val"].target)
@@ -83,8 +83,8 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     return metrics
 
 
-def files_of_a_run(cfg: DictConfig, run: Run) -> "list[Callback]":
-    """What writes metrics.csv and, within long epochs, last.ckpt, and what shows progress."""
+def output_callbacks(cfg: DictConfig, run: Run) -> "list[Callback]":
+    """Return the callbacks that write metrics.csv and, within long epochs, last.ckpt, and that show progress."""
     from lightning.pytorch.callbacks import LambdaCallback
 
     from ft_lightning.callbacks.checkpoints import WithinEpoch
@@ -99,13 +99,13 @@ def files_of_a_run(cfg: DictConfig, run: Run) -> "list[Callback]":
         EpochTable(run.table_path("metrics")),
         WithinEpoch(run.checkpoints, cfg.checkpoint_minutes),
         *([EpochBar()] if cfg.trainer.enable_progress_bar else []),
-        # Only now: a config that is refused on the way must not take the place of the one that works.
+        # Only at the start of training: a config that is refused before must not replace one that works.
         *([LambdaCallback(on_train_start=keep_config)] if cfg.resume else []),
     ]
 
 
-def checkpoint_to_go_on_from(cfg: DictConfig, run: Run, data: "Data") -> Path | None:
-    """Where `resume` takes the run up again; None to begin at the beginning."""
+def checkpoint_to_resume(cfg: DictConfig, run: Run, data: "Data") -> Path | None:
+    """Return the checkpoint that `resume` continues from; None to start from the beginning."""
     from ft_lightning.runs.checkpoint import newest_whole
     from ft_lightning.system.files import sweep
 
@@ -115,7 +115,7 @@ def checkpoint_to_go_on_from(cfg: DictConfig, run: Run, data: "Data") -> Path | 
     resume.refuse_other_data(data.table(), run)
     start = newest_whole(run.checkpoints)
     if start is None:
-        log.warning("%s has no checkpoint yet: the run begins at the beginning.", run)
+        log.warning("%s has no checkpoint yet: the run starts from the beginning.", run)
     return start
 
 

@@ -37,10 +37,10 @@ log = logging.getLogger(__name__)
 
 
 def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> dict[str, Any]:
-    """A search as conf/tune.yaml and the command line say; returns metrics.json of its winner.
+    """Run a search with a config of conf/tune.yaml; return metrics.json of its winner.
 
     Args:
-        typed: the overrides that made `cfg`, in Python; on the command line they are known.
+        typed: the overrides that made `cfg`; None on the command line, where they are known.
     """
     from ft_lightning.search import results as search_results
     from ft_lightning.search.study import open_study, work
@@ -48,10 +48,10 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     from ft_lightning.system.console import TrialBar
 
     if in_multirun():
-        raise UserError("-m: a search goes on in a directory of its own, a multirun makes new ones: start one by one.")
+        raise UserError("-m: a search continues in its own directory, a multirun makes new ones: start one by one.")
     plan = plan_of(cfg)
     typed = typed_overrides() if typed is None else typed
-    assert typed is not None, "tune(cfg, folder, overrides): in Python, say which overrides made cfg"
+    assert typed is not None, "tune(cfg, folder, overrides): in Python, pass the overrides that made cfg"
     base = overrides_of_train(typed)
     run_config.join_study(cfg, study_dir)
     configured = functools.partial(recompose, compose("train", *base), "train", base)
@@ -59,7 +59,7 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     prepare(cfg, plan, bench)
     study = open_study(study_dir, cfg.tune.storage, run_config.study_name(cfg), plan)
     if not plan.searches("data"):
-        keep_split(bench.data(cfg), study, study_dir)
+        write_split(bench.data(cfg), study, study_dir)
     search_results.before_search(study, plan, study_dir)
     try:
         with TrialBar(plan.wanted, cfg.trainer.enable_progress_bar) as bar:
@@ -68,18 +68,18 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
                 plan,
                 lambda trial: run_trial(trial, plan, configured, bench, bar),
                 study_dir,
-                watch=lambda trials: bar.watch(*search_results.told(trials, plan.direction)),
+                watch=lambda trials: bar.watch(*search_results.trial_lines(trials, plan.direction)),
             )
     except BaseException:
-        with suppress(Exception):  # the first error is reported, not one that follows from it
+        with suppress(Exception):  # report the first error, not one that follows from it
             search_results.write_trials(study, task_class(cfg.task.name).monitor, study_dir)
-        log.warning("What was found so far is kept in %s: the same command goes on from there.", study_dir)
+        log.warning("The trials so far are kept in %s: the same command continues from there.", study_dir)
         raise
     return conclude(study, cfg, base, study_dir)
 
 
 def plan_of(cfg: DictConfig) -> "Plan":
-    """What `tune` says, checked."""
+    """Check the `tune` part of a config and return it as a plan."""
     from ft_lightning.search.space import read_space
     from ft_lightning.search.study import Plan
 
@@ -96,14 +96,14 @@ def plan_of(cfg: DictConfig) -> "Plan":
 
 
 def overrides_of_train(typed: list[str]) -> list[str]:
-    """What of a command line is train's."""
+    """Return the overrides of a command line that train takes too."""
     if any(word.lstrip("+").startswith("resume=") for word in typed):
         raise UserError("resume: the same tune command goes on by itself; leave it out.")
     return [word for word in typed if not word.lstrip("+~").startswith(("tune=", "tune.", "hydra."))]
 
 
 def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
-    """Load what all trials share, so that what is wrong with it ends the command, not every trial."""
+    """Load what all trials share, so that an error in it ends the command instead of failing every trial."""
     from ft_lightning import build
     from ft_lightning.cli.processes import refuse_processes
 
@@ -121,7 +121,7 @@ def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
         bench.pretrained(cfg)
 
 
-def keep_split(data: "Data", study: "optuna.Study", study_dir: Path) -> None:
+def write_split(data: "Data", study: "optuna.Study", study_dir: Path) -> None:
     """Write split.csv, which all trials share."""
     from ft_lightning.runs import resume
     from ft_lightning.search.study import has_outcome
@@ -139,7 +139,7 @@ def run_trial(
     bench: "Workbench",
     bar: "TrialBar",
 ) -> float:
-    """The best value that a training reaches with what the trial suggests; `configured` makes a config of overrides."""
+    """Train with the trial's suggestions and return the best value; `configured` makes a config from overrides."""
     import optuna
 
     from ft_lightning.cli.known_errors import known_error
@@ -167,7 +167,7 @@ def run_trial(
 
 
 def findings(training: "Training", of_backbone: bool) -> dict[str, Any]:
-    """What is worth knowing of a trial besides its value."""
+    """Return what trials.csv holds of a trial besides its value."""
     from ft_lightning.features.extract import samples_per_s
 
     module = training.module
@@ -188,9 +188,9 @@ def findings(training: "Training", of_backbone: bool) -> dict[str, Any]:
 
 
 def conclude(study: "optuna.Study", cfg: DictConfig, base: list[str], study_dir: Path) -> dict[str, Any]:
-    """Train the winner as the command at the end says, test it, and write what the search has found.
+    """Train the winner with the command that is printed at the end, test it, and write the search's results.
 
-    Whichever process comes first does it; the others wait and find it done.
+    The first process to get here trains it; the others wait for it.
     """
     from ft_lightning.search import results as search_results
     from ft_lightning.search.space import overrides
@@ -213,7 +213,7 @@ def conclude(study: "optuna.Study", cfg: DictConfig, base: list[str], study_dir:
 
 
 def train_winner(cfg: DictConfig, run_dir: Path, typed: list[str]) -> None:
-    """A whole run of train, whose test split no trial has looked at; goes on where one was stopped."""
+    """Do a whole run of train, whose test split no trial has used; resume it if it was stopped."""
     from ft_lightning.train import train
 
     if Run(run_dir).checkpoints.is_dir():

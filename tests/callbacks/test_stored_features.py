@@ -178,7 +178,7 @@ def test_evaluate_uses_what_training_stored(pictures: Path, weights: Path, tmp_p
 @pytest.mark.parametrize(
     ("overrides", "computed", "said"),
     [
-        (["augment=light"], 18, "train: in every epoch, because augment changes its pictures"),
+        (["augment=light"], 18, "train: in every epoch, because augment changes its images"),
         (
             ["finetune=full", "head.init=random"],
             0,

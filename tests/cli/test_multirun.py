@@ -158,10 +158,10 @@ def test_jobs_that_a_launcher_no_longer_waits_for_are_waited_for(
     with pytest.raises(RuntimeError) as none_began:
         launch()
     with pytest.raises(RuntimeError):
-        multirun.wait_for_the_others(none_began.value)
+        multirun.wait_for_other_jobs(none_began.value)
     assert not waited
     Directory(tmp_path / "0").write("outcome", {"exit_code": 0, "overrides": ["seed=0"], "error": ""})
-    multirun.wait_for_the_others(none_began.value)
+    multirun.wait_for_other_jobs(none_began.value)
     assert len(waited) == 2
     assert capsys.readouterr().err == "error: Job 7 of 2 has not produced any output\n"
     multirun._plans.clear()

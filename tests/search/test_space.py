@@ -45,7 +45,7 @@ def test_every_kind_of_distribution() -> None:
         ({"optimizer": {"lr": {"low": "a", "high": 0.1}}}, r"tune\.space\.optimizer\.lr="),
         ({"model": {"choices": []}}, r"tune\.space\.model="),
         ({"model": {"choices": "resnet18"}}, r"tune\.space\.model=.*choices is a list"),
-        ({"model": {"choices": ["a,"]}}, r"tune\.space\.model: the choice a, cannot be typed"),
+        ({"model": {"choices": ["a,"]}}, r"tune\.space\.model: the choice a, is not a valid override"),
         ("optimizer.lr", r"tune\.space=optimizer\.lr: name keys"),
         ({"model": {"choices": ["a"], "low": 1}}, r"tune\.space\.model=.*without low"),
     ],

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from conftest import patience
 from ft_lightning.search.space import read_space, suggest
-from ft_lightning.search.study import Plan, TrialFailed, _is_dead, bury_dead, has_outcome, open_study, work
+from ft_lightning.search.study import Plan, TrialFailed, _is_dead, fail_dead_trials, has_outcome, open_study, work
 from ft_lightning.system.errors import UserError
 
 SPACE = read_space({"x": {"low": -1.0, "high": 1.0}})
@@ -145,7 +145,7 @@ def test_a_live_process_s_trial_is_left_alone_and_a_reused_pid_is_not_taken_for_
         for name, known in {"host": host, "pid": me.pid, "started": started}.items():
             trial.set_user_attr(name, known)
     study.ask()  # begun this moment, without a name yet
-    bury_dead(study)
+    fail_dead_trials(study)
     assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL", "RUNNING", "RUNNING"]
 
 

@@ -1,4 +1,4 @@
-"""The best epoch in memory, for trainings that leave no files."""
+"""Keeps the best epoch in memory, for trainings that leave no files."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class BestEpoch(Callback):
-    """Keeps the best epoch, of equals the first, in memory, as best.ckpt keeps it on disk.
+    """Keeps the best epoch in memory, as best.ckpt does on disk; the first one on a tie.
 
     Args:
-        report: called with each epoch and its monitored value; what it raises ends the training.
-        weights: whether to keep those too, for `restore`; they take as much memory as what trains.
+        report: called with each epoch and its monitored value; an exception from it ends the training.
+        weights: whether to keep the weights for `restore`; they need as much memory as the trainable part.
     """
 
     def __init__(self, monitor: str, mode: str, report: Callable[[int, float], None], weights: bool) -> None:
@@ -32,7 +32,7 @@ class BestEpoch(Callback):
         return self.metrics[self.monitor]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.weights:  # now, because averaged ones are taken out again after this
+        if self.weights:  # here, because averaged weights are swapped out after this hook
             module: Any = pl_module
             trained = module.classifier.plan.trained_state(module.classifier.state_dict())
             self._now = {name: value.clone() for name, value in trained.items()}
@@ -47,5 +47,5 @@ class BestEpoch(Callback):
         self.report(trainer.current_epoch, now[self.monitor])
 
     def restore(self, module: "FineTuner") -> None:
-        """Put the module back to where it was after the best epoch."""
+        """Load the weights of the best epoch into the module."""
         module.classifier.load_state_dict(self._best, strict=False)

@@ -1,4 +1,4 @@
-"""What keeps checkpoints while a run trains: of the best epoch, of the last, and within a long one."""
+"""Callbacks that write checkpoints: of the best epoch, of the last one, and within a long one."""
 
 import time
 from pathlib import Path
@@ -9,11 +9,11 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from ft_lightning.runs.checkpoint import BEST, LAST
 
-_ASKED_EVERY = 32  # steps: agreeing with other processes on what time it is takes time
+_CHECK_EVERY = 32  # steps, because synchronising the clock between processes takes time
 
 
 def best_and_last(folder: Path, monitor: str, mode: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """What keeps best.ckpt (of equals the first) and last.ckpt, written after each epoch."""
+    """Make the callbacks that write best.ckpt (the first epoch on a tie) and last.ckpt after each epoch."""
     common: dict[str, Any] = {
         "dirpath": folder,
         "save_top_k": 1,
@@ -25,10 +25,10 @@ def best_and_last(folder: Path, monitor: str, mode: str) -> tuple[ModelCheckpoin
 
 
 class WithinEpoch(Checkpoint):
-    """Writes last.ckpt within an epoch too, when it takes long.
+    """Writes last.ckpt within a long epoch too.
 
     Args:
-        minutes: from one to the next.
+        minutes: between two checkpoints.
     """
 
     def __init__(self, folder: Path, minutes: float) -> None:
@@ -37,15 +37,15 @@ class WithinEpoch(Checkpoint):
         self._since = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._since = time.monotonic()  # the end of an epoch writes one anyway
+        self._since = time.monotonic()  # last.ckpt has just been written at the end of the previous epoch
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0  # gradients are not kept
-        asked = trainer.world_size == 1 or batch_idx % _ASKED_EVERY == 0
-        if not stepped or not asked or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0  # checkpoints hold no accumulated gradients
+        checks = trainer.world_size == 1 or batch_idx % _CHECK_EVERY == 0
+        if not stepped or not checks or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
-        if trainer.strategy.broadcast(time.monotonic() - self._since > self.seconds):  # the clock of one for all
+        if trainer.strategy.broadcast(time.monotonic() - self._since > self.seconds):  # by the main process's clock
             trainer.save_checkpoint(self.path)
             self._since = time.monotonic()

@@ -1,14 +1,14 @@
-"""The bar of epochs that may be faster than a terminal."""
+"""A progress bar for epochs that may be faster than the terminal."""
 
 import time
 
 from lightning.pytorch.callbacks import RichProgressBar
 
-_SECONDS = 0.1  # between two drawings
+_SECONDS = 0.1  # between two refreshes
 
 
 class EpochBar(RichProgressBar):
-    """Lightning's bar, drawn ten times a second: drawn at each step it takes longer than a step on stored features."""
+    """Lightning's bar, drawn ten times a second: a refresh takes longer than a step on stored features."""
 
     def __init__(self) -> None:
         super().__init__()

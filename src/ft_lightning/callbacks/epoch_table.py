@@ -1,4 +1,4 @@
-"""metrics.csv: one row an epoch, whatever loggers a run has."""
+"""Writes metrics.csv, one row an epoch, whatever loggers a run has."""
 
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from ft_lightning.system.tables import write_table
 class EpochTable(Checkpoint):
     """Writes what the module logs in each epoch as one row of a CSV file.
 
-    A `Checkpoint` to Lightning, which calls those last in an epoch: in front of the others, so that a checkpoint holds
-    the rows up to it, and a run that goes on from there goes on with them.
+    It is a `Checkpoint`, because Lightning calls those last in an epoch. It comes before the others, so that a
+    checkpoint holds all rows so far and a resumed run keeps them.
     """
 
     def __init__(self, path: Path) -> None:

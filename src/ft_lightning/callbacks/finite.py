@@ -1,4 +1,4 @@
-"""The callback that notices losses of training steps that are not finite."""
+"""The callback that detects training losses that are not finite."""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from ft_lightning.optim import setting_of
 from ft_lightning.system.distributed import Processes
 from ft_lightning.system.errors import NumericalError
 
-_AT_ONCE = 32  # steps whose losses are looked at together: looking at each would have a GPU wait at each
+_CHECK_EVERY = 32  # steps: reading each loss would make a GPU wait at each step
 
 
 class _Step(NamedTuple):
@@ -24,14 +24,13 @@ class _Step(NamedTuple):
 class Finite(Callback):
     """Raises NumericalError soon after a loss that is not finite, in all processes of a run at the same step.
 
-    The error names the first such step of any process, its rate and its samples. Before an epoch is validated and
-    before a checkpoint is written all losses so far have been looked at, so that a broken state never takes the place
-    of an intact one.
+    The error names the first such step of any process, its rate and its samples. All losses so far are checked before
+    an epoch is validated and before a checkpoint is written, so that a broken state never replaces an intact one.
     """
 
     def __init__(self) -> None:
         self._steps: list[_Step] = []
-        self._batch: tuple[Tensor, int] = (torch.empty(0), 0)  # positions of its samples, its number in the epoch
+        self._batch: tuple[Tensor, int] = (torch.empty(0), 0)  # its samples' positions, its number in the epoch
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int
@@ -43,19 +42,19 @@ class Finite(Callback):
         place = f"step {trainer.global_step} (epoch {trainer.current_epoch}, batch {batch_idx})"
         setting, value = setting_of(trainer.optimizers[0])
         self._steps.append(_Step(place, f"optimizer.{setting}={value:g}", loss.detach(), samples))
-        if len(self._steps) == _AT_ONCE:
-            self._look(trainer, pl_module)
+        if len(self._steps) == _CHECK_EVERY:
+            self._check(trainer, pl_module)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look(trainer, pl_module)
+        self._check(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look(trainer, pl_module)
+        self._check(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._look(trainer, pl_module)
+        self._check(trainer, pl_module)
 
-    def _look(self, trainer: Trainer, module: LightningModule) -> None:
+    def _check(self, trainer: Trainer, module: LightningModule) -> None:
         steps, self._steps = self._steps, []
         if not steps:
             return
@@ -64,8 +63,8 @@ class Finite(Callback):
         first = int(torch.as_tensor(module.all_gather(torch.tensor(mine, device=module.device))).min())
         if first == len(steps):
             return
-        said = _describe(steps[first], trainer) if mine == first else None
-        raise NumericalError("\n".join(filter(None, Processes.of(trainer).gather(said))))
+        message = _describe(steps[first], trainer) if mine == first else None
+        raise NumericalError("\n".join(filter(None, Processes.of(trainer).gather(message))))
 
 
 def _describe(step: _Step, trainer: Trainer) -> str:
@@ -74,5 +73,5 @@ def _describe(step: _Step, trainer: Trainer) -> str:
     names = ", ".join(name("train", position) for position in step.samples.tolist())
     return (
         f"The training loss of {step.place} is {step.loss.item()} at {step.setting}: use another one, or "
-        f"precision=32-true, or look at the batch: {names}."
+        f"precision=32-true, or inspect the batch: {names}."
     )

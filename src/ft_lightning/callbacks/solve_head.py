@@ -1,4 +1,4 @@
-"""The callback of `optimizer=lbfgs`: the head is put to its optimum at the start of each epoch."""
+"""The callback of `optimizer=lbfgs`: solves for the head's optimum in each epoch."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class SolveHead(Callback):
-    """Solves for the head on all stored features of train, which are the one batch of an epoch.
+    """Solves for the head on all stored features of train, which form the only batch of an epoch.
 
     The loss of that batch is then the loss at the optimum, and the optimizer's own step changes nothing. Comes after
-    `StoredFeatures`, which has refused a train that is live.
+    `StoredFeatures`, which raises if the features of train are live.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -36,6 +36,6 @@ class SolveHead(Callback):
         if not has_one_optimum(head):
             solver.rewind()
         solve_head(head, batch["features"], batch["target"], module.loss, l2)
-        if trainer.world_size > 1:  # the same everywhere already, but for the last bits on unlike machines
+        if trainer.world_size > 1:  # equal already, except for the last bits on different machines
             for parameter in head.parameters():
                 torch.distributed.broadcast(parameter.data, src=0)

@@ -1,4 +1,4 @@
-"""What lets a run train from the feature store: the callback that completes it and has the data serve it."""
+"""The callback that lets a run train on stored features: it completes the store and connects it to the data."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,8 +33,8 @@ class RowCache:
         self._rows: dict[str, Rows] = {}
 
     def of(self, data: Data, model: Classifier, how: Computing) -> dict[str, Rows]:
-        """Rows by split of this dataset and backbone, computed in this way; what is added to them is kept."""
-        if model.plan.mode != "frozen":  # its features will not be those of its backbone any more
+        """Return this dataset and backbone's rows by split, a dictionary that the caller may add to."""
+        if model.plan.mode != "frozen":  # training will change its features
             return {}
         computing = (how.precision, how.device.type)
         same = self._objects and self._objects[0] is data and self._objects[1] is model.backbone
@@ -44,17 +44,17 @@ class RowCache:
 
 
 class StoredFeatures(Callback):
-    """Lets a run train, validate and test on stored features wherever that changes nothing but its speed.
+    """Lets a run train, validate and test on stored features wherever that changes only its speed.
 
     Lightning calls `setup` in every process before any loader exists, with device and process group ready.
 
     Args:
         cache: `enabled` (False computes everything live) and `dir`, as in conf/cache.yaml.
-        splits: those that will be looked at.
-        required_by: what cannot train on live features, and what to do instead; or None.
-        probe: start the head at its optimum for stored features of train, whatever trains afterwards.
-        quiet: say only what is computed; no bar.
-        clock: its lap "features_s" ends when every row is there and the head is where it starts from.
+        splits: those that the run uses.
+        required_by: the setting that needs stored features, and what to do instead; or None.
+        probe: start the head at its optimum on the stored features of train, whatever trains afterwards.
+        quiet: print only what is computed, and no bar.
+        clock: its lap "features_s" ends when all rows are there and the head has its initial weights.
         rows: shared with other fits of this process.
     """
 
@@ -81,7 +81,7 @@ class StoredFeatures(Callback):
         self.found = self.computed = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compute what is missing and have the data serve the rows."""
+        """Compute the missing rows and make the data serve them."""
         if stage != "fit":
             return
         module: FineTuner = pl_module  # type: ignore[assignment]
@@ -111,7 +111,7 @@ class StoredFeatures(Callback):
         self.clock.lap("features_s")
 
     def _live(self, module: "FineTuner", data: Data, trainer: Trainer) -> dict[str, str]:
-        """The splits whose features are computed anew in each epoch, and why."""
+        """Return the splits whose features are computed anew in each epoch, with the reason."""
         mode = module.classifier.plan.mode
         if mode != "frozen":
             return dict.fromkeys(data.splits, f"finetune={mode} trains the backbone")
@@ -124,9 +124,9 @@ class StoredFeatures(Callback):
             for split, limit in limits.items()
             if not (isinstance(limit, float) and limit == everything)
         }
-        live |= {"train": "mix blends its pictures"} if module.mix else {}
+        live |= {"train": "mix blends its images"} if module.mix else {}
         live |= {"train": f"{type(module).__name__} needs its inputs"} if module.needs_inputs else {}
-        return live | {split: "augment changes its pictures" for split in data.splits if data.is_augmented(split)}
+        return live | {split: "augment changes its images" for split in data.splits if data.is_augmented(split)}
 
     def _complete(
         self,
@@ -137,7 +137,7 @@ class StoredFeatures(Callback):
         processes: Processes,
         live: dict[str, str],
     ) -> dict[str, Rows]:
-        """Rows of the splits that are needed, after all processes together have computed what was missing."""
+        """Compute the missing rows, shared among all processes, and return those of the needed splits."""
         rows = self.rows.of(data, model, how)
         self.found = sum(map(len, rows.values()))
         if lacking := [split for split in needed if split not in rows]:
@@ -159,12 +159,12 @@ class StoredFeatures(Callback):
         )
         score, l2 = probe(head, train, val, loss, data.task.score, STRENGTHS)
         if trainer.is_global_zero and not self.quiet:
-            said = f"starts at its optimum for stored features: {data.task.monitor} {score:.4f} on val with L2 {l2:g}"
-            console.pairs(head=said)
+            start = f"starts at its optimum for stored features: {data.task.monitor} {score:.4f} on val with L2 {l2:g}"
+            console.pairs(head=start)
 
 
 def _refuse_differences(processes: Processes, data: Data) -> None:
-    """Raise UserError in all processes if they left out different samples: their splits would not fit together."""
+    """Raise UserError in all processes if they left out different samples, as their splits would differ."""
     left_out = processes.gather({problem.path for problem in data.left_out})
     if differing := sorted(set[str]().union(*left_out) - left_out[0].intersection(*left_out)):
         raise UserError(

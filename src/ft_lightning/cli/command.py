@@ -1,4 +1,4 @@
-"""The one wrapper around `hydra.main`, and the same without it for Python: run directories, exit codes, signals."""
+"""Runs a command through `hydra.main`, or without it in Python: run directories, exit codes, signals."""
 
 import _thread
 import gc
@@ -21,53 +21,53 @@ from yaml import YAMLError
 
 from ft_lightning.cli import multirun
 from ft_lightning.cli.compose import CONF, compose_with_hydra, search_working_directory
-from ft_lightning.cli.job import TOLD, Verb, carry_out
-from ft_lightning.cli.known_errors import complain, config_error
+from ft_lightning.cli.job import EXPECTED_ERRORS, Verb, carry_out
+from ft_lightning.cli.known_errors import config_error, print_error
 from ft_lightning.runs import resume
 from ft_lightning.runs.run import Run
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import UserError
 
-_MISCONFIGURED = (HydraException, OmegaConfBaseException, YAMLError, OSError)  # before a job has begun
+_MISCONFIGURED = (HydraException, OmegaConfBaseException, YAMLError, OSError)  # before a job starts
 
 
 def run(verb: Verb) -> None:
-    """Compose the verb's config with the command line, do its job, or each of a multirun, and exit.
+    """Compose the verb's config from the command line, run its job, or each job of a multirun, and exit.
 
-    A job that fails does not stop a multirun, which ends with a table and its worst job's code.
+    A failed job does not stop a multirun, which ends with a table and the worst exit code of its jobs.
     """
     search_working_directory()
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra re-raises, and the exit code is decided here
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra re-raises, so that the exit code is decided here
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
     sys.unraisablehook = _signal_again
 
-    # A launcher may send this function to another process: it holds nothing but the verb.
+    # A launcher may send this function to another process, so its closure holds only the verb.
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb.name)
     def main(cfg: DictConfig) -> int:
         return _attempt(verb, cfg)
 
     try:
-        sys.argv[1:] = _words_of_run(verb, sys.argv[1:])
+        sys.argv[1:] = _with_run_directory(verb, sys.argv[1:])
         main()
     except UserError as error:
-        complain(error)
+        print_error(error)
         sys.exit(error.exit_code)
     except _MISCONFIGURED as error:
-        complain(config_error(error))
+        print_error(config_error(error))
         sys.exit(UserError.exit_code)
     except KeyboardInterrupt:
-        complain("Interrupted.")
+        print_error("Interrupted.")
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        multirun.wait_for_the_others(error)
+        multirun.wait_for_other_jobs(error)
     sys.exit(multirun.conclude())
 
 
 def run_in_python(verb: Verb, overrides: Sequence[str], run_dir: str | os.PathLike[str] | None) -> Run:
-    """Do what the command does, in this process: see `ft_lightning.run`."""
+    """Run a command in this process: see `ft_lightning.run`."""
     given = [] if run_dir is None else [f"hydra.run.dir={_quoted(Path(run_dir))}"]
     try:
-        cfg = compose_with_hydra(verb.name, _words_of_run(verb, [*overrides, *given]))
+        cfg = compose_with_hydra(verb.name, _with_run_directory(verb, [*overrides, *given]))
         typed: Any = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
         folder = Path(cfg.hydra.run.dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,30 +79,30 @@ def run_in_python(verb: Verb, overrides: Sequence[str], run_dir: str | os.PathLi
 
 
 def _attempt(verb: Verb, cfg: DictConfig) -> int:
-    """Do one job, say what went wrong, and exit with its code, or return it to a multirun."""
+    """Run one job and report its error; exit with its code, or return the code to a multirun."""
     typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     folder, several, code = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().mode == RunMode.MULTIRUN, 0
     try:
         carry_out(verb, cfg, folder, typed, several)
-    except TOLD as error:
-        complain(error)
+    except EXPECTED_ERRORS as error:
+        print_error(error)
         code = error.exit_code
-        multirun.remember(folder, typed, code, str(error))
+        multirun.record_outcome(folder, typed, code, str(error))
     except Exception:
         traceback.print_exc()
         code = 1
     if not several:
         sys.exit(code)
-    gc.collect()  # jobs may share a process: let go of the last one's model
+    gc.collect()  # jobs may share a process: free the model of this one
     return code
 
 
-def _words_of_run(verb: Verb, words: list[str]) -> list[str]:
-    """A command line that also says which directory it works in, where that is not left to conf/.
+def _with_run_directory(verb: Verb, words: list[str]) -> list[str]:
+    """Add the run directory to a command line unless conf/ chooses it.
 
-    A run that goes on does so in its own. Where torchrun or srun started several processes, the run directory is left
-    to the main one: the others write nothing, and read checkpoints where the main one says. Lightning's own launcher
-    names the directory on their command line.
+    A resumed run continues in its own directory. If torchrun or srun started several processes, only the main one has
+    a run directory: the others write nothing, and the main one tells them where checkpoints are. Lightning's own
+    launcher names the directory on their command line.
     """
     if is_main_process():
         resume.refuse_other_directory(words)
@@ -120,7 +120,7 @@ def _words_of_run(verb: Verb, words: list[str]) -> list[str]:
 
 
 def _quoted(path: Path) -> str:
-    """As Hydra reads a value literally."""
+    """Quote a path so that Hydra reads it literally."""
     return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

@@ -1,4 +1,4 @@
-"""One job of a command: which directories it refuses, what it leaves in its own, and what its errors mean."""
+"""Runs one job of a command: checks its directory, writes config.yaml and outcome.json, translates its errors."""
 
 import signal
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import NumericalError, UserError
 from ft_lightning.system.files import claimed
 
-TOLD = (UserError, NumericalError, FailedElsewhereError)  # in a few lines; each has an exit code
+EXPECTED_ERRORS = (UserError, NumericalError, FailedElsewhereError)  # no traceback; each has an exit code
 
 
 class Verb(NamedTuple):
     """A command.
 
     Args:
-        job: what it does with a config and a run's directory; returns what it has found.
-        distributed: whether several processes, as torchrun or srun start them, can do the job together.
-        shared: whether any number of processes may work in one run directory, now and later; the job sees to it.
+        job: (config, run directory) -> results.
+        distributed: whether several processes, started by torchrun or srun, can do the job together.
+        shared: whether several processes may work in one run directory, at once or later; the job coordinates them.
     """
 
     name: str
@@ -43,43 +43,43 @@ _in_multirun: ContextVar[bool] = ContextVar("_in_multirun", default=False)
 
 
 def typed_overrides() -> list[str] | None:
-    """The overrides of the job in progress; None outside of one.
+    """Return the overrides of the running job; None outside of a job.
 
-    A reference to the environment stays one, in whatever file or table they go to.
+    References to the environment stay unresolved, so that their values reach no file or table.
     """
     return _typed.get()
 
 
 def in_multirun() -> bool:
-    """Whether the job in progress is one of a multirun of ours; not asked of Hydra, which may be another program's."""
+    """Return whether the running job belongs to a multirun of ours; Hydra's state may be another program's."""
     return _in_multirun.get()
 
 
 def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], multirun: bool = False) -> None:
-    """Do the job of a command in a run's directory, and leave config.yaml and outcome.json there.
+    """Run a command's job in a run directory, and write config.yaml and outcome.json there.
 
     Args:
         typed: the overrides that made `cfg`.
-        multirun: whether it is a job of one.
+        multirun: whether the job belongs to a multirun.
     """
     owner = is_main_process() and not verb.shared
     tokens = _typed.set(typed), _in_multirun.set(multirun)
     try:
         with claimed(run_dir) if owner else nullcontext():
-            _do(verb, cfg, run_dir, typed, owner)
+            _run_job(verb, cfg, run_dir, typed, owner)
     except BaseException as error:
-        meant = _meaning(error)
-        if meant is error:
+        translated = _translated(error)
+        if translated is error:
             raise
-        raise meant from error
+        raise translated from error
     finally:
         _typed.reset(tokens[0])
         _in_multirun.reset(tokens[1])
 
 
-def _do(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner: bool) -> None:
-    """Do the job in a directory that nobody else works in, and raise what its errors mean to the user."""
-    lasting = owner or (is_main_process() and in_multirun())
+def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner: bool) -> None:
+    """Run the job in a directory that no other process uses; translate its errors for the user."""
+    writes_outcome = owner or (is_main_process() and in_multirun())
     begun, goes_on, was_empty = False, False, not any(run_dir.iterdir())
     try:
         if OmegaConf.select(cfg, "resume") and not verb.shared:
@@ -97,20 +97,21 @@ def _do(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner: boo
             run_config.write_config(cfg, run_dir, ["python", "-m", f"{PACKAGE.name}.{verb.name}", *typed])
         verb.job(cfg, run_dir)
     except BaseException as error:
-        meant = _meaning(error)
-        refused = isinstance(meant, UserError)
-        if begun and isinstance(meant, DataProblemsError) and is_main_process():
-            write_problems(meant.problems, Run(run_dir).record_path("problems"))
-        # Never into another run's directory; and a run that cannot go on as it was typed keeps the outcome it has.
-        its_own = not (goes_on and refused) if begun else was_empty and refused and run_dir.is_dir()
-        code = _exit_code(meant)
-        if lasting and its_own and code is not None:
+        translated = _translated(error)
+        refused = isinstance(translated, UserError)
+        if begun and isinstance(translated, DataProblemsError) and is_main_process():
+            write_problems(translated.problems, Run(run_dir).record_path("problems"))
+        # Never in another run's directory; a run that refuses to resume with these overrides keeps its outcome.
+        own_directory = not (goes_on and refused) if begun else was_empty and refused and run_dir.is_dir()
+        code = _exit_code(translated)
+        if writes_outcome and own_directory and code is not None:
             with suppress(OSError):  # the first error counts
-                _write_outcome(run_dir, typed, code, str(meant) if isinstance(meant, TOLD) else repr(meant))
-        if meant is error:
+                message = str(translated) if isinstance(translated, EXPECTED_ERRORS) else repr(translated)
+                _write_outcome(run_dir, typed, code, message)
+        if translated is error:
             raise
-        raise meant from error
-    if lasting:
+        raise translated from error
+    if writes_outcome:
         _write_outcome(run_dir, typed, 0, "")
 
 
@@ -118,17 +119,17 @@ def _write_outcome(run_dir: Path, typed: list[str], exit_code: int, error: str) 
     Run(run_dir).write("outcome", {"exit_code": exit_code, "overrides": typed, "error": error})
 
 
-def _meaning(error: BaseException) -> BaseException:
+def _translated(error: BaseException) -> BaseException:
     if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
-        return KeyboardInterrupt()  # which Lightning answers with sys.exit(1)
+        return KeyboardInterrupt()  # Lightning turns it into sys.exit(1)
     if not isinstance(error, Exception):
         return error
     return known_error(error) or caused_elsewhere(error) or error
 
 
 def _exit_code(error: BaseException) -> int | None:
-    """None for an end that is not the job's own, such as when a launcher puts it into the queue again."""
-    if isinstance(error, TOLD):
+    """Return an error's exit code; None if something else ended the job, such as a launcher that requeues it."""
+    if isinstance(error, EXPECTED_ERRORS):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return 128 + signal.SIGINT
@@ -138,7 +139,7 @@ def _exit_code(error: BaseException) -> int | None:
 
 
 def _was_cut_off(cfg: DictConfig, run_dir: Path) -> bool:
-    """Whether this job of a multirun was begun before and has no outcome, as when a cluster stops and restarts it."""
+    """Return whether this multirun job started before and has no outcome, as when a cluster restarts it."""
     run = Run(run_dir)
     begun = in_multirun() and "resume" in cfg and run.config_file.is_file()
     if not begun or run.outcome:
@@ -150,8 +151,8 @@ def _was_cut_off(cfg: DictConfig, run_dir: Path) -> bool:
 def _refuse_used_directory(run_dir: Path) -> None:
     if others := Run(run_dir).traces():
         raise UserError(
-            f"hydra.run.dir={run_dir} holds a run already, or something else ({others[0]}), which would be mixed with "
-            "this one: name another."
+            f"hydra.run.dir={run_dir} holds a run already, or something else ({others[0]}), which this run would mix "
+            "with its own files: name another."
         )
 
 
@@ -163,11 +164,11 @@ def _refuse_cache_inside_dataset(cache_dir: Any, root: Any) -> None:
 
 
 def refuse_run_inside_dataset(run_dir: Path, root: Any) -> None:
-    """Raise UserError where a run's directory lies inside the dataset; the folders just made for it are removed."""
+    """Raise UserError if a run directory lies inside the dataset; remove the folders just made for it."""
     if not _is_inside(run_dir, root):
         return
     root = str(root)
-    for folder in (run_dir, *run_dir.parents):  # what Hydra has just made, and nothing that holds anything
+    for folder in (run_dir, *run_dir.parents):  # the empty folders that Hydra has just made
         try:
             if folder.resolve() == Path(root).expanduser().resolve() or any(folder.iterdir()):
                 break
@@ -181,5 +182,5 @@ def refuse_run_inside_dataset(run_dir: Path, root: Any) -> None:
 
 
 def _is_inside(folder: Path, root: Any) -> bool:
-    # str: Hydra makes a number of a folder called 2024
+    # str: Hydra parses a folder name such as 2024 as a number
     return root is not None and folder.resolve().is_relative_to(Path(str(root)).expanduser().resolve())

@@ -1,4 +1,4 @@
-"""Exceptions of the frameworks, the system and its memory, translated for a user who can do something about them."""
+"""Translates exceptions of the frameworks and the system into errors that the user can fix."""
 
 import errno
 import sys
@@ -13,23 +13,23 @@ from ft_lightning.system.errors import NumericalError, UserError, printable_line
 # Full, read-only or not a folder; not every system knows all of them.
 _UNWRITABLE = ("ENOSPC", "EROFS", "EFBIG", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST", "EIO", "EDQUOT")
 
-# Lightning's and Optuna's, which are not imported for their names alone.
-_THEIRS = ("MisconfigurationException", "StorageInternalError")
+# Of Lightning and Optuna, by name, to avoid importing them.
+_LIBRARY_ERRORS = ("MisconfigurationException", "StorageInternalError")
 
 
 def known_error(error: BaseException) -> UserError | NumericalError | None:
-    """The typed error behind an exception of a job; None for a bug."""
+    """Return the typed error behind an exception of a job; None for a bug."""
     cause: BaseException | None = error
-    while cause:  # Hydra wraps what a constructor raises, and more than once where configs are nested
+    while cause:  # Hydra wraps a constructor's exception, once per nested config
         if isinstance(cause, UserError | NumericalError):
             return cause
         cause = cause.__cause__
-    if type(error).__name__ in _THEIRS:
+    if type(error).__name__ in _LIBRARY_ERRORS:
         return UserError(f"{error} {str(error.__cause__ or '').partition(chr(10))[0]}".strip())
     if isinstance(error, InstantiationException):
         if known := known_error(error.__cause__ or RuntimeError()):
             return known
-        # What a library's constructor refuses was written in a config or an override.
+        # A value that a library's constructor refuses comes from a config or an override.
         refused = isinstance(error.__cause__, TypeError | ValueError | ImportError | LookupError | None)
         return UserError(str(error)) if refused else None
     unwritable = isinstance(error, OSError) and error.errno in {getattr(errno, name, None) for name in _UNWRITABLE}
@@ -39,7 +39,7 @@ def known_error(error: BaseException) -> UserError | NumericalError | None:
 
 
 def config_error(error: BaseException) -> UserError:
-    """A complaint of Hydra, OmegaConf or the system, in a few lines."""
+    """Shorten an error of Hydra, OmegaConf or the system to a few lines."""
     if isinstance(error.__cause__, UserError):
         return error.__cause__
     if isinstance(error, OverrideParseException):
@@ -49,17 +49,17 @@ def config_error(error: BaseException) -> UserError:
     return UserError(text.replace("\n\n", "\n").replace(":\n\t", ": ").replace("\n\t", ", "))  # lists in one line
 
 
-def complain(message: object) -> None:
-    """Print an error as a user meets it; every process of a run does.
+def print_error(message: object) -> None:
+    """Print an error for the user, in every process of a run.
 
-    An image that only one of them reads would otherwise end the run without a word.
+    Otherwise an image that only one process reads would end the run without a message.
     """
     who = "" if is_main_process() else "[another process] "
     print(f"{who}error: {printable_lines(str(message))}", file=sys.stderr)  # noqa: T201
 
 
 def _shortage(error: BaseException) -> UserError | None:
-    """Where memory ran out; the system kills a process that reads images for it without a message."""
+    """Return the error for exhausted memory, for which the system kills loader processes without a message."""
     reason = str(error).partition("\n")[0][:200]
     full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if full or (isinstance(error, RuntimeError) and "can't allocate memory" in reason):

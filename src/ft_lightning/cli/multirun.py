@@ -1,4 +1,4 @@
-"""A multirun: what Hydra is about to launch, and afterwards a table of what its jobs left, wherever they ran."""
+"""A multirun: the jobs that Hydra launches, and at the end a table of their outcomes, wherever they ran."""
 
 import sys
 import traceback
@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli.job import refuse_run_inside_dataset
-from ft_lightning.cli.known_errors import complain
+from ft_lightning.cli.known_errors import print_error
 from ft_lightning.runs.run import Run
 from ft_lightning.system.console import interval, number, pairs, short, table
 from ft_lightning.system.errors import UserError
@@ -22,14 +22,14 @@ from ft_lightning.tasks.registry import Score
 
 
 class Plan(NamedTuple):
-    """The jobs of a multirun, by their overrides in Hydra's order; none where another sweeper chooses as it goes."""
+    """The overrides of a multirun's jobs in Hydra's order; none if another sweeper chooses them one by one."""
 
     sweep_dir: Path
     jobs: list[list[str]]
 
 
 class Job(NamedTuple):
-    """A job, as its directory tells."""
+    """A job, read from its directory."""
 
     folder: Path
     overrides: list[str]
@@ -42,21 +42,21 @@ class Job(NamedTuple):
         return self.error.partition("\n")[0]
 
     def without(self, common: set[str]) -> str:
-        """Its overrides, but for those that all jobs have in common."""
+        """Return its overrides except those common to all jobs."""
         return " ".join(override for override in self.overrides if override not in common)
 
     def score(self, split: str) -> Score:
-        """What it has reached; nothing if it has failed."""
+        """Return its score; an empty one if the job failed."""
         score = Run(self.folder).score(split)
         return score._replace(value=None, ci95=None) if self.exit_code else score
 
 
-_plans: list[Plan] = []  # of this process: Hydra makes the callback, and hands it to nobody
-_refused: list[Job] = []  # jobs of this process whose directory is another's, so that their outcome is not there
+_plans: list[Plan] = []  # of this process; global, because Hydra creates the callback and gives no access to it
+_refused: list[Job] = []  # jobs of this process whose directory belongs to another run and holds no outcome of theirs
 
 
 class KeepPlan(Callback):
-    """Keeps in mind which jobs Hydra is about to launch; ends the command where their directory is not for them."""
+    """Records the jobs that Hydra is about to launch; ends the command if their directory cannot be used."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         sweep_dir = Path(config.hydra.sweep.dir)
@@ -66,8 +66,8 @@ class KeepPlan(Callback):
                 raise UserError(
                     f"hydra.sweep.dir={sweep_dir} holds a multirun already, whose table would be lost: name another."
                 )
-        except UserError as error:  # which Hydra would make a warning of
-            complain(error)
+        except UserError as error:  # Hydra would turn it into a warning
+            print_error(error)
             sys.exit(error.exit_code)
         _plans[:] = [Plan(sweep_dir, _planned(config))]
         _refused.clear()
@@ -81,29 +81,29 @@ def _planned(config: DictConfig) -> list[list[str]]:
     try:
         overrides = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words)
         return [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
-    except HydraException:  # the sweeper says it a moment later
+    except HydraException:  # the sweeper raises it a moment later
         return []
 
 
-def remember(folder: Path, overrides: list[str], exit_code: int, error: str) -> None:
-    """Keep in mind how a job of this process ended, in case that its directory does not tell."""
+def record_outcome(folder: Path, overrides: list[str], exit_code: int, error: str) -> None:
+    """Record how a job of this process ended, in case its directory holds no outcome."""
     _refused.append(Job(folder, overrides, exit_code, error))
 
 
-def wait_for_the_others(error: Exception) -> None:
-    """Wait for the jobs that go on after a launcher has given up at the first that is lost."""
+def wait_for_other_jobs(error: Exception) -> None:
+    """Wait for the remaining jobs after a launcher has given up at the first lost one."""
     if not _plans or not any(_begun(_plans[0].sweep_dir)):
         raise error
-    complain(" ".join(str(error).split("\n", 2)[:2]))
+    print_error(" ".join(str(error).split("\n", 2)[:2]))
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        for job in frame.f_locals.get("jobs", ()):  # submitit's, which nothing else hands out
+        for job in frame.f_locals.get("jobs", ()):  # submitit's, which are reachable in no other way
             job.wait()
 
 
 def conclude() -> int:
-    """Print one row a job, best first, and write them with more columns to multirun.csv; returns the worst exit code.
+    """Print one row a job, best first, and write them with more columns to multirun.csv.
 
-    0 where there was no multirun.
+    Returns the worst exit code; 0 if there was no multirun.
     """
     import pandas as pd
 
@@ -112,7 +112,7 @@ def conclude() -> int:
     plan = _plans.pop()
     jobs = _jobs(plan)
     if not jobs:
-        complain(f"hydra.sweep.dir={plan.sweep_dir}: no job has begun.")
+        print_error(f"hydra.sweep.dir={plan.sweep_dir}: no job has begun.")
         return 1
     common = set.intersection(*(set(job.overrides) for job in jobs))
     path = Run(plan.sweep_dir).write("multirun", pd.DataFrame([_row(job, common) for job in jobs]))
@@ -128,7 +128,7 @@ def conclude() -> int:
 
 
 def _jobs(plan: Plan) -> list[Job]:
-    """Every job that was planned, or else that has begun; those of which nobody knows the outcome are lost."""
+    """Return the planned jobs, or, without a plan, those that started; a job without an outcome is lost."""
     begun = sorted(_begun(plan.sweep_dir), key=lambda job: (len(job.folder.name), job.folder))
     jobs, known = [], [*begun, *_refused]
     for position, overrides in enumerate(plan.jobs):
@@ -147,7 +147,7 @@ def _begun(sweep_dir: Path) -> Iterator[Job]:
         match run.outcome:
             case {"exit_code": int(code), "overrides": list(typed), "error": str(error)}:
                 yield Job(folder, [str(override) for override in typed], code, error)
-            case _ if run.command:  # or else it is a config.yaml that a logger wrote
+            case _ if run.command:  # else a logger wrote this config.yaml
                 yield Job(folder, run.command[3:], 1, "lost")  # after python -m ft_lightning.train
 
 

@@ -1,4 +1,4 @@
-"""What a command says on the terminal: a summary before training, a table after it."""
+"""Prints the summary before training and the results of each command."""
 
 import shlex
 from collections import Counter
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def before(run_dir: Path, data: "Data", classifier: "Classifier", trainer: "Trainer", start: Path | None) -> None:
-    """What is about to be trained, on what, where it goes, and the checkpoint that it goes on from."""
+    """Print the data, the model, the device, the run directory and the checkpoint of a training about to start."""
     identity = classifier.backbone.identity
     parameters = list(classifier.parameters())
     total = sum(p.numel() for p in parameters)
@@ -40,7 +40,7 @@ def before(run_dir: Path, data: "Data", classifier: "Classifier", trainer: "Trai
 
 
 def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> None:
-    """The result, and where it is."""
+    """Print the metrics of a training, its time, and where its files are."""
     _print_metrics(task, {"val": metrics["val"], "test": metrics["test"]})
     timing = metrics["timing"]
     if repeats := metrics.get("repeats"):
@@ -59,19 +59,19 @@ def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> N
 
 
 def after_evaluate(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> None:
-    """The metrics of a model on labelled data, and where the details are."""
+    """Print the metrics of an evaluation, and where the details are."""
     _print_metrics(task, {"test": metrics["test"]})
     pairs(samples=f"{metrics['test']['n']:,}", details=str(short(run_dir)), page=str(short(page)))
 
 
 def glance(findings: Sequence[Finding]) -> None:
-    """What a run should know of its dataset before it begins; nothing about a healthy one."""
+    """Print the findings about a dataset before training; nothing if there are none."""
     if findings:
         pairs(check="\n".join(f"{finding.said} {finding.fix}" for finding in findings))
 
 
 def after_check(run_dir: Path, found: Found, overrides: Sequence[str]) -> None:
-    """What was found, the rows of issues.csv by kind, where to look, and the command of a run without those rows."""
+    """Print the findings, the rows of issues.csv by kind, and the train command that excludes those rows."""
     for finding in sorted(found.findings, key=lambda finding: not finding.blocks):
         pairs(**{finding.kind: f"{finding.said} {finding.fix}".strip()})
     counts = Counter(issue.kind for issue in found.issues)
@@ -85,11 +85,11 @@ def after_check(run_dir: Path, found: Found, overrides: Sequence[str]) -> None:
     if found.issues:
         exclude = f"data.exclude={short(run.table_path('issues'))}"
         command = shlex.join(["python", "-m", "ft_lightning.train", *overrides, exclude])
-        console.print(f"Take out of issues.csv what is in order, then: {command}\n", soft_wrap=True)
+        console.print(f"Remove the rows of issues.csv that are fine, then: {command}\n", soft_wrap=True)
 
 
 def after_predict(task: "Task", answers: "pd.DataFrame", output: Path) -> None:
-    """How many files were answered, how they fall out, and where the table is."""
+    """Print the number of files, a tally of the answers, and where the table is."""
     errors = answers[answers["error"] != ""]
     pairs(
         files=f"{len(answers):,}",
@@ -100,7 +100,7 @@ def after_predict(task: "Task", answers: "pd.DataFrame", output: Path) -> None:
 
 
 def _print_metrics(task: "Task", splits: dict[str, dict[str, Any]]) -> None:
-    """A row a metric, a column a split, and the interval of the last split."""
+    """Print one row a metric, one column a split, and the interval of the last split."""
     last = list(splits.values())[-1]
     rows = [
         (name.replace("_", " "), *(number(metrics.get(name)) for metrics in splits.values()),

@@ -1,10 +1,10 @@
-"""Values of a config that would fail late or pass in silence."""
+"""Checks config values that would otherwise fail late or be ignored silently."""
 
 from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.system.errors import UserError
 
-# On or off: any text that is not empty would count as on.
+# Boolean keys: any non-empty string would otherwise count as true.
 SWITCHES = (
     "augment.trivial",
     "cache.enabled",
@@ -19,7 +19,7 @@ SWITCHES = (
 
 
 def check_switches(cfg: DictConfig) -> None:
-    """Raise UserError for one that is neither true nor false."""
+    """Raise UserError if a boolean key is neither true nor false."""
     for key in SWITCHES:
         value = OmegaConf.select(cfg, key, default=False)
         if not isinstance(value, bool):
@@ -27,7 +27,7 @@ def check_switches(cfg: DictConfig) -> None:
 
 
 def check_values(cfg: DictConfig) -> None:
-    """Refuse what would fail late or pass in silence."""
+    """Raise UserError for a value that would fail late or be ignored silently."""
     from ft_lightning.heads import HEAD_INITS
     from ft_lightning.tasks.registry import task_class
 
@@ -36,7 +36,7 @@ def check_values(cfg: DictConfig) -> None:
         raise UserError(f"seed={cfg.seed}: use a whole number.")
     known = [f"val/{name}" for name in task_class(cfg.task.name).directions]
     if cfg.monitor not in known:
-        raise UserError(f"monitor={cfg.monitor} is not looked at each epoch: use one of {', '.join(known)}.")
+        raise UserError(f"monitor={cfg.monitor} is not measured each epoch: use one of {', '.join(known)}.")
     if cfg.head.init not in HEAD_INITS:
         raise UserError(f"head.init={cfg.head.init} is unknown: use one of {', '.join(HEAD_INITS)}.")
     if cfg.finetune.backbone_lr_factor < 0:
@@ -51,9 +51,9 @@ def check_values(cfg: DictConfig) -> None:
             "loss.class_weights=balanced."
         )
     if solves_head(cfg) and cfg.trainer.check_val_every_n_epoch != 1:
-        raise UserError("trainer.check_val_every_n_epoch: optimizer=lbfgs has val choose from all epochs; use 1.")
+        raise UserError("trainer.check_val_every_n_epoch: optimizer=lbfgs chooses among all epochs by val; use 1.")
     if solves_head(cfg) and any("WeightAveraging" in callback._target_ for callback in cfg.callback.values()):
-        raise UserError("callback=ema averages over steps, of which optimizer=lbfgs has one an epoch: leave one out.")
+        raise UserError("callback=ema averages over steps, but optimizer=lbfgs has one step an epoch: leave one out.")
     if not isinstance(cfg.repeats, int) or cfg.repeats < 1:
         raise UserError(f"repeats={cfg.repeats}: use a whole number from 1, which trains once.")
     if not isinstance(cfg.checkpoint_minutes, int | float) or cfg.checkpoint_minutes < 0:
@@ -64,7 +64,7 @@ def check_values(cfg: DictConfig) -> None:
 
 
 def solves_head(cfg: DictConfig) -> bool:
-    """Whether each epoch finds the head's optimum instead of walking towards it."""
+    """Return whether the optimizer solves for the head's optimum in each epoch instead of taking steps."""
     from ft_lightning.optim import HeadSolver
 
     return cfg.optimizer._target_ == f"{HeadSolver.__module__}.{HeadSolver.__qualname__}"

@@ -1,4 +1,4 @@
-"""The model directory: model.safetensors + model.json, self-contained, verified, and read without running anything."""
+"""The model directory: model.safetensors + model.json, self-contained, verified, and read without running code."""
 
 import json
 import os
@@ -37,10 +37,10 @@ def save(
     metrics: dict[str, Any],
     build_backbone: Callable[..., Backbone] = build_backbone,
 ) -> None:
-    """Write a model directory, whole or not at all, and check that it gives back the very same classifier.
+    """Write a model directory, whole or not at all, and check that it loads as exactly the same classifier.
 
     Args:
-        head: name and arguments, as `heads.build_head` takes them.
+        head: name and arguments for `heads.build_head`.
         task: calibrated.
         metrics: of val and test, as in metrics.json.
         build_backbone: as in `load`, for the check.
@@ -61,7 +61,7 @@ def save(
         temporary.mkdir()
         try:
             save_file(state, temporary / WEIGHTS)
-        except SafetensorError as error:  # how it tells of a full disk
+        except SafetensorError as error:  # raised on a full disk, for example
             raise OSError(str(error)) from error
         write_json(temporary / CARD, card | {"sha256": sha256(temporary / WEIGHTS)})
         reloaded = load(temporary, build_backbone).classifier.state_dict()
@@ -73,12 +73,12 @@ def load(model_dir: str | os.PathLike[str], build_backbone: Callable[..., Backbo
     """Read a model directory, or the run directory that holds one, without network, pickle or the original weights.
 
     Args:
-        build_backbone: (identity, preprocess), the dictionaries of model.json, -> backbone; for a backbone of your own.
+        build_backbone: (identity, preprocess) of model.json, both dictionaries -> backbone; for a backbone of your own.
 
     Raises:
-        UserError: no model there, a newer format, or weights that are not those model.json was written with.
+        UserError: no model there, a newer format, or weights that do not match model.json.
     """
-    # str: Hydra makes a number of a folder called 2024
+    # str: Hydra parses a folder name such as 2024 as a number
     folder = _find(Path(model_dir if isinstance(model_dir, os.PathLike) else str(model_dir)).expanduser())
     card = _read_card(folder / CARD)
     found = sha256(folder / WEIGHTS)
@@ -91,7 +91,7 @@ def load(model_dir: str | os.PathLike[str], build_backbone: Callable[..., Backbo
         return _build(card, load_file(folder / WEIGHTS), build_backbone)
     except UserError:
         raise
-    except Exception as error:  # of many kinds, for a card or a file that somebody has changed
+    except Exception as error:  # of many types, for a file that somebody has changed
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"{folder} holds no model that can be read ({type(error).__name__}: {reason}): copy it again."
@@ -107,7 +107,7 @@ def _build(card: dict[str, Any], state: dict[str, Tensor], build_backbone: Calla
 
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Without what a page shows class by class."""
+    """Return the metrics without the entries per class."""
     return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
 
 

@@ -1,4 +1,4 @@
-"""A trained model that answers."""
+"""A trained model that predicts."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from ft_lightning.tasks.registry import task_of
 
 
 class TrainedModel:
-    """A classifier as it came out of training, ready to predict. Made by `load`."""
+    """A trained classifier, ready to predict; made by `load`."""
 
     def __init__(self, classifier: Classifier, card: dict[str, Any]) -> None:
         self.classifier = classifier
@@ -36,15 +36,15 @@ class TrainedModel:
         max_pixels: int = 100_000_000,
         abstain_below: float | None = None,
     ) -> pd.DataFrame:
-        """One row a file: path, what the task answers (predicted, probability, p(class) for each class), error.
+        """Predict one row a file: path, the task's answer (predicted, probability, p(class) for each class), error.
 
-        A file that cannot be read keeps its row: empty but for `error`, which says why.
+        The row of an unreadable file is empty except for `error`, which holds the reason.
 
         Args:
-            abstain_below: adds the column `uncertain`: whether the probability, which is calibrated, is lower.
+            abstain_below: adds the column `uncertain`: whether the calibrated probability is lower.
 
         Raises:
-            UserError: a value of `abstain_below` that is no probability, or a task whose answers have none.
+            UserError: `abstain_below` is not a probability, or the task's answers have none.
         """
         task = self.task if abstain_below is None else self.task.abstaining(abstain_below)
         names = [str(path) for path in paths]
@@ -67,7 +67,7 @@ class TrainedModel:
         precision: str,
         observe: Callable[[list[Sample], dict[str, Any]], None] | None = None,
     ) -> tuple[Tensor, dict[int, str]]:
-        """What the task keeps of the outputs for samples (N, ...), such as logits, and errors by position.
+        """Return the rows (N, ...) that the task keeps of the outputs, such as logits, and errors by position.
 
         `observe` is called with the samples of each batch and with the batch.
         """

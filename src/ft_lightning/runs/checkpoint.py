@@ -1,4 +1,4 @@
-"""Checkpoints of a run: small, written whole or not at all, and known to be what was written."""
+"""Checkpoints of a run: small, written whole or not at all, and verified by a sha256 when read."""
 
 import hashlib
 import logging
@@ -13,29 +13,29 @@ from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing, sweep
 
 LAST, BEST = "last.ckpt", "best.ckpt"
-_NO_COMMENT = b"\0\0"  # how torch.save ends a file: with the length of its comment
+_NO_COMMENT = b"\0\0"  # the last bytes of a file by torch.save: the length of its empty zip comment
 
 log = logging.getLogger(__name__)
 
 
 class DamagedCheckpointError(UserError):
-    """A checkpoint that is not, byte for byte, what was written."""
+    """A checkpoint whose bytes differ from those written."""
 
 
 class SealedCheckpointIO(CheckpointIO):
-    """Writes checkpoints that a kill, a crash or a full disk cannot leave half, and reads only what it wrote.
+    """Writes checkpoints that a kill, a crash or a full disk cannot truncate, and reads only intact ones.
 
-    Each file carries the sha256 of its content as the comment of its zip archive, which `torch.save` leaves empty and
-    every reader of zip files passes over: one file, so that no moment exists at which the two do not fit together.
+    Each file holds the sha256 of its content as its zip comment, which `torch.save` leaves empty and zip readers
+    ignore. As both are in one file, they can never mismatch.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write and read back; what stood there before stays until the new file is whole."""
+        """Write and read back; the old file stays until the new one is whole."""
         with replacing(Path(path)) as temporary, temporary.open("wb+") as file:
             writer = _Hashing(file)
             try:
                 torch.save(checkpoint, cast(BinaryIO, writer))
-            except RuntimeError as error:  # what PyTorch makes of an error while writing
+            except RuntimeError as error:  # PyTorch wraps an error while writing
                 raise (error.__context__ if isinstance(error.__context__, OSError) else error) from error
             file.seek(-len(_NO_COMMENT), 2)
             file.write(_seal(writer.digest.hexdigest()))
@@ -46,7 +46,7 @@ class SealedCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Plain values and tensors, whose file is known to be whole; nothing in it is run."""
+        """Load tensors and plain values from an intact file, without running any code in it."""
         path = Path(path)
         with path.open("rb") as file:
             if not _is_whole(file):
@@ -55,7 +55,7 @@ class SealedCheckpointIO(CheckpointIO):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
         except (MemoryError, OSError):
             raise
-        except Exception as error:  # torch raises many kinds for a file that is not what it should be
+        except Exception as error:  # torch raises many types for a damaged file
             hostile = type(error).__name__ == "UnpicklingError"
             reason = "holds more than tensors and plain values, which could run code" if hostile else "is damaged"
             raise DamagedCheckpointError(f"{path} {reason}: delete it.") from error
@@ -69,7 +69,7 @@ class SealedCheckpointIO(CheckpointIO):
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """The checkpoint to go on from: last.ckpt, or best.ckpt where the last one is damaged, which is said; None yet."""
+    """Return last.ckpt, or best.ckpt with a warning if last.ckpt is damaged; None if there is none yet."""
     sweep(folder)
     present = [path for path in (folder / LAST, folder / BEST) if path.is_file()]
     for path in present:
@@ -83,7 +83,7 @@ def newest_whole(folder: Path) -> Path | None:
 
 
 class _Hashing:
-    """A file to write to that knows the digest of what went into it."""
+    """A writable file that computes the digest of what is written."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -98,7 +98,7 @@ class _Hashing:
 
 
 def _is_whole(file: BinaryIO) -> bool:
-    """Whether a file ends with a seal that fits what comes before it."""
+    """Return whether a file ends with the seal of its content."""
     content = file.seek(0, 2) - len(_seal("")) - 64
     if content < 0:
         return False
@@ -112,13 +112,13 @@ def _is_whole(file: BinaryIO) -> bool:
 
 
 def _seal(digest: str) -> bytes:
-    """A zip archive's comment: its length in two bytes and itself."""
+    """Return a digest as a zip comment: its length in two bytes, then its text."""
     comment = b"sha256:" + digest.encode()
     return struct.pack("<H", len(comment)) + comment
 
 
 def _relocate(state: dict[str, Any], folder: Path) -> None:
-    """Have a ModelCheckpoint's state name the folder where its files are now: a run may have been moved."""
+    """Update the folder in a ModelCheckpoint's state, because the run may have been moved."""
 
     def moved(path: str) -> str:
         return str(folder / Path(path).name) if path else path

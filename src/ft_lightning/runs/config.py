@@ -1,4 +1,4 @@
-"""The config of a run as a file beside its results, and what of it makes a search the same search."""
+"""config.yaml of a run, and the keys that identify a search."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import claimed, replacing, sweep
 
-# What may differ between two commands that work on one study, or two configs of one run: how much, where, how fast.
-_PASSING = ("tune.trials", "tune.storage", "cache", "data.num_workers", "trainer.enable_progress_bar", "logger")
+# Keys that may differ between commands of one study or configs of one run: how much, where, how fast.
+_MAY_DIFFER = ("tune.trials", "tune.storage", "cache", "data.num_workers", "trainer.enable_progress_bar", "logger")
 
-# What older versions had not, and did as it says here: such configs are the same.
+# Keys that older configs lack, with the value that older versions used: a config without them is the same.
 DEFAULTS = {
     "task._target_": f"{names.PACKAGE}.tasks.registry.make_task",
     "task._partial_": True,
@@ -31,13 +31,13 @@ DEFAULTS = {
 
 
 def write_config(cfg: DictConfig, run_dir: Path, typed: list[str] | None = None) -> None:
-    """Write config.yaml of a run: resolved, but for what comes from the environment; it can go on from any folder.
+    """Write config.yaml of a run: resolved except for the environment's values, and usable from any folder.
 
     Args:
-        typed: the command, word by word, which heads the file; None leaves the one that is there.
+        typed: the command word by word, for the first line; None keeps that of the existing file.
     """
     run = Run(run_dir)
-    # In one line, of what YAML can read: or the comment would take the whole file with it.
+    # One line without characters that YAML refuses: otherwise the whole file could not be read.
     command = Reader.NON_PRINTABLE.sub("\ufffd", " ".join(shlex.join(typed or run.command).splitlines()))
     head = f"# {command}\n" if command else ""
     with replacing(run.config_file) as temporary:
@@ -45,19 +45,19 @@ def write_config(cfg: DictConfig, run_dir: Path, typed: list[str] | None = None)
 
 
 def study_name(cfg: DictConfig) -> str:
-    """What a search is called: by its space, and by everything that a trial's value depends on."""
+    """Return a search's name, made of its space and a digest of everything that a trial's value depends on."""
     return f"{cfg.tune.name}_{study_digest(cfg)}"
 
 
 def study_digest(cfg: DictConfig) -> str:
-    """The same for commands that work on one study, in hexadecimal."""
+    """Return a hexadecimal digest that is equal for all commands of one study."""
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     text = json.dumps(sorted(_identity(_content(own)).items()), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def join_study(cfg: DictConfig, folder: Path) -> None:
-    """Write the config of a search into its directory, or see that the one there is the same."""
+    """Write the config of a search into its directory; raise UserError if another search's config is there."""
     with claimed(folder, wait=True):
         sweep(folder)
         if Run(folder).config_file.is_file():
@@ -79,21 +79,21 @@ def _refuse_other_study(cfg: DictConfig, folder: Path) -> None:
 
 
 def refuse_other_run(cfg: DictConfig, folder: Path) -> None:
-    """Raise UserError where a directory has a run of another config."""
+    """Raise UserError if a directory holds a run of another config."""
     run = Run(folder)
     if run.config_file.is_file() and _identity(run.saved_config()) != _identity(_content(cfg)):
         raise UserError(f"{folder} holds a run of another config: move it away, and start again.")
 
 
 def without_password(url: str) -> str:
-    """A database's URL as it may be shown."""
+    """Return a database URL with its password masked."""
     return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*:).*@", r"\1***@", url))
 
 
 def _content(cfg: DictConfig) -> dict[str, Any]:
     content = _without_secrets(cfg)
     if "resume" in content:
-        content["resume"] = None  # the config is that of the whole run
+        content["resume"] = None  # config.yaml describes the whole run
     places = (("data", "root"), ("data", "csv"), ("data", "exclude"), ("cache", "dir"), ("model", "weights"))
     for group, key in (*places, ("", "init_from")):
         node = content.get(group, {}) if group else content
@@ -107,12 +107,12 @@ def _content(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _identity(content: dict[str, Any]) -> dict[str, Any]:
-    """Every value by its key, but for those that may pass."""
+    """Return the values by dotted key, without the keys that may differ."""
 
     def flat(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         for name, value in node.items():
             key = f"{prefix}{name}"
-            if any(key == passing or key.startswith(f"{passing}.") for passing in _PASSING):
+            if any(key == ignored or key.startswith(f"{ignored}.") for ignored in _MAY_DIFFER):
                 continue
             if isinstance(value, dict) and value:
                 yield from flat(value, f"{key}.")
@@ -123,7 +123,7 @@ def _identity(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_secrets(cfg: DictConfig) -> Any:
-    """The resolved config, in which values of the environment stay what was written: `${oc.env:NAME}`."""
+    """Resolve a config, but keep references to the environment: `${oc.env:NAME}`."""
     OmegaConf.register_new_resolver(
         "oc.env", lambda *args: f"${{oc.env:{','.join('null' if a is None else str(a) for a in args)}}}", replace=True
     )

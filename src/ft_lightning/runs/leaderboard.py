@@ -1,4 +1,4 @@
-"""Finished runs as the rows of one table, the best on val first."""
+"""A table of finished runs, best on val first."""
 
 import itertools
 import os
@@ -21,13 +21,13 @@ _TEXTS = ("run", "test set", "model", "finetune", "overrides", "data")  # all ot
 
 
 def leaderboard(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row a run, ordered by its task's own metric on val, then on test.
+    """Build a table with one row a run, ordered by the task's metric on val, then on test.
 
-    The columns: run, "val METRIC", "test METRIC" as the task titles it, low and high, the 95 % interval on test, test
-    set, model, finetune, overrides, the other metrics that the task compares, n, trained on, seconds, data. Runs that
-    were tested on the same samples have the same letter as `test set`. `trained on` is how many samples of an
-    evaluation the model was trained on, `seconds` the time of the whole run. `overrides` is what was typed for a run,
-    but not for all. What a run does not say is empty.
+    The columns: run, "val METRIC", "test METRIC" as the task titles it, low and high (95 % interval on test), test set,
+    model, finetune, overrides, the other metrics that the task compares, n, trained on, seconds, data. Runs that were
+    tested on the same samples have the same letter in `test set`. `trained on` counts the samples of an evaluation that
+    the model was trained on, `seconds` is the time of the whole run, `overrides` holds those not common to all runs.
+    Unknown values are empty.
     """
     task = common_task(runs)
     board = pd.DataFrame([_row(run, task) for run in runs])
@@ -38,8 +38,8 @@ def leaderboard(runs: Sequence[Run]) -> pd.DataFrame:
         if (known % 1 == 0).all() and (known.abs() < 2**53).all():
             board[count] = board[count].astype("Int64")
     typed = [_overrides(run) for run in runs]
-    told = [set(words) for words in typed if words is not None]
-    common = set.intersection(*told) if len(told) > 1 else set()
+    known_words = [set(words) for words in typed if words is not None]
+    common = set.intersection(*known_words) if len(known_words) > 1 else set()
     board["overrides"] = [shlex.join(word for word in words or [] if word not in common) for words in typed]
     order = board.columns[1:3].tolist()
     board = board.sort_values(order, ascending=task.directions[task.monitor] == "min", kind="stable", ignore_index=True)
@@ -49,7 +49,7 @@ def leaderboard(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def common_task(runs: Iterable[Run]) -> type[Task]:
-    """The task of all runs; raises UserError where they are of several, as no number compares those."""
+    """Return the task of all runs; raise UserError for several tasks, as no number compares them."""
     by_name: dict[str, list[str]] = {}
     for run in runs:
         by_name.setdefault(run.task, []).append(str(run))
@@ -60,22 +60,22 @@ def common_task(runs: Iterable[Run]) -> type[Task]:
 
 
 def short_names(runs: Iterable[str]) -> list[str]:
-    """Run directories as seen from the folder that all of them are in."""
+    """Return run directories relative to their common parent folder."""
     places = [Path(run).absolute() for run in runs]
     above = os.path.commonpath([place.parent for place in places])
     return [place.relative_to(above).as_posix() for place in places]
 
 
 def two_best(board: pd.DataFrame) -> list[str]:
-    """The first two of the largest group that was tested on the same samples; of all, where no two were."""
+    """Return the first two runs of the largest group tested on the same samples, or of all if no two share them."""
     tested = board[board["test set"] != ""]
-    ((letter, size),) = Counter(tested["test set"]).most_common(1) or [("", 0)]  # of equals the one that comes first
+    ((letter, size),) = Counter(tested["test set"]).most_common(1) or [("", 0)]  # on a tie, the first one
     chosen = tested[tested["test set"] == letter] if size > 1 else tested
     return chosen["run"].head(2).tolist()
 
 
 def _row(run: Run, task: type[Task]) -> dict[str, Any]:
-    """What metrics.json, model.json and config.yaml say of a run; somebody may have changed any of them."""
+    """Return a run's row from metrics.json, model.json and config.yaml, which may have been edited by hand."""
     metrics, card, config = _flat(run.metrics), _flat(run.card), _flat(run.config)
     val, test = run.score("val"), run.score("test")
     low, high = test.ci95 or (None, None)
@@ -99,7 +99,7 @@ def _row(run: Run, task: type[Task]) -> dict[str, Any]:
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:
-    """{"test": {"loss": 1}} -> {"test.loss": 1}; `json_normalize` of pandas copies all that is below, to any depth."""
+    """{"test": {"loss": 1}} -> {"test.loss": 1}; pandas' `json_normalize` would copy every level below, too."""
     parts = {part: inside for part, inside in content.items() if isinstance(inside, dict)}
     return {f"{part}.{name}": value for part, inside in parts.items() for name, value in inside.items()}
 
@@ -109,7 +109,7 @@ def _text(value: object) -> str:
 
 
 def _overrides(run: Run) -> list[str] | None:
-    """What was typed for a run; None where nobody knows, as for one that was made in Python."""
+    """Return a run's overrides; None if they are unknown, as for a run made in Python."""
     words = run.command[3:]  # after python -m ft_lightning.train
     return [word for word in words if not word.startswith(("hydra.", "resume="))] if run.command else None
 
@@ -117,11 +117,11 @@ def _overrides(run: Run) -> list[str] | None:
 def _fingerprint(run: Run) -> str:
     try:
         return fingerprint(answers(run))
-    except (OSError, UserError):  # no predictions.csv, or none that can be read
+    except (OSError, UserError):  # predictions.csv is missing or unreadable
         return ""
 
 
 def _letters() -> Iterator[str]:
-    """A, B, ... Z, AA, AB, ..."""
+    """Yield A, B, ... Z, AA, AB, ..."""
     for length in itertools.count(1):
         yield from map("".join, itertools.product(string.ascii_uppercase, repeat=length))

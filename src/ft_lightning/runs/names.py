@@ -1,4 +1,4 @@
-"""Names in kept configs: what a clone's package was called before it was renamed, and what has moved since."""
+"""Names in saved configs: translates the former names of a renamed package and of moved functions."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ _MOVED = {"augment.augmentation": "preprocess.augmentation"}  # new -> old
 
 
 def current(node: Any) -> Any:
-    """A config in which `_target_` names this package, whatever it was called when the config was kept."""
+    """Return a config whose `_target_` values name this package, whatever its name when the config was saved."""
     if isinstance(node, list):
         return [current(value) for value in node]
     if not isinstance(node, dict):
@@ -18,7 +18,7 @@ def current(node: Any) -> Any:
 
 
 def oldest(value: Any) -> Any:
-    """A value by the name that it was first known by, so that configs of any time compare."""
+    """Return a value under its first name, so that configs of all versions can be compared."""
     if not isinstance(value, str):
         return value
     package, _, place = _of(_FIRST, value).partition(".")

@@ -1,4 +1,4 @@
-"""Two runs on the test samples they share: how much more often one is right, and whether that could be chance."""
+"""Compares two runs on their common test samples: how much more often one is right, and its p-value."""
 
 import hashlib
 import json
@@ -21,16 +21,16 @@ class Comparison:
     both_right: int
     only_first: int
     only_second: int
-    difference: float  # of the shares that are right, the first's less the second's
+    difference: float  # first minus second, of the shares that are right
     ci95: tuple[float, float]
     p_value: float  # of McNemar's exact test, two-sided
 
 
 def compare(first: Run, second: Run) -> Comparison | None:
-    """Compare two runs by their predictions.csv, matched by content, or by path where one has no digests.
+    """Compare two runs by their predictions.csv, matched by content, or by path if one has no digests.
 
-    Their task is one whose answers are right or wrong. A sample is the same if it has the same label too.
-    None where they share no sample.
+    Their task must have answers that are right or wrong. Samples only match if their labels do. Returns None if the
+    runs share no sample.
     """
     tables = [answers(first), answers(second)]
     column = "digest" if all("digest" in table.columns for table in tables) else "path"
@@ -52,15 +52,15 @@ def compare(first: Run, second: Run) -> Comparison | None:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The two-sided p of McNemar's exact test: were both equally good, either would be the right one half the time."""
+    """Return the two-sided p-value of McNemar's exact test, whose null hypothesis is that both are equally good."""
     discordant = only_first + only_second
     return float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
 
 
 def answers(run: Run) -> pd.DataFrame:
-    """The test samples of a run: path, label, and digest where its split.csv has all of them.
+    """Return the test samples of a run: path, label, and digest if its split.csv has all digests.
 
-    `right` too, if answers of its task are right or wrong.
+    The column `right` is added if answers of its task are right or wrong.
     """
     answer = task_class(run.task).answer
     table = run.table("predictions", ["path", "label", *([answer] if answer else [])])
@@ -74,14 +74,14 @@ def answers(run: Run) -> pd.DataFrame:
 
 
 def fingerprint(table: pd.DataFrame) -> str:
-    """A digest that is the same for runs that were tested on the same samples, as `answers` gives them."""
+    """Return a digest of a table of `answers` that is equal for runs tested on the same samples."""
     column = "digest" if "digest" in table.columns else "path"
     content = [column, *sorted(zip(table[column], table["label"], strict=True))]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _by_sample(table: pd.DataFrame, column: str) -> pd.Series:
-    """Whether each answer is right, by what the sample is; of identical ones by which of them it is."""
+    """Return whether each answer is right, indexed by sample and label; duplicates are numbered."""
     table = table.sort_values("path", kind="stable")
     nth = table.groupby([column, "label"]).cumcount()
     return table["right"].set_axis(pd.MultiIndex.from_arrays([table[column], table["label"], nth]))

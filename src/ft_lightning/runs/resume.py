@@ -1,4 +1,4 @@
-"""`resume=<run directory>`: the same run goes on, in its own directory and with its own config."""
+"""`resume=<run directory>`: continues a run in its own directory with its own config."""
 
 import re
 from functools import reduce
@@ -15,18 +15,18 @@ from ft_lightning.system.errors import UserError, some
 if TYPE_CHECKING:
     import pandas as pd
 
-# What may change when a run goes on, with everything below it: how long and where it trains, and where things are.
+# Keys that may change when a run is resumed, with all keys below: how long and where it trains, and where files are.
 CHANGEABLE = ("trainer", "cache", "data.root", "data.csv", "data.num_workers", "model.weights")
-_WHERE = ("accelerator", "devices", "strategy", "num_nodes")  # what another trainer=... is chosen for
+_WHERE = ("accelerator", "devices", "strategy", "num_nodes")  # all that another trainer=... changes
 
 
 def run_directory(arguments: list[str]) -> Path | None:
-    """The run that a command line takes up again, before Hydra makes a directory for a new one."""
+    """Return the run that a command line resumes, before Hydra makes a new directory; None for a new run."""
     given = [match[1] for argument in arguments if (match := re.match(r"\+{0,2}resume=(.*)", argument))]
     if not given or given[-1] in ("", "null"):
         return None
     if {"-m", "--multirun"} & set(arguments):
-        raise UserError("resume=... goes on in one directory, a multirun makes new ones: leave out -m.")
+        raise UserError("resume=... continues in one directory, a multirun makes new ones: leave out -m.")
     folder = Path(given[-1].strip("'\"")).expanduser()
     if not Run(folder).config_file.is_file():
         raise UserError(f"resume={folder}: no run is there, which would have a config.yaml; see outputs/train/.")
@@ -34,36 +34,36 @@ def run_directory(arguments: list[str]) -> Path | None:
 
 
 def refuse_other_directory(arguments: list[str]) -> None:
-    """Raise UserError where a command line names another directory for a run that goes on in its own."""
+    """Raise UserError if a command line names another directory for a resumed run."""
     if run_directory(arguments) and any(argument.startswith("hydra.run.dir=") for argument in arguments):
-        raise UserError("hydra.run.dir: a run that is taken up again goes on in its own directory; leave it out.")
+        raise UserError("hydra.run.dir: a resumed run continues in its own directory; leave it out.")
 
 
 def config_of(run_dir: Path, composed: DictConfig, overrides: list[str]) -> DictConfig:
-    """The config of a run, changed by what the command line says beside `resume`.
+    """Return the saved config of a run, changed by the overrides beside `resume`.
 
     Args:
-        composed: the config that the command line alone makes, for the values.
-        overrides: the command line.
+        composed: the config made from the overrides alone, which holds their values.
+        overrides: of the command line.
     """
     if not Run(run_dir).config_file.is_file():
-        raise UserError(f"resume={composed.resume}: say it on the command line, where it decides the directory too.")
+        raise UserError(f"resume={composed.resume}: give it on the command line, because it also sets the directory.")
     saved = Run(run_dir).saved_config()
     config = OmegaConf.merge({key: composed[key] for key in composed if key not in saved}, saved)
     assert isinstance(config, DictConfig)
-    for key, value in DEFAULTS.items():  # what an older run could not say
+    for key, value in DEFAULTS.items():  # keys that older configs lack
         target = f"{key.partition('.')[0]}._target_"
         same = OmegaConf.select(config, target) == OmegaConf.select(composed, target)
         if same and OmegaConf.select(config, key) is None:
             OmegaConf.update(config, key, value, force_add=True)
-    written: Any = OmegaConf.to_container(composed, resolve=False)  # what comes from the environment stays a reference
+    written: Any = OmegaConf.to_container(composed, resolve=False)  # keeps references to the environment
     for override in OverridesParser.create().parse_overrides(overrides):
         key = override.key_or_group
         if key == "resume":
             continue
         changeable = any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE)
         if not changeable and "." in key and OmegaConf.select(config, key) == OmegaConf.select(composed, key):
-            continue  # it says what is so already
+            continue  # the value is unchanged
         if override.is_delete() or not changeable:
             raise UserError(
                 f"{override.input_line} cannot change when a run goes on: leave it out, or start a new run without "
@@ -78,14 +78,14 @@ def config_of(run_dir: Path, composed: DictConfig, overrides: list[str]) -> Dict
 
 
 def refuse_other_data(table: "pd.DataFrame", run: Run) -> None:
-    """Raise UserError where the dataset (path, class, split, digest) is not the one that the run's split.csv lists."""
+    """Raise UserError if the dataset (path, class, split, digest) differs from the run's split.csv."""
     columns = ["path", "class", "split", "digest"]
     saved = run.table("split", columns, missing_ok=True)
-    if saved.columns.empty:  # it stopped before it had looked at its data
+    if saved.columns.empty:  # the run stopped before it had scanned its data
         return
     before, now = (set(map(tuple, rows[columns].to_numpy().tolist())) for rows in (saved, table))
     if changed := sorted({path for path, *_ in before ^ now}):
         raise UserError(
             f"{run}: {len(changed)} files of the dataset are new, gone, changed or in another split since it "
-            f"began: {some(changed)}. Put them back, or start anew in another directory."
+            f"began: {some(changed)}. Restore them, or start a new run in another directory."
         )

@@ -1,4 +1,4 @@
-"""A run's directory: the one place that knows what its files are called."""
+"""A run's directory: the only module that knows its file names."""
 
 import glob
 import os
@@ -19,20 +19,20 @@ from ft_lightning.tasks.registry import Score, score_of, task_name
 if TYPE_CHECKING:
     import pandas as pd
 
-CARD = "model.json"  # in a model directory, which is deploy's; a run's page and a comparison read it without torch
-# The others are in report_data/, as a task may add tables of its own for the page.
+CARD = "model.json"  # in the model directory, which `deploy` writes; pages and comparisons read it without torch
+# All other tables are in report_data/, where a task may add its own for the page.
 _TABLES = ("metrics", "split", "predictions", "issues", "trials", "leaderboard", "multirun")
 _RECORDS = {name: f"{name}.json" for name in ("metrics", "outcome", "problems", "check")} | {"model": f"model/{CARD}"}
 
-_DEPTH = 2  # of runs below a folder: outputs/train holds multiruns, which hold runs
+_DEPTH = 2  # levels searched for runs below a folder: outputs/train holds multiruns, which hold runs
 
 
 class Run:
-    """The directory of a run, or of a check, a search or a comparison: what it is made of, read when asked for.
+    """The directory of a run, a check, a search or a comparison, whose files are read on access.
 
-    `command`, `config`, `metrics`, `outcome` and `card` never fail: what is missing or damaged is empty. The methods
-    raise a UserError that names the file: missing, damaged, without a column that was asked for, or in a place that
-    cannot be written to. A run stands for its directory wherever a path is expected.
+    `command`, `config`, `metrics`, `outcome` and `card` never fail: they are empty if missing or damaged. The methods
+    raise a UserError that names the file if it is missing, damaged, without a requested column or not writable. A run
+    is path-like: pass it wherever a path is expected.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -42,7 +42,7 @@ class Run:
         self.page = self.path / "report.html"
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"  # the model directory, the deliverable
-        self.thumbnails = self.path / "report_data/thumbnails"  # of the images that the page shows
+        self.thumbnails = self.path / "report_data/thumbnails"  # of the images on the page
         self.study = self.path / "study.db"  # of a search
         self.best = self.path / "best.yaml"  # a search's winner, as an experiment of train
 
@@ -56,7 +56,7 @@ class Run:
 
     @property
     def command(self) -> list[str]:
-        """The command that made the run, word by word; empty for a run made in Python."""
+        """The command of the run, word by word; empty for a run made in Python."""
         try:
             head = self.config_text().partition("\n")[0]
             return shlex.split(head.removeprefix("# ")) if head.startswith("# python ") else []
@@ -65,12 +65,12 @@ class Run:
 
     @property
     def verb(self) -> str:
-        """What the command did: "train", "evaluate" ...; empty for a run made in Python."""
+        """The command's name, such as "train" or "evaluate"; empty for a run made in Python."""
         return "".join(self.command[2:3]).rpartition(".")[2]
 
     @property
     def config(self) -> dict[str, Any]:
-        """config.yaml; what comes from the environment, `${oc.env:NAME}`, is not looked up."""
+        """config.yaml, with references to the environment, `${oc.env:NAME}`, unresolved."""
         try:
             return self.saved_config()
         except UserError:
@@ -88,7 +88,7 @@ class Run:
 
     @property
     def card(self) -> dict[str, Any]:
-        """model.json of the model that was trained, or what metrics.json says of the one that was evaluated."""
+        """model.json of the trained model, or the description of the evaluated one in metrics.json."""
         card = self._record_or_empty("model") or self.metrics.get("model")
         return card if isinstance(card, dict) else {}
 
@@ -99,15 +99,15 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether there is a score on test; a run that failed or still goes on has none."""
+        """Whether there is a score on test; a run that failed or is still running has none."""
         return self.score("test").value is not None
 
     def score(self, split: str) -> Score:
-        """How good the run is on val or test, by its task's own metric, with a 95 % interval."""
+        """Return the run's score on val or test by its task's metric, with a 95 % interval."""
         return score_of(self.metrics.get(split), self.task)
 
     def saved_config(self) -> dict[str, Any]:
-        """config.yaml, which has to be there."""
+        """Read config.yaml; raise UserError if it is missing or damaged."""
         try:
             content: Any = OmegaConf.to_container(OmegaConf.load(self.config_file), resolve=False)
         except FileNotFoundError:
@@ -119,25 +119,25 @@ class Run:
         return current(content)
 
     def config_text(self) -> str:
-        """config.yaml as it was written, below the command; empty where there is none."""
+        """Read config.yaml as text, with the command in its first line; empty if there is no file."""
         try:
             return self.config_file.read_text(encoding="utf-8") if self.config_file.is_file() else ""
         except ValueError as error:
             raise damaged(self.config_file, error) from error
 
     def record(self, name: str) -> dict[str, Any]:
-        """A JSON file: "metrics", "outcome", "check", or "model", the model's model.json."""
+        """Read a JSON file: "metrics", "outcome", "check", or "model", the model's model.json."""
         return read_json(self.record_path(name))
 
     def table(self, name: str, columns: Sequence[str] | None = None, missing_ok: bool = False) -> "pd.DataFrame":
-        """A CSV file, all cells as text: "split", "predictions", "metrics" (a row an epoch), "issues" (of a check),
-        "trials" (of a search), "leaderboard", "multirun", or one that the page is made of, such as "pairs".
+        """Read a CSV file, all cells as text: "split", "predictions", "metrics" (a row an epoch), "issues" (of check),
+        "trials" (of a search), "leaderboard", "multirun", or one of the page's tables, such as "pairs".
 
         Args:
-            columns: read these only.
-            missing_ok: give an empty table, without columns, where there is no such file.
+            columns: read only these.
+            missing_ok: return an empty table without columns if there is no such file.
         """
-        import pandas as pd  # not above: --help has to do without
+        import pandas as pd  # here, because --help must not wait for it
 
         from ft_lightning.system.tables import read_table
 
@@ -145,7 +145,7 @@ class Run:
         return pd.DataFrame() if missing_ok and not path.is_file() else read_table(path, columns)
 
     def write(self, name: str, content: "pd.DataFrame | dict[str, Any] | list[Any]") -> Path:
-        """Write a file that `table` or, for a dict or a list, `record` reads, whole or not at all; returns its path."""
+        """Write a table, or a dict or list as a record, whole or not at all; return its path."""
         if isinstance(content, dict | list):
             write_json(path := self.record_path(name), content)
         else:
@@ -161,12 +161,12 @@ class Run:
         return (self.path if name in _TABLES else self.path / "report_data") / f"{name}.csv"
 
     def traces(self) -> list[str]:
-        """What is in the directory, by name, but for what a command leaves that was refused before it began."""
+        """List the names in the directory, except the files of a command that was refused at its start."""
         refused = {self.config_file, self.log, self.record_path("outcome"), self.record_path("problems")}
         return sorted(path.name for path in self.path.iterdir() if path not in refused)
 
     def trained_on(self) -> set[str] | None:
-        """The digests of the samples of its train split; None where nobody knows."""
+        """Return the digests of the samples in its train split; None if unknown."""
         split = self.table("split", ["split", "excluded", "digest"], missing_ok=True)
         if split.columns.empty:
             return None
@@ -174,23 +174,23 @@ class Run:
 
     @classmethod
     def of_model(cls, place: Path) -> "Run":
-        """The run of a model directory; `place` may be the run itself."""
+        """Return the run of a model directory; `place` may be the run itself."""
         return cls(place.parent if (place / CARD).is_file() else place)
 
     @classmethod
     def find(cls, patterns: Sequence[str], but: Path | None = None) -> tuple[list["Run"], list[Path]]:
-        """The finished runs that globs of directories stand for, and what else they match or hold.
+        """Find the finished runs that globs of directories match or hold, and the other paths they match or hold.
 
-        A directory may be a run or hold runs, as those of a multirun and of a search do.
+        A directory may be a run or hold runs, such as that of a multirun or a search.
 
         Args:
-            but: the real path of a directory to leave out.
+            but: real path of a directory to leave out.
         """
-        runs: dict[Path, Run] = {}  # by where they really are: two globs may match the same
+        runs: dict[Path, Run] = {}  # by real path, because two globs may match the same run
         others: dict[Path, Path] = {}
         for place in (place for pattern in patterns for place in _matches(pattern)):
             try:
-                found = list(_look(cls(place), _DEPTH))
+                found = list(_runs_below(cls(place), _DEPTH))
             except OSError:  # a folder cannot be listed
                 found = []
             for run, finished in found or [(cls(place), False)]:
@@ -216,14 +216,14 @@ def _matches(pattern: str) -> list[Path]:
     return sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 (Path.glob takes no absolute pattern)
 
 
-def _look(run: Run, depth: int) -> Iterator[tuple[Run, bool]]:
-    """Each run at or below a directory, and whether it is finished."""
+def _runs_below(run: Run, depth: int) -> Iterator[tuple[Run, bool]]:
+    """Yield each run at or below a directory, and whether it is finished."""
     if run.finished:
         yield run, True
         return
     inside = sorted(run.path.iterdir()) if depth and run.path.is_dir() else []
     folders = [path for path in inside if not path.name.startswith(".") and path.is_dir()]
-    below = [found for folder in folders for found in _look(Run(folder), depth - 1)]
+    below = [found for folder in folders for found in _runs_below(Run(folder), depth - 1)]
     if run.config_file.is_file() and not any(finished for _, finished in below):
         below = [(run, False)]
     yield from below

@@ -1,4 +1,4 @@
-"""Small JPEGs of the images that a page shows, kept in the run's directory so that the page can be made again."""
+"""JPEG thumbnails of the images on a page, kept in the run's directory so that the page can be made again."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,7 +30,7 @@ def write_thumbnails(samples: Iterable[Sample], folder: Path, preview: Callable[
 
 
 def read_thumbnails(folder: Path) -> dict[str, Path]:
-    """The JPEG of each sample that has one, by the sample's name."""
+    """Return the existing JPEGs by sample name."""
     if not (folder / _INDEX).is_file():
         return {}
     table = read_table(folder / _INDEX)

@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a model: the trained part, and a digest of the frozen part that it fits."""
+"""The part of a model in a checkpoint: the trained part and a digest of the frozen part."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from ft_lightning.model import Classifier
 from ft_lightning.system.errors import NumericalError, UserError
 
 _PREFIX = "classifier."  # of names in a checkpoint: the attribute of the LightningModule
-# The second stands beside the average of the weights, with `callback=ema`.
+# With `callback=ema`, state_dict holds the averaged weights and current_model_state the raw ones.
 _WEIGHTS = {"state_dict", "current_model_state"}
 
 
@@ -24,7 +24,7 @@ class TrainedPart:
         self._frozen_digest = ""
 
     def pack(self, checkpoint: dict[str, Any], after: str) -> None:
-        """Leave the frozen part out of a checkpoint; an error says `after` which step, and what moved the weights."""
+        """Remove the frozen part from a checkpoint; `after` names the step and its rate for error messages."""
         names = self._trained().keys()
         for key in _WEIGHTS & checkpoint.keys():
             checkpoint[key] = {name: value for name, value in checkpoint[key].items() if name in names}
@@ -35,7 +35,7 @@ class TrainedPart:
         checkpoint["frozen_sha256"] = self.frozen_sha256()
 
     def unpack(self, checkpoint: dict[str, Any], state: Mapping[str, Tensor]) -> None:
-        """Complete a checkpoint by the frozen part, as it is in the LightningModule's state."""
+        """Add the frozen part of the LightningModule's state to a checkpoint."""
         expected, found = self._trained().keys(), checkpoint["state_dict"].keys()
         if expected != found:
             raise UserError(
@@ -48,11 +48,11 @@ class TrainedPart:
                 f"trained on {checkpoint['frozen_sha256']}: use the model.weights it was trained with."
             )
         frozen = {name: value for name, value in state.items() if name not in expected}
-        for key in _WEIGHTS & checkpoint.keys():  # WeightAveraging wants all of them
+        for key in _WEIGHTS & checkpoint.keys():  # WeightAveraging needs all weights
             checkpoint[key] |= frozen
 
     def frozen_sha256(self) -> str:
-        """Of the frozen weights and of what makes their inputs, in hexadecimal."""
+        """Return the hexadecimal sha256 over the frozen weights and their reader."""
         if not self._frozen_digest:
             frozen = digest_of(self.model.plan.frozen_state(self.model.state_dict()))
             reader = json.dumps(self.model.backbone.reader.to_dict(), sort_keys=True)

@@ -1,4 +1,4 @@
-"""What a run found: metrics.json, predictions.csv, report_data/."""
+"""Writes the results of a run: metrics.json, predictions.csv, report_data/."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from ft_lightning.tasks.task import Outputs, Task
 
 
 class Stopwatch:
-    """Seconds by phase; a lap ends the phase that is named."""
+    """Measures seconds by phase; `lap` ends the named phase."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -32,7 +32,7 @@ class Stopwatch:
         self._last = now
 
     def timing(self, epochs: int, data: Data, found: int, computed: int) -> dict[str, Any]:
-        """The laps, samples of train and val a second while fitting, and what the feature store gave."""
+        """Return the laps, samples of train and val a second during fit, and the feature store's hits."""
         seen = epochs * sum(len(data.splits[split]) for split in ("train", "val"))
         cache = {"hits": found, "computed": computed}
         return self.seconds | {"images_per_s": seen / self.seconds["fit_s"], "cache": cache}
@@ -46,13 +46,13 @@ def write(
     timing: dict[str, Any],
     repeats: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write metrics.json and predictions.csv of a training run, and what its page needs; returns the metrics.
+    """Write metrics.json and predictions.csv of a training run, and its page's data; return the metrics.
 
     Args:
         outputs: of val and test.
         task: calibrated.
         data: for names, sizes and served features.
-        repeats: as `search.repeats.repeat` gives it; empty where there were none.
+        repeats: result of `search.repeats.repeat`; empty without repeats.
     """
     knn_score, neighbours = knn_baseline(data)
     run.write("neighbours", neighbours)
@@ -73,12 +73,12 @@ def write(
 def write_evaluation(
     run: Run, task: Task, samples: Sequence[Sample], rows: Tensor, reader: Reader, about: dict[str, Any]
 ) -> dict[str, Any]:
-    """Write metrics.json, predictions.csv and split.csv of a model on labelled samples, and what its page needs.
+    """Write metrics.json, predictions.csv and split.csv of a model on labelled samples, and its page's data.
 
     Args:
         task: the model's, calibrated.
         rows: the model's outputs (N, ...), in the order of `samples`.
-        about: what else metrics.json says: timing, data, the model.
+        about: further entries of metrics.json: timing, data, model.
 
     Returns:
         The metrics.
@@ -98,7 +98,7 @@ def _write(
     baselines: dict[str, Any],
     about: dict[str, Any],
 ) -> dict[str, Any]:
-    """Write what both leave; `samples` and `baselines` are those of test."""
+    """Write the files that trainings and evaluations share; `samples` and `baselines` are those of test."""
     scored = {split: task.metrics(each.rows, each.target, full=True) for split, each in outputs.items()}
     details = task.details(outputs)
     metrics = {**scored, "test": scored["test"] | baselines, **details.metrics, **about, "versions": versions()}

@@ -1,4 +1,4 @@
-"""`repeats=5`: the head trained again from other initialisations and in other orders, on the same stored features."""
+"""`repeats=5`: trains the head again with other seeds on the same stored features."""
 
 import statistics
 from collections.abc import Mapping
@@ -23,15 +23,15 @@ def repeat(
     rows: RowCache,
     outputs: dict[str, Outputs],
 ) -> dict[str, Any]:
-    """What differs between trainings that differ in their seed alone, which are `seed`, `seed + 1`, ...
+    """Train again with the seeds `seed + 1`, `seed + 2`, ... and measure how the metrics vary.
 
     Args:
-        rows: stored features there are already.
-        outputs: of val and test, of the first of them.
+        rows: existing stored features.
+        outputs: of val and test of the first training, with `seed`.
 
     Returns:
-        seeds, and for val and test of each metric of an epoch: values, mean, sd (of one training) and ci95, the
-        95 % interval of the mean by Student's t. How much other samples would change the result is not in them.
+        seeds, and for val and test for each metric of an epoch: values, mean, sd (of one training) and ci95, the 95 %
+        interval of the mean by Student's t. They do not include the variation due to other samples.
     """
     seeds = [cfg.seed + number for number in range(cfg.repeats)]
     found = [outputs]

@@ -1,4 +1,4 @@
-"""What a search has found: on the terminal, and as trials.csv, best.yaml, history.png, importance.png."""
+"""The results of a search: on the terminal, and as trials.csv, best.yaml, history.png, importance.png."""
 
 import warnings
 from collections import Counter
@@ -24,7 +24,7 @@ _SHOWN = 10  # trials
 
 
 def before_search(study: optuna.Study, plan: Plan, folder: Path) -> None:
-    """What is searched, where it is kept, and what is there already."""
+    """Print the space, the number of trials, those already done, and the study's folder."""
     done = sum(map(has_outcome, study.get_trials(deepcopy=False)))
     goes_on = f", {done} of them done" if done else ""
     pairs(
@@ -34,8 +34,8 @@ def before_search(study: optuna.Study, plan: Plan, folder: Path) -> None:
     )
 
 
-def told(trials: list[FrozenTrial], direction: str) -> tuple[dict[int, str], str]:
-    """A line for each trial that has an outcome, by its number, and the best one in a few words."""
+def trial_lines(trials: list[FrozenTrial], direction: str) -> tuple[dict[int, str], str]:
+    """Return a line for each trial with an outcome, by number, and a phrase for the best one."""
     lines = {}
     for trial in filter(has_outcome, trials):
         values = " ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
@@ -45,23 +45,23 @@ def told(trials: list[FrozenTrial], direction: str) -> tuple[dict[int, str], str
 
 
 def after_search(study: optuna.Study, best: FrozenTrial, run: Run, folder: Path, command_line: str) -> None:
-    """The best trials, what the winner is worth on the test split, and how to have it again."""
+    """Print the best trials, the winner's score on test, and the command that trains it."""
     trials = study.get_trials(deepcopy=False)
     ranked = _ranked(trials, study.direction.name)
     searched = [key for key, kind in best.distributions.items() if not kind.single()]
     of_backbone = any("samples_per_s" in trial.user_attrs.get("found", {}) for trial in ranked)
-    about = ("parameters", "samples/s", "features s") if of_backbone else ()
+    extra_columns = ("parameters", "samples/s", "features s") if of_backbone else ()
     test, again = run.score("test"), run.score("val")
     rows = []
     for trial in ranked[:_SHOWN]:
         found = trial.user_attrs.get("found", {})
         row = [str(trial.number), f"{value_of(trial):.4f}", interval(found.get(f"{test.metric}_ci95"))]
         row += [_short(trial.params.get(key)) for key in searched]
-        if about:
-            passed = f"{found['features_s']:.1f}" if found.get("computed") else "stored"
-            row += [f"{found['parameters']:,}", f"{found.get('samples_per_s', 0):.0f}", passed]
+        if extra_columns:
+            features_s = f"{found['features_s']:.1f}" if found.get("computed") else "stored"
+            row += [f"{found['parameters']:,}", f"{found.get('samples_per_s', 0):.0f}", features_s]
         rows.append(row)
-    table(["trial", "value", f"95 % interval of {test.metric}", *searched, *about], rows)
+    table(["trial", "value", f"95 % interval of {test.metric}", *searched, *extra_columns], rows)
     counts = Counter(state_of(trial) for trial in trials)
     pairs(
         trials=", ".join(f"{count} {state}" for state, count in counts.items()),
@@ -73,17 +73,17 @@ def after_search(study: optuna.Study, best: FrozenTrial, run: Run, folder: Path,
 
 
 def winner(study: optuna.Study) -> FrozenTrial:
-    """The trial with the best value, of equals the first."""
+    """Return the trial with the best value, the first one on a tie; raise UserError if none has a value."""
     trials = study.get_trials(deepcopy=False)
     if ranked := _ranked(trials, study.direction.name):
         return ranked[0]
     failed = [trial for trial in trials if "error" in trial.user_attrs]
-    said = f"trial {failed[0].number}: {failed[0].user_attrs['error']}" if failed else "all were ended early."
-    raise UserError(f"None of {len(trials)} trials has come to a value; {said}")
+    reason = f"trial {failed[0].number}: {failed[0].user_attrs['error']}" if failed else "all were pruned."
+    raise UserError(f"None of {len(trials)} trials has a value; {reason}")
 
 
 def _ranked(trials: list[FrozenTrial], direction: str) -> list[FrozenTrial]:
-    """The trials that have come to a value, the best first, of equals the first."""
+    """Return the trials with a value, best first; ties by number."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     sign = -1 if direction.lower() == "maximize" else 1
     return sorted(complete, key=lambda trial: (sign * value_of(trial), trial.number))
@@ -95,7 +95,7 @@ def value_of(trial: FrozenTrial) -> float:
 
 
 def write_trials(study: optuna.Study, metric: str, folder: Path) -> None:
-    """Write trials.csv: a row a trial, of dead processes' too, with the interval of this metric of the task."""
+    """Write trials.csv: one row a trial, including those of dead processes, with this metric's interval."""
     rows = []
     for trial in study.get_trials(deepcopy=False):
         found = dict(trial.user_attrs.get("found", {}))
@@ -112,7 +112,7 @@ def write_trials(study: optuna.Study, metric: str, folder: Path) -> None:
 
 
 def state_of(trial: FrozenTrial) -> str:
-    """complete, pruned, failed for a reason of its own, or lost with its process."""
+    """Return complete, pruned, failed (by an error of its own) or lost (with its process)."""
     if trial.state == TrialState.FAIL:
         return "failed" if has_outcome(trial) else "lost"
     return trial.state.name.lower()
@@ -136,15 +136,15 @@ def _short(value: Any) -> str:
 
 
 def write_best(words: list[str], folder: Path, run: Run) -> None:
-    """Write best.yaml: in conf/experiment it makes `experiment=best` what the overrides `words` make of train."""
+    """Write best.yaml, which in conf/experiment makes `experiment=best` equal to the overrides `words`."""
     experiments: list[Any] = []
-    choices: dict[str, Any] = {}  # of a group that is typed twice the last counts
+    choices: dict[str, Any] = {}  # the last choice counts for a group given twice
     content = OmegaConf.create({})
-    untold = []
+    deletions = []
     for override in OverridesParser.create().parse_overrides(words):
         key, value = override.get_key_element().lstrip("+~"), override.value()
         if override.is_delete():
-            untold.append(override.input_line)
+            deletions.append(override.input_line)
         elif key == "experiment":
             experiments = value if isinstance(value, list) else [value]
         elif is_group(key):
@@ -155,9 +155,9 @@ def write_best(words: list[str], folder: Path, run: Run) -> None:
     test = run.score("test")
     lines = [
         "# @package _global_",
-        "# In conf/experiment/ it is experiment=best: the winner of a search.",
+        "# Put it into conf/experiment/ for experiment=best: the winner of a search.",
         f"# Test {test.metric} {number(test.value)}, 95 % interval {interval(test.ci95)}.",
-        *(f"# To be typed beside it: {word}" for word in untold),
+        *(f"# Add to the command line: {word}" for word in deletions),
         OmegaConf.to_yaml(OmegaConf.merge({"defaults": defaults}, content)),
     ]
     with replacing(Run(folder).best) as temporary:

@@ -1,4 +1,4 @@
-"""What a search tries: `tune.space`, nested as the keys of `train` are -> distributions -> overrides of a trial."""
+"""The search space: `tune.space`, nested like the keys of `train` -> distributions -> overrides of a trial."""
 
 import itertools
 import json
@@ -13,16 +13,16 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from ft_lightning.system.errors import UserError
 
-_OWN = ("choices", "low", "high", "step", "log")  # no key of `train` has one of these names
+_FIELDS = ("choices", "low", "high", "step", "log")  # no key of `train` has one of these names
 
 Space = dict[str, BaseDistribution]  # by the key of `train`
 
 
 def read_space(nested: Mapping[str, Any]) -> Space:
-    """The distributions of a space such as `{"optimizer": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}}`.
+    """Return the distributions of a space such as `{"optimizer": {"lr": {"low": 1e-4, "high": 1e-1, "log": True}}}`.
 
-    A node may have values of its own and others below it: `optimizer.choices` beside `optimizer.lr`. Bounds that are
-    whole numbers make whole numbers. What is null is not searched.
+    A node may have a distribution and nodes below it: `optimizer.choices` beside `optimizer.lr`. Integer bounds give
+    integers. Keys that are null are not searched.
     """
     if not isinstance(nested, Mapping):
         raise UserError(f"tune.space={nested}: name keys of train with choices, or with low and high.")
@@ -33,24 +33,24 @@ def read_space(nested: Mapping[str, Any]) -> Space:
 
 
 def _walk(node: Mapping[str, Any], key: str) -> Iterator[tuple[str, BaseDistribution]]:
-    own = {name: node[name] for name in _OWN if node.get(name) is not None}
+    own = {name: node[name] for name in _FIELDS if node.get(name) is not None}
     if own:
         yield key, _distribution(key, own)
     for name, below in node.items():
         place = f"{key}.{name}".lstrip(".")
         if isinstance(below, Mapping):
             yield from _walk(below, place)
-        elif name not in _OWN and below is not None:
+        elif name not in _FIELDS and below is not None:
             raise UserError(f"tune.space.{place}={below}: use choices, or low and high; say {place}={below} to fix it.")
 
 
 def _distribution(key: str, own: dict[str, Any]) -> BaseDistribution:
-    said = f"tune.space.{key}={json.dumps(own)}"
+    setting = f"tune.space.{key}={json.dumps(own)}"
     try:
         if "choices" in own:
             if len(own) > 1 or not isinstance(own["choices"], list):
                 raise UserError(
-                    f"{said}: choices is a list, without low, high, step or log; in their place: ~tune.space.{key} "
+                    f"{setting}: choices is a list, without low, high, step or log; in their place: ~tune.space.{key} "
                     f"+tune.space.{key}.choices=[...]."
                 )
             return CategoricalDistribution(list(dict.fromkeys(_choice(key, value) for value in own["choices"])))
@@ -59,16 +59,16 @@ def _distribution(key: str, own: dict[str, Any]) -> BaseDistribution:
             return IntDistribution(low, high, log=log, step=own.get("step", 1))
         return FloatDistribution(low, high, log=log, step=own.get("step"))
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{said}: use choices: [...], or low and high with step or log: true ({error}).") from error
+        raise UserError(f"{setting}: use choices: [...], or low and high with step or log: true ({error}).") from error
 
 
 def _choice(key: str, value: Any) -> Any:
-    """A value that Optuna can keep: lists and dictionaries as one would type them."""
+    """Return a choice in a form that Optuna can store: lists and dictionaries as override text."""
     choice = _quoted(value) if isinstance(value, list | dict) else value
     try:
         OverridesParser.create().parse_overrides(overrides({key: choice}))
     except HydraException as error:
-        raise UserError(f"tune.space.{key}: the choice {value} cannot be typed after train: quote it.") from error
+        raise UserError(f"tune.space.{key}: the choice {value} is not a valid override of train: quote it.") from error
     return choice
 
 
@@ -81,7 +81,7 @@ def _quoted(value: Any) -> str:
 
 
 def suggest(trial: Trial, space: Space) -> dict[str, Any]:
-    """A value for each key."""
+    """Suggest a value for each key."""
     values: dict[str, Any] = {}
     for key, kind in space.items():
         if isinstance(kind, CategoricalDistribution):
@@ -94,7 +94,7 @@ def suggest(trial: Trial, space: Space) -> dict[str, Any]:
 
 
 def grid(space: Space) -> list[dict[str, Any]]:
-    """Every combination of a space's values, those of the last key changing first."""
+    """Return all combinations of a space's values; the last key varies fastest."""
     values = []
     for key, kind in space.items():
         if isinstance(kind, CategoricalDistribution):
@@ -107,9 +107,9 @@ def grid(space: Space) -> list[dict[str, Any]]:
 
 
 def overrides(values: Mapping[str, Any]) -> list[str]:
-    """What one would type after `train` for these values.
+    """Return the overrides of `train` for these values.
 
-    A choice may bring more overrides with it: "timm model.name=convnext_atto" for the key "model".
+    A choice may contain further overrides: "timm model.name=convnext_atto" for the key "model".
     """
     return [
         word for key, value in values.items() for word in re.split(r" (?=[+~]*[\w./@]+=)", f"{key}={_typed(value)}")

@@ -1,7 +1,7 @@
-"""An Optuna study that any number of processes work on and that outlives each: exactly as many trials as wanted.
+"""An Optuna study shared by any number of processes, which may come and go: exactly as many trials as wanted.
 
-A trial counts when it has an outcome: a value, pruned, or failed for a reason of its own. One that ended with its
-process has none, and another takes its place.
+A trial counts if it has an outcome: a value, pruned, or failed by an error of its own. A trial whose process died has
+none, and another trial replaces it.
 """
 
 import math
@@ -29,9 +29,9 @@ from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import claimed
 from ft_lightning.system.seeds import seed_of
 
-_HEARTBEAT_S = 60  # a trial of another machine is dead when it has been silent for twice that
-_UNCLAIMED_S = 60  # between the start of a trial and the name of its process, at most
-_LOOK_AGAIN_S = 1
+_HEARTBEAT_S = 60  # a trial of another machine is dead after twice that without a heartbeat
+_UNCLAIMED_S = 60  # maximum time between a trial's start and the record of its process
+_POLL_S = 1
 
 Objective = Callable[[optuna.Trial], float]
 SAMPLERS = ("tpe", "random", "grid")
@@ -39,11 +39,11 @@ SAMPLERS = ("tpe", "random", "grid")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is searched, how, and for how long.
+    """The space, sampler and length of a search.
 
     Args:
-        trials: that shall have an outcome in all; None for every combination of a grid.
-        prune_after: epochs before a trial may be ended because others were better at that point; None: none is.
+        trials: total number of trials with an outcome; None for every combination of a grid.
+        prune_after: epochs before a trial may be pruned because others were better at that point; None: never.
     """
 
     space: Space
@@ -61,45 +61,45 @@ class Plan:
             if value is not None and not (isinstance(value, int) and value >= least):
                 raise UserError(f"tune.{name}={value}: use a whole number from {least}, or null.")
         if self.trials is None and self.sampler != "grid":
-            raise UserError("tune.trials=null: a search without end; say how many, or tune.sampler=grid.")
+            raise UserError("tune.trials=null: a search without end; give a number, or tune.sampler=grid.")
 
     @property
     def combinations(self) -> list[dict[str, Any]]:
-        """Of a grid, as many as wanted; none of any other search."""
+        """The wanted combinations of a grid; none for any other sampler."""
         return grid(self.space)[: self.trials] if self.sampler == "grid" else []
 
     @property
     def wanted(self) -> int:
-        """Trials that shall have an outcome."""
+        """Total number of trials with an outcome."""
         return len(self.combinations) if self.sampler == "grid" else self.trials or 0
 
     def searches(self, *names: str) -> bool:
-        """Whether anything below these keys is searched."""
+        """Return whether these keys or any below them are searched."""
         return any(key.partition(".")[0] in names for key in self.space)
 
     def sampler_for(self, *names: object) -> optuna.samplers.BaseSampler:
-        """One whose random numbers depend on the seed and these names."""
+        """Make a sampler whose random numbers depend on the seed and these names."""
         sampler = optuna.samplers.TPESampler if self.sampler == "tpe" else optuna.samplers.RandomSampler
         return sampler(seed=seed_of(self.seed, "trial", *names) % 2**32)
 
 
 class TrialFailed(Exception):  # noqa: N818, it is an outcome
-    """A trial ended for a reason of its own, which is the message."""
+    """A trial failed by an error of its own, which is the message."""
 
 
 class _Surplus(Exception):  # noqa: N818
-    """Others had begun the last of the trials that are wanted a moment before."""
+    """Another process started the last wanted trial first."""
 
 
 def open_study(folder: Path, url: str | None, name: str, plan: Plan) -> optuna.Study:
-    """The study of that name, made if there is none; in a file of the folder, or where an Optuna URL says."""
+    """Open or create the study of that name, in a file of the folder or at an Optuna URL."""
     place = url or URL.create("sqlite", database=str(Run(folder).study)).render_as_string()
-    # Others may be writing: wait for them rather than fail.
+    # Other processes may be writing: wait for them instead of failing.
     waiting = {"connect_args": {"timeout": 60}} if place.startswith("sqlite") else {}
     pruners, after = optuna.pruners, plan.prune_after
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with claimed(folder, wait=True), warnings.catch_warnings():  # tables are made once
+        with claimed(folder, wait=True), warnings.catch_warnings():  # tables may be created only once
             warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats
             storage = RDBStorage(place, waiting, heartbeat_interval=_HEARTBEAT_S)
             return optuna.create_study(
@@ -120,14 +120,14 @@ def work(
     folder: Path,
     watch: Callable[[list[FrozenTrial]], None],
 ) -> None:
-    """Run trials until as many as wanted have an outcome, together with other processes that do the same.
+    """Run trials until the wanted number has an outcome, together with other processes that do the same.
 
     Args:
-        objective: trial -> value; raises `TrialFailed` or `optuna.TrialPruned`, anything else ends the work.
+        objective: trial -> value; may raise `TrialFailed` or `optuna.TrialPruned`; any other exception ends the work.
         watch: called with all trials before and after each.
     """
     while True:
-        bury_dead(study)
+        fail_dead_trials(study)
         if plan.combinations:
             with claimed(folder, wait=True):
                 _enqueue_missing(study, plan.combinations)
@@ -137,10 +137,10 @@ def work(
         running = sum(trial.state == TrialState.RUNNING for trial in trials)
         if done >= plan.wanted:
             return
-        if done + running >= plan.wanted:  # wait: if a process dies, its trial is another one's to run
-            time.sleep(_LOOK_AGAIN_S)
+        if done + running >= plan.wanted:  # wait: if a process dies, another one has to run its trial
+            time.sleep(_POLL_S)
             continue
-        # A sampler that starts anew with the same seed would repeat what a process before this one has tried.
+        # A new sampler with the same seed would repeat the trials of an earlier process.
         study.sampler = plan.sampler_for(len(trials), *([os.getpid()] if running else []))
         _run_one(study, plan, objective)
 
@@ -160,14 +160,14 @@ def _run_one(study: optuna.Study, plan: Plan, objective: Objective) -> None:
     try:
         study.optimize(attempt, n_trials=1, catch=(TrialFailed, _Surplus))
     except (UpdateFinishedTrialError, ValueError, AssertionError):
-        # Where the trial did not raise it, its result could not be told: this process had slept so long that another
-        # one took it for dead.
+        # If the trial itself did not raise, Optuna refused its result: this process slept so long that another one
+        # marked the trial as dead.
         if raised and not isinstance(raised[0], UpdateFinishedTrialError):
             raise
 
 
 def _enqueue_missing(study: optuna.Study, combinations: list[dict[str, Any]]) -> None:
-    """Have every combination waited for, run or done once."""
+    """Enqueue every combination that is not yet waiting, running or done."""
     trials = study.get_trials(deepcopy=False)
     pending = (TrialState.WAITING, TrialState.RUNNING)
     there = [trial.system_attrs.get("fixed_params") for trial in trials if trial.state in pending or has_outcome(trial)]
@@ -183,7 +183,7 @@ def _claimed(study: optuna.Study, trial: optuna.Trial, objective: Objective, pla
     before = [other for other in study.get_trials(deepcopy=False) if other.number < trial.number]
     if sum(has_outcome(other) or other.state == TrialState.RUNNING for other in before) >= plan.wanted:
         raise _Surplus
-    study.sampler = plan.sampler_for(trial.number)  # two processes may have begun at the same moment
+    study.sampler = plan.sampler_for(trial.number)  # two processes may have started at the same moment
     try:
         value = objective(trial)
         if not math.isfinite(value):
@@ -198,8 +198,8 @@ def has_outcome(trial: FrozenTrial) -> bool:
     return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or "error" in trial.user_attrs
 
 
-def bury_dead(study: optuna.Study) -> None:
-    """Mark the trials failed whose process is gone: on this machine at once, elsewhere when they are silent."""
+def fail_dead_trials(study: optuna.Study) -> None:
+    """Mark trials as failed whose process is gone: on this machine at once, elsewhere by missing heartbeats."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)
@@ -207,7 +207,7 @@ def bury_dead(study: optuna.Study) -> None:
         if _is_dead(trial):
             try:
                 study.tell(trial.number, state=TrialState.FAIL)
-            except (ValueError, UpdateFinishedTrialError):  # another process was quicker
+            except (ValueError, UpdateFinishedTrialError):  # another process was faster
                 continue
 
 

@@ -1,4 +1,4 @@
-"""Trainings that leave no files and share what is the same in all of them: what searches and repeats are made of."""
+"""Runs many trainings in one process, without files, for searches and repeats; they share what they can."""
 
 import copy
 import gc
@@ -24,7 +24,7 @@ from ft_lightning.system.errors import UserError
 
 @dataclass(frozen=True)
 class Training:
-    """One that is done."""
+    """A finished training."""
 
     trainer: Trainer
     module: FineTuner
@@ -34,12 +34,12 @@ class Training:
 
 
 class Workbench:
-    """Trains configs one after the other, in this process, with the same dataset, backbone and stored features.
+    """Trains configs one after the other in this process, sharing dataset, backbone and stored features.
 
     Args:
-        splits: those that trainings look at; the features of no other are computed.
-        data, pretrained: for all trainings, whatever their configs say; None: as they say.
-        rows: stored features there are already.
+        splits: those that trainings use; features of other splits are not computed.
+        data, pretrained: used for all trainings, whatever their configs; None: built from the configs.
+        rows: existing stored features.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Workbench:
         self._rows = rows or RowCache()
 
     def data(self, cfg: DictConfig) -> Data:
-        """The dataset, scanned again only if another one is asked for."""
+        """Return the dataset, scanned again only if the config names another one."""
         if self._given[0]:
             return self._given[0]
         key = _key(cfg, "data", "cache")
@@ -65,7 +65,7 @@ class Workbench:
         return self._data[1]
 
     def pretrained(self, cfg: DictConfig) -> Pretrained:
-        """The backbone as it was pretrained, for good: whoever trains it gets a copy. One is kept at a time."""
+        """Return the shared pretrained backbone, or a deep copy if this config trains it; one is cached at a time."""
         pretrained = self._given[1] or self._loaded(cfg)
         if cfg.finetune.mode == "frozen":
             return pretrained
@@ -77,15 +77,15 @@ class Workbench:
     def _loaded(self, cfg: DictConfig) -> Pretrained:
         key = _key(cfg, "model", "init_from", *([] if cfg.model.weights else ["seed"]))  # random weights depend on it
         if self._pretrained is None or self._pretrained[0] != key:
-            self._pretrained = None  # not two in memory
+            self._pretrained = None  # frees the old one before the new one is loaded
             self._pretrained = (key, build.pretrained(cfg))
         return self._pretrained[1]
 
     def train(self, cfg: DictConfig, report: Callable[[int, float], None], weights: bool) -> Training:
-        """Fit what a config of conf/train.yaml says.
+        """Fit a config of conf/train.yaml.
 
         Args:
-            report, weights: as `BestEpoch` takes them.
+            report, weights: as in `BestEpoch`.
         """
         check_values(cfg)
         clock = Stopwatch()
@@ -100,13 +100,13 @@ class Workbench:
         clock.lap("fit_s")
         if best.epoch < 0:
             raise UserError(
-                f"trainer.check_val_every_n_epoch={cfg.trainer.check_val_every_n_epoch}: no epoch was validated, and "
+                f"trainer.check_val_every_n_epoch={cfg.trainer.check_val_every_n_epoch}: no epoch was validated, so "
                 "there is none to choose."
             )
         return Training(trainer, module, best, stored, clock.seconds)
 
 
 def _key(cfg: DictConfig, *names: str) -> str:
-    """The resolved values of these keys."""
+    """Return the resolved values of these keys as text."""
     values = (cfg[name] for name in names)
     return json.dumps([OmegaConf.to_container(v, resolve=True) if isinstance(v, DictConfig) else v for v in values])

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: temperature scaling, and how far confidence and accuracy are apart."""
+"""Calibration: temperature scaling, and the distance between confidence and accuracy."""
 
 import math
 
@@ -8,18 +8,18 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-BINS = 15  # of equal width, as `ece` in metrics.json has them
-_PRIOR_SD = 0.1  # of log T; wider, as without a prior, 360 samples of val made the calibration of others worse
+BINS = 15  # of equal width, as for `ece` in metrics.json
+_PRIOR_SD = 0.1  # of log T; with a wider or no prior, 360 samples of val made calibration on others worse
 _LARGEST = 3.0  # of |log T|
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """The temperature T for which softmax(logits / T) (N, C) is most likely to give the targets (N,) (Guo et al., "On
-    Calibration of Modern Neural Networks", ICML 2017), if 1 is what is expected of it beforehand.
+    """Fit T so that softmax(logits / T) (N, C) has the highest posterior for the targets (N,) (Guo et al., "On
+    Calibration of Modern Neural Networks", ICML 2017).
 
-    log T has a normal prior around 0, which counts as little as one among the samples: hundreds of samples with a dozen
-    errors say little about T, and where all answers are right the likelihood alone would ask for certainty. So the
-    likelihood of these samples, which were not trained on, is never lower than with T = 1.
+    log T has a normal prior around 0, with the weight of a single sample: hundreds of samples with a dozen errors say
+    little about T, and if all answers are right, the likelihood alone would demand certainty. The likelihood of these
+    samples, which were not trained on, is never lower than with T = 1.
     """
     logits = logits.double()
 
@@ -32,7 +32,7 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
 
 def before_scaling(logits: Tensor, targets: Tensor, temperature: float) -> dict[str, float]:
-    """Loss and calibration error that these scaled logits (N, C) would have without the temperature."""
+    """Return the loss and calibration error that scaled logits (N, C) had before temperature scaling."""
     raw = logits.double() * temperature
     bins = reliability(raw, targets)
     ece = ((bins["confidence"] - bins["accuracy"]).abs() * bins["n"]).sum() / bins["n"].sum()
@@ -40,10 +40,10 @@ def before_scaling(logits: Tensor, targets: Tensor, temperature: float) -> dict[
 
 
 def reliability(logits: Tensor, targets: Tensor) -> pd.DataFrame:
-    """How often answers of a similar probability are right, of logits (N, C): a row a bin that has any.
+    """Bin the answers of logits (N, C) by probability: one row for each non-empty bin.
 
-    The columns are low and high (of the bin), confidence and accuracy (means), n. The mean distance of the two,
-    weighted by n, is the expected calibration error.
+    The columns are low and high (of the bin), confidence and accuracy (means), n. The mean distance between confidence
+    and accuracy, weighted by n, is the expected calibration error.
     """
     confidence, predicted = logits.double().softmax(1).max(1)
     table = pd.DataFrame({"confidence": confidence.numpy(), "accuracy": (predicted == targets).double().numpy()})

@@ -10,9 +10,9 @@ _CELLS_AT_ONCE = 20_000_000  # bounds the bootstrap's memory to a few hundred MB
 
 
 def wilson_interval(successes: int, n: int) -> list[float]:
-    """Wilson's 95 % score interval of a proportion (Wilson 1927), which has a width at 0 % and 100 % too.
+    """Return Wilson's 95 % score interval of a proportion (Wilson 1927), whose width is not 0 at 0 % and 100 %.
 
-    `scipy.stats.binomtest` has it as well, but importing scipy.stats would make a run's page wait 0.8 s longer.
+    `scipy.stats.binomtest` has it too, but importing scipy.stats would delay a run's page by 0.8 s.
     """
     p, z2 = successes / n, _Z95**2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
@@ -21,7 +21,7 @@ def wilson_interval(successes: int, n: int) -> list[float]:
 
 
 def difference_interval(only_first: int, only_second: int, n: int) -> tuple[float, float]:
-    """95 % interval of the difference of two paired proportions: Wald's with 1/2 added to each of the four cells.
+    """Return a 95 % interval of the difference of two paired proportions: Wald's with 1/2 added to all four cells.
 
     Agresti & Min (2005), Statistics in Medicine 24. For 30 to 1,000 samples, accuracies of 0.7 to 0.97 and 2 to 20 %
     discordant samples it covers the truth in at least 94.8 %, and is narrower than Newcombe's and Bonett & Price's;
@@ -34,11 +34,11 @@ def difference_interval(only_first: int, only_second: int, n: int) -> tuple[floa
 
 
 def macro_f1_interval(confusion: np.ndarray) -> list[float]:
-    """Percentile bootstrap of macro F1 over samples, from counts (C, C) of true by predicted class.
+    """Return the percentile bootstrap interval of macro F1 over samples, from counts (C, C) of true by predicted class.
 
-    Drawing samples is drawing the cells of the confusion multinomially.
+    Resampling samples is equivalent to drawing the confusion's cells from a multinomial distribution.
     """
-    from scipy.sparse import csr_array  # not above: a page has to do without
+    from scipy.sparse import csr_array  # here, because a page must not wait for it
 
     true, predicted = np.nonzero(confusion)
     cells, each = confusion[true, predicted], np.arange(len(true))

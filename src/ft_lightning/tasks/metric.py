@@ -1,4 +1,4 @@
-"""A metric: what it is called, how it is measured, which values are better, and where it is shown."""
+"""A metric: its name, its function, its direction, and where it is shown."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 class Metric(NamedTuple):
-    """One number of a split. All have it in metrics.json.
+    """A metric of a split, always present in metrics.json.
 
     Args:
-        of: outputs as the task has them, such as probabilities (N, C), and targets (N,) -> a scalar; None for what the
-            task computes in its own way.
+        of: (the task's outputs, such as probabilities (N, C), targets (N,)) -> scalar; None if the task computes it
+            separately.
         direction: "max" or "min": which is better.
-        title: what a comparison of runs calls it; empty: its name.
-        each_epoch: whether it is measured after each epoch too, so that metrics.csv has it and `monitor` may name it.
+        title: its title in a comparison of runs; empty: its name.
+        each_epoch: whether it is measured after each epoch too, for metrics.csv and `monitor`.
         shown: whether the terminal and a run's page show it.
-        compared: whether a comparison of runs has a column of it.
+        compared: whether a comparison of runs has a column for it.
     """
 
     name: str
@@ -37,10 +37,7 @@ class Metric(NamedTuple):
 
 
 def torchmetric(name: str, **arguments: Any) -> "Measure":
-    """`multiclass_<name>` of torchmetrics.functional.classification, as (probabilities (N, C), targets (N,)) -> scalar.
-
-    Its number of classes is C.
-    """
+    """Wrap torchmetrics' functional `multiclass_<name>` as (probabilities (N, C), targets (N,)) -> scalar."""
 
     def measure(probabilities: "Tensor", targets: "Tensor") -> "Tensor":
         from torchmetrics.functional import classification  # a check of files needs no torch

@@ -1,4 +1,4 @@
-"""What metrics.json says of one split: the list of metrics, AUROC, per-class numbers, the majority baseline."""
+"""The metrics of one split in metrics.json: the listed metrics, AUROC, per-class numbers, the majority baseline."""
 
 import math
 from collections.abc import Sequence
@@ -17,23 +17,23 @@ from ft_lightning.tasks.multiclass import METRICS
 
 
 def epoch_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """Metrics of each epoch, of logits (N, C) and targets (N,); loss: the mean negative log-likelihood in nats."""
+    """Compute an epoch's metrics of logits (N, C), targets (N,); loss is the mean negative log-likelihood in nats."""
     _refuse_non_finite(logits)
     chosen = [metric for metric in METRICS if metric.each_epoch]
     return _measured(chosen, logits.double(), targets)
 
 
 def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_counts: list[int]) -> dict[str, Any]:
-    """Everything metrics.json says about one split, as plain JSON values; `confusion` is without the zeros.
+    """Compute all metrics of one split for metrics.json, as plain JSON values; `confusion` omits zeros.
 
-    Macro averages run over the classes that occur in the targets or the predictions, as scikit-learn's do, and auroc
-    over the classes that some targets have and others have not. What is not finite is null. The interval of accuracy is
-    Wilson's, that of f1_macro a percentile bootstrap over samples.
+    Macro averages run over the classes that occur in the targets or the predictions, as in scikit-learn, and auroc over
+    the classes that have both positive and negative targets. Values that are not finite are null. The interval of
+    accuracy is Wilson's, that of f1_macro a percentile bootstrap over samples.
 
     Args:
         logits: (N, C).
         targets: (N,).
-        class_counts: samples of each class in train, which decide what the majority baseline answers.
+        class_counts: samples of each class in train, which decide the majority baseline's answer.
     """
     _refuse_non_finite(logits)
     logits, n = logits.double(), len(targets)
@@ -61,7 +61,7 @@ def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_
 def _measured(metrics: Sequence[Metric], logits: Tensor, targets: Tensor) -> dict[str, float]:
     probabilities = logits.softmax(1)
     values = {metric.name: metric.of(probabilities, targets) for metric in metrics if metric.of}
-    loss = {"loss": F.cross_entropy(logits, targets)}  # of logits: a probability may be 0
+    loss = {"loss": F.cross_entropy(logits, targets)}  # from logits, because a probability may be 0
     return {name: value.item() for name, value in (values | loss).items()}
 
 
@@ -75,10 +75,10 @@ def _refuse_non_finite(logits: Tensor) -> None:
 
 
 def _auroc_by_class(probabilities: Tensor, targets: Tensor) -> list[float | None]:
-    """One-vs-rest AUROC from ranks, ties counting half (Hanley & McNeil 1982); None without positives or negatives.
+    """Compute one-vs-rest AUROC from ranks, ties counting half (Hanley & McNeil 1982); None if one side is empty.
 
-    torchmetrics scores such a class 0. For 1,000 classes and 50,000 samples it takes two minutes, `rankdata` of SciPy,
-    which gives the very same numbers, 12 s, and sorting the scores only 4 s.
+    torchmetrics scores such a class 0. For 1,000 classes and 50,000 samples it takes two minutes, SciPy's `rankdata`
+    12 s with exactly the same result, and sorting the scores only 4 s.
     """
     n, labels = len(targets), targets.numpy()
     values: list[float | None] = []

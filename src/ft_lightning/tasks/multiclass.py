@@ -1,4 +1,4 @@
-"""One class a sample, of several."""
+"""The multi-class task: each sample has exactly one of several classes."""
 
 import math
 from collections import Counter
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-# Imports of torch stand within methods: a check of files needs classes and no torch.
+# Methods import torch themselves, because a check of files needs classes but no torch.
 ALL_CLASSES_UP_TO = 100  # above, a table lists the most probable classes only
 TOP = 10
 _SHOWN = 10  # classes on the terminal
-_SAMPLES_SHOWN = 24  # of a kind, on a page
+_SAMPLES_SHOWN = 24  # on a page, in each of its two lists
 
 
 def top5_accuracy(probabilities: "Tensor", targets: "Tensor") -> "Tensor":
-    """The share of samples (N,) whose class is among the five most probable; of all classes where there are fewer."""
+    """Return the share of samples (N,) whose class is among the five most probable, or all if there are fewer."""
     best = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices
     return (best == targets[:, None]).any(1).double().mean()
 
 
-# Each of probabilities (N, C) and classes (N,). A metric of your own: a line here.
+# Functions of probabilities (N, C) and classes (N,). Add a line for a metric of your own.
 METRICS = (
     Metric("accuracy", torchmetric("accuracy", average="micro"), "max"),
     Metric("top5_accuracy", top5_accuracy, "max", each_epoch=False, compared=False),
@@ -43,12 +43,12 @@ METRICS = (
 
 @dataclass(frozen=True)
 class MultiClass:
-    """One class a sample; a `tasks.task.Task`. Rows are logits (N, C), targets class indices (N,).
+    """The task of one class a sample; a `tasks.task.Task`. Rows are logits (N, C), targets class indices (N,).
 
     Args:
-        class_names: sorted; their position is the index that everything else uses.
+        class_names: sorted; the position of a name is its class index.
         class_counts: samples of each in train, none of them 0; empty before `fit`.
-        temperature: that logits are divided by, fitted on val.
+        temperature: divides the logits; fitted on val.
         abstain_below: the probability below which a table marks an answer as uncertain.
     """
 
@@ -69,7 +69,7 @@ class MultiClass:
 
     @classmethod
     def of(cls, labels: Mapping[str | None, Sequence[str]]) -> Self:
-        """The classes of train."""
+        """Make the task of train's classes; raise UserError if another split has others or there is only one."""
         names = sorted({*labels.get("train", ()), *labels.get(None, ())})
         if not names:
             raise UserError(f"There is no train split, only {some(sorted(map(str, labels)))}: nothing to learn from.")
@@ -98,7 +98,7 @@ class MultiClass:
         return labels
 
     def encode(self, labels: Sequence[str]) -> "Tensor":
-        """(N,) class indices."""
+        """Return class indices (N,)."""
         import torch
 
         number = {name: i for i, name in enumerate(self.class_names)}
@@ -115,7 +115,7 @@ class MultiClass:
         return {"accuracy": (outputs.argmax(1) == label).sum().float()}
 
     def score(self, outputs: "Tensor", target: "Tensor") -> float:
-        """Accuracy."""
+        """Return the accuracy."""
         return (outputs.argmax(1) == target).double().mean().item()
 
     def vote(self, targets: "Tensor", weights: "Tensor") -> "Tensor":
@@ -156,11 +156,10 @@ class MultiClass:
         return Details({"calibration": calibration}, {"reliability": pd.concat(bins)})
 
     def table(self, names: Sequence[str], rows: "Tensor", labels: Sequence[str] | None = None) -> "pd.DataFrame":
-        """One row a sample: path, its label if known, predicted class, its probability, p(class) for each class.
+        """Return one row a sample: path, label if known, predicted class, its probability, p(class) for each class.
 
-        `uncertain` stands behind the probability if the task is one that abstains.
-
-        Above 100 classes the ten most probable are listed instead, as class_1, p_1 ... class_10, p_10.
+        If the task abstains, `uncertain` follows the probability. With more than 100 classes only the ten most probable
+        are listed, as class_1, p_1 ... class_10, p_10.
         """
         import pandas as pd
 
@@ -191,10 +190,10 @@ class MultiClass:
 
     def tally(self, answers: "pd.DataFrame") -> dict[str, str]:
         counts = answers["predicted"].value_counts().head(_SHOWN)
-        said = {"predicted": ", ".join(f"{printable(str(name))} {count:,}" for name, count in counts.items())}
+        tally = {"predicted": ", ".join(f"{printable(str(name))} {count:,}" for name, count in counts.items())}
         if "uncertain" in answers.columns:
-            said["uncertain"] = f"{answers['uncertain'].eq(True).sum():,}"
-        return said
+            tally["uncertain"] = f"{answers['uncertain'].eq(True).sum():,}"
+        return tally
 
     def answers_like(self, other: Task) -> bool:
         return isinstance(other, MultiClass) and other.class_names == self.class_names
@@ -218,23 +217,23 @@ class MultiClass:
 
     @classmethod
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
-        """From model.json, which had no temperature at first."""
+        """Make the task from model.json; old files have no temperature."""
         names, counts, temperature = card["class_names"], card["class_counts"], card.get("temperature", 1.0)
         if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-            raise ValueError("class_names is no list of names")
+            raise ValueError("class_names is not a list of names")
         if not (isinstance(counts, list) and [type(count) for count in counts] == [int] * len(names)):
-            raise ValueError("class_counts is no list of a number for each class")
+            raise ValueError("class_counts is not a list of one number for each class")
         if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
-            raise ValueError("temperature is no number above 0")
+            raise ValueError("temperature is not a number above 0")
         return cls(names, counts, temperature)
 
 
 def worst_errors(predictions: "pd.DataFrame") -> "pd.DataFrame":
-    """The wrong answers with the highest probability."""
+    """Return the wrong answers with the highest probability."""
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     return wrong.sort_values("probability", ascending=False, kind="stable").head(_SAMPLES_SHOWN)
 
 
 def least_certain(predictions: "pd.DataFrame") -> "pd.DataFrame":
-    """The answers with the lowest probability, right or wrong."""
+    """Return the answers with the lowest probability, right or wrong."""
     return predictions.sort_values("probability", kind="stable").head(_SAMPLES_SHOWN)

@@ -1,4 +1,4 @@
-"""Every task by its name, as conf/task and model.json have it."""
+"""All tasks by the name used in conf/task and model.json."""
 
 import math
 import sys
@@ -9,24 +9,24 @@ from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.task import Task
 
-# A task of your own: a class like MultiClass, a line here, a file in conf/task.
+# For a task of your own, add a class like MultiClass, a line here and a file in conf/task.
 TASKS: dict[str, type[Task]] = {MultiClass.name: MultiClass}
 
 
 def make_task(labels: Mapping[str | None, Sequence[str]], name: str) -> Task:
-    """The task called `name`, as the labels of each given split make it; of None where there are no splits yet."""
+    """Make the task called `name` from the labels of each split; the key is None if there are no splits yet."""
     return task_class(name).of(labels)
 
 
 def task_class(name: str) -> type[Task]:
-    """The class of a task."""
+    """Return the class of a task; raise UserError if the name is unknown."""
     if name not in TASKS:
         raise UserError(f"task.name={name} is unknown: use one of {', '.join(TASKS)}.")
     return TASKS[name]
 
 
 class Score(NamedTuple):
-    """How good answers are by the task's own metric."""
+    """The value of the task's own metric."""
 
     metric: str  # such as accuracy
     value: float | None  # None where there is no finite number
@@ -35,12 +35,12 @@ class Score(NamedTuple):
 
     @property
     def rank(self) -> float:
-        """Smaller is better; none comes last."""
+        """Sort key: smaller is better; a missing value comes last."""
         return math.inf if self.value is None else self.value * (1 if self.direction == "min" else -1)
 
 
 def score_of(metrics: object, name: str) -> Score:
-    """The score in what metrics.json says of a split, for the task of that name; somebody may have changed both."""
+    """Return the score of a split's metrics for the task of that name; both may have been edited by hand."""
     task = TASKS.get(name, MultiClass)
     metric = task.monitor
     found = metrics if isinstance(metrics, dict) else {}
@@ -51,17 +51,17 @@ def score_of(metrics: object, name: str) -> Score:
 
 
 def finite(value: object) -> float | None:
-    """The number that stands in a JSON file; None for anything else."""
+    """Return a finite number from a JSON file as float; None for anything else."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     return float(value) if is_number else None  # type: ignore[arg-type]
 
 
 def task_name(card: Mapping[str, Any]) -> str:
-    """The name of the task that model.json or config.yaml has; without one it is one class of several."""
+    """Return the task's name in model.json or config.yaml; MultiClass if there is none."""
     described = card.get("task")
     return str(described.get("name")) if isinstance(described, dict) else MultiClass.name
 
 
 def task_of(card: Mapping[str, Any]) -> Task:
-    """The task that model.json describes; without an entry of that name it is one class of several."""
+    """Make the task that model.json describes; MultiClass if it names none."""
     return TASKS[card.get("task", {}).get("name", MultiClass.name)].from_dict(card)
