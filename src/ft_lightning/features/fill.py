@@ -70,7 +70,7 @@ def complete(
     for position, size in processes.shares():
         error = None
         try:
-            extractor.compute(_missing(store, distinct)[position::size], inspector.learn_batch if inspector else None)
+            extractor.compute(_missing(store, distinct)[position::size], inspector.record_batch if inspector else None)
         except (UserError, NumericalError) as own:
             error = own
         finally:
