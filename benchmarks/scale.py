@@ -121,7 +121,7 @@ def larger_than_memory(folder: Path, options: argparse.Namespace) -> list[dict[s
 def read_at_random(folder: Path, n: int) -> dict[str, float]:
     """Open and verify a store, then read half of it in random batches."""
     start = time.perf_counter()
-    rows = FeatureStore(folder, {}).locate([digest(i) for i in range(n)]).settled()
+    rows = FeatureStore(folder, {}).locate([digest(i) for i in range(n)]).compacted()
     opened = time.perf_counter()
     batches = torch.randperm(n, generator=torch.Generator().manual_seed(0)).split(BATCH)[: n // BATCH // 2]
     for batch in batches:
