@@ -35,7 +35,7 @@ class Inspector:
     fix: str = "Mend or remove them."  # the advice in the error of `refuse`
 
     def __post_init__(self) -> None:
-        self.found: dict[str, Inspection] = {}  # by digest, of images that can be used
+        self.usable: dict[str, Inspection] = {}  # by digest
         self._bad: dict[str, str] = {}  # digest -> what is wrong with these bytes
         self._bad_files: dict[str, str] = {}  # name -> what is wrong with this file, for example that it has changed
         self._pending: dict[str, tuple[str, Inspection]] = {}  # path -> digest and verdict, not in the memo yet
@@ -135,7 +135,7 @@ class Inspector:
         """Return the samples still to decode, one for each content."""
         distinct: dict[str, Sample] = {}
         for sample in self.samples():
-            if sample.digest not in self.found and not self.problem(sample):
+            if sample.digest not in self.usable and not self.problem(sample):
                 distinct.setdefault(sample.digest, sample)
         return list(distinct.values())
 
@@ -162,4 +162,4 @@ class Inspector:
         if error := found.error or size_error(found.width, found.height, self.max_pixels):
             self._bad[digest] = error
         else:
-            self.found[digest] = found
+            self.usable[digest] = found
