@@ -129,7 +129,7 @@ def _right(predictions: Path) -> pd.Series:
 
 
 def write_elpv(folder: Path) -> Path:
-    """Write images of solar cells (electroluminescence), defective where the experts' probability is at least one half."""
+    """Write electroluminescence images of solar cells; defective: the experts' probability is at least one half."""
     import elpv_dataset
 
     source = Path(elpv_dataset.__file__).parent / "data"

@@ -89,7 +89,7 @@ def test_an_evaluation_on_what_its_model_has_seen_says_so(world: Path, board: pd
     write(Run(tmp_path), board, [], "")
     assert "flatter its numbers" in Run(tmp_path).page.read_text()
     write(Run(tmp_path), leaderboard([Run(world / "runs" / name) for name in ("first", "second")]), [], "")
-    assert "flattered" not in Run(tmp_path).page.read_text()
+    assert "flatter its numbers" not in Run(tmp_path).page.read_text()
     assert "trained on" not in Run(tmp_path).page.read_text(), "no column says nothing"
 
 
