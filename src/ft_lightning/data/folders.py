@@ -41,7 +41,7 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def loose_images(folder: Path) -> list[str]:
-    """Return the names of the image files directly in a folder, sorted; an image is told by its suffix."""
+    """Return the names of the image files directly in a folder, by suffix, sorted."""
     return [path.name for path in _visible(folder)[1] if path.suffix.lower() in SUFFIXES]
 
 
