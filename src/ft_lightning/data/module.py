@@ -24,7 +24,7 @@ from ft_lightning.data.split import lost, refuse_conflicting_labels, refuse_leak
 from ft_lightning.readers.image_reader import ImageReader, Transform
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.distributed import is_main_process
-from ft_lightning.system.errors import UserError, some
+from ft_lightning.system.errors import UserError, name_few
 from ft_lightning.system.hardware import default_workers
 from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.task import MakeTask, Task
@@ -112,10 +112,10 @@ class ImageFolderDataModule(LightningDataModule):
         self._without_split += self.inspector.drop_unusable()
         self.splits, self.left_out = self.inspector.splits, problems
         if gone := lost(task, self.splits):
-            summary += f", and nothing is left of {some(gone)}:"
+            summary += f", and nothing is left of {name_few(gone)}:"
             raise DataProblemsError(problems, summary, "Mend or replace them.")
         if problems:
-            shown = some([problem.path for problem in problems])
+            shown = name_few([problem.path for problem in problems])
             log.warning("%s and are left out, all in problems.json and split.csv: %s.", summary, shown)
 
     def connect(self, reader: Reader, augment: Transform | None, seed: int) -> None:

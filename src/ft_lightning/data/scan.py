@@ -13,7 +13,7 @@ from ft_lightning.data.folders import UNSUPPORTED, loose_images, subfolders, wal
 from ft_lightning.data.memo import Memo, digest_files
 from ft_lightning.readers.images import SUFFIXES
 from ft_lightning.readers.sample import Sample
-from ft_lightning.system.errors import UserError, some
+from ft_lightning.system.errors import UserError, name_few
 from ft_lightning.system.tables import read_table
 
 SPLITS = ("train", "val", "test")
@@ -78,10 +78,10 @@ def scan_folder(
     if unsupported:
         counts = Counter(path.suffix.lower() for path in unsupported)
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
-        log.warning("%s: %s files are not used (%s); convert them to PNG or JPEG.", root, kinds, some(unsupported))
+        log.warning("%s: %s files are not used (%s); convert them to PNG or JPEG.", root, kinds, name_few(unsupported))
     if empty:
         suffixes = ", ".join(sorted(SUFFIXES))
-        on_problem(f"{some(empty)}: a class folder without images; add some ({suffixes}) or remove the folder.")
+        on_problem(f"{name_few(empty)}: a class folder without images; add some ({suffixes}) or remove the folder.")
     _check_class_names({label for _, label, _, _ in entries}, case_sensitive, f"data.root={root}", on_problem)
     return samples_of(entries, root, memo)
 
@@ -110,9 +110,9 @@ def scan_csv(
     if nameless := [row for row, label in enumerate(rows["label"], start=2) if not label.strip()]:
         raise UserError(f"{where}: row {nameless[0]} has no label ({len(nameless)} such rows).")
     if not any(map(os.path.exists, paths)):  # Path.exists raises where a name is too long
-        raise UserError(f"{where} names {len(paths)} files, none of which exists: {some(paths)}. Set data.root.")
+        raise UserError(f"{where} names {len(paths)} files, none of which exists: {name_few(paths)}. Set data.root.")
     if repeated := [path for path, count in Counter(paths).items() if count > 1]:
-        raise UserError(f"{where} names {len(repeated)} files more than once: {some(repeated)}.")
+        raise UserError(f"{where} names {len(repeated)} files more than once: {name_few(repeated)}.")
     _check_class_names(set(rows["label"]), case_sensitive, where, on_problem)
     return samples_of(entries, base, memo)
 
@@ -126,14 +126,14 @@ def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
     all_meant = bool(meant) and len(meant) == len(folders)
     if all_meant and not with_folders:
         raise UserError(
-            f"data.root={root}: {some(folders)} read as splits but hold no class folders: <split>/<class>/<image>."
+            f"data.root={root}: {name_few(folders)} read as splits but hold no class folders: <split>/<class>/<image>."
         )
     if not (all_meant or "train" in with_folders):
         return [(None, root)]
     if wrong := [name for name, split in meant.items() if name != split]:
         raise UserError(f"{root / wrong[0]}: name it {meant[wrong[0]]!r} (splits are train, val and test).")
     if unused := [name for name in folders if name not in meant]:
-        log.warning("%s: the folders beside %s are not used: %s.", root, some(list(meant)), some(unused))
+        log.warning("%s: the folders beside %s are not used: %s.", root, name_few(list(meant)), name_few(unused))
     return [(split, root / split) for split in SPLITS if split in meant]
 
 
@@ -143,7 +143,7 @@ def _class_folders(root: Path, top: Path) -> list[str]:
         there = f"{len(loose)} images lie directly in it" if loose else "it is empty"
         raise UserError(f"data.root={root}: no class folders in {top}, {there}; expected <class>/<image>.")
     if loose:
-        log.warning("%s: %d images beside the class folders are not used: %s.", top, len(loose), some(loose))
+        log.warning("%s: %d images beside the class folders are not used: %s.", top, len(loose), name_few(loose))
     return names
 
 
@@ -169,7 +169,9 @@ def samples_of(entries: list[Entry], base: Path, memo: Memo | None) -> list[Samp
     """
     # Surrogates stand for bytes of a name that Python cannot decode.
     if undecodable := [ascii(path) for path, label, *_ in entries if re.search("[\ud800-\udfff]", path + label)]:
-        raise UserError(f"{len(undecodable)} file names are not valid UTF-8: {some(undecodable)}. Rename the files.")
+        raise UserError(
+            f"{len(undecodable)} file names are not valid UTF-8: {name_few(undecodable)}. Rename the files."
+        )
     samples = []
     digests = digest_files([path for path, *_ in entries], memo)
     for (path, label, split, group), (digest, problem) in zip(entries, digests, strict=True):

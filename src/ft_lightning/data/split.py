@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ft_lightning.data.scan import SPLITS
 from ft_lightning.readers.sample import Sample
-from ft_lightning.system.errors import UserError, some
+from ft_lightning.system.errors import UserError, name_few
 
 if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
@@ -44,7 +44,7 @@ def conflicting_labels(samples: Iterable[Sample]) -> list[tuple[Sample, Sample]]
 def refuse_conflicting_labels(samples: Iterable[Sample]) -> None:
     """Raise UserError where the same bytes have two labels: one of them must be wrong."""
     if pairs := conflicting_labels(samples):
-        named = some([f"{one.name} and {other.name}" for one, other in pairs])
+        named = name_few([f"{one.name} and {other.name}" for one, other in pairs])
         raise UserError(f"{len(pairs)} times the same image has two labels: {named}. Keep one of each.")
 
 
@@ -73,7 +73,7 @@ def _matches(ones: list[Sample], others: list[Sample]) -> list[tuple[Sample, Sam
 def refuse_leaks(samples: Iterable[Sample]) -> None:
     """Raise UserError where given splits have the same bytes or group in train and in val or test."""
     if found := leaks(samples):
-        named = some([f"{one.name} and {other.name} ({shared})" for one, other, shared in found])
+        named = name_few([f"{one.name} and {other.name} ({shared})" for one, other, shared in found])
         raise UserError(
             f"{len(found)} images of val or test are in train too: {named}. "
             "Take them out of one, or set data.allow_leak=true."
@@ -138,7 +138,7 @@ def split_samples(
             f"The {empty[0]} split is empty: there are too few samples ({len(samples)}) to split; add some."
         )
     if gone := task.missing([sample.label for sample in splits["train"]]):
-        raise UserError(f"train has no sample of {some(gone)}: groups are kept whole; use another data.split_seed.")
+        raise UserError(f"train has no sample of {name_few(gone)}: groups are kept whole; use another data.split_seed.")
     return splits
 
 
@@ -159,7 +159,7 @@ def _cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task") 
             result |= {sample.name: split for sample in unit}
     if small:
         log.warning(
-            "%d classes have too few different images to be tested, all are in train: %s.", len(small), some(small)
+            "%d classes have too few different images to be tested, all are in train: %s.", len(small), name_few(small)
         )
     return result
 

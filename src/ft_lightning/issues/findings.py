@@ -11,7 +11,7 @@ from ft_lightning.data.problems import Problem
 from ft_lightning.data.split import Splits, conflicting_labels, leaked, leaks, lost
 from ft_lightning.readers.images import SUFFIXES
 from ft_lightning.readers.sample import Inspection, Sample
-from ft_lightning.system.errors import some
+from ft_lightning.system.errors import name_few
 
 if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
@@ -61,7 +61,7 @@ class Findings:
 
 def _listed(kind: str, names: Sequence[str], what: str, fix: str, blocks: bool = False) -> list[Finding]:
     """Return a finding that lists names; none without names."""
-    return [Finding(kind, f"{len(names)} {what}: {some(names)}.", fix, blocks)] if names else []
+    return [Finding(kind, f"{len(names)} {what}: {name_few(names)}.", fix, blocks)] if names else []
 
 
 def about_classes(splits: Splits) -> list[Finding]:
@@ -74,7 +74,7 @@ def about_classes(splits: Splits) -> list[Finding]:
     found += _listed("small class", few, f"classes have fewer than {_FEW} samples in train", fix)
     for split in ("val", "test"):
         if missing := sorted(train.keys() - counts[split].keys()):
-            said = f"{split} has no sample of {len(missing)} classes: {some(missing)}."
+            said = f"{split} has no sample of {len(missing)} classes: {name_few(missing)}."
             found.append(Finding("missing class", said, f"Add some to {split}: nothing is measured about them."))
     ordered = train.most_common() or [("", 0)]
     (most, high), (least, low) = ordered[0], ordered[-1]
@@ -139,7 +139,7 @@ def about_damage(
 def about_lost(task: "Task", usable: Splits) -> list[Finding]:
     """Report splits and classes that have no sample left without the unusable images."""
     gone = lost(task, usable)
-    said = f"Without the images that cannot be used nothing is left of {some(gone)}."
+    said = f"Without the images that cannot be used nothing is left of {name_few(gone)}."
     return [Finding("nothing left", said, "Mend or replace them.", blocks=True)] if gone else []
 
 
@@ -174,7 +174,7 @@ def about_images(samples: Iterable[Sample], inspections: Mapping[str, Inspection
         mostly = sorted(label for label, share in shares.items() if share >= _MOSTLY)
         hardly = sorted(label for label, share in shares.items() if share <= _HARDLY)
         if mostly and hardly:
-            said = f"Images of {some(mostly)} are {mode}, those of {some(hardly)} are not."
+            said = f"Images of {name_few(mostly)} are {mode}, those of {name_few(hardly)} are not."
             fix = "A network can learn that in place of their content: convert all to one mode."
             found.append(Finding("colour mode", said, fix))
             break

@@ -17,7 +17,7 @@ class NumericalError(Exception):
     exit_code = 3
 
 
-def some(names: Sequence[object]) -> str:
+def name_few(names: Sequence[object]) -> str:
     """List the first five names, for a message."""
     return ", ".join(printable(str(name)) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
