@@ -57,8 +57,8 @@ def dirty(tmp_path: Path) -> Path:
 
 EXPECTED = {
     "layout": True, "damaged": True, "two labels": True, "leak": True, "copy": False, "small class": False,
-    "missing class": False, "imbalance": False, "unsupported": False, "hidden": False, "small picture": False,
-    "long picture": False, "near-duplicate": False,
+    "missing class": False, "imbalance": False, "unsupported": False, "hidden": False, "small image": False,
+    "long image": False, "near-duplicate": False,
 }  # fmt: skip
 
 
