@@ -5,9 +5,9 @@
     python benchmarks/accuracy.py --elpv --finetune --seeds 3  # what trains more than a head: two hours
 
 Every seed is another split, another head and another order. Prints a table and writes accuracy.json into --out, with
-the paired difference of each recipe to the first: over all test pictures of all splits, its interval by a bootstrap
-over pictures; and the calibration error on test before and after temperature scaling. A sweep that --out holds already
-is not run again.
+the paired difference of each recipe to the first: over all test images of all splits, its interval by a bootstrap over
+images; and the calibration error on test before and after temperature scaling. A sweep that is in --out already is not
+run again.
 """
 
 import argparse
@@ -45,7 +45,7 @@ FINETUNE = {
     "partial (k=2), light": ["finetune=partial", "finetune.k=2", "augment=light", *_LIVE],
     "partial (k=2), strong": ["finetune=partial", "finetune.k=2", "augment=strong", *_LIVE],
 }
-# glibc gives memory back to the system after each step and asks for it again: two fifths of a float32 step on a CPU.
+# glibc returns memory to the system after each step and requests it again: two fifths of a float32 step on a CPU.
 _KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "20000000000", "MALLOC_TOP_PAD_": "500000000"}
 
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--elpv", action="store_true", help="also the 2,624 solar cells of the package elpv-dataset")
     parser.add_argument("--finetune", action="store_true", help="recipes that train more than a head")
     options = parser.parse_args()
-    places = {"digits": ["augment.flip=0"]}  # a mirrored 2 is none
+    places = {"digits": ["augment.flip=0"]}  # a mirrored 2 is not a 2
     if options.elpv:
         places["elpv"] = [f"data.root={write_elpv(options.out / 'elpv_pictures').absolute()}"]
     rows = []
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def run(name: str, overrides: list[str], options: argparse.Namespace) -> Path:
-    """The sweep's directory, run now unless its table is there."""
+    """Run a sweep unless its table exists; return its directory."""
     sweep = (options.out / re.sub(r"\W+", "_", name)).absolute()
     if not (sweep / "multirun.csv").exists():
         seeds = ["seed=" + ",".join(map(str, range(options.seeds))), "data.split_seed=${seed}"]
@@ -105,9 +105,9 @@ def row(name: str, sweep: Path, reference: Path) -> dict[str, object]:
 
 
 def paired_difference(sweep: Path, reference: Path) -> list[float]:
-    """Mean difference of being right on the same test pictures, and its 95 % interval.
+    """Compute the mean difference in accuracy on the same test images, and its 95 % interval.
 
-    A picture that is in several test splits is drawn with all of its answers.
+    An image that is in several test splits is drawn with all of its predictions.
     """
     right = [
         pd.concat(
@@ -129,7 +129,7 @@ def _right(predictions: Path) -> pd.Series:
 
 
 def write_elpv(folder: Path) -> Path:
-    """Electroluminescence pictures of solar cells, defective where the experts' probability is at least one half."""
+    """Write electroluminescence images of solar cells; defective: the experts' probability is at least one half."""
     import elpv_dataset
 
     source = Path(elpv_dataset.__file__).parent / "data"

@@ -1,4 +1,4 @@
-"""What the benchmarks share: photographs to read, the tutorial's side of a comparison, a table with its machine."""
+"""Shared by the benchmarks: photographs to read, the tutorial's side of a comparison, a table with its machine."""
 
 import io
 import json
@@ -30,7 +30,7 @@ from ft_lightning.system.versions import versions
 
 Seconds = tuple[float, float]  # of an epoch, of the test
 SIZE = (500, 375)
-# Class -> (package, file) of what scikit-image and scikit-learn carry inside themselves.
+# Class -> (package, file) of images that scikit-image and scikit-learn contain.
 SOURCES = {
     "living": (
         ("skimage", "data/chelsea.png"),
@@ -42,7 +42,7 @@ SOURCES = {
 
 
 def photographs(folder: Path, counts: dict[str, int]) -> Path:
-    """JPEGs of 500 x 375 pixels cut from real photographs, as <result>/<split>/<class>/*.jpg; made once.
+    """Cut JPEGs of 500 x 375 pixels from real photographs, once, as <result>/<split>/<class>/*.jpg.
 
     Noise and drawings do not decode like photographs. Every file differs from every other, and a file's bytes depend
     on its split, class and number alone.
@@ -68,7 +68,7 @@ def photographs(folder: Path, counts: dict[str, int]) -> Path:
 
 
 def tutorial_data(root: Path, split: str, preprocess: Preprocess) -> ImageFolder:
-    """Images and targets as a tutorial reads them: the weights' preprocessing, float32, normalised on the CPU."""
+    """Read images and targets as a tutorial does: the weights' preprocessing, float32, normalised on the CPU."""
     resize = preprocess.resize[0] if len(preprocess.resize) == 1 else list(preprocess.resize)
     steps = [
         transforms.Resize(resize, transforms.InterpolationMode(preprocess.interpolation)),
@@ -84,15 +84,15 @@ def tutorial_loader(root: Path, split: str, preprocess: Preprocess, batch_size: 
 
 
 def tutorial_network(backbone: Any) -> nn.Sequential:
-    """The backbone's network and a new linear head, float32 and NCHW."""
+    """Build the backbone's network with a new linear head, float32 and NCHW."""
     network = backbone.network.to(memory_format=torch.contiguous_format)
     return nn.Sequential(network, nn.Flatten(1), nn.Linear(backbone.feature_dim, len(SOURCES)))
 
 
 def run_and_watch(command: list[str]) -> float | None:
-    """Run a command to its end; returns its peak of anonymous memory in MB, None where /proc does not tell.
+    """Run a command to its end; return its peak of anonymous memory in MB, None without /proc.
 
-    Pages of mapped files are left out: the system takes them back when it needs the memory.
+    Pages of mapped files do not count: the system reclaims them when it needs the memory.
     """
     peak = 0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
@@ -114,7 +114,7 @@ def report(out: Path, name: str, rows: list[dict[str, Any]], precision: str = "a
 
 
 def machine(precision: str) -> dict[str, Any]:
-    """What a figure depends on beside the code."""
+    """Describe the machine and versions on which a figure depends."""
     return {
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -126,7 +126,7 @@ def machine(precision: str) -> dict[str, Any]:
 
 
 def _cut(label: str, draw: random.Random) -> Image.Image:
-    """A random part of one of the class's photographs."""
+    """Cut a random part out of one of the class's photographs."""
     photograph = _photograph(*draw.choice(SOURCES[label]))
     scale = draw.uniform(0.6, 1) * min(photograph.width / SIZE[0], photograph.height / SIZE[1])
     width, height = scale * SIZE[0], scale * SIZE[1]

@@ -61,7 +61,7 @@ def configured(root: Path, precision: str, options: argparse.Namespace) -> DictC
 
 
 def plain_steps(cfg: DictConfig, root: Path) -> Iterator[float]:
-    """The time after each step of what a tutorial writes."""
+    """Time each step of a tutorial's training loop."""
     device = pick_device("auto")
     backbone = instantiate(cfg.model)
     network = tutorial_network(backbone).to(device)
@@ -76,7 +76,7 @@ def plain_steps(cfg: DictConfig, root: Path) -> Iterator[float]:
 
 
 def our_steps(cfg: DictConfig) -> list[float]:
-    """The time after each step of the same by this project."""
+    """Time each step of this project's `train`."""
     with tempfile.TemporaryDirectory() as folder:
         train(cfg, Path(folder))
         return json.loads((Path(folder) / "steps.json").read_text())

@@ -3,7 +3,7 @@
     python benchmarks/frozen.py                                                   # ResNet-50: two minutes on two cores
     python benchmarks/frozen.py --train 400 --val 100 --test 100 --measured 10    # docs/measured.md: 15 minutes
 
-Floor: reading, preprocessing and one forward pass of every picture of train, val and test, in a bare loop in the
+Floor: reading, preprocessing and one forward pass of every image of train, val and test, in a bare loop in the
 fastest configuration found. Plain loop: what a tutorial does, see `plain_loop`. Ours: the command
 `python -m ft_lightning.train`, features_s + fit_s + test_s, with an empty store, and twice more with other learning
 rates. The plain epochs are alike, so only some are measured (--measured) and multiplied. Memory is the peak of
@@ -65,7 +65,7 @@ def arguments() -> argparse.Namespace:
 
 @torch.inference_mode()
 def floor(root: Path, weights: Path, options: argparse.Namespace) -> float:
-    """Seconds to read, preprocess and pass every picture through the network once, after a batch to warm up."""
+    """Measure the seconds to read, preprocess and pass every image through the network once, after a warm-up batch."""
     device = pick_device("auto")
     precision = pick_precision(options.precision, device.type)
     backbone = instantiate(compose("train", "model=resnet50", f"model.weights={weights}").model).eval().to(device)
@@ -86,7 +86,7 @@ def floor(root: Path, weights: Path, options: argparse.Namespace) -> float:
 
 
 def plain_loop(root: Path, weights: Path, options: argparse.Namespace) -> Seconds:
-    """What a tutorial writes: a frozen network in train mode, float32, NCHW, Adam on the head, accuracy on val."""
+    """Train as a tutorial does: a frozen network in train mode, float32, NCHW, Adam on the head, accuracy on val."""
     network, preprocess = frozen(weights)
     device = pick_device("auto")
     network.to(device)

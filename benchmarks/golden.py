@@ -1,11 +1,11 @@
-"""Whether two checkouts leave the same: every command once, every file compared.
+"""Checks that two checkouts write the same files: runs every command once and compares every file.
 
     python benchmarks/golden.py OLD_CHECKOUT                   # against the checkout of this file
     python benchmarks/golden.py OLD_CHECKOUT NEW_CHECKOUT --only tune
 
-Numbers differ between processors, so none are kept: both sides run here, one after the other, in a folder of the same
-name and with an empty cache each. What may differ is taken out (times, versions, processes, places of the checkouts
-and of the feature store, the config that a page shows); whatever else differs is printed, and the exit code is 1.
+Numbers differ between processors, so none are stored: both sides run here, one after the other, in a folder of the same
+name and with an empty cache each. Expected differences are removed (times, versions, processes, paths of the checkouts
+and of the feature store, the config on a page); any other difference is printed, and the exit code is 1.
 """
 
 import argparse
@@ -60,7 +60,7 @@ PASSING_TEXT = {  # on the terminal, and in what Hydra writes of a multirun
     r"\btime +[\d.]+ s: features [\d.]+, training [\d.]+": "time",
     r"features/[0-9a-f]{16} \([\d.]+ MB\)": "features/KEY",
     r"(━+ \d+/\d+) .*": r"\1",
-    r" +$": "",  # how wide a table is depends on the time in it
+    r" +$": "",  # the width of a table depends on the times in it
 }
 PASSING_SECTION = re.compile(r"<section[^>]*>\s*(<h2>(?:Time|Config and versions)</h2>).*?</section>", re.S)
 SHOWN, WIDTH = 40, 300  # lines of a difference, and their length
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def write_data(place: Path) -> None:
-    """A list of labelled digits, and a dataset with whatever may be wrong with one."""
+    """Write a list of labelled digits, and a dataset with every kind of problem."""
     rows = [f"{label}/{number:04d}.png,{label}" for number, label in enumerate(load_digits().target[:60])]
     (place / "test.csv").write_text("\n".join(["path,label", *rows]))
     random = np.random.default_rng(0)
@@ -107,7 +107,7 @@ def write_data(place: Path) -> None:
 
 
 def run_side(place: Path, checkout: Path, chosen: list[str]) -> None:
-    """Run the commands of a checkout in place/side; what each says is a file beside what it leaves."""
+    """Run the commands of a checkout in place/side; write the output of each to a file beside its run."""
     side, cache = place / "side", place / "cache"
     shutil.rmtree(cache, ignore_errors=True)
     side.mkdir()
@@ -123,7 +123,7 @@ def run_side(place: Path, checkout: Path, chosen: list[str]) -> None:
 
 
 def compare(old: Path, new: Path) -> tuple[int, int]:
-    """Print how the files of two folders differ; returns how many there are, and how many differ."""
+    """Print how the files of two folders differ; return how many there are, and how many differ."""
     names = sorted({path.relative_to(side) for side in (old, new) for path in side.rglob("*") if path.is_file()})
     differ = 0
     for name in names:
@@ -142,7 +142,7 @@ def compare(old: Path, new: Path) -> tuple[int, int]:
 
 
 def described(path: Path) -> list[str]:
-    """What has to be equal of a file, in lines."""
+    """Return the lines of a file that must be equal."""
     readers: dict[str, Callable[[Path], Iterable[str]]] = {
         ".safetensors": lambda path: flat(load_file(path)),
         ".ckpt": lambda path: flat(torch.load(path, map_location="cpu", weights_only=True)),
@@ -173,7 +173,7 @@ def without_passing(node: Any) -> Any:
 
 
 def flat(node: Any, where: str = "") -> Iterator[str]:
-    """A line a value; of a tensor its type, shape, digest and first values."""
+    """Yield a line for each value; for a tensor its type, shape, digest and first values."""
     if isinstance(node, torch.Tensor):
         values = node.detach().reshape(-1).contiguous()
         digest = hashlib.sha256(values.view(torch.uint8).numpy().tobytes()).hexdigest()[:16]
@@ -193,13 +193,13 @@ def csv_lines(path: Path) -> list[str]:
 
 
 def study_names(path: Path) -> list[str]:
-    """What a search is found by; trials.csv has the rest."""
+    """Return the names of the studies; trials.csv has the rest."""
     with closing(sqlite3.connect(path)) as study:
         return [name for (name,) in study.execute("SELECT study_name FROM studies")]
 
 
 def html_lines(page: str) -> list[str]:
-    """The tags of a page, without the sections on time and config and the columns of seconds."""
+    """Return the tags of a page, without the sections on time and config and the columns of seconds."""
 
     def kept(table: re.Match[str]) -> str:
         names = re.findall(r"<button[^>]*>([^<]*)</button>", table[0])

@@ -3,7 +3,7 @@
     python benchmarks/head_recipe.py                       # digits
     python benchmarks/head_recipe.py data.root=/my/images  # your own; any override of train
 
-The frozen features are computed once, then a head is trained on them for each recipe and each of five splits, with the
+Computes the frozen features once, then trains a head on them for each recipe and each of five splits, with the
 project's own optimizer and schedules. Prints mean accuracy and loss at the epoch that is best on val.
 """
 

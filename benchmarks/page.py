@@ -1,8 +1,8 @@
-"""Seconds and memory that the page of a large test split takes.
+"""Measures the seconds and memory that the page of a large test split takes.
 
     python benchmarks/page.py
 
-Each case in a process of its own: 10,000 test samples, made-up answers, 2 and 1,000 classes.
+Each case runs in its own process: 10,000 test samples, made-up predictions, 2 and 1,000 classes.
 """
 
 import argparse
@@ -52,15 +52,15 @@ def main() -> None:
 
 
 def made_up_evaluation(folder: Path, classes: int, samples: int) -> None:
-    """The files that an evaluation leaves, of answers of which some are wrong."""
-    pictures = sorted(photographs(folder / "pictures", {"test": 60}).rglob("*.jpg"))
+    """Write the files of an evaluation, with some wrong predictions."""
+    images = sorted(photographs(folder / "images", {"test": 60}).rglob("*.jpg"))
     names = [f"class {number}" for number in range(classes)]
     targets = torch.arange(samples) % classes
     logits = 1.5 * torch.randn(samples, classes, generator=torch.Generator().manual_seed(0))
     logits[torch.arange(samples), targets] += 6
     logits[torch.arange(samples), (targets + 1) % classes] += 2.5
     listed = [
-        Sample(str(pictures[i % 60]), f"{names[target]}/{i}.jpg", names[target], f"{i:064x}", "test")
+        Sample(str(images[i % 60]), f"{names[target]}/{i}.jpg", names[target], f"{i:064x}", "test")
         for i, target in enumerate(targets.tolist())
     ]
     about: dict[str, Any] = {"timing": {"total_s": 0.0}, "data": {"location": "made up", "samples": {"test": samples}}}
@@ -77,7 +77,7 @@ def measured(run_dir: Path) -> dict[str, float]:
     seconds = time.perf_counter() - start
     found = {"seconds": seconds, "page, MB": page.stat().st_size / 1e6}
     status = Path("/proc/self/status")
-    if status.is_file():  # of this program: what `resource` says begins with the memory of the one that started it
+    if status.is_file():  # `resource` would include the memory of the parent process
         found["peak of memory, MB"] = int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
     return found
 

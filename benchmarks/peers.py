@@ -7,7 +7,7 @@
 All have the same photographs, random weights, batch size and epochs, validate after each epoch and test once. The
 peers compute in float32, their loaders have defaults, and their epochs are alike, so few are measured (--measured) and
 multiplied. Ours is the command `python -m ft_lightning.train`: cold with an empty cache, then warm with another
-learning rate. Imports and building the network count for nobody. Prints a table and writes peers.json into --out.
+learning rate. Imports and building the network do not count. Prints a table and writes peers.json into --out.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def ours(root: Path, weights: Path, options: argparse.Namespace, rates: dict[str, float]) -> list[dict[str, Any]]:
-    """A row for each run of the command, one after the other over one feature store that is empty at first.
+    """Run the command once for each rate, on one feature store that is empty at first; return a row for each.
 
     Args:
         rates: name of the run -> its learning rate.
@@ -72,7 +72,7 @@ def ours(root: Path, weights: Path, options: argparse.Namespace, rates: dict[str
 
 
 def peer_row(name: str, root: Path, weights: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """One peer's epochs and test, or why there are none."""
+    """Measure one peer's epochs and test, or say why it cannot run."""
     measure, packages = PEERS[name]
     row = {"run": name, "total s": None}
     try:
@@ -84,7 +84,7 @@ def peer_row(name: str, root: Path, weights: Path, options: argparse.Namespace) 
 
 
 def frozen(weights: Path) -> tuple[nn.Sequential, Any]:
-    """(network of which only the head trains, preprocessing of its weights)."""
+    """Return a network of which only the head trains, and the preprocessing of its weights."""
     backbone = instantiate(compose("train", "model=resnet50", f"model.weights={weights}").model)
     network = tutorial_network(backbone)
     network[0].requires_grad_(False)
@@ -122,13 +122,13 @@ def plain_lightning(root: Path, weights: Path, options: argparse.Namespace) -> S
     train, val, test = (
         tutorial_loader(root, split, preprocess, options.batch_size) for split in ("train", "val", "test")
     )
-    # Without the look at val before training, which would count as part of the measured epochs.
+    # Skip the sanity check on val, which would count as part of the measured epochs.
     trainer = Trainer(max_epochs=options.measured, num_sanity_val_steps=0, default_root_dir=weights.parent)
     return timed(options.measured, lambda: trainer.fit(module, train, val), lambda: trainer.test(module, test))
 
 
 def transformers_trainer(root: Path, weights: Path, options: argparse.Namespace) -> Seconds:
-    import_module("accelerate")  # Trainer needs it, and says so late
+    import_module("accelerate")  # Trainer needs it, but reports it late
     transformers = import_module("transformers")
 
     class Tutorial(nn.Module):

@@ -3,9 +3,9 @@
     python benchmarks/scale.py                          # two minutes on two cores
     python benchmarks/scale.py --sizes 500 2000 8000 --model mobilenetv3_small_050 --store-gb 4 --memory-gb 1
 
-First the command `python -m ft_lightning.train` on ever more pictures, cold and warm. Then rows of 2,048 numbers, as
-ResNet-50 gives, are read in random batches by a process that a memory control group holds below --memory-gb (Linux,
-as root; else that part is left out). Prints tables and writes scale.json into --out.
+First runs `python -m ft_lightning.train` on more and more images, cold and warm. Then a process reads rows of 2,048
+numbers, the width of ResNet-50, in random batches, while a memory control group keeps it below --memory-gb (Linux, as
+root; otherwise this part is skipped). Prints tables and writes scale.json into --out.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
 
 
 def trained(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of a cold and a warm run on so many images."""
+    """Return the rows of a cold and a warm run on `size` images."""
     root = many_files(options.out / "photographs", size)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -75,7 +75,7 @@ def trained(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def many_files(folder: Path, size: int) -> Path:
-    """`size` JPEGs, each a file of its own: a few photographs, told apart by bytes behind the end of the picture."""
+    """Write `size` different JPEGs: a few photographs with different bytes after the end of the image."""
     splits = {
         "train": round(0.8 * size),
         "val": round(0.1 * size),
@@ -97,7 +97,7 @@ def many_files(folder: Path, size: int) -> Path:
 
 
 def larger_than_memory(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of reading a large store with and without a limit on memory."""
+    """Return the rows of reading a large store with and without a limit on memory."""
     n = round(options.store_gb * 2**30 / (2 * D) / SHARD_ROWS) * SHARD_ROWS
     store = FeatureStore(folder, {})
     start = time.perf_counter()
@@ -121,7 +121,7 @@ def larger_than_memory(folder: Path, options: argparse.Namespace) -> list[dict[s
 def read_at_random(folder: Path, n: int) -> dict[str, float]:
     """Open and verify a store, then read half of it in random batches."""
     start = time.perf_counter()
-    rows = FeatureStore(folder, {}).locate([digest(i) for i in range(n)]).settled()
+    rows = FeatureStore(folder, {}).locate([digest(i) for i in range(n)]).compacted()
     opened = time.perf_counter()
     batches = torch.randperm(n, generator=torch.Generator().manual_seed(0)).split(BATCH)[: n // BATCH // 2]
     for batch in batches:
@@ -133,7 +133,7 @@ def read_at_random(folder: Path, n: int) -> dict[str, float]:
 
 
 def memory_group(gigabytes: float) -> Path | None:
-    """A new memory control group of this size."""
+    """Create a memory control group of this size."""
     for top, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
         group = Path(top) / f"ft_lightning_{os.getpid()}"
         try:

@@ -1,4 +1,4 @@
-"""A search over the head: seconds of fifty trials against one cold run, in one process.
+"""Measures a search over the head: seconds of fifty trials against one cold run, in one process.
 
     python benchmarks/search.py                       # digits, EfficientNet-Lite0: a minute and a half on two cores
     python benchmarks/search.py --trials 20 data.root=/my/images model=resnet50

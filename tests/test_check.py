@@ -16,7 +16,7 @@ from conftest import files_below, write_pictures
 from ft_lightning import build
 from ft_lightning.check import check
 from ft_lightning.cli.compose import compose
-from ft_lightning.issues.findings import Found
+from ft_lightning.issues.findings import Findings
 from ft_lightning.issues.look import look_at_files
 from ft_lightning.pages import check as check_page
 from ft_lightning.report import report
@@ -57,8 +57,8 @@ def dirty(tmp_path: Path) -> Path:
 
 EXPECTED = {
     "layout": True, "damaged": True, "two labels": True, "leak": True, "copy": False, "small class": False,
-    "missing class": False, "imbalance": False, "unsupported": False, "hidden": False, "small picture": False,
-    "long picture": False, "near-duplicate": False,
+    "missing class": False, "imbalance": False, "unsupported": False, "hidden": False, "small image": False,
+    "long image": False, "near-duplicate": False,
 }  # fmt: skip
 
 
@@ -182,7 +182,7 @@ def test_it_sees_the_splits_of_a_run_and_leaves_it_its_features(pictures: Path, 
     write_table(pd.DataFrame({"path": names}), tmp_path / "x.csv")
     options = [f"data.root={pictures}", f"data.exclude={tmp_path / 'x.csv'}", *TINY]
     cfg = compose("check", *options)
-    seen = look_at_files(cfg.data, str(pictures), build.task(cfg), None, Found())
+    seen = look_at_files(cfg.data, str(pictures), build.task(cfg), None, Findings())
     assert seen.splits == build.data(compose("train", *options)).splits
     for run in ("check", "run"):
         (tmp_path / run).mkdir()

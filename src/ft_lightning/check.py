@@ -30,14 +30,14 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.cli.values import check_switches
     from ft_lightning.data.damage import check_policy
     from ft_lightning.data.memo import open_memo
-    from ft_lightning.issues.findings import Finding, Found
+    from ft_lightning.issues.findings import Finding, Findings
     from ft_lightning.issues.look import look_at_features, look_at_files
     from ft_lightning.pages import check as check_page
     from ft_lightning.system.console import short
 
     check_switches(cfg)
     check_policy(cfg.data.on_bad_image, cfg.data.max_bad_fraction)
-    found = Found()
+    found = Findings()
     root = build.data_location(cfg)
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     looked = look_at_files(cfg.data, root, build.task(cfg), memo, found)

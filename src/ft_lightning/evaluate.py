@@ -43,7 +43,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     reader = model.classifier.backbone.reader.limited(cfg.data.max_pixels)
     splits = {name or "": those for name, those in split.by_split(samples).items()}
     inspector = damage.Inspector(splits, memo, cfg.data.max_pixels)
-    inspector.begin(show_progress=True)
+    inspector.refuse_known(show_progress=True)
     trained_on = trained_samples(samples, Run.of_model(Path(str(cfg.model_dir)).expanduser()))
     clock.lap("setup_s")
     rows = outputs_of(cfg, model, samples, reader, inspector)
@@ -73,7 +73,7 @@ def outputs_of(
 
     if not (cfg.cache.enabled and model.is_frozen):
         how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision)
-        rows, _ = model.rows(samples, reader, *how, inspector.learn_batch)
+        rows, _ = model.rows(samples, reader, *how, inspector.record_batch)
         inspector.flush()
         inspector.refuse()
         return rows

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig
 from ft_lightning.cli import command
 from ft_lightning.cli.job import Verb
 from ft_lightning.runs.run import Run
-from ft_lightning.system.errors import UserError, printable, some
+from ft_lightning.system.errors import UserError, name_few, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,11 +79,11 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
     if not runs:
         raise UserError(
             f"runs={','.join(patterns)}: no finished run, which has a metrics.json with its score on test"
-            + (f"; passed over: {some(others)}." if others else ", and nothing else there.")
+            + (f"; passed over: {name_few(others)}." if others else ", and nothing else there.")
         )
     if others := [place for place in others if Run(place).verb not in _NEVER_SCORE]:
         count = len(runs) + len(others)
-        log.warning("Passed over, as there is no finished run: %d of %d: %s", len(others), count, some(others))
+        log.warning("Passed over, as there is no finished run: %d of %d: %s", len(others), count, name_few(others))
     board, here = leaderboard(runs), Run(run_dir)
     told = comparison.write(here, board, others, ", ".join(patterns))
     show(board)

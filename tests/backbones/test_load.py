@@ -438,7 +438,7 @@ def test_downloaded_weights_are_verified_and_kept(server: str, monkeypatch: pyte
     assert_same_values(load_squeezenet(), network)
     (folder / path.name).unlink()
     path.write_bytes(b"something else")
-    with pytest.raises(UserError, match=r"Cannot download .* \(what came has sha256 \w{64}, expected "):
+    with pytest.raises(UserError, match=r"Cannot download .* \(the download has sha256 \w{64}, expected "):
         load_squeezenet()
     assert list(folder.iterdir()) == []
 
@@ -618,8 +618,8 @@ def assert_same_values(backbone: ImageBackbone, network: nn.Module) -> None:
         ("timm", "resnet18", "embedded", {}, r"those of tf_efficientnet_lite0, not of resnet18"),
         ("timm", "test_vit", None, {"heads": 2}, r"model\.arguments=.*heads.*test_vit.* cannot be built"),
         ("timm", "test_vit", None, {"checkpoint_path": "x"}, r"model\.arguments\.checkpoint_path"),
-        ("timm", "test_vit", None, {"in_chans": 1}, r"test_vit.*in_chans.* does not turn pictures of 160 x 160"),
-        ("torchvision", "vit_b_32", None, {"image_size": 96}, r"model\.arguments=.*image_size.* pictures of 224 x 224"),
+        ("timm", "test_vit", None, {"in_chans": 1}, r"test_vit.*in_chans.* does not turn images of 160 x 160"),
+        ("torchvision", "vit_b_32", None, {"image_size": 96}, r"model\.arguments=.*image_size.* images of 224 x 224"),
     ],
 )
 def test_a_mistake_is_named_with_what_there_is(

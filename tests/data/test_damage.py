@@ -61,11 +61,11 @@ def test_a_remembered_problem_has_all_others_looked_at_and_none_leaves_them(
 ) -> None:
     memo = Memo(tmp_path / "memo.sqlite", True)
     samples = scan_folder(pictures, False)
-    Inspector({"": samples}, memo, 10**6).begin(show_progress=False)
+    Inspector({"": samples}, memo, 10**6).refuse_known(show_progress=False)
     assert not decoded, "something else will decode them"
     Inspector({"": samples[:5]}, memo, 10**6).decode_unknown(show_progress=False)
     with pytest.raises(DataProblemsError, match="36 of 36 images cannot be used"):
-        Inspector({"": samples}, memo, 1000).begin(show_progress=False)  # five were known to be too large now
+        Inspector({"": samples}, memo, 1000).refuse_known(show_progress=False)  # five were known to be too large now
     assert len(decoded) == 36
     assert len(set(decoded)) == 36
 
@@ -109,7 +109,7 @@ def test_a_feature_pass_teaches_the_same_as_looking(pictures: Path, tmp_path: Pa
             reader = ImageReader(PREPROCESS)
             dataset = InspectedDataset(samples, reader)
             for batch in DataLoader(dataset, 8, num_workers=workers, collate_fn=collating(reader)):
-                inspector.learn_batch([samples[i] for i in batch["index"]], batch)
+                inspector.record_batch([samples[i] for i in batch["index"]], batch)
             inspector.flush()
         else:
             inspector.decode_unknown(show_progress=False)

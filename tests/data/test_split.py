@@ -98,7 +98,7 @@ def test_a_full_layout_is_left_as_it_is() -> None:
 @pytest.mark.promise(17)
 def test_the_same_picture_in_train_and_test_is_refused_unless_allowed() -> None:
     samples = [sample("a", i, split=split, content="same") for i, split in enumerate(("train", "val", "test"))]
-    with pytest.raises(UserError, match=r"2 pictures of val or test are in train too: a/0\.png and a/1\.png"):
+    with pytest.raises(UserError, match=r"2 images of val or test are in train too: a/0\.png and a/1\.png"):
         cut(samples)
     assert cut(samples, allow_leak=True)["a/2.png"] == "test"
 
@@ -150,6 +150,6 @@ def test_classes_too_small_to_test_are_reported_and_nothing_but_such_is_refused(
 ) -> None:
     where = cut([sample("rare", 0), sample("rare", 1)] + [sample("b", i) for i in range(10)])
     assert where["rare/0.png"] == where["rare/1.png"] == "train"
-    assert "too few different pictures to be tested, all are in train: rare" in caplog.text
+    assert "too few different images to be tested, all are in train: rare" in caplog.text
     with pytest.raises(UserError, match="split is empty"):
         cut([sample("a", 0), sample("b", 0)])

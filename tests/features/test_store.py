@@ -43,7 +43,7 @@ def fill(store: FeatureStore, numbers: range, batch: int = 16) -> None:
 
 
 def read(store: FeatureStore, numbers: list[int]) -> Tensor:
-    return store.locate([digest(i) for i in numbers]).settled()[torch.arange(len(numbers))]
+    return store.locate([digest(i) for i in numbers]).compacted()[torch.arange(len(numbers))]
 
 
 def expected(numbers: list[int]) -> Tensor:
@@ -67,7 +67,7 @@ def test_rows_come_back_in_any_order(
         )
     for store in (first, FeatureStore(tmp_path, {"a": 1})):
         order = [18, 3, 3, 11, 0, 6]
-        rows = store.locate([digest(i) for i in order]).settled()
+        rows = store.locate([digest(i) for i in order]).compacted()
         for positions in ([0, 1, 2, 3, 4, 5], [5, 0], [2], []):
             batch = rows[torch.tensor(positions, dtype=torch.long)]
             assert batch.dtype == torch.float32
@@ -211,7 +211,7 @@ def test_a_disabled_store_leaves_no_trace(tmp_path: Path) -> None:
 def test_rows_that_are_missing_are_never_served() -> None:
     rows = Rows([torch.zeros(1, D)], torch.tensor([0, -1]), torch.tensor([0, 0]))
     with pytest.raises(AssertionError, match="1 samples have no features"):
-        rows.settled()
+        rows.compacted()
 
 
 FILLER = """

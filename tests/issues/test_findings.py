@@ -10,10 +10,10 @@ from ft_lightning.issues.findings import (
     about_copies,
     about_damage,
     about_folder,
+    about_images,
     about_lost,
-    about_pictures,
     about_suspects,
-    at_a_glance,
+    quick_findings,
 )
 from ft_lightning.readers.sample import Inspection, Sample
 from ft_lightning.tasks.multiclass import MultiClass
@@ -37,9 +37,9 @@ HEALTHY = {
 def test_nothing_is_said_of_a_healthy_dataset(tmp_path: Path) -> None:
     samples = [sample for split in HEALTHY.values() for sample in split]
     looks = {sample.digest: Inspection(64, 48, "RGB", "", True) for sample in samples}
-    assert at_a_glance(HEALTHY) == []
+    assert quick_findings(HEALTHY) == []
     assert about_contradictions(samples, allow_leak=False) == ([], [])
-    assert about_pictures(samples, looks) == []
+    assert about_images(samples, looks) == []
     assert about_damage([], samples, may_be_skipped=False) == ([], [])
     picture = folder_of(tmp_path, "ant/1.png") / "ant/1.png"
     assert about_folder(tmp_path, [Sample(str(picture), "ant/1.png", "ant", "1", None)]) == []
@@ -59,8 +59,8 @@ def test_every_file_that_is_not_used_is_told(tmp_path: Path) -> None:
     folder_of(tmp_path, *used, *names)
     (tmp_path / "cat/a").symlink_to(tmp_path / "dog", target_is_directory=True)
     found = about_folder(tmp_path, [Sample(str(tmp_path / name), name, name[:3], name, None) for name in used])
-    assert kinds(found) == ["unused", "unsupported", "no picture", "hidden"]
-    assert "2 pictures are in no folder of a class, and not used: loose.JPG, new/3.png." in found[0].said
+    assert kinds(found) == ["unused", "unsupported", "no image", "hidden"]
+    assert "2 images are in no class folder and not used: loose.JPG, new/3.png." in found[0].said
     assert "cat/2.heic" in found[1].said
     assert "cat/notes.txt" in found[2].said
     assert ".hidden, cat/Thumbs.db" in found[3].said
@@ -84,7 +84,7 @@ def test_small_missing_and_unequal_classes() -> None:
     assert "test has no sample of 1 classes: cat" in found[2].said
     assert "ant has 50 samples in train, cat 5" in found[3].said
     assert not any(finding.blocks for finding in found)
-    assert at_a_glance(splits) == found
+    assert quick_findings(splits) == found
 
 
 def test_copies_in_one_split_are_rows_and_a_leak_is_no_copy() -> None:
@@ -136,13 +136,13 @@ def test_odd_sizes_and_a_colour_mode_that_gives_a_class_away() -> None:
     looks = {sample.digest: Inspection(64, 64, "L" if sample.label == "bee" else "RGB", "", True) for sample in samples}
     looks[samples[0].digest] = Inspection(31, 40, "RGB", "", True)
     looks[samples[1].digest] = Inspection(400, 90, "RGB", "", True)
-    found = about_pictures(samples, looks)
-    assert kinds(found) == ["small picture", "long picture", "colour mode"]
+    found = about_images(samples, looks)
+    assert kinds(found) == ["small image", "long image", "colour mode"]
     assert samples[0].name in found[0].said
     assert samples[1].name in found[1].said
-    assert "Pictures of bee are L, those of ant are not" in found[2].said
+    assert "Images of bee are L, those of ant are not" in found[2].said
     looks[samples[0].digest] = looks[samples[1].digest] = Inspection(64, 64, "L", "", True)
-    assert about_pictures(samples, looks) == [], "two of ten are grey too"
+    assert about_images(samples, looks) == [], "two of ten are grey too"
 
 
 def test_what_is_suspicious_is_a_row_with_what_to_do() -> None:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ft_lightning.pages import figures
-from ft_lightning.pages.page import Picture, Section, number, write_page
+from ft_lightning.pages.page import Section, Thumbnail, number, write_page
 
 HOSTILE = (
     "<script>document.title='taken'</script>",
@@ -88,8 +88,8 @@ PLACES: dict[str, tuple[str, Callable[[str, Path], dict[str, Any]]]] = {
     "value": ("dd", lambda name, _: {"section": Section("s", facts={"fact": name})}),
     "column": ("button", lambda name, _: {"section": Section("s", table=pd.DataFrame({name: [1]}))}),
     "cell": ("td", lambda name, _: {"section": Section("s", table=pd.DataFrame({"a": [name]}))}),
-    "caption": ("b", lambda name, at: {"section": Section("s", pictures=[Picture(picture(at), [name])])}),
-    "line": ("span", lambda name, _: {"section": Section("s", pictures=[Picture(None, ["a", name])])}),
+    "caption": ("b", lambda name, at: {"section": Section("s", images=[Thumbnail(picture(at), [name])])}),
+    "line": ("span", lambda name, _: {"section": Section("s", images=[Thumbnail(None, ["a", name])])}),
     "code": ("pre", lambda name, _: {"section": Section("s", code=name)}),
 }
 
@@ -121,7 +121,7 @@ def test_a_name_is_text_in_a_figure(name: str, tmp_path: Path) -> None:
 def everything(folder: Path) -> Section:
     """A section of each kind of block."""
     table = pd.DataFrame({"name": ["a", "b"], "n": [1, 2]})
-    shown = [Picture(picture(folder), ["seen"]), Picture(None, ["gone"])]
+    shown = [Thumbnail(picture(folder), ["seen"]), Thumbnail(None, ["gone"])]
     return Section("s", "text", {"a": "b"}, [matrix("a"), matrix("a")], table, shown, "code")
 
 
@@ -253,7 +253,7 @@ def test_bytes_that_are_no_text_are_written_as_such(tmp_path: Path) -> None:
 
 
 def test_what_a_template_asks_for_and_does_not_get_is_an_error_and_leaves_no_page(tmp_path: Path) -> None:
-    incomplete: Any = SimpleNamespace(title="s", text="", facts={}, figures=(), table=None, pictures=())
+    incomplete: Any = SimpleNamespace(title="s", text="", facts={}, figures=(), table=None, images=())
     with pytest.raises(UndefinedError, match="code"):
         write_page(tmp_path / "page.html", "title", "", [incomplete])
     assert list(tmp_path.iterdir()) == []

@@ -151,7 +151,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "split.csv split": (changed_table("split.csv", "split", "val"), ['data-key="15">15<', "<dd>45</dd>"]),
     "split.csv excluded": (
         changed_table("split.csv", "excluded", ["a reason"] * 3),
-        ["<td>a reason</td>", "3 samples took no part"],
+        ["<td>a reason</td>", "3 samples were left out"],
     ),
     "neighbours.csv": (changed_table("report_data/neighbours.csv", "neighbour", "twin.png"), ["most like twin.png ("]),
     "neighbours.csv label": (changed_table("report_data/neighbours.csv", "label", "a twin"), [" (a twin)<"]),

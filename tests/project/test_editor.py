@@ -136,7 +136,7 @@ def test_a_key_tells_what_its_comment_does() -> None:
     assert schema["on_bad_image"]["anyOf"][0] == {"enum": ["error", "skip"]}
     choices = json.loads((ROOT / ".vscode/schemas/defaults.json").read_text())["definitions"]["mix"]
     assert choices["anyOf"][0]["enum"] == ["cutmix", "mixup", "none", None]
-    assert "none: Every picture by itself." in choices["description"]
+    assert "none: Images are not mixed." in choices["description"]
 
 
 def test_files_of_one_s_own_are_taken_in(copy: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pretrained networks without their last layer, and what belongs to their weights."""
+"""Pretrained networks without their last layer, their weights and their preprocessing."""
 
 from typing import TYPE_CHECKING, Any
 

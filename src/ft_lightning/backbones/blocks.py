@@ -1,4 +1,4 @@
-"""A network without the layer that produces its classes, and its blocks in forward order."""
+"""Takes the class-producing layer off a network, and finds its blocks in forward order."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ _TINY = 0.002  # a share of the parameters too small to be a block of its own
 
 
 def take_off_last_layer(network: Any) -> list[str]:
-    """Replace the layer that produces classes by Identity; returns its name (several: a distilled model's two).
+    """Replace the class-producing layer by Identity; return its name (a distilled model has two).
 
     A network that was published without such a layer stays as it is.
     """
@@ -20,16 +20,15 @@ def take_off_last_layer(network: Any) -> list[str]:
     for name in names:
         network.set_submodule(name, nn.Identity())
     if hasattr(network, "num_classes"):
-        network.num_classes = 0  # what timm itself says then; a few that mix several last layers look at it
+        network.num_classes = 0  # as timm sets it; a few networks that mix several last layers read it
     return names
 
 
 def trace(network: nn.Module, crop: tuple[int, int]) -> tuple[tuple[tuple[str, ...], ...], int]:
-    """(blocks, feature_dim) as one forward pass of a single image shows them.
+    """Find (blocks, feature_dim) by one forward pass of a single image.
 
-    Containers and modules that hold most of the parameters are opened; what is inside is ordered by its first call,
-    because a few networks register their modules in another order. Small neighbours share a block, and a lone norm
-    belongs to the block before it.
+    Opens containers and modules with most of the parameters, and orders their children by first call, because a few
+    networks register them in another order. Small neighbours share a block; a lone norm joins the block before it.
     """
     calls: dict[nn.Module, int] = {}
 
@@ -38,11 +37,11 @@ def trace(network: nn.Module, crop: tuple[int, int]) -> tuple[tuple[tuple[str, .
 
     hook = register_module_forward_pre_hook(note)
     try:
-        with torch.no_grad():  # no inference_mode: what some networks compute once and keep must be usable in training
+        with torch.no_grad():  # not inference_mode: tensors that some networks cache must be usable in training
             feature_dim = network.eval()(torch.zeros(1, 3, *crop)).flatten(1).shape[1]
     finally:
         hook.remove()
-        network.train()  # drops what some networks derive from their weights and keep in eval mode
+        network.train()  # drops the tensors that some networks derive from their weights and cache in eval mode
 
     def first_call(name: str) -> int:
         module = network.get_submodule(name)
@@ -78,17 +77,17 @@ def _size(module: nn.Module) -> int:
 
 def _last_layers(network: Any) -> list[str]:
     layers = {module: name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)}
-    if not hasattr(network, "get_classifier"):  # torchvision: the last layer of all
+    if not hasattr(network, "get_classifier"):  # torchvision: simply the last layer
         return [list(layers.values())[-1]]
     classifiers = network.get_classifier()
     classifiers = list(classifiers) if isinstance(classifiers, tuple) else [classifiers]
-    if hasattr(network, "aux_head"):  # adds its answer to the classifier's
+    if hasattr(network, "aux_head"):  # its output is added to the classifier's
         classifiers += [network.aux_head]
     found = []
     for classifier in classifiers:
         for branch in classifier if isinstance(classifier, nn.ModuleList) else [classifier]:
             inside = [module for module in branch.modules() if module in layers]
             if inside and inside[-1].weight.shape[0] == network.num_classes:
-                # A distilled model's two answers come from layers of one shape.
+                # The two last layers of a distilled model have one shape.
                 found += [layers[module] for module in inside if module.weight.shape == inside[-1].weight.shape]
     return found

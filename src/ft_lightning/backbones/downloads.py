@@ -1,4 +1,4 @@
-"""Files of pretrained weights in the libraries' caches: downloaded whole or not at all, verified at every load."""
+"""Downloads files of pretrained weights into the libraries' caches, whole or not at all, and verifies every load."""
 
 import hashlib
 import logging
@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 
 
 def fetch(url: str) -> Path:
-    """The file of a library's weights in torch's cache, downloaded if it is not there, and verified."""
+    """Return the file of a library's weights in torch's cache, downloaded if missing, and verified."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     if not path.exists():
         _forget(path)
         try:
             _download(url, path)
         except (OSError, HTTPException) as error:
-            reason = error.__cause__ if isinstance(error, UnwritableError) else error  # the connection, as a rule
+            reason = error.__cause__ if isinstance(error, UnwritableError) else error  # usually the connection
             raise UserError(
                 f"Cannot download {path.name} ({reason}). By hand: fetch {url} elsewhere, put it at {path}. {_OFFLINE}"
             ) from error
@@ -44,24 +44,24 @@ def fetch(url: str) -> Path:
 
 
 def fetch_from_hub(repository: str) -> Path:
-    """The weights file of a repository on timm's hub from its cache, downloaded if it is not there, and verified."""
+    """Return the weights file of a Hugging Face repository from its cache, downloaded if missing, and verified."""
     names = ["model.safetensors", "pytorch_model.bin"]
     cached = (try_to_load_from_cache(repository, name) for name in names)
     path = next((Path(found) for found in cached if isinstance(found, str)), None)
     if path is None:
         path = _download_from_hub(repository, names)
         _forget(path.resolve())
-    # The cache keeps a large file under its sha256, a small one under another digest, and links to it.
+    # The cache links to a file that is named by its sha256 if it is large, by another digest if it is small.
     stored = path.resolve()
     verify(stored, stored.name if re.fullmatch(r"[a-f0-9]{64}", stored.name) else "")
     return path
 
 
 def verify(path: Path, expected: str) -> None:
-    """Refuse a file that its name or an earlier look knows to be another one.
+    """Raise UserError for a file whose sha256 differs from its name or from the recorded one.
 
-    Where the name holds no whole sha256, the one found at first sight is written down in the user's cache directory,
-    in the format of sha256sum, and counts from then on.
+    If the name holds no whole sha256, the first one seen is recorded in the user's cache directory, in the format of
+    sha256sum, and holds from then on.
     """
     found = sha256(path)
     again = "Delete it to have it fetched again."
@@ -78,13 +78,13 @@ def verify(path: Path, expected: str) -> None:
 
 
 def _reach(endpoint: str) -> None:
-    # Without this look the hub's client (2.4) retries for 23 seconds before it says that there is no network.
-    with suppress(urllib.error.HTTPError):  # an answer all the same
+    # Without this check the hub's client (2.4) retries for 23 seconds before it reports that there is no network.
+    with suppress(urllib.error.HTTPError):  # the server has answered
         urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=10).close()
 
 
 def _download(url: str, path: Path) -> None:
-    """Put a file in its place once all of it is there; torch.hub takes a part, after a broken connection, for it."""
+    """Download a file and put it in place only when complete; torch.hub accepts a part after a broken connection."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
     request = urllib.request.Request(url, headers={"User-Agent": "ft_lightning"})
@@ -95,10 +95,10 @@ def _download(url: str, path: Path) -> None:
             temporary.open("wb") as file,
         ):
             shutil.copyfileobj(reader, file, 2**20)
-        if size and (came := temporary.stat().st_size) != size:
-            raise OSError(f"the connection ended after {came} of {size} bytes")
+        if size and (received := temporary.stat().st_size) != size:
+            raise OSError(f"the connection ended after {received} of {size} bytes")
         if not (found := sha256(temporary)).startswith(_prefix(path)):
-            raise OSError(f"what came has sha256 {found}, expected {_prefix(path)}")
+            raise OSError(f"the download has sha256 {found}, expected {_prefix(path)}")
 
 
 def _download_from_hub(repository: str, names: list[str]) -> Path:
@@ -117,13 +117,13 @@ def _download_from_hub(repository: str, names: list[str]) -> Path:
 
 
 def _prefix(path: Path) -> str:
-    """What the name of a file in torch's cache says its sha256 begins with."""
+    """Return the beginning of the sha256 that the name of a file in torch's cache holds."""
     match = re.search(r"-([a-f0-9]{8,})\.", path.name)
     return match[1] if match else ""
 
 
 def _read(record: Path) -> str:
-    """The sha256 on record, "" for none."""
+    """Return the recorded sha256, "" for none."""
     with suppress(OSError):
         match = re.match(r"[a-f0-9]{64}(?= )", record.read_text(encoding="utf-8", errors="replace"))
         return match[0] if match else ""

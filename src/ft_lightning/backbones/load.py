@@ -1,4 +1,4 @@
-"""Backbones: a library's network without its last, class-producing layer, with its blocks and its preprocess."""
+"""Loads backbones: a library's network without its last, class-producing layer, with its blocks and preprocess."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,19 +10,19 @@ from ft_lightning.backbones.backbone import Identity, ImageBackbone
 from ft_lightning.backbones.blocks import take_off_last_layer, trace
 from ft_lightning.backbones.embedded import EMBEDDED, EMBEDDED_NAME, embedded_lite0
 from ft_lightning.backbones.libraries import build_network
-from ft_lightning.backbones.weights import fill, own_file, read_state_dict
+from ft_lightning.backbones.weights import load_values, own_file, read_state_dict
 from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.system.errors import UserError
 
 
 def load_backbone(source: str, name: str, weights: str | None, arguments: dict[str, Any]) -> ImageBackbone:
-    """A pretrained backbone by its name on the library's own list.
+    """Load a pretrained backbone by the library's own name.
 
     Args:
         source: torchvision or timm.
         weights: DEFAULT, the library's name of other weights, the path of a state dict, "embedded" (those of
             tf_efficientnet_lite0 from an installed package), or None for random values.
-        arguments: more keyword arguments of the library's builder.
+        arguments: further keyword arguments of the library's builder.
     """
     path = own_file(weights)
     embedded = weights == EMBEDDED
@@ -31,20 +31,20 @@ def load_backbone(source: str, name: str, weights: str | None, arguments: dict[s
     network, preprocess, identity = build_network(source, name, None if path or embedded else weights, arguments)
     last_layers = take_off_last_layer(network)
     if embedded:
-        fill(network, embedded_lite0(network), last_layers, EMBEDDED)
+        load_values(network, embedded_lite0(network), last_layers, EMBEDDED)
     elif path:
-        fill(network, read_state_dict(path), last_layers, str(path))
+        load_values(network, read_state_dict(path), last_layers, str(path))
     label = path.name if path else EMBEDDED if embedded else identity.weights
     return _backbone(network, preprocess, replace(identity, weights=label))
 
 
 def build_backbone(identity: dict[str, Any], preprocess: dict[str, Any]) -> ImageBackbone:
-    """The network that `identity` and `preprocess` of model.json describe, with random values, without a download."""
+    """Build the network that `identity` and `preprocess` of model.json describe: random values, no download."""
     known = Identity(**identity)
     network, *_ = build_network(known.source, known.name, None, known.arguments)
     take_off_last_layer(network)
     prepared = Preprocess.from_dict(preprocess)
-    prepared(Image.new("RGB", (1, 1)))  # values that mean nothing show here, not in the first batch
+    prepared(Image.new("RGB", (1, 1)))  # invalid values fail here, not in the first batch
     return _backbone(network, prepared, known)
 
 
@@ -53,7 +53,7 @@ def _backbone(network: nn.Module, preprocess: Preprocess, identity: Identity) ->
         blocks, feature_dim = trace(network, preprocess.crop)
     except (RuntimeError, AssertionError, AttributeError) as error:
         raise UserError(
-            f"model.name={identity.name} with model.arguments={identity.arguments} does not turn pictures of "
+            f"model.name={identity.name} with model.arguments={identity.arguments} does not turn images of "
             f"{preprocess.crop[0]} x {preprocess.crop[1]} into one row of features each: {error}"
         ) from error
     return ImageBackbone(network, blocks, feature_dim, preprocess, identity)

@@ -1,4 +1,4 @@
-"""Pretrained values: read without running anything that a file contains, and loaded by the network's names."""
+"""Reads pretrained values without running code from a file, and loads them by the network's names."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from ft_lightning.system.errors import UserError
 
 @contextmanager
 def tensors_only() -> Iterator[None]:
-    """Make every torch.load inside, the libraries' own too, read tensors and run nothing."""
+    """Make every torch.load in the block, the libraries' own too, read tensors only and run no code."""
     before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
@@ -28,25 +28,25 @@ def tensors_only() -> Iterator[None]:
 
 @contextmanager
 def reading(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Whatever a library raises over a file of weights, which is of many kinds, becomes a UserError that names it.
+    """Turn any error that a library raises for a weights file into a UserError that names the file.
 
     Args:
-        passing: errors that are about something else than the file.
+        passing: errors that do not concern the file, and pass through.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, (UserError, *passing)):
             raise
-        # Its own text tells how to run what is inside. By name: its module, which can, is imported nowhere here.
+        # Torch's own text explains how to run the code inside. By name, because pickle is imported nowhere here.
         hostile = type(error).__name__ == "UnpicklingError"
-        told = "it is damaged, or holds more than tensors, which could run code"
-        reason = told if hostile else " ".join(str(error).split())[:300] or repr(error)
+        suspicion = "it is damaged, or holds more than tensors, which could run code"
+        reason = suspicion if hostile else " ".join(str(error).split())[:300] or repr(error)
         raise UserError(f"{path} cannot be used as pretrained weights: {reason}.") from error
 
 
 def own_file(weights: str | None) -> Path | None:
-    """The file that model.weights names, if it names one."""
+    """Return the file that model.weights names, if it names one."""
     if weights is None or not ("/" in weights or Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors")):
         return None
     path = Path(weights).expanduser()
@@ -56,7 +56,7 @@ def own_file(weights: str | None) -> Path | None:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """A state dict from .safetensors, or from what torch.save wrote, possibly under "state_dict" or "model"."""
+    """Read a state dict from .safetensors or a file of torch.save, there possibly under "state_dict" or "model"."""
     is_safetensors = path.suffix == ".safetensors"
     with reading(path):
         state = load_file(path) if is_safetensors else torch.load(path, map_location="cpu", weights_only=True)
@@ -64,14 +64,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(
-            f"{path} holds something else than a state dict: save one with torch.save(model.state_dict(), path)."
-        )
+        raise UserError(f"{path} does not hold a state dict: save one with torch.save(model.state_dict(), path).")
     return state
 
 
-def fill(network: nn.Module, state: dict[str, Tensor], last_layers: list[str], label: str) -> None:
-    """Load a state dict into a network whose last layers are off; theirs are the only values that may be left over."""
+def load_values(network: nn.Module, state: dict[str, Tensor], last_layers: list[str], label: str) -> None:
+    """Load a state dict into a network without its last layers; only their values may be left over."""
     wanted = network.state_dict()
     last = tuple(f"{layer}." for layer in last_layers)
     given = {name: value for name, value in state.items() if name in wanted or not name.startswith(last)}
@@ -79,16 +77,16 @@ def fill(network: nn.Module, state: dict[str, Tensor], last_layers: list[str], l
     other_shape = sorted(name for name in wanted.keys() & given.keys() if wanted[name].shape != given[name].shape)
     if missing or unexpected or other_shape:
         kinds = {"missing": missing, "unexpected": unexpected, "of another shape": other_shape}
-        told = "; ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in kinds.items() if names)
+        misfits = "; ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in kinds.items() if names)
         raise UserError(
-            f"model.weights={label} does not fit the network's {len(wanted)} entries: {told}. "
+            f"model.weights={label} does not fit the network's {len(wanted)} entries: {misfits}. "
             "Is model.name the architecture these weights belong to, under the library's own names?"
         )
     network.load_state_dict(given)
 
 
 def unknown_weights(weights: str, name: str, known: list[str]) -> UserError:
-    """What to tell about weights that a model does not have."""
+    """Build the error for weights that a model does not have."""
     listing = f"it has {', '.join(known)}" if known else "it has none that can be downloaded"
     return UserError(
         f"model.weights={weights}: {name} has no such weights, {listing}; a file's path and null also work."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ft_lightning.issues.findings import Finding, Found
+from ft_lightning.issues.findings import Finding, Findings
 from ft_lightning.runs.run import Run
 from ft_lightning.system.console import console, interval, number, pairs, short, table
 
@@ -70,7 +70,7 @@ def glance(findings: Sequence[Finding]) -> None:
         pairs(check="\n".join(f"{finding.said} {finding.fix}" for finding in findings))
 
 
-def after_check(run_dir: Path, found: Found, overrides: Sequence[str]) -> None:
+def after_check(run_dir: Path, found: Findings, overrides: Sequence[str]) -> None:
     """Print the findings, the rows of issues.csv by kind, and the train command that excludes those rows."""
     for finding in sorted(found.findings, key=lambda finding: not finding.blocks):
         pairs(**{finding.kind: f"{finding.said} {finding.fix}".strip()})

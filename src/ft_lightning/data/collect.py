@@ -1,4 +1,4 @@
-"""From what conf/data says to samples in splits: what train, check and evaluate have in common."""
+"""From the keys of conf/data to samples in splits; shared by train, check and evaluate."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def narrow(
     samples: list[Sample], group_by: str | None, limit: int | None, split_seed: int
 ) -> tuple[list[Sample], list[Sample]]:
-    """The samples that a run looks at, with their groups, and those beyond `data.limit`."""
+    """Return the samples that a run uses, with their groups, and those beyond `data.limit`."""
     if group_by:
         samples = grouped(samples, group_by)
     return (samples, []) if limit is None else limited(samples, limit, split_seed)
@@ -30,10 +30,10 @@ def divide(
     split_seed: int,
     exclude: str | None,
 ) -> tuple["Task", dict[str, list[Sample]], list[Sample]]:
-    """Train, val and test of all samples, usable or not, so that leaving some out moves none of the others.
+    """Split all samples, usable or not, so that leaving some out later moves none of the others.
 
     Returns:
-        The task, not fitted yet, the splits, and what `exclude` has taken out of them.
+        The task, not fitted yet, the splits, and the samples that `exclude` took out of them.
     """
     task = make_task({split: [sample.label for sample in those] for split, those in by_split(samples).items()})
     splits = split_samples(samples, val_fraction, test_fraction, split_seed, task)
@@ -41,7 +41,7 @@ def divide(
 
 
 def split_table(splits: Splits, left_out: Sequence[tuple[Sample, str]] = ()) -> pd.DataFrame:
-    """split.csv: where every sample went, path, class, split and digest, and why one was left out."""
+    """Build split.csv: path, class, split and digest of every sample, and why it was left out if it was."""
     rows = [(sample, split, "") for split, samples in splits.items() for sample in samples]
     rows += [(sample, "", why) for sample, why in left_out]
     cells = [(s.name, s.label, split, "" if s.problem else s.digest, why) for s, split, why in rows]

@@ -1,4 +1,4 @@
-"""Which samples of a dataset cannot be used: from what is known already, and by decoding the others."""
+"""Finds the samples that cannot be used, from what earlier runs know and by decoding the others."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ _AT_ONCE = 256  # images between two writes to the memo
 
 
 def check_policy(on_bad_image: str, max_bad_fraction: object) -> None:
-    """Raise UserError where `data.on_bad_image` or `data.max_bad_fraction` has a value that does not fit."""
+    """Raise UserError for an invalid `data.on_bad_image` or `data.max_bad_fraction`."""
     if on_bad_image not in ("error", "skip"):
         raise UserError(f"data.on_bad_image={on_bad_image}: use one of error, skip.")
     if not isinstance(max_bad_fraction, int | float) or not 0 <= max_bad_fraction <= 1:
@@ -27,17 +27,17 @@ def check_policy(on_bad_image: str, max_bad_fraction: object) -> None:
 
 @dataclass(eq=False)
 class Inspector:
-    """Decodes each image of a dataset at most once and knows which cannot be used; a memo knows earlier verdicts."""
+    """Decodes each image of a dataset at most once and records which cannot be used; a memo keeps the verdicts."""
 
     splits: Mapping[str, Sequence[Sample]]
     memo: Memo | None
     max_pixels: int
-    fix: str = "Mend or remove them."  # what `refuse` says can be done
+    fix: str = "Mend or remove them."  # the advice in the error of `refuse`
 
     def __post_init__(self) -> None:
-        self.found: dict[str, Inspection] = {}  # by digest, of images that can be used
+        self.usable: dict[str, Inspection] = {}  # by digest
         self._bad: dict[str, str] = {}  # digest -> what is wrong with these bytes
-        self._bad_files: dict[str, str] = {}  # name -> what is wrong with this file, such as that it has changed
+        self._bad_files: dict[str, str] = {}  # name -> what is wrong with this file, for example that it has changed
         self._pending: dict[str, tuple[str, Inspection]] = {}  # path -> digest and verdict, not in the memo yet
         if self.memo:
             for digest, found in self.memo.inspections({s.digest for s in self.samples() if not s.problem}).items():
@@ -47,24 +47,26 @@ class Inspector:
         return [sample for samples in self.splits.values() for sample in samples]
 
     def decode_unknown(self, show_progress: bool) -> None:
-        """Decode everything that nothing is known about yet."""
+        """Decode all images without a verdict."""
         while unknown := self._unknown():  # more than once where one of two equal files has changed
             self._decode(unknown, show_progress)
 
-    def begin(self, show_progress: bool) -> None:
-        """Refuse what is known to be unusable, together with all that decoding everything then finds.
+    def refuse_known(self, show_progress: bool) -> None:
+        """Raise DataProblemsError if a problem is known already, after decoding everything to report all at once.
 
-        Without a known problem nothing is decoded: what computes features or trains decodes all images anyway.
+        Without a known problem nothing is decoded here: computing features or training decodes all images anyway.
         """
         if any(map(self.problem, self.samples())):
             self.decode_unknown(show_progress)
         self.refuse()
 
     def settle(self, later: set[str], show_progress: bool, processes: Processes) -> None:
-        """Decode, shared among processes, what the feature pass will not; refuse what cannot be used. Collective.
+        """Decode, shared among processes, the images that the feature pass will not; raise if any is unusable.
+        Collective.
 
         Args:
-            later: digests that the feature pass will decode; decoded now if anything is wrong, to be reported with it.
+            later: digests that the feature pass will decode; if anything is wrong, they are decoded now, so that one
+                error reports all.
         """
         unknown = self._unknown()
         self._decode_share([sample for sample in unknown if sample.digest not in later], show_progress, processes)
@@ -73,11 +75,11 @@ class Inspector:
         self.refuse()
 
     def problem(self, sample: Sample) -> str:
-        """What is known to be wrong with it; empty if nothing is."""
+        """Return what is known to be wrong with a sample; empty if nothing is."""
         return sample.problem or self._bad.get(sample.digest, "") or self._bad_files.get(sample.name, "")
 
     def problems(self) -> list[Problem]:
-        """Everything that is known to be wrong, by path."""
+        """Return all known problems, sorted by path."""
         found = [
             Problem(sample.path, sample.label, split, problem)
             for split, samples in self.splits.items()
@@ -87,20 +89,20 @@ class Inspector:
         return sorted(found, key=lambda problem: problem.path)
 
     def refuse(self) -> None:
-        """Raise DataProblemsError with everything that is known to be wrong, if anything is."""
+        """Raise DataProblemsError with all known problems, if there are any."""
         if problems := self.problems():
-            said = f"{len(problems)} of {len(self.samples())} images cannot be used:"
-            raise DataProblemsError(problems, said, self.fix)
+            summary = f"{len(problems)} of {len(self.samples())} images cannot be used:"
+            raise DataProblemsError(problems, summary, self.fix)
 
     def drop_unusable(self) -> list[tuple[Sample, str]]:
-        """Go on without what is known to be unusable; returns those samples, and why."""
+        """Drop the samples known to be unusable from the splits; return each with its problem."""
         dropped = [(sample, problem) for sample in self.samples() if (problem := self.problem(sample))]
         self.splits = {split: [s for s in those if not self.problem(s)] for split, those in self.splits.items()}
         self.fix = "They could be used a moment ago: start again."
         return dropped
 
-    def learn(self, samples: Sequence[Sample], inspections: Iterable[Inspection]) -> None:
-        """Take what a full decode found in each of them."""
+    def record(self, samples: Sequence[Sample], inspections: Iterable[Inspection]) -> None:
+        """Record what a full decode of each sample found."""
         for sample, found in zip(samples, inspections, strict=True):
             self._pending[sample.path] = (sample.digest, found)
             if found.error and not found.lasting:
@@ -110,41 +112,41 @@ class Inspector:
         if len(self._pending) >= _AT_ONCE:
             self.flush()
 
-    def learn_batch(self, samples: Sequence[Sample], batch: Mapping[str, Any]) -> None:
-        """The same of a batch of `datasets.InspectedDataset`."""
+    def record_batch(self, samples: Sequence[Sample], batch: Mapping[str, Any]) -> None:
+        """Record the inspections of a batch of `datasets.InspectedDataset`."""
         columns = (column.tolist() if hasattr(column, "tolist") else column for column in batch["inspection"])
-        self.learn(samples, [Inspection(*values) for values in zip(*columns, strict=True)])
+        self.record(samples, [Inspection(*values) for values in zip(*columns, strict=True)])
 
     def flush(self) -> None:
-        """Tell the memo what was learned."""
+        """Write what was recorded to the memo."""
         if self.memo:
             self.memo.remember_inspections(dict(self._pending.values()))
-            # A file that is not what the memo takes it for would otherwise never be looked at again.
+            # Otherwise a file that the memo takes for another one would never be read again.
             self.memo.forget_files([path for path, (_, found) in self._pending.items() if found.error])
         self._pending.clear()
 
     def share(self, processes: Processes) -> None:
-        """Learn what is wrong from all processes. Collective."""
+        """Exchange the known problems among all processes. Collective."""
         for bad, bad_files in processes.gather((self._bad, self._bad_files)):
             self._bad |= bad
             self._bad_files |= bad_files
 
     def _unknown(self) -> list[Sample]:
-        """Samples that still have to be decoded, one for each content."""
+        """Return the samples still to decode, one for each content."""
         distinct: dict[str, Sample] = {}
         for sample in self.samples():
-            if sample.digest not in self.found and not self.problem(sample):
+            if sample.digest not in self.usable and not self.problem(sample):
                 distinct.setdefault(sample.digest, sample)
         return list(distinct.values())
 
     def _decode_share(self, samples: Sequence[Sample], show_progress: bool, processes: Processes) -> None:
-        # By digest: what is unknown may differ between processes, of which some knew more.
+        # By digest, because the list of unknown samples may differ between processes.
         mine = [sample for sample in samples if int(sample.digest[:8], 16) % processes.size == processes.rank]
         self._decode(mine, show_progress)
         self.share(processes)
 
     def _decode(self, samples: Sequence[Sample], show_progress: bool) -> None:
-        """As fast as all cores together can: Pillow lets go of Python's lock."""
+        """Decode on all cores in threads: Pillow releases Python's lock."""
         if not samples:
             return
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -152,7 +154,7 @@ class Inspector:
             bar = progress.add_task("Checking images", total=len(samples))
             for start in range(0, len(samples), _AT_ONCE):
                 part = samples[start : start + _AT_ONCE]
-                self.learn(part, list(pool.map(lambda s: inspect_image(s.path, self.max_pixels, s.digest)[1], part)))
+                self.record(part, list(pool.map(lambda s: inspect_image(s.path, self.max_pixels, s.digest)[1], part)))
                 progress.advance(bar, len(part))
         self.flush()
 
@@ -160,4 +162,4 @@ class Inspector:
         if error := found.error or size_error(found.width, found.height, self.max_pixels):
             self._bad[digest] = error
         else:
-            self.found[digest] = found
+            self.usable[digest] = found

@@ -1,4 +1,4 @@
-"""Datasets: what a loader reads, and with which random numbers."""
+"""The datasets behind the loaders, and the random numbers of their augmentations."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from ft_lightning.system.seeds import seed_of
 
 
 class Indexed(Protocol):
-    """Features (N, D) that are read by positions: a tensor, or rows of the feature store."""
+    """Features (N, D) indexed by positions: a tensor, or rows of the feature store."""
 
     def __len__(self) -> int: ...
 
@@ -37,14 +37,14 @@ class SampleDataset(Dataset):
         epoch, position = key
         sample = self.samples[position]
         with torch.random.fork_rng(devices=[]):
-            # The CPU's generator only: torch.manual_seed would reseed a GPU's dropout too, and only without workers.
+            # Seed the CPU's generator only: without workers, torch.manual_seed would reseed a GPU's dropout too.
             torch.default_generator.manual_seed(seed_of(self.seed, epoch, sample.digest))
             inputs = self.reader(sample)
         return {"inputs": inputs, "target": self.targets[position], "index": position}
 
 
 class StoredDataset(Dataset):
-    """Stored features by a batch's positions (B,): no sample is read and nothing is done sample by sample."""
+    """Stored features by a batch's positions (B,); reads no sample, and each batch in one step."""
 
     def __init__(self, features: Indexed, targets: Tensor) -> None:
         self.features = features
@@ -58,9 +58,9 @@ class StoredDataset(Dataset):
 
 
 class InspectedDataset(Dataset):
-    """Samples in a given order, without labels: `{"inputs", "index", "error", "inspection"}` of each.
+    """Samples in a given order, without labels; each item is `{"inputs", "index", "error", "inspection"}`.
 
-    One that cannot be used gives a blank input and says why in `error`, which begins with its path.
+    An unusable sample gives a blank input and the reason in `error`, which begins with its path.
     """
 
     def __init__(self, samples: Sequence[Sample], reader: Reader) -> None:
@@ -77,7 +77,7 @@ class InspectedDataset(Dataset):
 
 
 def collating(reader: Reader) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
-    """Batches of what the datasets above give: inputs as the reader puts them together, the rest as torch does."""
+    """Return the collate function of the datasets above: the reader collates inputs, torch the rest."""
     return partial(_collate, reader)
 
 

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits as a folder of images: the data that needs no download."""
+"""scikit-learn's handwritten digits as a folder of images, which needs no download."""
 
 import os
 import shutil
@@ -11,11 +11,11 @@ from platformdirs import user_cache_dir
 from ft_lightning.system.errors import UserError
 
 _SCALE = 12  # 8 x 8 digits become 96 x 96 pixels
-_MARGIN = 64  # and stand in the middle of 224 x 224, dark on white, as handwriting stands on paper
+_MARGIN = 64  # on each side, to 224 x 224: dark on white, like handwriting on paper
 
 
 def write_digits() -> Path:
-    """Write the 1,797 digits once, as <user cache>/ft_lightning/digits-2/<digit>/<number>.png; returns that folder."""
+    """Write the 1,797 digits once, as <user cache>/ft_lightning/digits-2/<digit>/<number>.png; return that folder."""
     folder = Path(user_cache_dir("ft_lightning")) / "digits-2"
     if folder.is_dir():
         return folder

@@ -1,4 +1,4 @@
-"""`data.exclude`: samples that take no part, by a table such as issues.csv of a check."""
+"""`data.exclude`: leaves out the samples that a table names, such as issues.csv of a check."""
 
 import logging
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ft_lightning.data.split import lost
 from ft_lightning.readers.sample import Sample
-from ft_lightning.system.errors import UserError, some
+from ft_lightning.system.errors import UserError, name_few
 from ft_lightning.system.tables import read_table
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def excluded_names(table: str) -> set[str]:
-    """The samples that a table names in its column path."""
+    """Read the names in a table's column path."""
     rows = read_table(Path(str(table)).expanduser())
     if "path" not in rows.columns:
         raise UserError(
@@ -29,17 +29,17 @@ def excluded_names(table: str) -> set[str]:
 def drop_excluded(
     splits: dict[str, list[Sample]], table: str, task: "Task"
 ) -> tuple[dict[str, list[Sample]], list[Sample]]:
-    """The samples of each split that a table does not name, and those it does; none of the others moves."""
-    said, names = f"data.exclude={table}", excluded_names(table)
+    """Return the splits without the samples that a table names, and those samples; the others stay in their split."""
+    setting, names = f"data.exclude={table}", excluded_names(table)
     kept = {split: [sample for sample in samples if sample.name not in names] for split, samples in splits.items()}
     left_out = {split: [sample for sample in samples if sample.name in names] for split, samples in splits.items()}
     excluded = [sample for samples in left_out.values() for sample in samples]
     if names and not excluded:
-        raise UserError(f"{said}: none of its {len(names)} paths is one of this dataset: {some(sorted(names))}.")
+        raise UserError(f"{setting}: none of its {len(names)} paths is one of this dataset: {name_few(sorted(names))}.")
     if gone := lost(task, kept):
-        raise UserError(f"{said} leaves nothing of {some(gone)}: take rows out of it.")
-    told = ", ".join(f"{split} {len(samples):,}" for split, samples in left_out.items() if samples)
-    log.warning("%s: left out of %s.", said, told or "nothing: it is empty")
+        raise UserError(f"{setting} leaves nothing of {name_few(gone)}: take rows out of it.")
+    counts = ", ".join(f"{split} {len(samples):,}" for split, samples in left_out.items() if samples)
+    log.warning("%s: left out of %s.", setting, counts or "nothing: it is empty")
     if unknown := len(names) - len(excluded):
-        log.warning("%s: %d of its paths are not in this dataset, or in no split.", said, unknown)
+        log.warning("%s: %d of its paths are not in this dataset, or in no split.", setting, unknown)
     return kept, excluded

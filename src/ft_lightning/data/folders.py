@@ -1,4 +1,4 @@
-"""Walks a folder, skipping hidden and system files; safe against cycles of links."""
+"""Walks a folder, skipping hidden and system files; safe against link cycles."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -17,7 +17,7 @@ UNSUPPORTED = frozenset(
 
 
 def walk(folder: Path, closed: Collection[str] = ()) -> Iterator[Path]:
-    """Every visible file below a folder in sorted order; links are followed, but each real folder is entered once.
+    """Yield every visible file below a folder in sorted order; follow links, but enter each real folder once.
 
     Args:
         closed: real paths of folders that no link may lead into.
@@ -36,20 +36,20 @@ def walk(folder: Path, closed: Collection[str] = ()) -> Iterator[Path]:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Their names, sorted."""
+    """Return the names of the visible subfolders, sorted."""
     return [path.name for path in _visible(folder)[0]]
 
 
 def loose_images(folder: Path) -> list[str]:
-    """The names of what looks like an image directly in a folder, sorted."""
+    """Return the names of the image files directly in a folder, by suffix, sorted."""
     return [path.name for path in _visible(folder)[1] if path.suffix.lower() in SUFFIXES]
 
 
 def unused(folder: Path, used: Collection[str]) -> list[str]:
-    """The visible files below a folder that are none of the used ones, relative to the folder.
+    """Return the visible files below a folder that are not used, relative to the folder.
 
     Args:
-        used: absolute paths; what leads to one of them by a link counts as used too.
+        used: absolute paths; a link to one of them counts as used too.
     """
     top, known = Path(os.path.abspath(folder)), set(used)  # noqa: PTH100 (resolve() would follow links)
     rest = [path for path in walk(top) if str(path) not in known]
@@ -59,7 +59,7 @@ def unused(folder: Path, used: Collection[str]) -> list[str]:
 
 
 def passed_over(folder: Path) -> list[str]:
-    """Hidden and system files and folders below a folder, relative to it; what is in those folders is not listed."""
+    """Return hidden and system files and folders below a folder, relative to it; does not list inside those folders."""
     found = []
     for where, folders, files in os.walk(folder):
         hidden = [name for name in (*folders, *files) if _is_hidden(name)]
@@ -73,7 +73,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The folders in a folder, and the files, each in order of name."""
+    """Return the visible folders and files in a folder, each sorted by name."""
     try:
         with os.scandir(folder) as entries:
             shown = sorted((entry for entry in entries if not _is_hidden(entry.name)), key=lambda entry: entry.name)
@@ -86,5 +86,5 @@ def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself, or into what may not be looked at
+    except OSError:  # a link to itself, or into a place without permission
         return False

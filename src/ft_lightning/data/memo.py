@@ -1,7 +1,7 @@
-"""What earlier looks at files and images found, so that the next look at a dataset is cheap.
+"""Remembers the digests of files and the verdicts on images, so that a known dataset is not read again.
 
-One SQLite file for all datasets and runs. Nothing depends on it but speed: whatever is wrong with it, a warning says so
-and the run goes on without. Each call opens it anew, so that a memo may be copied, and passed to other processes.
+One SQLite file for all datasets and runs. Only speed depends on it: if it fails, a warning says so and the run goes on
+without it. Each call opens it anew, so that a memo may be copied and passed to other processes.
 """
 
 import logging
@@ -22,7 +22,7 @@ from ft_lightning.readers.sample import Inspection
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import sha256
 
-_SETTLED = 2 * 10**9  # ns: a younger file can still change without its time changing, which has coarse ticks somewhere
+_SETTLED = 2 * 10**9  # ns: on coarse file systems a younger file can change without its time changing
 _TIMEOUT = 10  # seconds to wait for another process that writes
 _AT_ONCE = 500  # values of a query; older builds of SQLite take 999
 _FILES_AT_ONCE = 10_000
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def open_memo(enabled: bool, root: str | None, verify: str) -> "Memo | None":
-    """The memo in a cache directory, None for the user's; no memo where nothing is to be kept."""
+    """Open the memo in a cache directory (None: the user's); returns None if caching is off."""
     if verify not in ("stat", "content"):
         raise UserError(f"cache.verify={verify} is unknown: use one of stat, content.")
     folder = Path(str(root)).expanduser() if root else user_cache_path("ft_lightning")
@@ -46,10 +46,10 @@ def open_memo(enabled: bool, root: str | None, verify: str) -> "Memo | None":
 
 
 class Memo:
-    """Digests by a file's path, size and time; what a full decode found, by digest and by what decodes.
+    """Digests of files by path, size and time; verdicts of a full decode by digest and decoder version.
 
     Args:
-        trust_stat: take a file of known path, size and time for the one it was; else every file is read again.
+        trust_stat: take a file with known path, size and time as unchanged; otherwise every file is read again.
     """
 
     def __init__(self, path: Path, trust_stat: bool) -> None:
@@ -58,23 +58,23 @@ class Memo:
         self._usable = True
 
     def digest_of(self, paths: Sequence[str]) -> dict[str, tuple[int, int, str]]:
-        """Size, time and digest of each file that was looked at before; of all others nothing."""
+        """Return size, time and digest of each remembered file."""
         if not self.trust_stat:
             return {}
         rows = self._select("SELECT path, size, mtime_ns, digest FROM files WHERE path IN (%s)", paths)
         return {path: (size, mtime_ns, digest.hex()) for path, size, mtime_ns, digest in rows if _is_digest(digest)}
 
     def remember_files(self, files: Iterable[tuple[str, int, int, str]]) -> None:
-        """Keep path, size, time and digest."""
+        """Store path, size, time and digest of files."""
         rows = [(path, size, mtime_ns, bytes.fromhex(digest)) for path, size, mtime_ns, digest in files]
         self._write("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
 
     def forget_files(self, paths: Iterable[str]) -> None:
-        """Read these files again the next time: they are not what they were taken for."""
+        """Forget these files, whose content was not what the memo said; the next run reads them again."""
         self._write("DELETE FROM files WHERE path = ?", [(path,) for path in paths])
 
     def inspections(self, digests: Iterable[str]) -> dict[str, Inspection]:
-        """What this version's reader found in each image that it has decoded before."""
+        """Return the verdicts of this decoder version, by digest, on images decoded before."""
         query = "SELECT digest, width, height, mode, error FROM pictures WHERE digest IN (%s) AND reader = ?"
         rows = self._select(query, [bytes.fromhex(digest) for digest in digests], decoder())
         return {
@@ -84,10 +84,10 @@ class Memo:
         }
 
     def remember_inspections(self, found: dict[str, Inspection]) -> None:
-        """Keep what a full decode found, by digest, where it depends on nothing but the bytes."""
+        """Store verdicts by digest, if they depend on nothing but the bytes."""
         now = decoder()
         rows = [
-            # A decoder may quote bytes that are no text.
+            # A decoder may quote bytes that are not text.
             (bytes.fromhex(digest), now, *one[:3], one.error.encode("utf-8", "backslashreplace").decode())
             for digest, one in found.items()
             if one.lasting
@@ -99,8 +99,8 @@ class Memo:
             found: list[tuple] = []
             ordered = sorted(values)  # neighbours share a page of the file
             for start in range(0, len(ordered), _AT_ONCE):
-                some = ordered[start : start + _AT_ONCE]
-                found += database.execute(query % ",".join("?" * len(some)), (*some, *more))
+                part = ordered[start : start + _AT_ONCE]
+                found += database.execute(query % ",".join("?" * len(part)), (*part, *more))
             return found
 
         return self._try(work, []) if values else []
@@ -110,13 +110,13 @@ class Memo:
             self._try(lambda database: database.executemany(statement, rows), None)
 
     def _try(self, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """What `work` gives in one transaction; `otherwise` if that fails, from the first failure on."""
+        """Run `work` in one transaction; after the first failure always return `otherwise`."""
         if not self._usable:
             return otherwise
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not self.path.exists():
-                self.path.touch(mode=0o600)  # names of images are nobody else's business
+                self.path.touch(mode=0o600)  # file names may be private
             with closing(sqlite3.connect(self.path, timeout=_TIMEOUT)) as database, database:
                 database.executescript(_SCHEMA)
                 return work(database)
@@ -132,21 +132,21 @@ class Memo:
 
 
 def digest_files(paths: Sequence[str], memo: Memo | None) -> list[tuple[str, str]]:
-    """(digest, error) of each file, one of them empty; what the memo knows is not read."""
+    """Return (digest, error) of each file, one of them empty; files that the memo knows are not read."""
     found: list[tuple[str, str]] = []
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(paths), _FILES_AT_ONCE):  # what is stopped half way keeps the first half
-            some = paths[start : start + _FILES_AT_ONCE]
-            known = memo.digest_of(some) if memo else {}
+        for start in range(0, len(paths), _FILES_AT_ONCE):  # an interrupted run keeps the parts that are done
+            part = paths[start : start + _FILES_AT_ONCE]
+            known = memo.digest_of(part) if memo else {}
             fresh: list[tuple[str, int, int, str]] = []
-            found += pool.map(lambda path, known=known, fresh=fresh: _digest(path, known.get(path), fresh), some)
+            found += pool.map(lambda path, known=known, fresh=fresh: _digest(path, known.get(path), fresh), part)
             if memo:
                 memo.remember_files(fresh)
     return found
 
 
 def _digest(path: str, known: tuple[int, int, str] | None, fresh: list[tuple[str, int, int, str]]) -> tuple[str, str]:
-    """As `digest_files`; adds to `fresh` what can be remembered."""
+    """Return (digest, error) of one file; add an entry for the memo to `fresh` if the file is settled."""
     try:
         before, now = os.stat(path), time.time_ns()  # noqa: PTH116 (a Path a file costs more than the call)
         if not stat.S_ISREG(before.st_mode):  # reading a pipe would wait for ever
@@ -159,7 +159,7 @@ def _digest(path: str, known: tuple[int, int, str] | None, fresh: list[tuple[str
         digest, after = sha256(path), os.stat(path)  # noqa: PTH116
     except FileNotFoundError:
         return "", "a link that leads to nothing" if Path(path).is_symlink() else "no such file"
-    except (OSError, ValueError) as error:  # a table can name what no file can be called
+    except (OSError, ValueError) as error:  # ValueError: a table can hold text that is no valid path
         return "", f"cannot be read ({getattr(error, 'strerror', error)})"
     if state == (after.st_size, after.st_mtime_ns) and 0 <= after.st_mtime_ns < now - _SETTLED:
         fresh.append((path, *state, digest))

@@ -24,7 +24,7 @@ from ft_lightning.data.split import lost, refuse_conflicting_labels, refuse_leak
 from ft_lightning.readers.image_reader import ImageReader, Transform
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.distributed import is_main_process
-from ft_lightning.system.errors import UserError, some
+from ft_lightning.system.errors import UserError, name_few
 from ft_lightning.system.hardware import default_workers
 from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.task import MakeTask, Task
@@ -36,18 +36,18 @@ log = logging.getLogger(__name__)
 class ImageFolderDataModule(LightningDataModule):
     """Labelled images from a folder or a CSV; a `data.protocol.Data` whose fields are the keys of conf/data.
 
-    Making one reads and checks the dataset, so that every problem shows before time is spent; nothing is ever written
-    into it. `connect` has to be called before loaders are asked for.
+    The constructor reads and checks the dataset, so that every problem shows before time is spent; it never writes into
+    the dataset. Call `connect` before asking for a loader.
 
     Batches are `{"inputs": uint8 (B, 3, H, W), "target": (B,), "index": (B,)}`.
 
-    With `on_bad_image=skip` every image is decoded here, unless the memo knows it, and `left_out` is what cannot be
-    used; without, `inspector` learns it from whatever decodes the images first, and refuses them.
+    With `on_bad_image=skip` the constructor decodes every image that the memo does not know, and `left_out` lists the
+    unusable ones. Otherwise `inspector` records what the first pass over the images finds, and raises.
     """
 
     root: str | None
     csv: str | None
-    create: Callable[[], Path] | None  # makes the folder when root and csv are not given
+    create: Callable[[], Path] | None  # makes the folder if neither root nor csv is given
     val_fraction: float
     test_fraction: float
     split_seed: int
@@ -87,37 +87,39 @@ class ImageFolderDataModule(LightningDataModule):
             self.inspector.decode_unknown(show_progress=is_main_process())
             self._leave_out_unusable(task)
         else:
-            self.inspector.begin(show_progress=is_main_process())
+            self.inspector.refuse_known(show_progress=is_main_process())
         refuse_conflicting_labels(self.inspector.samples())
         if not self.allow_leak:
             refuse_leaks(self.inspector.samples())
         self.task = task.fit([sample.label for sample in self.splits["train"]])
 
     def find_samples(self, root: str | None) -> list[Sample]:
-        """Every sample there is, with its label and, if given, split and group: what another source overrides."""
+        """Return every sample with its label and, if given, split and group; another data source overrides this."""
         return scan(root, self.csv, self.case_sensitive, self.memo)
 
     def _groups(self) -> Tensor:
-        """(N,) which samples of train belong together for a sampler: their class, as a number."""
+        """Return the group (N,) of each train sample for a sampler: its class, as a number."""
         strata = self.task.strata([sample.label for sample in self.splits["train"]])
         return torch.from_numpy(pd.factorize(pd.Series(strata))[0])
 
     def _leave_out_unusable(self, task: Task) -> None:
         problems, count = self.inspector.problems(), len(self.inspector.samples())
-        said = f"{len(problems)} of {count} images cannot be used"
+        summary = f"{len(problems)} of {count} images cannot be used"
         if len(problems) > self.max_bad_fraction * count:
             fix = "Mend or remove them, or raise data.max_bad_fraction."
-            raise DataProblemsError(problems, f"{said}, more than data.max_bad_fraction={self.max_bad_fraction}:", fix)
+            limit = f"more than data.max_bad_fraction={self.max_bad_fraction}"
+            raise DataProblemsError(problems, f"{summary}, {limit}:", fix)
         self._without_split += self.inspector.drop_unusable()
         self.splits, self.left_out = self.inspector.splits, problems
         if gone := lost(task, self.splits):
-            raise DataProblemsError(problems, f"{said}, and nothing is left of {some(gone)}:", "Mend or replace them.")
+            summary += f", and nothing is left of {name_few(gone)}:"
+            raise DataProblemsError(problems, summary, "Mend or replace them.")
         if problems:
-            shown = some([problem.path for problem in problems])
-            log.warning("%s and are left out, all in problems.json and split.csv: %s.", said, shown)
+            shown = name_few([problem.path for problem in problems])
+            log.warning("%s and are left out, all in problems.json and split.csv: %s.", summary, shown)
 
     def connect(self, reader: Reader, augment: Transform | None, seed: int) -> None:
-        """Read images as these weights expect them, train through `augment`, and order train by `seed`."""
+        """Set how images are read, the augmentation of train, and the seed of its order."""
         if not isinstance(reader, ImageReader):
             raise UserError("data: these are images, which model does not read: choose another model, or other data.")
         plain = reader.limited(self.max_pixels)
@@ -125,7 +127,7 @@ class ImageFolderDataModule(LightningDataModule):
         self.reader: Reader = plain
         self._readers = {"train": train, "val": plain, "test": plain}
         self._seed = seed
-        self._served: dict[str, tuple[Indexed, bool]] = {}  # and whether as a single batch
+        self._served: dict[str, tuple[Indexed, bool]] = {}  # rows, and whether they are a single batch
 
     def serve(self, split: str, rows: Indexed, whole: bool = False) -> None:
         self._served[split] = (rows, whole)
@@ -137,17 +139,17 @@ class ImageFolderDataModule(LightningDataModule):
         return self._readers[split] != self.reader
 
     def setup(self, stage: str) -> None:
-        self._start = None  # a checkpoint that is taken up again comes after
+        self._start = None  # Lightning loads a checkpoint after this
 
     def state_dict(self) -> dict[str, int]:
-        """How far a run is: the epoch and the batch of each process that come next."""
+        """Return the position of the run: the next epoch, and the next batch of each process."""
         loop: Any = self.trainer.fit_loop  # type: ignore[union-attr]
         epochs = loop.epoch_progress.current
-        ended = epochs.processed > epochs.completed  # the epoch, but for what its end calls, such as this
+        ended = epochs.processed > epochs.completed  # true while Lightning runs the hooks at an epoch's end
         return {"epoch": epochs.processed, "batches": 0 if ended else loop.epoch_loop.batch_progress.current.processed}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Go on from there."""
+        """Set the position at which the next train loader starts."""
         self._start = state_dict
 
     def name_of(self, split: str, index: int) -> str:
@@ -169,7 +171,7 @@ class ImageFolderDataModule(LightningDataModule):
         return self.loader("test")
 
     def loader(self, split: str) -> DataLoader:
-        """Batches of train, val or test for this process of the run."""
+        """Return the loader of train, val or test for this process of the run."""
         samples, train = self.splits[split], split == "train"
         rows, whole = self._served.get(split, (None, False))
         batch_size = len(samples) if whole else self.batch_size
@@ -178,11 +180,11 @@ class ImageFolderDataModule(LightningDataModule):
         groups = self._groups() if shuffled and self.sampler != "shuffle" else None
         seed = self._seed if shuffled else None
         sampler = EpochSampler(len(samples), seed, *shared, SAMPLERS[self.sampler], groups)
-        if train and self._start:  # set before Lightning makes an iterator, which it does before it sets the epoch
+        if train and self._start:  # must be set now: Lightning makes the iterator before it sets the epoch
             sampler.start_at(self._start["epoch"], self._start["batches"] * batch_size)
-        # A last batch of one sample, which BatchNorm cannot train on, is left out: the next epoch orders anew.
+        # BatchNorm cannot train on a last batch of one sample: drop it; the next epoch has another order.
         drop_last = train and len(sampler) % batch_size == 1 < len(sampler)
-        generator = torch.Generator().manual_seed(self._seed)  # or making an iterator would draw from the global one
+        generator = torch.Generator().manual_seed(self._seed)  # without it an iterator draws from the global generator
         pinned = torch.cuda.is_available()
         if rows is not None:
             batches = BatchPositions(sampler, batch_size, drop_last)
@@ -202,4 +204,4 @@ class ImageFolderDataModule(LightningDataModule):
         )
 
 
-_: type[Data] = ImageFolderDataModule  # so that a type checker compares the two
+_: type[Data] = ImageFolderDataModule  # has the type checker compare the two

@@ -27,23 +27,23 @@ class Problem:
 class DataProblemsError(UserError):
     """All images of a dataset that cannot be used."""
 
-    def __init__(self, problems: Sequence[Problem], said: str, fix: str) -> None:
-        super().__init__(problems, said, fix)
+    def __init__(self, problems: Sequence[Problem], summary: str, fix: str) -> None:
+        super().__init__(problems, summary, fix)
         self.problems = list(problems)
-        self.said = said  # what is wrong with the dataset as a whole
-        self.fix = fix  # what can be done, as a sentence
+        self.summary = summary  # the first line: what is wrong with the dataset as a whole
+        self.fix = fix  # the last line: what to do, as a sentence
 
     def __str__(self) -> str:
-        lines = [self.said, *map(str, self.problems[:_SHOWN])]
+        lines = [self.summary, *map(str, self.problems[:_SHOWN])]
         if (more := len(self.problems) - _SHOWN) > 0:
             lines.append(f"... and {more} more, in problems.json of the run's directory.")
         return "\n".join([*lines, self.fix])
 
 
 def write_problems(problems: Iterable[Problem], file: Path) -> None:
-    """Write path, class, split and what is wrong of each; no file where there are none."""
+    """Write path, class, split and problem of each image; without problems remove the file."""
     rows = [{"path": p.path, "class": p.label, "split": p.split, "problem": p.problem} for p in problems]
     if rows:
         write_json(file, rows)
     else:
-        file.unlink(missing_ok=True)  # of an attempt that was refused
+        file.unlink(missing_ok=True)  # left by an earlier, refused attempt

@@ -1,4 +1,4 @@
-"""The contract of a data source: all that the rest may ask of a LightningDataModule."""
+"""The contract of a data source: what other rooms may use of a LightningDataModule."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -15,43 +15,43 @@ from ft_lightning.tasks.task import Task
 
 
 class Data(Protocol):
-    """Samples, split and loaded; a LightningDataModule too.
+    """A LightningDataModule of split samples.
 
-    Batches are `{"inputs", "target", "index"}`; of a split that is served from rows, "features" (B, D) in place of
-    inputs, in the same order.
+    Batches are `{"inputs", "target", "index"}`. A split served from rows has "features" (B, D) in place of inputs, in
+    the same order.
     """
 
-    task: Task  # as train's labels make it
+    task: Task  # fitted to train's labels
     splits: Mapping[str, Sequence[Sample]]  # train, val and test
-    reader: Reader  # of val and test: as connected, within the data's own limits
-    location: str | None  # as a person would name it
+    reader: Reader  # of val and test: the connected one, with the data's own limits
+    location: str | None  # the folder or table, for people
     num_workers: int | None  # processes that read samples; None for what suits the machine
     inspector: Inspector  # knows which samples cannot be used
-    left_out: Sequence[Problem]  # what could not be used and takes no part
+    left_out: Sequence[Problem]  # unusable samples, which take no part
 
     def connect(self, reader: Reader, augment: Callable[[Any], Any] | None, seed: int) -> None:
-        """How samples are read from here on, with which augmentation in train and in which order; resets `serve`."""
+        """Set how samples are read, the augmentation of train, and the seed of its order; resets `serve`."""
 
     def serve(self, split: str, rows: Indexed, whole: bool = False) -> None:
-        """From here on batches of this split bring rows (N, D), in the order of its samples, as "features".
+        """Serve a split from rows (N, D), in the order of its samples: its batches have "features" from now on.
 
         Args:
-            whole: all of them as a single batch, in order.
+            whole: serve all rows as a single batch, in order.
         """
 
     def served(self, split: str) -> Indexed | None:
-        """Those rows; None where samples are read."""
+        """Return the rows that `serve` has set; None where samples are read."""
 
     def is_augmented(self, split: str) -> bool:
-        """Whether its inputs differ from epoch to epoch."""
+        """Return whether the split's inputs differ from epoch to epoch."""
 
     def loader(self, split: str) -> DataLoader: ...
 
     def targets(self, split: str) -> Tensor:
-        """(N, ...) of its samples, as the task encodes them."""
+        """Return the encoded labels (N, ...) of the split's samples."""
 
     def name_of(self, split: str, index: int) -> str:
-        """What the dataset calls a sample."""
+        """Return the name of a sample in the dataset."""
 
     def table(self) -> pd.DataFrame:
-        """split.csv."""
+        """Return the content of split.csv."""

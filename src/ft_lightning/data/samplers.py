@@ -1,4 +1,4 @@
-"""In which order a loader reads, and where in it."""
+"""The order in which a loader reads samples, and where in it an epoch starts."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,39 +13,39 @@ Order = Callable[[Tensor, Generator], Tensor]  # (N,) group of each sample, such
 
 
 def shuffle(groups: Tensor, generator: Generator) -> Tensor:
-    """Each sample once."""
+    """Return each position once, in random order."""
     return torch.randperm(len(groups), generator=generator)
 
 
 def balanced(groups: Tensor, generator: Generator) -> Tensor:
-    """Equally many of each group, drawn with replacement: samples of a small one come several times an epoch."""
+    """Draw equally many samples of each group with replacement: those of a small group repeat within an epoch."""
     counts = torch.bincount(groups)
     drawn = torch.randperm(len(groups), generator=generator) % len(counts)
     nth = (torch.rand(len(groups), generator=generator) * counts[drawn]).long()
     return groups.argsort(stable=True)[(counts.cumsum(0) - counts)[drawn] + nth]
 
 
-# What `data.sampler` may ask for: the order of train in an epoch.
+# The choices of `data.sampler`: the order of train in an epoch.
 # A sampler of your own: a function above, a line here.
 SAMPLERS: dict[str, Order] = {"shuffle": shuffle, "balanced": balanced}
 
 
 def check_sampler(name: str) -> None:
-    """Raise UserError for a sampler that is not there."""
+    """Raise UserError for an unknown sampler."""
     if name not in SAMPLERS:
         known = ", ".join(SAMPLERS)
         raise UserError(f"data.sampler={name} is unknown: use one of {known}, or add yours to data/samplers.py.")
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, position) of one process's share of a split.
+    """Yields (epoch, position) of one process's share of a split.
 
-    The order is a function of (seed, epoch). Every process gets equally many samples, the last ones twice if need be;
-    their position tells them apart when metrics are counted.
+    The order is a function of (seed, epoch). Every process gets equally many samples; some are repeated to fill up, and
+    metrics count them once by their position.
 
     Args:
-        shuffle_seed: None reads in order.
-        groups: (N,) the group of each sample, for orders that depend on it.
+        shuffle_seed: None: in order.
+        groups: (N,) group of each sample, for orders that depend on it.
     """
 
     def __init__(
@@ -67,19 +67,19 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self._done = (-1, 0)
 
     def start_at(self, epoch: int, samples: int) -> None:
-        """Go on within an epoch: leave out this many of its samples, those before have been trained on."""
+        """Start within an epoch, after this many samples, which have been trained on."""
         self._done = (epoch, samples)
         self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls it before each epoch."""
+        """Set the epoch; Lightning calls this before each one."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return (self.length + self.world_size - 1) // self.world_size
 
     def positions(self) -> Tensor:
-        """(n,) of this process in this epoch, in order."""
+        """Return this process's positions (n,) in this epoch, in order."""
         epoch, done = self._done
         turns = torch.arange(done if epoch == self.epoch else 0, len(self)) * self.world_size + self.rank
         if self.shuffle_seed is None:
@@ -93,7 +93,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class BatchPositions(Sampler[Tensor]):
-    """The batches that a DataLoader makes of an EpochSampler, each as one tensor of positions (B,)."""
+    """Yields the batches of an EpochSampler, each as one tensor of positions (B,)."""
 
     def __init__(self, sampler: EpochSampler, batch_size: int, drop_last: bool) -> None:
         self.sampler = sampler

@@ -1,4 +1,4 @@
-"""A folder or a CSV of labelled images -> samples, or every reason why not."""
+"""Reads a folder or a CSV of labelled images into samples, and reports what is wrong with it."""
 
 import hashlib
 import logging
@@ -13,48 +13,50 @@ from ft_lightning.data.folders import UNSUPPORTED, loose_images, subfolders, wal
 from ft_lightning.data.memo import Memo, digest_files
 from ft_lightning.readers.images import SUFFIXES
 from ft_lightning.readers.sample import Sample
-from ft_lightning.system.errors import UserError, some
+from ft_lightning.system.errors import UserError, name_few
 from ft_lightning.system.tables import read_table
 
 SPLITS = ("train", "val", "test")
-_MEANT = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
-_MEANT |= {split: split for split in SPLITS}
+_SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
+_SPLIT_NAMES |= {split: split for split in SPLITS}
 
 log = logging.getLogger(__name__)
-Refuse = Callable[[str], None]
+OnProblem = Callable[[str], None]
 Entry = tuple[str, str, str | None, str | None]  # absolute path, label, split, group
 
 
 def refuse(message: str) -> None:
-    """What a scan does with a dataset that cannot be used as it is."""
+    """Raise UserError; the default of `on_problem`."""
     raise UserError(message)
 
 
 def scan(
-    root: str | None, csv: str | None, case_sensitive: bool, memo: Memo | None = None, refuse: Refuse = refuse
+    root: str | None, csv: str | None, case_sensitive: bool, memo: Memo | None = None, on_problem: OnProblem = refuse
 ) -> list[Sample]:
-    """The samples of a folder, or of a CSV whose relative paths start at `root` or at the CSV's own folder.
+    """Return the samples of a folder, or of a CSV whose relative paths start at `root` or at the CSV's own folder.
 
-    A file that cannot be read is a sample with a problem, so that all of them can be reported at once.
+    An unreadable file becomes a sample with a problem, so that all of them can be reported at once.
 
     Args:
-        refuse: called with what is wrong with classes; if it returns, the scan goes on.
+        on_problem: called with each problem of the classes; if it returns, the scan goes on.
     """
-    folder = Path(str(root)).expanduser() if root else None  # Hydra makes a number of a folder called 2024
+    folder = Path(str(root)).expanduser() if root else None  # Hydra parses a folder called 2024 as a number
     if csv:
-        return scan_csv(Path(str(csv)).expanduser(), folder, case_sensitive, memo, refuse)
+        return scan_csv(Path(str(csv)).expanduser(), folder, case_sensitive, memo, on_problem)
     if folder:
-        return scan_folder(folder, case_sensitive, memo, refuse)
+        return scan_folder(folder, case_sensitive, memo, on_problem)
     raise UserError(
         "data.root is not set: say data.root=/folder/of/class/folders, or write it in a conf/data file of your own."
     )
 
 
-def scan_folder(root: Path, case_sensitive: bool, memo: Memo | None = None, refuse: Refuse = refuse) -> list[Sample]:
-    """The samples of `root/{train,val,test}/<class>/**` or `root/<class>/**`, sorted by name.
+def scan_folder(
+    root: Path, case_sensitive: bool, memo: Memo | None = None, on_problem: OnProblem = refuse
+) -> list[Sample]:
+    """Return the samples of `root/{train,val,test}/<class>/**` or `root/<class>/**`, sorted by name.
 
-    Hidden and system files are passed over, images of unsupported kinds reported. Links are followed, but none leads
-    into another class or out of the dataset through its top, so that a cycle adds nothing.
+    Skips hidden and system files, and warns of unsupported image formats. Follows links, except into another class, the
+    dataset's root or a folder above it, so that a cycle adds nothing.
     """
     if not root.is_dir():
         raise UserError(f"data.root={root}: {'a file, not a folder' if root.exists() else 'no such folder'}.")
@@ -76,19 +78,18 @@ def scan_folder(root: Path, case_sensitive: bool, memo: Memo | None = None, refu
     if unsupported:
         counts = Counter(path.suffix.lower() for path in unsupported)
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
-        message = "%s: %s files are not used (%s); convert them to PNG or JPEG."
-        log.warning(message, root, kinds, some(unsupported))
+        log.warning("%s: %s files are not used (%s); convert them to PNG or JPEG.", root, kinds, name_few(unsupported))
     if empty:
         suffixes = ", ".join(sorted(SUFFIXES))
-        refuse(f"{some(empty)}: a class folder without images; add some ({suffixes}) or remove the folder.")
-    _check_class_names({label for _, label, _, _ in entries}, case_sensitive, f"data.root={root}", refuse)
+        on_problem(f"{name_few(empty)}: a class folder without images; add some ({suffixes}) or remove the folder.")
+    _check_class_names({label for _, label, _, _ in entries}, case_sensitive, f"data.root={root}", on_problem)
     return samples_of(entries, root, memo)
 
 
 def scan_csv(
-    table: Path, root: Path | None, case_sensitive: bool, memo: Memo | None = None, refuse: Refuse = refuse
+    table: Path, root: Path | None, case_sensitive: bool, memo: Memo | None = None, on_problem: OnProblem = refuse
 ) -> list[Sample]:
-    """The samples of a CSV with the columns path, label and, if wanted, split and group, sorted by name.
+    """Return the samples of a CSV with the columns path, label and, optionally, split and group, sorted by name.
 
     Relative paths start at `root`, or at the CSV's folder.
     """
@@ -109,30 +110,30 @@ def scan_csv(
     if nameless := [row for row, label in enumerate(rows["label"], start=2) if not label.strip()]:
         raise UserError(f"{where}: row {nameless[0]} has no label ({len(nameless)} such rows).")
     if not any(map(os.path.exists, paths)):  # Path.exists raises where a name is too long
-        raise UserError(f"{where} names {len(paths)} files, none of which exists: {some(paths)}. Set data.root.")
+        raise UserError(f"{where} names {len(paths)} files, none of which exists: {name_few(paths)}. Set data.root.")
     if repeated := [path for path, count in Counter(paths).items() if count > 1]:
-        raise UserError(f"{where} names {len(repeated)} files more than once: {some(repeated)}.")
-    _check_class_names(set(rows["label"]), case_sensitive, where, refuse)
+        raise UserError(f"{where} names {len(repeated)} files more than once: {name_few(repeated)}.")
+    _check_class_names(set(rows["label"]), case_sensitive, where, on_problem)
     return samples_of(entries, base, memo)
 
 
 def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
-    """The folders that hold class folders: one for each split, or the root itself."""
+    """Return the folders that hold class folders: one for each split, or the root itself."""
     folders = subfolders(root)
-    meant = {name: _MEANT[name.casefold()] for name in folders if name.casefold() in _MEANT}
-    # A class may be called train, beside bus and car: then it holds images, where a split holds folders.
+    meant = {name: _SPLIT_NAMES[name.casefold()] for name in folders if name.casefold() in _SPLIT_NAMES}
+    # A class may be called train, beside bus and car; then it holds images, while a split holds folders.
     with_folders = {split for name, split in meant.items() if subfolders(root / name)}
     all_meant = bool(meant) and len(meant) == len(folders)
     if all_meant and not with_folders:
         raise UserError(
-            f"data.root={root}: {some(folders)} read as splits but hold no class folders: <split>/<class>/<image>."
+            f"data.root={root}: {name_few(folders)} read as splits but hold no class folders: <split>/<class>/<image>."
         )
     if not (all_meant or "train" in with_folders):
         return [(None, root)]
     if wrong := [name for name, split in meant.items() if name != split]:
         raise UserError(f"{root / wrong[0]}: name it {meant[wrong[0]]!r} (splits are train, val and test).")
     if unused := [name for name in folders if name not in meant]:
-        log.warning("%s: the folders beside %s are not used: %s.", root, some(list(meant)), some(unused))
+        log.warning("%s: the folders beside %s are not used: %s.", root, name_few(list(meant)), name_few(unused))
     return [(split, root / split) for split in SPLITS if split in meant]
 
 
@@ -142,11 +143,11 @@ def _class_folders(root: Path, top: Path) -> list[str]:
         there = f"{len(loose)} images lie directly in it" if loose else "it is empty"
         raise UserError(f"data.root={root}: no class folders in {top}, {there}; expected <class>/<image>.")
     if loose:
-        log.warning("%s: %d images beside the class folders are not used: %s.", top, len(loose), some(loose))
+        log.warning("%s: %d images beside the class folders are not used: %s.", top, len(loose), name_few(loose))
     return names
 
 
-def _check_class_names(names: set[str], case_sensitive: bool, where: str, refuse: Refuse) -> None:
+def _check_class_names(names: set[str], case_sensitive: bool, where: str, on_problem: OnProblem) -> None:
     ways: list[tuple[Callable[[str], str], str]] = [(_tidy, "rename one")]
     if not case_sensitive:
         ways.append((str.casefold, "rename one, or set data.case_sensitive=true if they are two classes"))
@@ -156,19 +157,21 @@ def _check_class_names(names: set[str], case_sensitive: bool, where: str, refuse
             alike[reading(name)].append(name)
         for group in alike.values():
             if len(group) > 1:
-                refuse(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
-        names = {_tidy(name) for name in names}  # those that read the same have been reported
+                on_problem(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
+        names = {_tidy(name) for name in names}  # so that none is reported twice
 
 
 def samples_of(entries: list[Entry], base: Path, memo: Memo | None) -> list[Sample]:
-    """The samples of these files, sorted by name, which is a path relative to `base`; each file is read once.
+    """Return the samples of these files, sorted by name, which is the path relative to `base`; read each file once.
 
     Args:
-        memo: what earlier runs know of files, which need not be read again.
+        memo: files that it knows are not read again.
     """
-    # How Python shows bytes of a name that it cannot decode.
+    # Surrogates stand for bytes of a name that Python cannot decode.
     if undecodable := [ascii(path) for path, label, *_ in entries if re.search("[\ud800-\udfff]", path + label)]:
-        raise UserError(f"{len(undecodable)} file names are not valid UTF-8: {some(undecodable)}. Rename the files.")
+        raise UserError(
+            f"{len(undecodable)} file names are not valid UTF-8: {name_few(undecodable)}. Rename the files."
+        )
     samples = []
     digests = digest_files([path for path, *_ in entries], memo)
     for (path, label, split, group), (digest, problem) in zip(entries, digests, strict=True):

@@ -1,4 +1,4 @@
-"""Samples -> groups; train, val and test by content, stratified, the same on every machine."""
+"""Groups samples and splits them into train, val and test: by content, stratified, the same on every machine."""
 
 import hashlib
 import logging
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ft_lightning.data.scan import SPLITS
 from ft_lightning.readers.sample import Sample
-from ft_lightning.system.errors import UserError, some
+from ft_lightning.system.errors import UserError, name_few
 
 if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
@@ -21,13 +21,13 @@ Splits = Mapping[str, Sequence[Sample]]
 
 
 def lost(task: "Task", splits: Splits) -> list[str]:
-    """What has no sample left in these splits, in words: a whole split, or something that the task wants in train."""
+    """Name what has no sample left in these splits: a whole split, or what the task needs in train, such as a class."""
     empty = [f"the {split} split" for split, samples in splits.items() if not samples]
     return empty + [f"{what} in train" for what in task.missing([sample.label for sample in splits["train"]])]
 
 
 def by_split(samples: Iterable[Sample]) -> defaultdict[str | None, list[Sample]]:
-    """Samples by the split that their layout or table names; None where it names none."""
+    """Group samples by the split that their folder or table gives; None where it gives none."""
     given: defaultdict[str | None, list[Sample]] = defaultdict(list)
     for sample in samples:
         given[sample.split].append(sample)
@@ -35,33 +35,33 @@ def by_split(samples: Iterable[Sample]) -> defaultdict[str | None, list[Sample]]
 
 
 def conflicting_labels(samples: Iterable[Sample]) -> list[tuple[Sample, Sample]]:
-    """Pairs of samples with the same bytes under two labels."""
+    """Return pairs of samples with the same bytes and different labels."""
     first: dict[str, Sample] = {}
     pairs = [(first.setdefault(sample.digest, sample), sample) for sample in samples]
     return [(one, other) for one, other in pairs if one.label != other.label]
 
 
 def refuse_conflicting_labels(samples: Iterable[Sample]) -> None:
-    """Raise UserError where the same bytes stand under two labels: one of them must be wrong."""
+    """Raise UserError where the same bytes have two labels: one of them must be wrong."""
     if pairs := conflicting_labels(samples):
-        named = some([f"{one.name} and {other.name}" for one, other in pairs])
-        raise UserError(f"{len(pairs)} times the same picture has two labels: {named}. Keep one of each.")
+        named = name_few([f"{one.name} and {other.name}" for one, other in pairs])
+        raise UserError(f"{len(pairs)} times the same image has two labels: {named}. Keep one of each.")
 
 
 def leaks(samples: Iterable[Sample]) -> list[tuple[Sample, Sample, str]]:
-    """Samples of train that val or test of a given layout has too, the one there, and what they share."""
+    """Return each leak in the given splits: sample of train, sample of val or test, and what they share."""
     given = by_split(samples)
-    return [(one, other, what) for other, one, what in _sharing(given["val"] + given["test"], given["train"])]
+    return [(one, other, what) for other, one, what in _matches(given["val"] + given["test"], given["train"])]
 
 
 def leaked(samples: Iterable[Sample]) -> list[tuple[Sample, Sample, str]]:
-    """As `leaks`, but each such sample of train once: without these there is no leak."""
+    """Like `leaks`, but with each sample of train once: without these samples there is no leak."""
     given = by_split(samples)
-    return _sharing(given["train"], given["val"] + given["test"])
+    return _matches(given["train"], given["val"] + given["test"])
 
 
-def _sharing(ones: list[Sample], others: list[Sample]) -> list[tuple[Sample, Sample, str]]:
-    """Each of the first that is tied to one of the others, that one, and by what."""
+def _matches(ones: list[Sample], others: list[Sample]) -> list[tuple[Sample, Sample, str]]:
+    """Return each of `ones` that shares bytes or a group with one of `others`, that one, and what they share."""
     tied = {key: sample for sample in others for key in _keys(sample)}
     return [
         (sample, tied[shared[0]], f"the same {shared[0].partition(' ')[0]}")
@@ -71,17 +71,17 @@ def _sharing(ones: list[Sample], others: list[Sample]) -> list[tuple[Sample, Sam
 
 
 def refuse_leaks(samples: Iterable[Sample]) -> None:
-    """Raise UserError where the same bytes or group stand in train and in val or test of a given layout."""
+    """Raise UserError where given splits have the same bytes or group in train and in val or test."""
     if found := leaks(samples):
-        named = some([f"{one.name} and {other.name} ({shared})" for one, other, shared in found])
+        named = name_few([f"{one.name} and {other.name} ({shared})" for one, other, shared in found])
         raise UserError(
-            f"{len(found)} pictures of val or test are in train too: {named}. "
+            f"{len(found)} images of val or test are in train too: {named}. "
             "Take them out of one, or set data.allow_leak=true."
         )
 
 
 def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
-    """The samples with what `data.group_by`, a regular expression, matches in their names as their group."""
+    """Set each sample's group to what `data.group_by`, a regular expression, matches in its name."""
     try:
         expression = re.compile(pattern)
     except re.error as error:
@@ -94,7 +94,11 @@ def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
 
 
 def limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """At most `limit` samples of each label and given split, by a hash of seed and content, and those left out."""
+    """Choose at most `limit` samples of each label and given split by a hash of seed and content.
+
+    Returns:
+        The chosen samples and the others.
+    """
     if limit < 3:
         raise UserError(f"data.limit={limit}: each class needs 3 at least, for train, val and test.")
     taken: Counter[tuple[str, str | None]] = Counter()
@@ -110,11 +114,10 @@ def limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample],
 def split_samples(
     samples: list[Sample], val_fraction: float, test_fraction: float, split_seed: int, task: "Task"
 ) -> dict[str, list[Sample]]:
-    """What the layout left open is cut inside each stratum, such as a class, by a hash of `split_seed` and the content.
+    """Split the samples without a given split inside each stratum, such as a class, by a hash of seed and content.
 
     So a split does not depend on names, hardly changes when files are added, and has every stratum of at least three
-    different samples. Identical files, and those of a group, stay together; a group counts to its commonest
-    stratum.
+    different samples. Identical files and the files of a group stay together; a group belongs to its commonest stratum.
     """
     given = by_split(samples)
     shares = {name: share for name, share in (("test", test_fraction), ("val", val_fraction)) if not given[name]}
@@ -135,12 +138,12 @@ def split_samples(
             f"The {empty[0]} split is empty: there are too few samples ({len(samples)}) to split; add some."
         )
     if gone := task.missing([sample.label for sample in splits["train"]]):
-        raise UserError(f"train has no sample of {some(gone)}: groups are kept whole; use another data.split_seed.")
+        raise UserError(f"train has no sample of {name_few(gone)}: groups are kept whole; use another data.split_seed.")
     return splits
 
 
 def _cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task") -> dict[str, str]:
-    """Sample name -> split, for a pool of which `shares` are taken off and the rest is train."""
+    """Return sample name -> split; each share of the pool goes to its split, the rest to train."""
     stratum = dict(zip((s.name for s in pool), task.strata([s.label for s in pool]), strict=True))
     by_stratum: dict[str, list[list[Sample]]] = defaultdict(list)
     for unit in _units(pool):
@@ -156,13 +159,13 @@ def _cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task") 
             result |= {sample.name: split for sample in unit}
     if small:
         log.warning(
-            "%d classes have too few different pictures to be tested, all are in train: %s.", len(small), some(small)
+            "%d classes have too few different images to be tested, all are in train: %s.", len(small), name_few(small)
         )
     return result
 
 
 def _split_names(sizes: list[int], shares: dict[str, float]) -> list[str]:
-    """For units of these sizes, in order: at least one to each split, as near to the shares as whole units allow."""
+    """Assign a split to each unit, in order: at least one to each, as close to the shares as whole units allow."""
     if len(sizes) <= len(shares):
         return ["train"] * len(sizes)
     names: list[str] = []
@@ -179,7 +182,7 @@ def _split_names(sizes: list[int], shares: dict[str, float]) -> list[str]:
 
 
 def _units(pool: list[Sample]) -> list[list[Sample]]:
-    """Sets of samples that must not be separated: equal bytes or the same group, also through one another."""
+    """Return the sets of samples that must stay together: linked, also through others, by equal bytes or group."""
     root: dict[str, str] = {}
 
     def find(key: str) -> str:
@@ -198,7 +201,7 @@ def _units(pool: list[Sample]) -> list[list[Sample]]:
 
 
 def _keys(sample: Sample) -> list[str]:
-    """What ties a sample to others."""
+    """Return the keys that tie a sample to others."""
     return [f"bytes {sample.digest}"] + ([] if sample.group is None else [f"group {sample.group}"])
 
 

@@ -1,4 +1,4 @@
-"""The frozen part computed once per sample: what fills the feature store."""
+"""Computes a frozen backbone's features, once per sample, for the feature store."""
 
 import logging
 import time
@@ -36,12 +36,12 @@ class Computing:
     reader: Reader  # of the backbone, with the limits of the data
     device: torch.device
     precision: str  # as `system.hardware.pick_precision` gives it
-    num_workers: int | None  # processes that read samples; None for what suits the machine
+    num_workers: int | None  # processes that read samples; None: chosen for this machine
     show_progress: bool
 
 
 def open_store(root: str | None, backbone: Backbone, how: Computing, on_disk: bool = True) -> FeatureStore:
-    """The store of the features that this backbone computes in this way, below `root` or the user's cache directory."""
+    """Open the store of this backbone's features computed in this way, below `root` or the user's cache directory."""
     identity, installed = asdict(backbone.identity), versions()
     described = {
         "backbone": {name: value for name, value in identity.items() if name != "weights"} | {"version": VERSION},
@@ -65,13 +65,13 @@ class Extractor:
         self.backbone = backbone
         self.store = store
         self.how = how
-        # On two CPU cores 16 was the fastest or equal for five networks, 64 up to twice as slow: the cache is full.
+        # On two CPU cores 16 was the fastest for five networks, or as fast; 64 was up to twice as slow (CPU cache).
         self.batch_size = max(16, torch.get_num_threads()) if how.device.type == "cpu" else 256
 
     def compute(
         self, samples: Sequence[Sample], observe: Callable[[list[Sample], dict[str, Any]], None] | None = None
     ) -> None:
-        """Compute and append every sample's features; what was computed when this is stopped stays there.
+        """Compute every sample's features and append them to the store; an interruption keeps what is done.
 
         Args:
             observe: called with each batch and its samples; must handle unreadable ones. Without it they raise.
@@ -80,7 +80,7 @@ class Extractor:
             return
         how = self.how
         workers = default_workers() if how.num_workers is None else how.num_workers
-        generator = torch.Generator()  # the global one would go on elsewhere when there was something to compute
+        generator = torch.Generator()  # the state of the global one must not depend on what was to compute
         loader = DataLoader(
             InspectedDataset(samples, how.reader),
             self.batch_size,
@@ -111,7 +111,7 @@ class Extractor:
             raise UserError("\n".join([f"{len(errors)} samples cannot be read:", *errors]))
 
     def _features(self, inputs: Inputs) -> Tensor:
-        """(B, D); where memory runs out, in smaller pieces from then on."""
+        """Compute features (B, D); if memory runs out, halve the batch size from then on."""
         n = len(next(iter(inputs.values())) if isinstance(inputs, dict) else inputs)
         while True:
             try:
@@ -144,21 +144,21 @@ class Extractor:
 
 @contextmanager
 def in_eval_mode(network: nn.Module) -> Iterator[None]:
-    """All of a network in eval mode; each module as it was before when the block ends."""
+    """Put a whole network into eval mode for the block, then restore the mode of each module."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
         yield
     finally:
         if any(modes.values()):
-            network.train()  # drops what some networks derive from their weights and keep in eval mode
+            network.train()  # drops the tensors that some networks derive from their weights and cache in eval mode
         for module, training in modes.items():
             module.training = training
 
 
 @torch.no_grad()
 def samples_per_s(classifier: Classifier, device: torch.device, precision: str) -> float:
-    """How many images a second go through the network in eval mode, without reading them: for about a second."""
+    """Measure for about a second how many images per second pass through the network in eval mode, without reading."""
     n = 16 if device.type == "cpu" else 256
     inputs = torch.zeros(n, 3, *classifier.backbone.preprocess.crop, dtype=torch.uint8, device=device)
     classifier.to(device).eval()
@@ -166,10 +166,10 @@ def samples_per_s(classifier: Classifier, device: torch.device, precision: str) 
     with autocast(precision, device.type):
         while rounds < 2 or time.perf_counter() - start < 1:
             classifier(inputs).sum().item()  # waits for the device
-            start, rounds = (start or time.perf_counter()), rounds + 1  # the first one warms up
+            start, rounds = (start or time.perf_counter()), rounds + 1  # the first round warms up
     return n * (rounds - 1) / (time.perf_counter() - start)
 
 
 def _stored_dtype(precision: str) -> torch.dtype:
-    # Whatever a network returns under autocast; float16 would overflow where a network returns float32.
+    # Independent of what a network returns under autocast; float16 would overflow where it returns float32.
     return torch.bfloat16 if precision == "bf16-mixed" else torch.float32

@@ -1,4 +1,4 @@
-"""Complete the store's features of some samples, and read them."""
+"""Computes the features that the store lacks, and reads them."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from ft_lightning.system.errors import NumericalError, UserError
 
 
 class Filled(NamedTuple):
-    """How many samples of distinct content the store had, and how many it lacked."""
+    """Numbers of samples with distinct content that the store had, and that it lacked."""
 
     found: int
     computed: int
@@ -28,14 +28,14 @@ def fill(
     how: Computing,
     inspector: Inspector | None = None,
 ) -> Rows:
-    """Compute what the store lacks of these samples, say so on the console, and return the rows of all, in order."""
+    """Compute the features that the store lacks, report it on the console, and return the rows of all samples."""
     complete(store, backbone, samples, how, inspector)
     return rows_of(store, samples)
 
 
 def rows_of(store: FeatureStore, samples: Sequence[Sample]) -> Rows:
-    """Rows (N, D) of samples that the store has, in order."""
-    return store.locate([sample.digest for sample in samples]).settled()
+    """Return rows (N, D) of stored samples, in order."""
+    return store.locate([sample.digest for sample in samples]).compacted()
 
 
 def complete(
@@ -48,14 +48,14 @@ def complete(
     live: Mapping[str, str] | None = None,
     quiet: bool = False,
 ) -> Filled:
-    """Have all processes together compute what the store lacks of these samples. Collective.
+    """Compute the features that the store lacks, shared among processes. Collective.
 
     Args:
-        inspector: learns what decoding finds, and decodes what of its splits no feature pass will; it refuses what
-            cannot be used. Without it samples that cannot be read raise by themselves.
-        processes: those that share the work; None: this one alone.
+        inspector: records what decoding finds, decodes the samples that no feature pass will, and raises if any is
+            unusable. Without it unreadable samples raise.
+        processes: share the work; None: this process alone.
         live: splits whose features are computed in every epoch, and why, for the console.
-        quiet: say nothing where nothing is to be computed.
+        quiet: print nothing if nothing is to be computed.
     """
     processes = processes or Processes()
     distinct = list({sample.digest: sample for sample in samples}.values())
@@ -64,13 +64,13 @@ def complete(
     if processes.is_main and (missing or not quiet):
         say(store, filled, live or {})
     if inspector:
-        # Waits for all, so that no process sees what another one has already added, and shares are even.
+        # Waits for all processes, so that none sees rows that another has already added, and shares are even.
         inspector.settle({sample.digest for sample in missing}, how.show_progress, processes)
     extractor = Extractor(backbone, store, how)
     for position, size in processes.shares():
         error = None
         try:
-            extractor.compute(_missing(store, distinct)[position::size], inspector.learn_batch if inspector else None)
+            extractor.compute(_missing(store, distinct)[position::size], inspector.record_batch if inspector else None)
         except (UserError, NumericalError) as own:
             error = own
         finally:
@@ -85,7 +85,7 @@ def complete(
 
 
 def say(store: FeatureStore | None, filled: Filled, live: Mapping[str, str]) -> None:
-    """What the store has, what will be computed now, and why anything is computed in every epoch."""
+    """Print what the store has, what is computed now, and why splits are computed in every epoch."""
     lines: dict[str, str] = {}
     if store:
         lines["features"] = f"{filled.found:,} stored, {filled.computed:,} to compute"
@@ -102,6 +102,6 @@ def _missing(store: FeatureStore, samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _raise_in_all(processes: Processes, error: UserError | NumericalError | None) -> None:
-    """Wait for all processes; if any had an error, raise all of them in each: nobody waits for one that has left."""
+    """Raise the errors of all processes in each, so that none waits for one that has ended. Collective."""
     if errors := [error for error in processes.gather(error) if error]:
         raise type(errors[0])("\n".join(str(error) for error in errors))

@@ -1,4 +1,4 @@
-"""Which samples lie closest to which in the space of a backbone's features: a classifier without training."""
+"""Nearest neighbours in a backbone's feature space, and the kNN baseline, which needs no training."""
 
 import pandas as pd
 import torch
@@ -12,13 +12,13 @@ _COLUMNS = ["path", "neighbour", "label", "similarity"]
 _K = 20
 _SHARPNESS = 0.07
 _ROWS = 4096  # of queries and of keys at once
-_PAIRS = 200_000_000  # compared at most: some ten seconds on two cores
+_PAIRS = 200_000_000  # compared at most: about ten seconds on two cores
 
 
 def nearest(queries: Indexed, keys: Indexed, k: int) -> tuple[Tensor, Tensor]:
-    """Cosine similarity (M, k) of each query's (M, D) k nearest keys (N, D), best first, and their positions (M, k).
+    """Find each query's (M, D) k nearest keys (N, D): cosine similarities (M, k), best first, and positions (M, k).
 
-    Both are looked at in parts: they may be larger than memory.
+    Reads both in parts: they may be larger than memory.
     """
     parts = [_nearest(queries[rows], keys, k) for rows in torch.arange(len(queries)).split(_ROWS)]
     similarity, found = zip(*parts, strict=True)
@@ -38,16 +38,16 @@ def _nearest(queries: Tensor, keys: Indexed, k: int) -> tuple[Tensor, Tensor]:
 
 
 def knn_baseline(data: Data) -> tuple[float | None, pd.DataFrame]:
-    """What a model that only remembers scores on test, and each test sample's nearest of train.
+    """Score a k-nearest-neighbour classifier on test, and find each test sample's nearest train sample.
 
-    It answers by the 20 nearest, weighted by exp(similarity / 0.07) (Wu et al., "Unsupervised Feature Learning via
-    Non-Parametric Instance Discrimination", CVPR 2018). Of a very large test split only every few samples are asked.
+    The 20 nearest vote, weighted by exp(similarity / 0.07) (Wu et al., "Unsupervised Feature Learning via
+    Non-Parametric Instance Discrimination", CVPR 2018). A very large test split is subsampled evenly.
 
     Args:
-        data: without served features of train and test there is no answer, and no row.
+        data: must serve features of train and test; otherwise the score is None and the table empty.
 
     Returns:
-        The score, and path, neighbour, label (the neighbour's), similarity.
+        The score, and a table of path, neighbour, label (the neighbour's), similarity.
     """
     train, test = data.served("train"), data.served("test")
     if train is None or test is None:

@@ -1,4 +1,4 @@
-"""Stored features in the order of some samples."""
+"""Rows of the feature store, in the order of given samples."""
 
 import torch
 from torch import Tensor
@@ -7,14 +7,14 @@ _IN_MEMORY = 256 * 2**20  # bytes of features up to which a split is copied, bec
 
 
 class Rows:
-    """Stored features of samples in their order: `rows[positions]` is a batch (B, D) in float32.
+    """Stored features in the order of their samples: `rows[positions]` is a batch (B, D) in float32.
 
-    Larger ones stay where they are, memory-mapped, so that more than fits into memory works.
+    The shards may be memory-mapped, so more features than fit into memory work.
 
     Args:
         tensors: features (N_i, D) of each shard.
-        shard: (N,) which of them holds a sample's row, -1 for none.
-        row: (N,) which row of it.
+        shard: (N,) index of the shard that holds a sample's row, -1 for none.
+        row: (N,) row within that shard.
     """
 
     def __init__(self, tensors: list[Tensor], shard: Tensor, row: Tensor) -> None:
@@ -27,8 +27,8 @@ class Rows:
     def __getitem__(self, positions: Tensor) -> Tensor:
         return self._gather(positions).float()
 
-    def settled(self) -> "Rows":
-        """The same rows, none of them missing, copied into one tensor if they are small enough."""
+    def compacted(self) -> "Rows":
+        """Return the same rows, copied into one tensor if they are small enough; none may be missing."""
         assert not self.missing, f"{len(self.missing)} samples have no features"
         if not len(self) or len(self) * self._like().shape[1] * self._like().itemsize > _IN_MEMORY:
             return self
@@ -36,7 +36,7 @@ class Rows:
         return Rows([self._gather(everything)], torch.zeros_like(everything), everything)
 
     def _like(self) -> Tensor:
-        """Of the type and width of all rows; a shard that serves none may be anything."""
+        """Return a tensor with the type and width of all rows; an unused shard may have others."""
         return self._tensors[int(self._shard[0])]
 
     def _gather(self, positions: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""The feature store: features by what a sample is and by what shapes them, computed once and for all runs.
+"""The feature store: computes each feature once for all runs; finds it by the sample's digest and what shapes it.
 
-A folder for each key, in it `key.json`, which describes it, and immutable shards of up to 512 rows. Any number of
+Each key has a folder with `key.json`, which describes it, and immutable shards of up to 512 rows. Any number of
 processes read and append at the same time without locks: two may compute a row twice, none can damage another's.
 """
 
@@ -25,20 +25,20 @@ from torch import Tensor
 from ft_lightning.features.rows import Rows
 from ft_lightning.system.files import replacing, sweep, write_json
 
-SHARD_ROWS = 512  # what is lost at most when a process is killed: this many samples,
-SHARD_SECONDS = 30  # or the work of this time, whichever comes first
-_DIGEST, _CHECKSUM = 32, 8  # bytes a row
+SHARD_ROWS = 512  # a killed process loses at most this many samples,
+SHARD_SECONDS = 30  # or this much work, whichever is less
+_DIGEST, _CHECKSUM = 32, 8  # bytes per row
 
 log = logging.getLogger(__name__)
 
 
 class FeatureStore:
-    """Features (D,) by a sample's digest, of one key.
+    """Features (D,) of one key, by a sample's digest.
 
     Args:
-        root: holds a folder for each key; None for the user's cache directory.
+        root: holds a folder for each key; None: the user's cache directory.
         description: everything that shapes a feature, as plain values; its digest is the key.
-        on_disk: False keeps rows in memory, for this object alone; so does a place that cannot be written to.
+        on_disk: False keeps rows in memory, for this object alone; so does an unwritable folder.
     """
 
     def __init__(self, root: Path | None, description: dict[str, Any], on_disk: bool = True) -> None:
@@ -47,7 +47,7 @@ class FeatureStore:
         self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:16]
         self.on_disk = on_disk
         self._description = description
-        self._shards: dict[str, _Shard] = {}  # by name, which begins with the time it was written
+        self._shards: dict[str, _Shard] = {}  # by name, which starts with the time of writing
         if on_disk:
             try:
                 self._prepare()
@@ -56,11 +56,11 @@ class FeatureStore:
 
     @property
     def size(self) -> int:
-        """Bytes of all rows."""
+        """Size of all rows in bytes."""
         return sum(shard.features.nbytes for shard in self._shards.values())
 
     def refresh(self) -> None:
-        """See what other processes have appended."""
+        """Load the shards that other processes have appended."""
         if not self.on_disk:
             return
         for path in sorted(self.folder.glob("*.safetensors")):
@@ -71,17 +71,17 @@ class FeatureStore:
                     log.warning("%s is damaged (%s); delete it. Its features are computed again.", path, error)
 
     def locate(self, digests: Sequence[str]) -> "Rows":
-        """Where the rows of samples with these sha256 are; a row whose checksum does not fit counts as missing."""
+        """Find the rows of samples by their sha256; a row with a wrong checksum counts as missing."""
         shards = [self._shards[name] for name in sorted(self._shards)]
         wanted = np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8).reshape(-1, _DIGEST)
         shard, row = _look_up([shard.digests for shard in shards], wanted)
         while sum(shards[i].drop_damaged() for i in np.unique(shard[shard >= 0])):
-            shard, row = _look_up([shard.digests for shard in shards], wanted)  # an older copy may be whole
+            shard, row = _look_up([shard.digests for shard in shards], wanted)  # an older copy may be intact
         return Rows([shard.features for shard in shards], torch.from_numpy(shard), torch.from_numpy(row))
 
     @contextmanager
     def appending(self) -> Iterator["Appender"]:
-        """What is given to the appender is in the store when the block ends, even by an exception."""
+        """Yield an appender; its rows are in the store when the block ends, even by an exception."""
         appender = Appender(self)
         try:
             yield appender
@@ -89,7 +89,7 @@ class FeatureStore:
             appender.flush()
 
     def write(self, digests: list[str], features: Tensor) -> None:
-        """Append a shard: one row of features (N, D) for each digest."""
+        """Append a shard with one row of features (N, D) for each digest."""
         name = f"{time.time_ns():020d}_{uuid.uuid4().hex[:8]}.safetensors"
         keys = np.frombuffer(bytes.fromhex("".join(digests)), dtype=np.uint8).reshape(-1, _DIGEST)
         shard = _Shard(self.folder / name, features, keys, _checksums(keys, features))
@@ -104,14 +104,14 @@ class FeatureStore:
                     self._prepare()
                 with replacing(shard.path) as temporary:
                     save_file(tensors, temporary)
-                shard = _Shard.open(shard.path)  # from here on the memory is the file's
-            except (OSError, SafetensorError) as error:  # a full disk is the second kind
+                shard = _Shard.open(shard.path)  # memory-mapped in place of the copy in memory
+            except (OSError, SafetensorError) as error:  # a full disk raises the second
                 self._stay_in_memory(error)
         self._shards[name] = shard
 
     def _prepare(self) -> None:
         self.folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.folder.mkdir(exist_ok=True, mode=0o700)  # images can be guessed from their features
+        self.folder.mkdir(exist_ok=True, mode=0o700)  # private: features reveal something of the images
         self.refresh()
         sweep(self.folder)
         card = self.folder / "key.json"
@@ -138,7 +138,7 @@ class Appender:
         self._since = time.monotonic()
 
     def add(self, digests: list[str], features: Tensor) -> None:
-        """Take rows of features (N, D), at most a shard's."""
+        """Add rows of features (N, D), at most a shard's."""
         if len(self._digests) + len(digests) > SHARD_ROWS:
             self.flush()
         self._digests += digests
@@ -173,7 +173,7 @@ class _Shard:
         return cls(path, features, digests.numpy().copy(), checksums.numpy().copy())
 
     def drop_damaged(self) -> int:
-        """Keep the rows that are what was written, which is looked at once; the number of others."""
+        """Verify the checksums, once; drop damaged rows and return their number."""
         if self.verified:
             return 0
         self.verified = True
@@ -185,7 +185,7 @@ class _Shard:
 
 
 def _checksums(digests: np.ndarray, features: Tensor) -> np.ndarray:
-    """The first bytes of sha256(type + digest + row) of each row (N, D): (N, 8)."""
+    """Compute the first bytes (N, 8) of sha256(type + digest + row) for each row (N, D)."""
     kind = str(features.dtype).encode()
     rows = features.contiguous().view(torch.uint8).numpy()
     sums = [
@@ -196,9 +196,9 @@ def _checksums(digests: np.ndarray, features: Tensor) -> np.ndarray:
 
 
 def _look_up(shards: list[np.ndarray], wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(shard, row) of each wanted digest (N, 32), the newest where there are several; shard -1 where there is none.
+    """Return (shard, row) of each wanted digest (N, 32): the newest of several, shard -1 if there is none.
 
-    Sorted by their first 8 bytes, a million digests take a tenth of a second; a dictionary of them ten times that.
+    Sorts by the first 8 bytes: a million digests take a tenth of a second, a tenth of what a dictionary takes.
     """
     shard, row = np.full(len(wanted), -1), np.zeros(len(wanted), dtype=np.int64)
     if not sum(map(len, shards)):
@@ -207,7 +207,7 @@ def _look_up(shards: list[np.ndarray], wanted: np.ndarray) -> tuple[np.ndarray, 
     first = digests[:, :8].copy().view(np.uint64).ravel()
     order = np.argsort(first, kind="stable")
     at = np.searchsorted(first[order], wanted[:, :8].copy().view(np.uint64).ravel(), side="right") - 1
-    candidate = order[at]  # -1 is the last one, which is not equal either
+    candidate = order[at]  # at == -1 selects the last one, which does not match either
     found = (digests[candidate] == wanted).all(1)
     starts = np.cumsum([0, *(len(rows) for rows in shards)])
     shard[found] = np.searchsorted(starts, candidate[found], side="right") - 1

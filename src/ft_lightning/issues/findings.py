@@ -1,4 +1,4 @@
-"""What is wrong with a dataset, or odd about it, in words: each finding with a way to mend it."""
+"""Puts into words what is wrong or odd about a dataset; each finding says how to mend it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -11,41 +11,41 @@ from ft_lightning.data.problems import Problem
 from ft_lightning.data.split import Splits, conflicting_labels, leaked, leaks, lost
 from ft_lightning.readers.images import SUFFIXES
 from ft_lightning.readers.sample import Inspection, Sample
-from ft_lightning.system.errors import some
+from ft_lightning.system.errors import name_few
 
 if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
 
 _FEW = 10  # samples of a class
 _UNBALANCED = 10  # times as many samples in the largest class as in the smallest
-_SMALL, _LONG = 32, 4  # pixels of the shorter edge; times as long as wide
+_SMALL, _LONG = 32, 4  # pixels of the shorter edge; longer edge / shorter edge
 _MOSTLY, _HARDLY = 0.9, 0.1  # shares of a colour mode that tell one class from another
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was found."""
+    """One problem or oddity of a dataset, with what to do about it."""
 
     kind: str
     said: str
     fix: str
-    blocks: bool = False  # whether nothing can be trained before it is mended
+    blocks: bool = False  # whether it must be mended before training
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
     """One sample that may be better left out: a row of issues.csv."""
 
-    path: str  # as the dataset calls it
+    path: str  # the sample's name in the dataset
     kind: str
-    score: float  # within its kind, the higher the worse
+    score: float  # higher is worse; compares within a kind
     label: str
     suggestion: str
 
 
 @dataclass(slots=True)
-class Found:
-    """Everything a look at a dataset has found so far."""
+class Findings:
+    """The findings and issues collected so far."""
 
     findings: list[Finding] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
@@ -60,12 +60,12 @@ class Found:
 
 
 def _listed(kind: str, names: Sequence[str], what: str, fix: str, blocks: bool = False) -> list[Finding]:
-    """A finding about things that have names; none where there are none."""
-    return [Finding(kind, f"{len(names)} {what}: {some(names)}.", fix, blocks)] if names else []
+    """Return a finding that lists names; none without names."""
+    return [Finding(kind, f"{len(names)} {what}: {name_few(names)}.", fix, blocks)] if names else []
 
 
 def about_classes(splits: Splits) -> list[Finding]:
-    """Classes that are small, missing in val or test, or very unequal."""
+    """Report classes that are small, missing in val or test, or very unequal."""
     counts = {split: Counter(sample.label for sample in samples) for split, samples in splits.items()}
     train = counts["train"]
     found: list[Finding] = []
@@ -74,7 +74,7 @@ def about_classes(splits: Splits) -> list[Finding]:
     found += _listed("small class", few, f"classes have fewer than {_FEW} samples in train", fix)
     for split in ("val", "test"):
         if missing := sorted(train.keys() - counts[split].keys()):
-            said = f"{split} has no sample of {len(missing)} classes: {some(missing)}."
+            said = f"{split} has no sample of {len(missing)} classes: {name_few(missing)}."
             found.append(Finding("missing class", said, f"Add some to {split}: nothing is measured about them."))
     ordered = train.most_common() or [("", 0)]
     (most, high), (least, low) = ordered[0], ordered[-1]
@@ -86,7 +86,7 @@ def about_classes(splits: Splits) -> list[Finding]:
 
 
 def about_copies(samples: Iterable[Sample]) -> tuple[list[Finding], list[Issue]]:
-    """Files with the same bytes, label and split, which count more than once."""
+    """Report files with the same bytes, label and split, which count more than once."""
     first: dict[tuple[str, str, str | None], Sample] = {}
     pairs = [(first.setdefault((s.digest, s.label, s.split), s), s) for s in samples]
     copies = [(a, b) for a, b in pairs if a is not b]
@@ -97,21 +97,21 @@ def about_copies(samples: Iterable[Sample]) -> tuple[list[Finding], list[Issue]]
 
 
 def about_contradictions(samples: Sequence[Sample], allow_leak: bool) -> tuple[list[Finding], list[Issue]]:
-    """The same bytes under two labels, and the same bytes or group in train and in val or test."""
+    """Report the same bytes under two labels, and the same bytes or group in train and in val or test."""
     two, shared = conflicting_labels(samples), leaks(samples)
     named = [f"{a.name} and {b.name}" for a, b in two]
     fix = "Keep the one that is right, and take its row out of issues.csv."
-    found = _listed("two labels", named, "times the same picture has two labels", fix, blocks=True)
+    found = _listed("two labels", named, "times the same image has two labels", fix, blocks=True)
     named = [f"{a.name} and {b.name} ({what})" for a, b, what in shared]
     fix = "Exclude those in train; data.allow_leak=true if it is meant."
-    found += _listed("leak", named, "pictures of val or test are in train too", fix, blocks=not allow_leak)
+    found += _listed("leak", named, "images of val or test are in train too", fix, blocks=not allow_leak)
     issues = _two_labels(samples, {one.digest for one, _ in two})
     issues += [Issue(a.name, "leak", 1.0, a.label, f"{what} as {b.name}") for a, b, what in leaked(samples)]
     return found, issues
 
 
 def _two_labels(samples: Iterable[Sample], digests: Collection[str]) -> list[Issue]:
-    """A row for each of the files, as nobody here knows which label is right."""
+    """Return an issue for each of the files, because the right label is unknown."""
     alike: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         if sample.digest in digests:
@@ -127,62 +127,62 @@ def _two_labels(samples: Iterable[Sample], digests: Collection[str]) -> list[Iss
 def about_damage(
     problems: Sequence[Problem], samples: Sequence[Sample], may_be_skipped: bool
 ) -> tuple[list[Finding], list[Issue]]:
-    """Images that cannot be used."""
+    """Report images that cannot be used."""
     names = {sample.path: sample.name for sample in samples}
-    told = [str(problem).rstrip(".") for problem in problems]
+    lines = [str(problem).rstrip(".") for problem in problems]
     fix = "Mend, remove or exclude them" + ("." if may_be_skipped else ", or leave them out: data.on_bad_image=skip.")
     issues = [Issue(names[p.path], "damaged", 1.0, p.label, p.problem) for p in problems]
     said = f"of {len(samples)} images cannot be used"
-    return _listed("damaged", told, said, fix, blocks=not may_be_skipped), issues
+    return _listed("damaged", lines, said, fix, blocks=not may_be_skipped), issues
 
 
 def about_lost(task: "Task", usable: Splits) -> list[Finding]:
-    """What has no sample left without the images that cannot be used."""
+    """Report splits and classes that have no sample left without the unusable images."""
     gone = lost(task, usable)
-    said = f"Without the images that cannot be used nothing is left of {some(gone)}."
+    said = f"Without the images that cannot be used nothing is left of {name_few(gone)}."
     return [Finding("nothing left", said, "Mend or replace them.", blocks=True)] if gone else []
 
 
 def about_folder(folder: Path, samples: Iterable[Sample]) -> list[Finding]:
-    """What is in a dataset's folder without being one of its samples."""
+    """Report files in a dataset's folder that are not among its samples."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for name in unused(folder, [sample.path for sample in samples]):
         suffix = Path(name).suffix.lower()
-        kinds["picture" if suffix in SUFFIXES else "unsupported" if suffix in UNSUPPORTED else "other"].append(name)
+        kinds["image" if suffix in SUFFIXES else "unsupported" if suffix in UNSUPPORTED else "other"].append(name)
     fix = "Move each into the folder of its class if it belongs to the dataset."
-    found = _listed("unused", kinds["picture"], "pictures are in no folder of a class, and not used", fix)
+    found = _listed("unused", kinds["image"], "images are in no class folder and not used", fix)
     fix = "Convert them to PNG or JPEG if they belong to the dataset."
-    found += _listed("unsupported", kinds["unsupported"], "files are of kinds that are not read", fix)
+    found += _listed("unsupported", kinds["unsupported"], "files have formats that are not read", fix)
     fix = f"Nothing to do, unless some are: {', '.join(sorted(SUFFIXES))}."
-    found += _listed("no picture", kinds["other"], "files have no name of a picture, and are not used", fix)
-    fix = "Nothing to do, unless pictures are among them."
-    return found + _listed("hidden", passed_over(folder), "hidden or system files are passed over", fix)
+    found += _listed("no image", kinds["other"], "files do not have the suffix of an image and are not used", fix)
+    fix = "Nothing to do, unless images are among them."
+    return found + _listed("hidden", passed_over(folder), "hidden or system files are skipped", fix)
 
 
-def about_pictures(samples: Iterable[Sample], inspections: Mapping[str, Inspection]) -> list[Finding]:
-    """Sizes and colour modes that are odd, or give a class away."""
+def about_images(samples: Iterable[Sample], inspections: Mapping[str, Inspection]) -> list[Finding]:
+    """Report odd image sizes, and colour modes that give a class away."""
     seen = [(sample, inspections[sample.digest]) for sample in samples if sample.digest in inspections]
     small = [s.name for s, look in seen if min(look.width, look.height) < _SMALL]
     fix = "They are enlarged, which shows little: use the originals."
-    found = _listed("small picture", small, f"pictures have an edge below {_SMALL} pixels", fix)
+    found = _listed("small image", small, f"images have an edge below {_SMALL} pixels", fix)
     long = [s.name for s, look in seen if max(look.width, look.height) > _LONG * min(look.width, look.height)]
     fix = "Only the middle is seen, as most weights crop to a square: cut them."
-    found += _listed("long picture", long, f"pictures are more than {_LONG} times as long as wide", fix)
+    found += _listed("long image", long, f"images are more than {_LONG} times as long as wide", fix)
     modes = modes_by_class(samples, inspections)
     for mode in sorted({mode for counts in modes.values() for mode in counts}):
         shares = {label: counts[mode] / counts.total() for label, counts in modes.items() if counts.total() >= _FEW}
         mostly = sorted(label for label, share in shares.items() if share >= _MOSTLY)
         hardly = sorted(label for label, share in shares.items() if share <= _HARDLY)
         if mostly and hardly:
-            said = f"Pictures of {some(mostly)} are {mode}, those of {some(hardly)} are not."
-            fix = "A network can learn that in place of what is on them: convert all to one kind."
+            said = f"Images of {name_few(mostly)} are {mode}, those of {name_few(hardly)} are not."
+            fix = "A network can learn that in place of their content: convert all to one mode."
             found.append(Finding("colour mode", said, fix))
             break
     return found
 
 
 def modes_by_class(samples: Iterable[Sample], inspections: Mapping[str, Inspection]) -> dict[str, Counter[str]]:
-    """class -> how many of its images are RGB, L and so on, as stored."""
+    """Count each class's images by colour mode, such as RGB or L, as stored."""
     modes: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in samples:
         if sample.digest in inspections:
@@ -190,8 +190,8 @@ def modes_by_class(samples: Iterable[Sample], inspections: Mapping[str, Inspecti
     return modes
 
 
-def at_a_glance(splits: Splits) -> list[Finding]:
-    """What is known without looking at an image: said at the start of every run."""
+def quick_findings(splits: Splits) -> list[Finding]:
+    """Return the findings that need no decoding; every run prints them at its start."""
     samples = [sample for split in splits.values() for sample in split]
     return [*about_classes(splits), *about_copies(samples)[0]]
 
@@ -202,29 +202,29 @@ def about_suspects(
     outliers: Sequence[tuple[Sample, float]],
     pairs: Sequence[tuple[Sample, Sample, float]],
 ) -> tuple[list[Finding], list[Issue]]:
-    """What `suspects` found, in words.
+    """Report the results of `suspects`.
 
     Args:
         labels: sample, the class it looks like, score.
-        estimated: how many of them are probably wrong.
+        estimated: number of labels that are probably wrong.
         outliers: sample, score.
         pairs: sample of train, its copy in val or test, correlation.
     """
     found = []
-    # Of the planted ones a tenth or two stand behind the first `estimated`; more rows would be mostly hard images.
+    # A tenth or two of planted errors ranked behind the first `estimated`; more rows would be mostly hard images.
     suspects = labels[: 2 * estimated]
     if pairs:
-        said = f"{len(pairs)} pictures of val or test are in train in another size or quality."
+        said = f"{len(pairs)} images of val or test are in train in another size or quality."
         fix = "Exclude those in train, or keep what belongs together in one split: data.group_by."
         found.append(Finding("near-duplicate", said, fix))
     if estimated:
         said = (
-            f"Some {estimated} labels are probably wrong; the {len(suspects)} most suspicious pictures look more like "
+            f"Some {estimated} labels are probably wrong; the {len(suspects)} most suspicious images look more like "
             "another class than like their own to heads that were not trained on them."
         )
         found.append(Finding("label", said, "Look at them from the top; mend the labels, or exclude what is wrong."))
     if outliers:
-        said = f"{len(outliers)} pictures are unlike all others."
+        said = f"{len(outliers)} images are unlike all others."
         found.append(Finding("outlier", said, "Look at them: do they belong to the dataset?"))
     issues = [Issue(a.name, "near-duplicate", value, a.label, f"as {b.name}") for a, b, value in pairs]
     issues += [Issue(s.name, "label", score, s.label, likely) for s, likely, score in suspects]

@@ -1,4 +1,4 @@
-"""A look at a dataset: at its files and images, and then at what a network makes of them."""
+"""Examines a dataset: its files and images first, then a network's features of them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -9,7 +9,7 @@ from ft_lightning.data.exclude import excluded_names
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.scan import scan
 from ft_lightning.issues import findings
-from ft_lightning.issues.findings import Finding, Found, Issue
+from ft_lightning.issues.findings import Finding, Findings, Issue
 from ft_lightning.readers.images import read_image
 from ft_lightning.readers.sample import Inspection, Sample
 from ft_lightning.system.console import console
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Looked(NamedTuple):
-    """What was looked at; without splits where the dataset cannot be split."""
+    """The samples that were examined; without splits if the dataset cannot be split."""
 
     samples: list[Sample]
-    splits: dict[str, list[Sample]]  # of what can be used
-    inspections: dict[str, Inspection]  # by digest, of the images that can be used
+    splits: dict[str, list[Sample]]  # of usable samples
+    inspections: dict[str, Inspection]  # of usable images, by digest
 
     def distinct(self) -> dict[Sample, str]:
-        """The split of each sample that can be used, one for each content."""
+        """Return each usable sample with its split, one sample for each content."""
         by_digest = {
             sample.digest: (sample, split)
             for split, samples in self.splits.items()
@@ -41,9 +41,9 @@ class Looked(NamedTuple):
 
 
 def look_at_files(
-    data: "DictConfig", root: str | None, make_task: "MakeTask", memo: Memo | None, found: Found
+    data: "DictConfig", root: str | None, make_task: "MakeTask", memo: Memo | None, found: Findings
 ) -> Looked:
-    """Add to `found` what files, names and images tell without a network; train would end with the first problem.
+    """Add the findings on files, names and images to `found`; unlike train, do not stop at the first problem.
 
     Args:
         data: the keys of conf/data.
@@ -66,7 +66,7 @@ def look_at_files(
     except UserError as error:
         refuse(str(error))
     excluded = excluded_names(data.exclude) if data.exclude else set()
-    carried_over = [sample for sample in samples if sample.name in excluded]  # the newest table is all to exclude
+    carried_over = [sample for sample in samples if sample.name in excluded]  # so that the newest table is complete
     found.add([], [Issue(s.name, "excluded", 1.0, s.label, "by data.exclude") for s in carried_over])
     samples = [sample for sample in samples if sample.name not in excluded]
     inspector = Inspector({"": samples}, memo, data.max_pixels)
@@ -83,19 +83,19 @@ def look_at_files(
         found.add(findings.about_classes(splits))
     if root and not data.csv:
         found.add(findings.about_folder(Path(str(root)).expanduser(), scanned))
-    found.add(findings.about_pictures(sound, inspector.found))
-    return Looked(samples, splits, inspector.found)
+    found.add(findings.about_images(sound, inspector.usable))
+    return Looked(samples, splits, inspector.usable)
 
 
 def look_at_features(
-    distinct: dict[Sample, str], features: "Tensor", seed: int, max_pixels: int, found: Found
+    distinct: dict[Sample, str], features: "Tensor", seed: int, max_pixels: int, found: Findings
 ) -> list[tuple[str, str, float]]:
-    """Add to `found` what features tell; returns near-duplicates: name, name of the other, correlation.
+    """Add the findings on features to `found`; return near-duplicates: name, name of the other, correlation.
 
     Args:
-        features: (N, D), of these samples in order.
+        features: (N, D) of these samples, in order.
     """
-    import torch  # not above: a look at files needs neither torch nor scikit-learn
+    import torch  # here, because `look_at_files` needs neither torch nor scikit-learn
 
     from ft_lightning.issues import suspects
 
@@ -105,7 +105,7 @@ def look_at_features(
     groups = [sample.group or sample.digest for sample in samples] if any(s.group for s in samples) else None
     with console.status("Looking for wrong labels"):
         wrong, estimated = suspects.label_errors(features, targets, groups, seed)
-    with console.status("Looking for pictures unlike all others, and for near-duplicates"):
+    with console.status("Looking for images unlike all others, and for near-duplicates"):
         far, scores = suspects.outliers(features)
         copies = suspects.near_duplicates(features, where, read=lambda at: read_image(samples[at].path, max_pixels))
     pairs = [(samples[a], samples[b], value) for a, b, value in copies]

@@ -1,4 +1,4 @@
-"""What stored features tell of a dataset: probable label errors, images unlike all others, near-duplicates."""
+"""Finds probable label errors, outliers and near-duplicates from stored features."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,28 +21,28 @@ _FAR = 3.5  # modified z-score from which Iglewicz & Hoaglin (1993) call a value
 _LOOKALIKES = 10  # candidates for each image
 _ALIKE = 0.4  # cosine similarity of features; a copy of a small image at half its size was at 0.51
 _EDGE = 32  # pixels of the small grey images that decide
-# Copies at half the size and quality 60 were above 0.9964 and below 1.4 grey levels apart, flat ones with the lowest of
-# both; cuts of one photograph that overlap below 0.9969, and 2.1 apart.
-_CORRELATION, _APART = 0.996, 1.75
-_FLAT = 1.0  # grey level of deviation: below, a correlation says nothing
+# Measured: copies at half the size and JPEG quality 60 correlated above 0.9964 and differed by less than 1.4 grey
+# levels, flat ones with the lowest of both; overlapping cuts of one photograph below 0.9969, and by 2.1.
+_CORRELATION, _RMS = 0.996, 1.75
+_FLAT = 1.0  # grey levels of standard deviation, below which a correlation is meaningless
 
 
 def label_errors(
     features: Tensor, targets: Tensor, groups: Sequence[str] | None, seed: int
 ) -> tuple[list[tuple[int, int, float]], int]:
-    """Samples that look like another class than their label says, the most suspicious first.
+    """Find samples that look like another class than their label, the most suspicious first.
 
-    Ranked by normalized margin, and how many are wrong estimated by confident learning (Northcutt et al., "Confident
-    Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021), on out-of-fold probabilities of a linear head,
-    which cannot have memorised a label that it has not seen.
+    Ranks by normalized margin and estimates the number of wrong labels by confident learning (Northcutt et al.,
+    "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 2021). Both use out-of-fold probabilities of a
+    linear head, which cannot have memorised a label that it has not seen.
 
     Args:
         features: (N, D).
         targets: (N,).
-        groups: of each sample; those of one are judged by heads that saw none of them.
+        groups: of each sample; a group is judged by heads that saw none of it.
 
     Returns:
-        Position, the class it looks like, and a score from 0 to 1 of each; the estimated number of wrong labels.
+        Position, likely class and score from 0 to 1 of each suspect; the estimated number of wrong labels.
     """
     from cleanlab.count import num_label_issues
     from cleanlab.rank import get_label_quality_scores
@@ -52,8 +52,8 @@ def label_errors(
     classes, own = targets[judged].unique(return_inverse=True)
     if len(classes) < 2:
         return [], 0
-    some_groups = [groups[i] for i in judged.tolist()] if groups else None
-    probabilities = out_of_fold(features[judged], own, some_groups, seed)
+    own_groups = [groups[i] for i in judged.tolist()] if groups else None
+    probabilities = out_of_fold(features[judged], own, own_groups, seed)
     score = 1 - get_label_quality_scores(own.numpy(), probabilities.numpy(), method="normalized_margin")
     likely = probabilities.argmax(1)
     order = np.argsort(-score, kind="stable")
@@ -62,12 +62,12 @@ def label_errors(
 
 
 def out_of_fold(features: Tensor, targets: Tensor, groups: Sequence[str] | None, seed: int) -> Tensor:
-    """(N, C) probabilities of each sample by a linear head that was not trained on it.
+    """Compute each sample's probabilities (N, C) by a linear head that was not trained on it.
 
-    The L2 strength is the one under which the first fold is the most likely.
+    The L2 strength is the one with the lowest loss on the first fold.
 
     Args:
-        targets: (N,) from 0 to C - 1, each at least as often as there are folds.
+        targets: (N,) from 0 to C - 1, each at least `FOLDS` times.
     """
     split = (StratifiedGroupKFold if groups else StratifiedKFold)(FOLDS, shuffle=True, random_state=seed)
     folds = list(split.split(np.zeros(len(targets)), targets.numpy(), groups))
@@ -76,7 +76,7 @@ def out_of_fold(features: Tensor, targets: Tensor, groups: Sequence[str] | None,
     for number, (rest, fold) in enumerate(folds):
         lowest = float("inf")
         for l2 in _STRENGTHS if number == 0 else (best,):
-            logits = _answers(features, targets, rest, fold, l2, probabilities.shape[1])
+            logits = _fold_logits(features, targets, rest, fold, l2, probabilities.shape[1])
             loss = F.cross_entropy(logits, targets[fold]).item()
             if loss < lowest:
                 lowest, best = loss, l2
@@ -84,7 +84,9 @@ def out_of_fold(features: Tensor, targets: Tensor, groups: Sequence[str] | None,
     return probabilities
 
 
-def _answers(features: Tensor, targets: Tensor, rest: np.ndarray, fold: np.ndarray, l2: float, classes: int) -> Tensor:
+def _fold_logits(
+    features: Tensor, targets: Tensor, rest: np.ndarray, fold: np.ndarray, l2: float, classes: int
+) -> Tensor:
     head = nn.Linear(features.shape[1], classes)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
@@ -94,7 +96,7 @@ def _answers(features: Tensor, targets: Tensor, rest: np.ndarray, fold: np.ndarr
 
 
 def outliers(features: Tensor) -> tuple[list[int], Tensor]:
-    """Samples whose features (N, D) are far from all others, the farthest first, and each sample's score (N,).
+    """Find samples whose features (N, D) are far from all others, the farthest first, and score all samples (N,).
 
     The score is the modified z-score (median and median absolute deviation) of the logarithm of the mean cosine
     distance to the ten nearest others (as in Kuan & Mueller, "Back to the Basics: Revisiting Out-of-Distribution
@@ -102,7 +104,7 @@ def outliers(features: Tensor) -> tuple[list[int], Tensor]:
     """
     if len(features) <= _NEIGHBOURS:
         return [], torch.zeros(len(features))
-    similarity, _ = nearest(features, features, _NEIGHBOURS + 1)  # each is its own nearest
+    similarity, _ = nearest(features, features, _NEIGHBOURS + 1)  # each sample is its own nearest
     distance = (1 - similarity[:, 1:].mean(1)).clamp(min=1e-6).log()
     deviation = distance - distance.median()
     score = 0.6745 * deviation / deviation.abs().median().clamp(min=1e-6)
@@ -113,17 +115,17 @@ def outliers(features: Tensor) -> tuple[list[int], Tensor]:
 def near_duplicates(
     features: Tensor, splits: Sequence[str], read: Callable[[int], Image.Image]
 ) -> list[tuple[int, int, float]]:
-    """Images of val and test that train, or of test that val, has too, in another size, quality or format.
+    """Find images of val or test that an earlier split has too, in another size, quality or format.
 
-    Features name the candidates; small grey images decide, so that lookalikes are not taken for copies.
+    Features select the candidates; small grey images decide, so that lookalikes are not taken for copies.
 
     Args:
         features: (N, D).
         splits: of each sample.
-        read: position -> its image, of which only a small grey one is kept.
+        read: position -> its image, of which only a small grey version is kept.
 
     Returns:
-        Position of the copy in train (or val), of the one in val or test, correlation of the two; the closest first.
+        Position of the copy in train (or val for test), position in val or test, correlation; the closest first.
     """
     where = np.array(splits)
     pairs: list[tuple[int, int]] = []
@@ -133,9 +135,9 @@ def near_duplicates(
             similarity, found = nearest(features[queries], features[keys], _LOOKALIKES)
             pairs += [(int(keys[found[i, j]]), int(queries[i])) for i, j in (similarity > _ALIKE).nonzero().tolist()]
     involved = sorted({position for pair in pairs for position in pair})
-    with ThreadPoolExecutor() as pool:  # Pillow lets go of Python's lock
+    with ThreadPoolExecutor() as pool:  # Pillow releases Python's lock
         small = dict(zip(involved, pool.map(lambda position: _small(read(position)), involved), strict=True))
-    alike = [(a, b, _correlation(small[a], small[b])) for a, b in pairs if _apart(small[a], small[b]) < _APART]
+    alike = [(a, b, _correlation(small[a], small[b])) for a, b in pairs if _rms(small[a], small[b]) < _RMS]
     return sorted((pair for pair in alike if pair[2] > _CORRELATION), key=lambda pair: -pair[2])
 
 
@@ -143,10 +145,11 @@ def _small(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("L").resize((_EDGE, _EDGE), Image.Resampling.HAMMING))
 
 
-def _apart(one: np.ndarray, other: np.ndarray) -> float:
+def _rms(one: np.ndarray, other: np.ndarray) -> float:
+    """Compute the root mean square difference in grey levels."""
     return float(np.sqrt(np.square(one.astype(np.float32) - other).mean()))
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Pearson's; 1 for images that hardly vary, whose distance says it all."""
+    """Compute Pearson's correlation; 1 if an image hardly varies, where `_rms` alone decides."""
     return 1.0 if min(one.std(), other.std()) < _FLAT else float(np.corrcoef(one.ravel(), other.ravel())[0, 1])

@@ -1,4 +1,4 @@
-"""What a check leaves: its findings, the table of issues, thumbnails, and the page that is made of them."""
+"""Writes the files of a check: findings, the table of issues, thumbnails, and the page made from them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ft_lightning.issues.findings import Found, Issue, modes_by_class
-from ft_lightning.pages.page import Picture, Section, write_page
+from ft_lightning.issues.findings import Findings, Issue, modes_by_class
+from ft_lightning.pages.page import Section, Thumbnail, write_page
 from ft_lightning.readers.images import preview
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails, write_thumbnails
@@ -26,13 +26,13 @@ _GALLERIES = {
 
 
 def write_check(
-    run: Run, looked: "Looked", found: Found, pairs: Sequence[tuple[str, str, float]], location: str
+    run: Run, looked: "Looked", found: Findings, pairs: Sequence[tuple[str, str, float]], location: str
 ) -> dict[str, Any]:
-    """Write check.json, issues.csv, thumbnails and report.html of a check; returns what check.json says.
+    """Write check.json, issues.csv, thumbnails and report.html of a check; return the content of check.json.
 
     Args:
         pairs: near-duplicates: name, name of the other, correlation.
-        location: of the dataset.
+        location: folder or table of the dataset.
     """
     counts = {split: Counter(sample.label for sample in samples) for split, samples in looked.splits.items()}
     sizes = Counter(f"{each.width} x {each.height}" for each in looked.inspections.values())
@@ -60,7 +60,7 @@ def write_check(
 
 
 def write(run: Run) -> Path:
-    """Write report.html of a check from the other files of its directory; returns its path."""
+    """Write report.html of a check from the other files of its directory; return its path."""
     content, issues = run.record("check"), run.table("issues")
     issues["score"] = pd.to_numeric(issues["score"])
     title = "This dataset can train" if content["can_train"] else "This dataset cannot train as it is"
@@ -87,33 +87,33 @@ def _pairs(run: Run) -> list[Section]:
     if table.empty:
         return []
     thumbnails = read_thumbnails(run.thumbnails)
-    pictures = [
-        Picture(thumbnails.get(name), [f"{number}: {role}", name])
+    images = [
+        Thumbnail(thumbnails.get(name), [f"{number}: {role}", name])
         for number, (path, other, correlation) in enumerate(table.head(_SHOWN).to_numpy(), start=1)
         for role, name in (("to be left out", path), (f"correlation {float(correlation):.4f}", other))
     ]
     text = "Side by side: the copy to be left out, and the one to be tested on."
-    return [Section("Near-duplicates", text, pictures=pictures)]
+    return [Section("Near-duplicates", text, images=images)]
 
 
 def _galleries(run: Run, issues: pd.DataFrame) -> list[Section]:
     thumbnails = read_thumbnails(run.thumbnails)
     sections = []
     for kind, (title, text) in _GALLERIES.items():
-        pictures = []
+        images = []
         for row in issues[issues["kind"] == kind].head(_SHOWN).to_dict("records"):
             path, label, suggestion = row["path"], row["label"], row["suggestion"]
             first = f"{label} → {suggestion}" if suggestion else label
-            pictures.append(Picture(thumbnails.get(path), [first, f"score {row['score']:.3f}", path]))
-        sections += [Section(title, text, pictures=pictures)] if pictures else []
+            images.append(Thumbnail(thumbnails.get(path), [first, f"score {row['score']:.3f}", path]))
+        sections += [Section(title, text, images=images)] if images else []
     return sections
 
 
 def _issues(issues: pd.DataFrame) -> Section:
     text = (
-        "The rows of issues.csv. Those left in it take no part where a run says data.exclude=<this file>. Scores "
-        "compare rows of one kind, the higher the worse: label, 0 to 1, how much likelier another class is; outlier, "
-        "modified z-score of the distance to the ten nearest; near-duplicate, correlation; others 1."
+        "The rows of issues.csv. A run with data.exclude=<this file> leaves out every sample that is still in it. "
+        "Scores compare rows of one kind, the higher the worse: label, 0 to 1, how much likelier another class is; "
+        "outlier, modified z-score of the distance to the ten nearest; near-duplicate, correlation; others 1."
     )
     shown = issues.groupby("kind", sort=False).head(_ROWS_SHOWN)
     if len(shown) < len(issues):
@@ -127,7 +127,7 @@ def _dataset(content: dict[str, Any]) -> list[Section]:
         counts = pd.DataFrame(content["classes"]).fillna(0).astype(int)
         sections.append(Section("Classes", table=counts.rename_axis("class").reset_index()))
     if content["sizes"]:
-        sizes = pd.DataFrame(list(content["sizes"].items()), columns=["pixels", "pictures"]).head(100)
+        sizes = pd.DataFrame(list(content["sizes"].items()), columns=["pixels", "images"]).head(100)
         sections.append(Section("Sizes", f"{len(content['sizes']):,} different.", table=sizes))
         modes = pd.DataFrame(content["modes"]).T.fillna(0).astype(int)
         sections.append(Section("Colour modes", "As stored.", table=modes.rename_axis("class").reset_index()))

@@ -1,4 +1,4 @@
-"""report.html and leaderboard.csv of a comparison of runs."""
+"""Writes report.html and leaderboard.csv of a comparison of runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,26 +14,26 @@ from ft_lightning.runs.run import Run
 _IN_FIGURE = 30  # runs
 
 
-def write(run: Run, board: pd.DataFrame, others: Sequence[Path], asked: str) -> str:
-    """Write both files; returns what there is to say of the two best runs, or nothing where there are not two.
+def write(run: Run, board: pd.DataFrame, others: Sequence[Path], typed: str) -> str:
+    """Write both files; return the verdict on the two best runs, empty if there are not two.
 
     Args:
-        board: as `leaderboard.leaderboard` makes it.
-        others: places that were passed over.
-        asked: what was to be compared, as it was typed.
+        board: from `leaderboard.leaderboard`.
+        others: paths without a finished run.
+        typed: the runs to compare, as the user typed them.
     """
     pair = _pair(board)
     sections = [_headline(board), *([pair] if pair else []), _table(board), *_passed_over(others)]
     run.write("leaderboard", board)
-    write_page(run.page, f"{len(board):,} run{'s' * (len(board) != 1)} compared", asked, sections)
+    write_page(run.page, f"{len(board):,} run{'s' * (len(board) != 1)} compared", typed, sections)
     return pair.text if pair else ""
 
 
 def _headline(board: pd.DataFrame) -> Section:
     best, sets, metric = board.iloc[0], board["test set"].replace("", pd.NA).nunique(), _metric(board)
     val, test = best[f"val {metric}"], best[f"test {metric}"]
-    by = f"{metric} on val" if pd.notna(val) else f"{metric} on test, as none has been validated"
-    text = f"By {by}." + (" Accuracies on different test sets do not compare." if sets > 1 else "")
+    by = f"{metric} on val" if pd.notna(val) else f"{metric} on test, as no run has one on val"
+    text = f"By {by}." + (" Accuracies on different test sets are not comparable." if sets > 1 else "")
     facts = {
         "best run": best["run"],
         f"{metric} on val": number(val),
@@ -53,16 +53,16 @@ def _pair(board: pd.DataFrame) -> Section | None:
     if comparison is None:
         text = (
             f"{first} and {second} share no test sample: no paired test can compare them, and accuracies on different "
-            "samples differ for that alone."
+            "samples differ for that reason alone."
         )
         return Section("The two best", text)
-    text = _told(comparison, first, second)
+    text = _verdict(comparison, first, second)
     chosen = board[board["run"].isin(runs)]
     letter, *others = chosen["test set"].unique()
     if not others and runs != board["run"].head(2).tolist():
         text = f"The first two of those with test set {letter}. {text}"
     if chosen[f"val {_metric(board)}"].isna().any() and len(board) > 2:
-        text += f" They were chosen by their {_metric(board)} on test, for want of one on val: p flatters the first."
+        text += f" They were chosen by their {_metric(board)} on test, as one has none on val: p flatters the first."
     low, high = comparison.ci95
     facts = {
         "difference": f"{comparison.difference:+.4f} ({low:+.4f} to {high:+.4f})",
@@ -76,11 +76,11 @@ def _pair(board: pd.DataFrame) -> Section | None:
 
 
 def _metric(board: pd.DataFrame) -> str:
-    """What runs are ordered by, as the board titles it."""
+    """Return the metric that orders the runs, as in the board's header."""
     return str(board.columns[1]).removeprefix("val ")
 
 
-def _told(comparison: Comparison, first: str, second: str) -> str:
+def _verdict(comparison: Comparison, first: str, second: str) -> str:
     low, high = comparison.ci95
     than = f"{abs(comparison.difference):.4f} {'lower' if comparison.difference < 0 else 'higher'} than"
     if not comparison.difference:
@@ -97,12 +97,12 @@ def _told(comparison: Comparison, first: str, second: str) -> str:
 
 def _table(board: pd.DataFrame) -> Section:
     text = (
-        f"By {_metric(board)} on val, then on test: choosing by test would flatter what is chosen. Runs of one letter "
-        "were tested on the same samples; those of different letters differ for that alone. A click on a column sorts "
-        "by it."
+        f"By {_metric(board)} on val, then on test: choosing by test would flatter the chosen run. Runs with the same "
+        "letter were tested on the same samples; different letters cannot be compared. Click on a column to sort by "
+        "it."
     )
     if (board["trained on"] > 0).any():
-        text += " Where a number stands under trained on, the model had been trained on so many of n: it is flattered."
+        text += " The column trained on counts test samples that the model was trained on: they flatter its numbers."
     board = board.assign(run=short_names(board["run"]))
     if len(board) > _IN_FIGURE:
         text += f" The figure shows the first {_IN_FIGURE}."
@@ -113,5 +113,5 @@ def _table(board: pd.DataFrame) -> Section:
 def _passed_over(others: Sequence[Path]) -> list[Section]:
     if not others:
         return []
-    text = "Places without a finished run: one that failed or still goes on, or something else."
+    text = "Paths without a finished run: it failed, is still going on, or is something else."
     return [Section("Passed over", text, table=pd.DataFrame({"place": [str(place) for place in others]}))]

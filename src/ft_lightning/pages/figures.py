@@ -1,4 +1,4 @@
-"""Figures of a run, for its page and for notebooks: each returns a matplotlib figure."""
+"""Figures of a run, for its page and for notebooks; each function returns a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,19 +7,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Seen on white and on black; what is drawn in black takes the colour of a page's text.
+# Visible on white and on black; the page recolours black to its text colour.
 BLUE, ORANGE, GREY = "#3b82f6", "#ea7a1a", "#8b949e"
-_NUMBERS_UP_TO = 15  # classes: above, a cell of the confusion matrix is too small for its number
+_NUMBERS_UP_TO = 15  # classes; with more, a cell of the confusion matrix is too small for its number
 _LABELS_UP_TO = 30
 _LONGEST_LABEL = 18
 _LONGEST_PATH = 40
 
 
 def training_curves(history: pd.DataFrame) -> Figure:
-    """Loss and accuracy of train and val, epoch by epoch.
+    """Plot loss and accuracy of train and val by epoch.
 
     Args:
-        history: metrics.csv: epoch, and as far as they are there train/loss, val/loss, train/accuracy, val/accuracy.
+        history: metrics.csv: epoch, and any of train/loss, val/loss, train/accuracy, val/accuracy.
     """
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
@@ -36,10 +36,10 @@ def training_curves(history: pd.DataFrame) -> Figure:
 
 
 def confusion_matrix(confusion: Mapping[str, Mapping[str, int]], class_names: Sequence[str]) -> Figure:
-    """How many samples of each class (row) were answered as which (column); colours by the share of the row.
+    """Plot the samples of each class (row) by predicted class (column), coloured by the share of the row.
 
     Args:
-        confusion: {true class: {predicted class: samples}}, without the zeros, as metrics.json has it.
+        confusion: {true class: {predicted class: samples}} without zeros, as in metrics.json.
     """
     counts = np.array([[confusion.get(true, {}).get(name, 0) for name in class_names] for true in class_names])
     n = len(class_names)
@@ -71,10 +71,10 @@ def confusion_matrix(confusion: Mapping[str, Mapping[str, int]], class_names: Se
 
 
 def reliability_diagram(bins: pd.DataFrame) -> Figure:
-    """How often answers of a probability are right, before and after temperature scaling.
+    """Plot the accuracy of predictions by their probability, before and after temperature scaling.
 
     Args:
-        bins: scaling (before or after), confidence, accuracy, n, as report_data/reliability.csv has them for a split.
+        bins: scaling (before or after), confidence, accuracy, n: one split of report_data/reliability.csv.
     """
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -93,7 +93,7 @@ def reliability_diagram(bins: pd.DataFrame) -> Figure:
 
 
 def coverage_curve(probability: pd.Series, right: pd.Series) -> Figure:
-    """Accuracy among the most certain of N answers, over the share of samples that is answered."""
+    """Plot the accuracy of the most certain of N predictions over the share of samples that is answered."""
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()
     order = np.argsort(-probability.to_numpy(), kind="stable")
@@ -107,10 +107,10 @@ def coverage_curve(probability: pd.Series, right: pd.Series) -> Figure:
 
 
 def intervals_of_runs(board: pd.DataFrame, metric: str) -> Figure:
-    """A metric of runs on test with its 95 % interval, and on val, one below the other.
+    """Plot a metric of each run on test with its 95 % interval, and on val, a row for each run.
 
     Args:
-        board: run, "test METRIC", low, high, "val METRIC", the best first, as leaderboard.csv has them.
+        board: run, "test METRIC", low, high, "val METRIC", the best first, as in leaderboard.csv.
     """
     figure = Figure(figsize=(7, 1.1 + 0.28 * len(board)), layout="constrained")
     axes = figure.subplots()
@@ -138,11 +138,11 @@ def _short(name: str) -> str:
 
 
 def _short_end(path: str) -> str:
-    """The end of a path, which tells runs apart."""
+    """Return the end of a path, which tells runs apart."""
     path = _drawable(path)
     return path if len(path) <= _LONGEST_PATH else f"…{path[-_LONGEST_PATH + 1 :]}"
 
 
 def _drawable(name: str) -> str:
-    """A name in one line, without what no font has and no SVG may hold: control characters, bytes that are no text."""
+    """Replace what fonts lack and SVG forbids in a name: control characters, bytes that are not text."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)

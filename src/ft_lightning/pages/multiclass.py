@@ -1,30 +1,30 @@
-"""The sections of a run's page that know classes."""
+"""The sections of a run's page that depend on classes."""
 
 from typing import Any
 
 import pandas as pd
 
 from ft_lightning.pages import figures
-from ft_lightning.pages.page import Picture, Section, number
+from ft_lightning.pages.page import Section, Thumbnail, number
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails
 from ft_lightning.tasks.intervals import wilson_interval
 from ft_lightning.tasks.multiclass import METRICS, least_certain, worst_errors
 
-_MATRIX_UP_TO = 30  # classes: above, only the most confused pairs are shown
+_MATRIX_UP_TO = 30  # classes; with more, only the most confused pairs are shown
 _PAIRS_SHOWN = 50
-_IN_ITS_PLACE = ("accuracy", "f1_macro", "top5_accuracy", "auroc", "loss", "ece")
+_PLACED = ("accuracy", "f1_macro", "top5_accuracy", "auroc", "loss", "ece")
 _THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 def title(metrics: dict[str, Any]) -> str:
-    """The page's one line."""
+    """Return the page's title."""
     test = metrics["test"]
     return f"{test['accuracy']:.1%} of {test['n']:,} test samples right"
 
 
 def headline(metrics: dict[str, Any]) -> Section:
-    """What to expect, beside what answers without training."""
+    """Build the section of the result beside two baselines."""
     test = metrics["test"]
     low, high = test["accuracy_ci95"]
     text = (
@@ -45,7 +45,7 @@ def headline(metrics: dict[str, Any]) -> Section:
         "loss": number(test["loss"]),
         "calibration error": number(test["ece"]),
     }
-    more = [metric for metric in METRICS if metric.shown and metric.name not in _IN_ITS_PLACE]
+    more = [metric for metric in METRICS if metric.shown and metric.name not in _PLACED]
     facts |= {metric.column: number(test.get(metric.name)) for metric in more}
     if "knn_accuracy" in test:
         facts["nearest neighbours"] = number(test["knn_accuracy"]) or "features not stored"
@@ -55,13 +55,13 @@ def headline(metrics: dict[str, Any]) -> Section:
 
 
 def sections(run: Run, metrics: dict[str, Any]) -> list[Section]:
-    """How training went, which classes are confused, what is wrong or unsure, and how far answers can be trusted."""
+    """Build the sections on training, confused classes, wrong and uncertain predictions, and calibration."""
     predictions = run.table("predictions")
     predictions["probability"] = predictions["probability"].astype(float)
     return [
         *_training(run),
         *_classes(metrics["test"]),
-        *_pictures(run, predictions),
+        *_galleries(run, predictions),
         *_trust(run, metrics, predictions),
     ]
 
@@ -96,21 +96,21 @@ def _classes(test: dict[str, Any]) -> list[Section]:
     confused = pairs.head(_PAIRS_SHOWN) if len(pairs) else None
     return [
         Section("Confusion", text if len(pairs) else "No class was taken for another.", figures=matrix, table=confused),
-        Section("Classes", "A click on a column sorts by it.", table=table),
+        Section("Classes", "Click on a column to sort by it.", table=table),
     ]
 
 
-def _pictures(run: Run, predictions: pd.DataFrame) -> list[Section]:
+def _galleries(run: Run, predictions: pd.DataFrame) -> list[Section]:
     thumbnails = read_thumbnails(run.thumbnails)
-    like = run.table("neighbours", missing_ok=True)  # of each test sample the training sample that is most like it
-    neighbours = {row.path: f"{row.neighbour} ({row.label})" for row in like.itertuples()}
+    table = run.table("neighbours", missing_ok=True)  # each test sample's most similar training sample
+    neighbours = {row.path: f"{row.neighbour} ({row.label})" for row in table.itertuples()}
 
-    def shown(row: Any) -> Picture:
+    def shown(row: Any) -> Thumbnail:
         right = row.predicted == row.label
         first = row.label if right else f"{row.label} → {row.predicted}"
         lines = [first, f"probability {row.probability:.3f}", row.path]
         lines += [f"most like {neighbours[row.path]}"] if row.path in neighbours else []
-        return Picture(thumbnails.get(row.path), lines)
+        return Thumbnail(thumbnails.get(row.path), lines)
 
     wrong = (predictions["label"] != predictions["predicted"]).sum()
     found = [
@@ -118,7 +118,7 @@ def _pictures(run: Run, predictions: pd.DataFrame) -> list[Section]:
         ("Least certain", "The answers with the lowest probability, right or wrong.", least_certain(predictions)),
     ]
     return [
-        Section(title, text, pictures=[shown(row) for row in rows.itertuples()])
+        Section(title, text, images=[shown(row) for row in rows.itertuples()])
         for title, text, rows in found
         if len(rows)
     ]
@@ -151,8 +151,8 @@ def _trust(run: Run, metrics: dict[str, Any], predictions: pd.DataFrame) -> list
             facts[f"{title} on {split}"] = f"{before[split][name]:.4f} before, {metrics[split][name]:.4f} after"
     calibration = Section(
         "Calibration",
-        "How far a probability can be taken at its word. One number, the temperature, was fitted on val and divides "
-        "the outputs wherever this model answers; above 1 it takes confidence back. The diagram is of test.",
+        "How well probabilities match accuracy. One number, the temperature, was fitted on val and divides the model's "
+        "outputs; above 1 it lowers confidence. The diagram is of test.",
         facts,
         figures=[figures.reliability_diagram(bins[bins["split"] == "test"])],
     )

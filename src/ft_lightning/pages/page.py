@@ -1,4 +1,4 @@
-"""One self-contained HTML page: sections of facts, figures, sortable tables and pictures; nothing is loaded from
+"""Writes a self-contained HTML page: sections of facts, figures, sortable tables and images; it loads nothing from
 elsewhere, and no name in it can become markup or code."""
 
 import base64
@@ -21,27 +21,27 @@ from matplotlib.figure import Figure
 from ft_lightning.system.files import replacing
 
 _TEMPLATE = "page.html.jinja"
-_BLACK = re.compile(r"(fill|stroke): #000000")  # what figures draw in black follows the page's colour of text
+_BLACK = re.compile(r"(fill|stroke): #000000")  # becomes the page's text colour
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A thumbnail and what there is to say about it, the most important first."""
+class Thumbnail:
+    """A thumbnail and its caption, the most important line first."""
 
-    file: Path | None  # a JPEG; None where the picture cannot be shown any more
+    file: Path | None  # a JPEG; None if the image cannot be shown any more
     lines: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What stands under one heading; whatever is empty is left out."""
+    """The content under one heading; empty parts are left out."""
 
     title: str
     text: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
     figures: Sequence[Figure] = ()
     table: pd.DataFrame | None = None  # sortable by each of its columns
-    pictures: Sequence[Picture] = ()
+    images: Sequence[Thumbnail] = ()
     code: str = ""
 
 
@@ -61,7 +61,7 @@ def write_page(path: Path, title: str, subtitle: str, sections: Sequence[Section
 
 
 def number(value: Any) -> str:
-    """A number as a person reads it; empty for none."""
+    """Format a number for people; empty for None and NaN."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float):
@@ -70,7 +70,7 @@ def number(value: Any) -> str:
 
 
 def _cells(table: pd.DataFrame) -> list[list[dict[str, Any]]]:
-    """Row by row what each cell shows, and the number to sort it by if its column is one of numbers."""
+    """Return rows of cells: the text, and in a numeric column the number to sort by."""
     columns = []
     for name in table.columns:
         numeric = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name])
@@ -83,13 +83,13 @@ def _cells(table: pd.DataFrame) -> list[list[dict[str, Any]]]:
 
 
 def _svg(figure: Figure, salt: str) -> Markup:
-    """A figure as markup that grows and shrinks with the page and takes its colour of text.
+    """Render a figure as SVG that scales with the page and takes its text colour.
 
-    Each figure of a page needs its own salt, or its marks would be taken for those of another one.
+    Each figure of a page needs its own salt, so that the ids of its marks are unique.
     """
     file = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}), warnings.catch_warnings():
-        # Text stays text, which a browser draws with fonts of its own.
+        # Text stays text, and the browser has the fonts.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure.savefig(file, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
     drawing = file.getvalue()
@@ -107,5 +107,5 @@ def _inline(file: Path) -> str:
 
 
 def _script_hash(script: str) -> str:
-    """What a Content-Security-Policy allows this one script by."""
+    """Return the hash by which a Content-Security-Policy allows this one script."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

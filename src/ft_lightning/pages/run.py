@@ -1,4 +1,4 @@
-"""report.html of a run or an evaluation, made from the files of its directory and nothing else."""
+"""Writes report.html of a run or an evaluation, from the files of its directory alone."""
 
 import shlex
 from pathlib import Path
@@ -15,28 +15,28 @@ from ft_lightning.system.errors import UserError
 _ROWS_SHOWN = 1000
 
 
-# By task: what a page says that depends on what a target is. A task of your own brings a module with the same three.
-_OF_TASK = {"multiclass": multiclass}
+# The parts of a page that depend on the task. A task of your own adds a module with the same three functions.
+_TASK_PAGES = {"multiclass": multiclass}
 
 
 def write(run: Run) -> Path:
-    """Write report.html of a finished run, as `train` and `evaluate` leave them; returns its path."""
+    """Write report.html of a finished run of `train` or `evaluate`; return its path."""
     metrics = run.record("metrics")
-    if run.task not in _OF_TASK:
+    if run.task not in _TASK_PAGES:
         raise UserError(f"{run}: there is no page for the task {run.task}: add its module to pages/run.py.")
-    task = _OF_TASK[run.task]
+    task = _TASK_PAGES[run.task]
     sections = [
         task.headline(metrics),
-        *_spread(metrics),
+        *_repeats(metrics),
         *task.sections(run, metrics),
         *_data(run),
-        *_made_of(run, metrics),
+        *_provenance(run, metrics),
     ]
     write_page(run.page, task.title(metrics), f"{run.path.resolve().name} · {metrics['data']['location']}", sections)
     return run.page
 
 
-def _spread(metrics: dict[str, Any]) -> list[Section]:
+def _repeats(metrics: dict[str, Any]) -> list[Section]:
     if not (repeats := metrics.get("repeats")):
         return []
     rows = [
@@ -45,7 +45,7 @@ def _spread(metrics: dict[str, Any]) -> list[Section]:
         for split in ("val", "test")
         for name, found in repeats[split].items()
     ]
-    text = f"The head trained {len(repeats['seeds'])} times on the same split, from other starts and in other orders."
+    text = f"The head trained {len(repeats['seeds'])} times on the same split, with another start and order each time."
     return [Section("Repeats", text, table=pd.DataFrame(rows))]
 
 
@@ -61,12 +61,12 @@ def _data(run: Run) -> list[Section]:
     left_out = split.loc[split["excluded"] != "", ["path", "class", "excluded"]]
     if len(left_out):
         sections.append(
-            Section("Left out", f"{len(left_out):,} samples took no part.", table=left_out.head(_ROWS_SHOWN))
+            Section("Left out", f"{len(left_out):,} samples were left out.", table=left_out.head(_ROWS_SHOWN))
         )
     return sections
 
 
-def _made_of(run: Run, metrics: dict[str, Any]) -> list[Section]:
+def _provenance(run: Run, metrics: dict[str, Any]) -> list[Section]:
     config, command = run.config_text(), shlex.join(run.command)
     versions = {name: str(version) for name, version in metrics["versions"].items()}
     trained = _trained(run.record("model") if run.record_path("model").is_file() else metrics.get("model", {}))

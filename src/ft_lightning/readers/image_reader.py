@@ -1,4 +1,4 @@
-"""The reader of images: file -> RGB as a person sees it -> pixels as the weights expect them."""
+"""The reader of images: file -> RGB image as a person sees it -> pixels as the weights expect them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,10 +23,10 @@ class ImageReader:
 
     preprocess: Preprocess
     max_pixels: int = MAX_PIXELS  # a larger image is refused by its header, before memory is spent on it
-    augment: Transform | None = None  # what an image goes through in place of `preprocess`
+    augment: Transform | None = None  # applied in place of `preprocess`
 
     def __call__(self, sample: Sample) -> Tensor:
-        """Pixels uint8 (3, H, W)."""
+        """Read a sample's pixels, uint8 (3, H, W)."""
         return self._transform(images.read_image(sample.path, self.max_pixels, sample.digest or None))
 
     def inspect(self, sample: Sample) -> tuple[Tensor, Inspection]:
@@ -37,7 +37,7 @@ class ImageReader:
         return default_collate(items)
 
     def preview(self, sample: Sample) -> bytes:
-        """A small JPEG."""
+        """Return a small JPEG."""
         return images.preview(sample.path, self.max_pixels)
 
     def key(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class ImageReader:
         return self.preprocess.to_dict()
 
     def limited(self, max_pixels: int) -> Self:
-        """The same with another limit."""
+        """Return the same reader with another limit."""
         return replace(self, max_pixels=max_pixels)
 
     def _transform(self, image: Image.Image) -> Tensor:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ft_lightning.readers.sample import Inspection, SampleError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-VERSION = 1  # of what an image looks like in memory; raised with every change of it, which empties stores and memos
+VERSION = 1  # raise it when the code changes what an image looks like in memory; empties stores and memos
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")  # JPEG opens MPO too, the two-image JPEG of some phones
 _EDGE = 240  # pixels of a preview's longer edge: sharp at the size a page shows, about 8 kB
 
@@ -20,12 +20,12 @@ _opening = threading.Lock()
 
 
 def read_image(path: str | Path, max_pixels: int, digest: str | None = None) -> Image.Image:
-    """The image as a person sees it, in RGB: turned as its EXIF orientation says, transparency on white, 16-bit grey
-    scaled to 8 bits, of an animation the first frame.
+    """Read an image as a person sees it, in RGB: rotated by its EXIF orientation, transparency on white, 16-bit grey
+    scaled to 8 bits, the first frame of an animation.
 
     Args:
         max_pixels: a larger image is refused by its header, before memory is spent on it.
-        digest: sha256 that the file's bytes must have; None for whatever is there.
+        digest: sha256 that the file's bytes must have; None accepts any bytes.
     """
     image, found = inspect_image(path, max_pixels, digest)
     if image is None:
@@ -36,7 +36,7 @@ def read_image(path: str | Path, max_pixels: int, digest: str | None = None) -> 
 def inspect_image(
     path: str | Path, max_pixels: int, digest: str | None = None
 ) -> tuple[Image.Image | None, Inspection]:
-    """The image as `read_image` gives it, and what its file is like; without an image, why there is none."""
+    """Read an image like `read_image`, but return None and an inspection with the reason if it cannot be used."""
     header = (0, 0, "")
     try:
         content = path if digest is None else _bytes(path, digest)
@@ -52,7 +52,7 @@ def inspect_image(
 
 
 def preview(path: str | Path, max_pixels: int) -> bytes:
-    """A small JPEG of what `read_image` gives."""
+    """Make a small JPEG of what `read_image` returns."""
     image = read_image(path, max_pixels)
     image.thumbnail((_EDGE, _EDGE))
     file = BytesIO()
@@ -61,22 +61,22 @@ def preview(path: str | Path, max_pixels: int) -> bytes:
 
 
 def size_error(width: int, height: int, max_pixels: int) -> str:
-    """What is wrong with an image of this size; empty if nothing is."""
+    """Say what is wrong with an image of this size; empty if it is small enough."""
     fits = width * height <= max_pixels
     return "" if fits else f"{width} x {height} pixels are more than max_pixels={max_pixels}; raise it"
 
 
 def decoder() -> str:
-    """What a verdict on an image depends on besides its bytes: our version of reading, and Pillow's."""
+    """Return what an inspection depends on besides the bytes: the version of this module and Pillow's."""
     return f"{VERSION}/{PIL.__version__}"
 
 
 class _UnusableError(ValueError):
-    """Decoded, but without an RGB reading; the message says why."""
+    """The image decodes but cannot be converted to RGB; the message says why."""
 
 
 class _FileError(OSError):
-    """Not the bytes that were asked for; the message says why."""
+    """The file does not have the expected bytes; the message says why."""
 
 
 def _reason(error: Exception) -> str:
@@ -100,7 +100,7 @@ def _bytes(path: str | Path, digest: str) -> BytesIO:
 
 
 def _open(path: str | Path | BytesIO) -> Image.Image:
-    # Pillow checks its own, lower limit while opening; ours comes right after, still before any pixel is decoded.
+    # Pillow would apply its own, lower limit; the caller applies ours right after, before any pixel is decoded.
     with _opening:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

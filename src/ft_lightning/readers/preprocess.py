@@ -11,14 +11,14 @@ from torchvision.transforms.v2 import functional as F
 
 from ft_lightning.system.errors import UserError
 
-VERSION = 1  # of what it makes of an image; raised with every change of that, which empties feature stores
+VERSION = 1  # raise it when the code changes the pixels it makes; empties feature stores
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Resize, crop at the centre, uint8: an RGB image becomes the pixels (3, H, W) that the weights were trained on.
+    """Resizes and centre-crops an RGB image to uint8 pixels (3, H, W), as the weights were trained.
 
-    What is left, dividing by 255 and normalising with `mean` and `std`, is the backbone's, on its device. Both together
+    The backbone does the rest on its device: it divides by 255 and normalises with `mean` and `std`. Both together
     equal the libraries' own transforms to the bit.
     """
 
@@ -34,14 +34,14 @@ class Preprocess:
 
     @classmethod
     def from_torchvision(cls, transforms: Any) -> Self:
-        """From `weights.transforms()`."""
+        """Build it from torchvision's `weights.transforms()`."""
         (edge,) = transforms.resize_size
         (side,) = transforms.crop_size
         return cls((edge,), (side, side), transforms.interpolation.value, tuple(transforms.mean), tuple(transforms.std))
 
     @classmethod
     def from_timm(cls, config: dict[str, Any], name: str) -> Self:
-        """From `timm.data.resolve_data_config`; the rules are those of timm's `transforms_imagenet_eval`."""
+        """Build it from `timm.data.resolve_data_config`, by the rules of timm's `transforms_imagenet_eval`."""
         channels, height, width = config["input_size"]
         mode = config["crop_mode"] or "center"
         if mode not in ("center", "squash") or channels != 3 or (mode == "center" and height != width):

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ft_lightning.runs.paired import answers, fingerprint
 from ft_lightning.runs.run import Run
-from ft_lightning.system.errors import UserError, some
+from ft_lightning.system.errors import UserError, name_few
 from ft_lightning.tasks.registry import finite, task_class
 from ft_lightning.tasks.task import Task
 
@@ -54,7 +54,7 @@ def common_task(runs: Iterable[Run]) -> type[Task]:
     for run in runs:
         by_name.setdefault(run.task, []).append(str(run))
     if len(by_name) > 1:
-        those = "; ".join(f"{name}: {some(places)}" for name, places in by_name.items())
+        those = "; ".join(f"{name}: {name_few(places)}" for name, places in by_name.items())
         raise UserError(f"runs: no number compares runs of different tasks. Name the runs of one of them ({those}).")
     return task_class(*by_name)
 

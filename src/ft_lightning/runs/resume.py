@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.runs.config import DEFAULTS
 from ft_lightning.runs.run import Run
-from ft_lightning.system.errors import UserError, some
+from ft_lightning.system.errors import UserError, name_few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,5 +87,5 @@ def refuse_other_data(table: "pd.DataFrame", run: Run) -> None:
     if changed := sorted({path for path, *_ in before ^ now}):
         raise UserError(
             f"{run}: {len(changed)} files of the dataset are new, gone, changed or in another split since it "
-            f"began: {some(changed)}. Restore them, or start a new run in another directory."
+            f"began: {name_few(changed)}. Restore them, or start a new run in another directory."
         )

@@ -1,4 +1,4 @@
-"""The terminal: how numbers, paths and tables look there, and what moves while something goes on."""
+"""The terminal: the format of numbers, paths and tables, and progress bars."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,10 +15,10 @@ console = Console(highlight=False, markup=False)  # a class may be called [b]
 
 
 def table(columns: Iterable[str], rows: Iterable[Sequence[str]], folded: int = 0) -> None:
-    """Print rows of text below their columns.
+    """Print a table of text.
 
     Args:
-        folded: the first so many columns break long texts into lines, so that the others are shown whole.
+        folded: number of leading columns that wrap long text, so that the others are shown whole.
     """
     shown = Table(box=None, pad_edge=False)
     for position, name in enumerate(columns):
@@ -30,9 +30,9 @@ def table(columns: Iterable[str], rows: Iterable[Sequence[str]], folded: int = 0
 
 
 def pairs(**lines: str) -> None:
-    """Print names and what there is to say of each, line by line, and an empty line."""
+    """Print each name with its text, and an empty line."""
     shown = Table(show_header=False, box=None, pad_edge=False)
-    shown.add_column(style="bold", min_width=9)  # the longest name, so that all blocks stand in line
+    shown.add_column(style="bold", min_width=9)  # the longest name, so that all blocks align
     shown.add_column(overflow="fold")
     for name, value in lines.items():
         shown.add_row(name, printable_lines(value))
@@ -41,24 +41,24 @@ def pairs(**lines: str) -> None:
 
 
 def number(value: object) -> str:
-    """A number with four decimals; "-" for none."""
+    """Format a number with four decimals; "-" for None."""
     if value is None:
         return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def interval(bounds: Sequence[float] | None) -> str:
-    """The bounds of an interval; empty for none."""
+    """Format the bounds of an interval; empty for None."""
     return f"{bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else ""
 
 
 def short(path: Path) -> Path:
-    """The path as a person in this directory would type it."""
+    """Return the path relative to the working directory if it lies below it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def sample_progress(shown: bool) -> Progress:
-    """A bar with samples, samples a second and the time left."""
+    """Make a progress bar with samples, samples per second and the time left."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -70,12 +70,12 @@ def sample_progress(shown: bool) -> Progress:
 
 
 class TrialBar:
-    """A search: trials that are done, the best value so far, and where the one in progress is.
+    """The progress of a search: finished trials, the best value so far, and the trial in progress.
 
-    Where nobody watches, each trial is a line.
+    Without a bar or a terminal each trial is a line.
 
     Args:
-        wanted: trials in all.
+        wanted: total number of trials.
     """
 
     def __init__(self, wanted: int, shown: bool) -> None:
@@ -89,7 +89,7 @@ class TrialBar:
         self._shown = shown
         self._progress = Progress(*columns, disable=not shown, console=console)
         self._bar = self._progress.add_task("Trials", total=wanted, best="", now="")
-        self._told: set[int] | None = None
+        self._printed: set[int] | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -100,21 +100,21 @@ class TrialBar:
         self._progress.stop()
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """The last value of the trial in progress."""
+        """Show the last value of the trial in progress."""
         self._progress.update(self._bar, now=f" · trial {number}, epoch {epoch}: {value:.4f}")
 
     def watch(self, lines: dict[int, str], best: str) -> None:
-        """What has been found so far, a line a finished trial."""
+        """Show the finished trials; `lines` has one line for each."""
         self._progress.update(self._bar, completed=len(lines), best=best, now="")
-        told = lines.keys() if self._told is None else self._told  # what an earlier run has found is no news
-        for number in sorted(lines.keys() - told):
+        printed = lines.keys() if self._printed is None else self._printed  # skips the trials of an earlier run
+        for number in sorted(lines.keys() - printed):
             if not (self._shown and console.is_terminal) or "failed" in lines[number]:
                 console.print(lines[number], soft_wrap=True)
-        self._told = set(lines)
+        self._printed = set(lines)
 
 
 class _Rate(ProgressColumn):
-    """Samples a second."""
+    """Samples per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed

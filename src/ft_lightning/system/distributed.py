@@ -1,4 +1,4 @@
-"""The processes of one run: which of them speaks, what they know together, and how they share work."""
+"""The processes of one run: which is the main one, how they exchange objects and how they share work."""
 
 import os
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ T = TypeVar("T")
 
 
 def is_main_process() -> bool:
-    """Whether this is the main process of a run, the only one that prints and writes files."""
-    if "RANK" in os.environ:  # of torchrun, which counts in its own way inside SLURM
+    """Return whether this is the main process of a run, the only one that prints and writes files."""
+    if "RANK" in os.environ:  # torchrun, whose ranks inside SLURM are not SLURM's
         return os.environ["RANK"] == "0"
-    # Lightning's own launcher, also in an interactive job of SLURM, where all have SLURM_PROCID=0; then srun.
+    # Lightning's own launcher, also in an interactive SLURM job, where all have SLURM_PROCID=0; then srun.
     return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a run as one of them sees them; by default it is alone.
+    """The processes of a run, as seen by one of them; by default a single process.
 
     Args:
-        rank: of this one among all.
-        size: how many there are.
+        rank: of this process.
+        size: number of processes.
         local_rank, local_size: the same on this machine.
     """
 
@@ -35,7 +35,7 @@ class Processes:
 
     @classmethod
     def of(cls, trainer: "Trainer") -> "Processes":
-        """Those of a Trainer, once it has started them."""
+        """Return the processes of a Trainer, once it has started them."""
         return cls(trainer.global_rank, trainer.world_size, trainer.local_rank, trainer.num_devices)
 
     @property
@@ -43,7 +43,7 @@ class Processes:
         return self.rank == 0
 
     def gather(self, own: T) -> list[T]:
-        """What each has, in order of rank; waits for all."""
+        """Return the object of each process, in order of rank. Collective."""
         everyone = [own] * self.size
         if self.size > 1:
             from torch import distributed
@@ -52,9 +52,9 @@ class Processes:
         return everyone
 
     def shares(self) -> list[tuple[int, int]]:
-        """Rounds in which work is shared, each as (position, number of those that share).
+        """Return the rounds in which work is shared, each as (position, number of processes that share).
 
-        First each process its share; then, where machines have no disk in common, each machine's; then what is left.
+        First among all processes; then among those of each machine, as machines may share no disk; then alone.
         """
         if self.size == 1:
             return [(0, 1)]

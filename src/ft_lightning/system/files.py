@@ -1,4 +1,4 @@
-"""Writing a file or a folder whole or not at all, sweeping up after those that could not, knowing a file again."""
+"""Writes files and folders whole or not at all, cleans up after killed processes, claims folders, computes sha256."""
 
 import hashlib
 import json
@@ -27,24 +27,22 @@ _claims: set[int] = set()  # descriptors
 
 
 class UnwritableError(UserError, OSError):
-    """A place that cannot be written to: full, read-only, a file where a folder should be."""
+    """A path that cannot be written to: disk full, read-only, or a file where a folder should be."""
 
     def __init__(self, path: Path, reason: object) -> None:
         super().__init__(f"{path} cannot be written ({reason}). Make room there, or name another place.")
 
-    def __reduce__(self) -> tuple:  # an error of one process is raised again in the others
+    def __reduce__(self) -> tuple:  # pickled, because the error of one process is raised in the others too
         return UserError, (str(self),)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends, and is gone when the block fails.
+    """Yield a temporary path beside `path`; it replaces `path` when the block ends, and is removed if the block fails.
 
-    The block makes a file of it or a folder. After a crash, of the process or of the machine, `path` holds all of the
-    old content or all of the new (a folder that replaces another: or nothing).
-
-    Raises:
-        UnwritableError: the block or what comes after it met an OSError.
+    The block creates a file or a folder there. After a crash of the process or the machine, `path` holds all of the old
+    content or all of the new (or nothing, if a folder replaces another). An OSError in the block or after it becomes an
+    UnwritableError.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}@{platform.node()}.tmp")
     try:
@@ -52,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
         _remove(temporary)
         yield temporary
         _to_disk(temporary)
-        if path.is_dir() and temporary.is_dir():  # a folder in the place of a file is not ours to remove
+        if path.is_dir() and temporary.is_dir():  # never remove a folder to write a file
             shutil.rmtree(path)
         temporary.replace(path)
         _to_disk(path.parent, content=False)
@@ -66,12 +64,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def damaged(path: Path, reason: object) -> UserError:
-    """The error of a file that cannot be read."""
+    """Build the error for a file that cannot be read."""
     return UserError(f"{path} is damaged ({' '.join(str(reason).split())}): put it back as it was, or make it anew.")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file with keys at its top; UserError names a file that is missing or damaged."""
+    """Read a JSON file that holds an object; raise UserError if it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -92,10 +90,10 @@ def write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
 
 @contextmanager
 def claimed(folder: Path, wait: bool | str = False) -> Iterator[None]:
-    """Have a folder for this process alone while the block runs; the system lets go of it even after a kill.
+    """Lock a folder for this process while the block runs; the system releases it even after a kill.
 
-    Raises:
-        UserError: another process has it, and this one does not `wait` for it, saying so if that is a sentence.
+    Args:
+        wait: for another process that holds it, after logging `wait` if it is a sentence; False raises UserError.
     """
     if fcntl is None:  # on Windows
         yield
@@ -126,37 +124,37 @@ def _lock(descriptor: int, wait: bool | str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
-def _let_go() -> None:
+def _release_claims() -> None:
     while _claims:
         os.close(_claims.pop())
 
 
-if hasattr(os, "register_at_fork"):  # or processes that read images would hold a folder beyond a killed parent's end
-    os.register_at_fork(after_in_child=_let_go)
+if hasattr(os, "register_at_fork"):  # otherwise reading processes would keep the lock of a killed parent
+    os.register_at_fork(after_in_child=_release_claims)
 
 
 def sweep(folder: Path) -> None:
-    """Remove what `replacing` left in a folder when its process was killed: dead on this host, or over a day ago."""
+    """Remove the temporary files of killed processes in a folder: dead on this host, or older than a day."""
     for path in folder.glob(".*.tmp"):
         if written_by := re.search(r"\.(\d+)@(.*)\.tmp$", path.name):
-            with suppress(OSError):  # gone meanwhile: renamed by its process, or swept by another
+            with suppress(OSError):  # renamed by its process or swept by another meanwhile
                 old = time.time() - path.stat().st_mtime > _A_DAY
                 if old or (written_by[2] == platform.node() and not _is_alive(int(written_by[1]))):
                     _remove(path)
 
 
 def sha256(path: str | Path) -> str:
-    """The digest of a file's bytes, in hexadecimal."""
+    """Compute the sha256 of a file's bytes, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _to_disk(path: Path, content: bool = True) -> None:
-    """Have a file, or a folder and, with `content`, all that is in it, survive a power cut."""
+    """Sync a file, or a folder and, with `content`, everything in it, so that it survives a power cut."""
     if is_folder := path.is_dir():
         for inside in path.iterdir() if content else ():
             _to_disk(inside)
-        if os.name != "posix":  # where a folder cannot be opened
+        if os.name != "posix":  # Windows cannot open a folder
             return
     descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
@@ -173,7 +171,7 @@ def _remove(path: Path) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    if os.name != "posix":  # where signal 0 would end the process
+    if os.name != "posix":  # on Windows signal 0 would end the process
         return True
     try:
         os.kill(pid, 0)

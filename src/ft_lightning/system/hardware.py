@@ -1,4 +1,4 @@
-"""What this machine offers: device, precision."""
+"""Device, precision and number of reading processes for this machine."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +11,7 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
 def pick_device(requested: str, key: str = "device") -> torch.device:
-    """The device to compute on: "auto" takes CUDA, then Apple's MPS, then the CPU."""
+    """Choose the device to compute on: "auto" takes CUDA, then Apple's MPS, then the CPU."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if requested == "auto":
         return torch.device(next(kind for kind, present in available.items() if present))
@@ -26,10 +26,10 @@ def pick_device(requested: str, key: str = "device") -> torch.device:
 
 
 def pick_precision(requested: str, device_type: str) -> str:
-    """Lightning's name of the precision to use: "auto" takes the fastest one the hardware computes natively.
+    """Return Lightning's name of the precision to use: "auto" takes the fastest one that the hardware has natively.
 
-    "16-mixed" is bf16 on a CPU. "32-true" means it: TensorFloat-32, which keeps three digits and which GPUs otherwise
-    convolve in, is switched off.
+    "16-mixed" is bf16 on a CPU. "32-true" switches off TensorFloat-32, which keeps three digits and is the GPU default
+    for convolutions.
     """
     if requested not in PRECISIONS:
         raise UserError(f"precision={requested} is unknown: use one of {', '.join(PRECISIONS)}.")
@@ -37,7 +37,7 @@ def pick_precision(requested: str, device_type: str) -> str:
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
     if requested == "16-mixed" and device_type == "cpu":
-        return "bf16-mixed"  # as Lightning does, so that evaluate computes in what train computed in
+        return "bf16-mixed"  # as Lightning does, so that evaluate computes at train's precision
     if requested != "auto":
         return requested
     if device_type == "cuda":
@@ -51,16 +51,17 @@ def pick_precision(requested: str, device_type: str) -> str:
 
 
 def autocast(precision: str, device_type: str) -> AbstractContextManager:
-    """The context that computes in a precision from `pick_precision`, as Lightning's Trainer would."""
+    """Return the autocast context for a precision from `pick_precision`, as Lightning's Trainer uses it."""
     if precision == "32-true":
         return nullcontext()
     return torch.autocast(device_type, dtype=torch.bfloat16 if precision == "bf16-mixed" else torch.float16)
 
 
 def default_workers() -> int:
-    """Processes that read images: none where one or two cores are busy computing anyway.
+    """Return the number of processes that read images.
 
-    With a GPU the cores are free to read; without one, a quarter of them keeps up with the rest, which computes.
+    With a GPU the cores are free to read. Without one, a quarter of them keeps up with the rest, which computes; one or
+    two cores are busy computing, so no process reads.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if torch.cuda.is_available():

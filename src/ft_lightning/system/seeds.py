@@ -1,4 +1,4 @@
-"""What random numbers depend on: a seed and names, such as the epoch and the sample, never on what ran before."""
+"""Random numbers that depend on a seed and names, such as the epoch and the sample, never on what ran before."""
 
 import hashlib
 
@@ -6,13 +6,13 @@ import torch
 
 
 def seed_of(seed: int, *names: object) -> int:
-    """A seed for what the names say, 63 bits, which is what torch takes."""
+    """Derive a seed of 63 bits, torch's limit, from a seed and names."""
     digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
     return int.from_bytes(digest[:8]) >> 1
 
 
 def reseed(seed: int, device: torch.device) -> None:
-    """Have what is random on the CPU and on this device follow from a seed: a hundredth of torch.manual_seed's time."""
+    """Seed the generators of the CPU and this device, in a hundredth of torch.manual_seed's time."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Tables as files: .csv or .jsonl, whole or not at all, harmless in a spreadsheet."""
+"""Reads and writes tables, .csv or .jsonl: whole or not at all, and harmless in a spreadsheet."""
 
 import json
 import warnings
@@ -11,17 +11,17 @@ import pandas as pd
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that begins so
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that starts with one of these
 _KINDS = (".csv", ".jsonl")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as its suffix says, UTF-8; numbers with full precision.
+    """Write a table as .csv or .jsonl, by the suffix: UTF-8, numbers with full precision.
 
-    In CSV, text that a spreadsheet would run as a formula gets an apostrophe in front, which `read_table` takes off.
+    In CSV, text that a spreadsheet would run as a formula gets an apostrophe in front, which `read_table` removes.
     """
     check_kind(path)
-    # Names of files may hold bytes that are no text: they are written as \udcxx, not refused after hours of work.
+    # File names may hold bytes that are not text: write them as \udcxx rather than fail after hours of work.
     with (
         replacing(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
@@ -30,12 +30,12 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """What `write_table` wrote, or a CSV of one's own; text stays text, empty cells are empty text.
+    """Read a file of `write_table` or any CSV; text stays text, empty cells are empty text.
 
-    What a spreadsheet has saved again with semicolons or tabs, as some do, is read too.
+    Semicolons and tabs, with which some spreadsheets save a CSV, are accepted too.
 
     Args:
-        columns: read these only, of a CSV, where a table has a column a class.
+        columns: the only columns to read from a CSV; for tables with a column for each class.
     """
     try:
         if path.suffix.lower() == ".jsonl":
@@ -79,12 +79,13 @@ def _write_csv(table: pd.DataFrame, file: TextIO) -> None:
 
 
 def _write_jsonl(table: pd.DataFrame, file: TextIO) -> None:
-    # pandas' own writer rounds to 15 digits and escapes every slash of a path.
+    # pandas' own writer rounds to 15 digits and escapes every slash in a path.
     for row in table.astype(object).where(table.notna(), None).to_dict("records"):
         file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def check_kind(path: Path) -> None:
+    """Raise UserError for a suffix other than .csv or .jsonl."""
     if path.suffix not in _KINDS:
         raise UserError(f"{path}: tables are written as .csv or .jsonl, by the suffix.")
 

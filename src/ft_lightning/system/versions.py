@@ -1,10 +1,10 @@
-"""The installed versions of what shapes a result."""
+"""The installed versions of the packages that shape a result."""
 
 from importlib.metadata import PackageNotFoundError, version
 
 
 def versions() -> dict[str, str]:
-    """The installed versions of what shapes a result."""
+    """Return the installed version of each package that shapes a result."""
     packages = ("ft_lightning", "torch", "torchvision", "lightning", "torchmetrics", "timm", "pillow")
     return {package: _version(package) for package in packages}
 
@@ -12,5 +12,5 @@ def versions() -> dict[str, str]:
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # such as this one, after it was renamed
+    except PackageNotFoundError:  # for example this package after a rename
         return "not installed"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from ft_lightning.system.errors import UserError, printable, some
+from ft_lightning.system.errors import UserError, name_few, printable
 from ft_lightning.tasks.intervals import wilson_interval
 from ft_lightning.tasks.metric import Metric, torchmetric
 from ft_lightning.tasks.task import Details, Outputs, Task
@@ -72,15 +72,17 @@ class MultiClass:
         """Make the task of train's classes; raise UserError if another split has others or there is only one."""
         names = sorted({*labels.get("train", ()), *labels.get(None, ())})
         if not names:
-            raise UserError(f"There is no train split, only {some(sorted(map(str, labels)))}: nothing to learn from.")
+            raise UserError(
+                f"There is no train split, only {name_few(sorted(map(str, labels)))}: nothing to learn from."
+            )
         for split, those in labels.items():
             if unknown := sorted(set(those) - set(names)):
                 raise UserError(
-                    f"The {split} split has {len(unknown)} classes that train does not know: {some(unknown)}. "
+                    f"The {split} split has {len(unknown)} classes that train does not know: {name_few(unknown)}. "
                     "Add them to train, or take them out."
                 )
         if len(names) < 2:
-            raise UserError(f"The data has one class only ({some(names)}): a classifier needs at least two.")
+            raise UserError(f"The data has one class only ({name_few(names)}): a classifier needs at least two.")
         return cls(names, [])
 
     @property
@@ -103,8 +105,10 @@ class MultiClass:
 
         number = {name: i for i, name in enumerate(self.class_names)}
         if unknown := sorted(set(labels) - number.keys()):
-            known = some(self.class_names)
-            raise UserError(f"{len(unknown)} labels are no classes of this model: {some(unknown)}. It knows {known}.")
+            known = name_few(self.class_names)
+            raise UserError(
+                f"{len(unknown)} labels are no classes of this model: {name_few(unknown)}. It knows {known}."
+            )
         return torch.tensor([number[label] for label in labels])
 
     def rows(self, outputs: "Tensor", target: "Tensor") -> "Tensor":
