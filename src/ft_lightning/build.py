@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from ft_lightning.cli import processes
 from ft_lightning.cli.job import in_multirun
 from ft_lightning.cli.processes import check_process_count, refuse_processes
-from ft_lightning.cli.values import solves_head
+from ft_lightning.cli.values import check_values
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,6 +51,34 @@ class Pretrained(NamedTuple):
 
     backbone: "Backbone"
     earlier: "TrainedModel | None"  # the model of `init_from`, whose backbone it is
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise UserError for a value that would fail late or be ignored silently."""
+    check_values(cfg)
+    if not solves_head(cfg):
+        return
+    if not cfg.scheduler._target_.endswith(".constant"):
+        raise UserError(
+            "optimizer=lbfgs has no learning rate to schedule: leave scheduler=... out, or say optimizer=adam."
+        )
+    if OmegaConf.select(cfg, "data.sampler", default="shuffle") != "shuffle":
+        raise UserError(
+            f"data.sampler={cfg.data.sampler}: optimizer=lbfgs looks at all samples at once; leave it out, or say "
+            "loss.class_weights=balanced."
+        )
+    if cfg.trainer.check_val_every_n_epoch != 1:
+        raise UserError("trainer.check_val_every_n_epoch: optimizer=lbfgs chooses among all epochs by val; use 1.")
+    if any("WeightAveraging" in callback._target_ for callback in cfg.callback.values()):
+        raise UserError("callback=ema averages over steps, but optimizer=lbfgs has one step an epoch: leave one out.")
+
+
+def solves_head(cfg: DictConfig) -> bool:
+    """Return whether the optimizer solves for the head's optimum in each epoch instead of taking steps."""
+    from ft_lightning.optim import HeadSolver
+
+    make = getattr(instantiate(cfg.optimizer), "func", None)
+    return isinstance(make, type) and issubclass(make, HeadSolver)
 
 
 def data(cfg: DictConfig) -> "Data":

@@ -16,7 +16,6 @@ from ft_lightning import build
 from ft_lightning.cli import command, processes
 from ft_lightning.cli.job import Verb
 from ft_lightning.cli.processes import refuse_processes
-from ft_lightning.cli.values import check_values
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs import resume
 from ft_lightning.runs.run import Run
@@ -41,7 +40,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.runs import write
     from ft_lightning.search.repeats import repeat
 
-    check_values(cfg)
+    build.check(cfg)
     run, clock = Run(run_dir), write.Stopwatch()
     data = build.data(cfg)
     pretrained = build.pretrained(cfg)

@@ -18,7 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 from ft_lightning.cli import command
 from ft_lightning.cli.compose import compose, is_group, recompose
 from ft_lightning.cli.job import Verb, in_multirun, typed_overrides
-from ft_lightning.cli.values import check_values
 from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs.run import Run
@@ -80,10 +79,11 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
 
 def plan_of(cfg: DictConfig) -> "Plan":
     """Check the `tune` part of a config and return it as a plan."""
+    from ft_lightning import build
     from ft_lightning.search.space import read_space
     from ft_lightning.search.study import Plan
 
-    check_values(cfg)
+    build.check(cfg)
     keys: Any = OmegaConf.to_container(cfg.tune, resolve=True)
     if missing := {"name", "space", "trials", "sampler", "prune_after", "storage"} - keys.keys():
         raise UserError(f"tune.{min(missing)} is missing: conf/tune/head.yaml has all that a space needs.")

@@ -21,6 +21,7 @@ from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.backbones.load import load_backbone
 from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
+from ft_lightning.optim import HeadSolver
 from ft_lightning.runs.write import Stopwatch
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
@@ -255,6 +256,16 @@ def test_lbfgs_without_a_store_keeps_the_features_in_memory(
     assert not (tmp_path / "store").exists()
     run(tmp_path / "stored", *tiny(weights, pictures), *LBFGS)
     assert same_result(tmp_path / "run", tmp_path / "stored")
+
+
+class OwnSolver(HeadSolver):
+    """Found by its class, whatever it is called."""
+
+
+def test_a_solver_of_one_s_own_solves(pictures: Path, weights: Path, tmp_path: Path) -> None:
+    own = [*LBFGS, "optimizer._target_=callbacks.test_stored_features.OwnSolver"]
+    solved = run(tmp_path / "run", *tiny(weights, pictures), *LBFGS)
+    assert run(tmp_path / "own", *tiny(weights, pictures), *own)["test"] == solved["test"]
 
 
 @pytest.mark.parametrize(

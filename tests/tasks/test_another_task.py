@@ -91,6 +91,20 @@ def test_a_multirun_lists_the_lowest_first_and_failures_last(
     assert table["error"].tolist() == ["", "not finite", ""]
 
 
+@pytest.mark.parametrize("card", [{}, {"task": {}}, {"task": {"name": None}}, {"task": "words"}, {"task": {"name": 3}}])
+def test_a_run_that_names_no_task_is_one_of_classes(card: dict[str, object], tmp_path: Path) -> None:
+    folder = run_of(tmp_path / "run", 1.0, 1.0).path
+    (folder / "model/model.json").write_text(json.dumps(card))
+    assert Run(folder).task == "multiclass"
+
+
+def test_a_run_of_an_unknown_task_is_named(tmp_path: Path) -> None:
+    folder = run_of(tmp_path / "run", 1.0, 1.0).path
+    (folder / "model/model.json").write_text('{"task": {"name": "ordinal"}}')
+    with pytest.raises(UserError, match=r"the task 'ordinal' of .*run is unknown here: leave those runs out"):
+        leaderboard([Run(folder)])
+
+
 def test_runs_of_two_tasks_are_not_compared(tmp_path: Path) -> None:
     other = run_of(tmp_path / "classes", 0.5, 0.5)
     (other.path / "model/model.json").write_text("{}")

@@ -80,7 +80,7 @@ def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], mult
 def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner: bool) -> None:
     """Run the job in a directory that no other process uses; translate its errors for the user."""
     writes_outcome = owner or (is_main_process() and in_multirun())
-    begun, goes_on, was_empty = False, False, not any(run_dir.iterdir())
+    begun, goes_on, was_empty = False, False, writes_outcome and not any(run_dir.iterdir())
     try:
         if OmegaConf.select(cfg, "resume") and not verb.shared:
             cfg = resume.config_of(run_dir, cfg, typed)
@@ -98,12 +98,12 @@ def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner
         verb.job(cfg, run_dir)
     except BaseException as error:
         translated = _translated(error)
-        refused = isinstance(translated, UserError)
         if begun and isinstance(translated, DataProblemsError) and is_main_process():
             write_problems(translated.problems, Run(run_dir).record_path("problems"))
         # Never in another run's directory; a run that refuses to resume with these overrides keeps its outcome.
-        own_directory = not (goes_on and refused) if begun else was_empty and refused and run_dir.is_dir()
         code = _exit_code(translated)
+        refused = code == UserError.exit_code
+        own_directory = not (goes_on and refused) if begun else was_empty and refused and run_dir.is_dir()
         if writes_outcome and own_directory and code is not None:
             with suppress(OSError):  # the first error counts
                 message = str(translated) if isinstance(translated, EXPECTED_ERRORS) else repr(translated)
@@ -120,11 +120,25 @@ def _write_outcome(run_dir: Path, typed: list[str], exit_code: int, error: str) 
 
 
 def _translated(error: BaseException) -> BaseException:
-    if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
-        return KeyboardInterrupt()  # Lightning turns it into sys.exit(1)
-    if not isinstance(error, Exception):
+    if not isinstance(error, Exception | SystemExit):
         return error
-    return known_error(error) or caused_elsewhere(error) or error
+    known = known_error(error) if isinstance(error, Exception) else None
+    return known or _signal_behind(error) or caused_elsewhere(error) or error
+
+
+def _signal_behind(error: BaseException) -> BaseException | None:
+    """Return what a signal raised where a library raised something else while handling it.
+
+    Lightning turns Ctrl-C into sys.exit(1), and Optuna has an UnboundLocalError after it.
+    """
+    context: BaseException | None = error
+    while context:
+        if isinstance(context, KeyboardInterrupt):
+            return KeyboardInterrupt()
+        if isinstance(context, SystemExit) and context.code == 128 + signal.SIGTERM:
+            return context
+        context = context.__context__
+    return None
 
 
 def _exit_code(error: BaseException) -> int | None:

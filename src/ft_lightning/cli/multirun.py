@@ -115,13 +115,14 @@ def conclude() -> int:
         print_error(f"hydra.sweep.dir={plan.sweep_dir}: no job has begun.")
         return 1
     common = set.intersection(*(set(job.overrides) for job in jobs))
-    path = Run(plan.sweep_dir).write("multirun", pd.DataFrame([_row(job, common) for job in jobs]))
+    metric = next((job for job in jobs if job.score("val").value is not None), jobs[0]).score("val").metric
+    path = Run(plan.sweep_dir).write("multirun", pd.DataFrame([_row(job, common, metric) for job in jobs]))
     shown = []
     for job in sorted(jobs, key=lambda job: job.score("val").rank):
         val, test = job.score("val"), job.score("test")
         numbers = (number(val.value), number(test.value), interval(test.ci95))
         shown.append((job.folder.name, job.without(common), *numbers, job.reason))
-    columns = [f"{split} {jobs[0].score(split).metric}".replace("_", " ") for split in ("val", "test")]
+    columns = [f"{split} {metric}".replace("_", " ") for split in ("val", "test")]
     table(["job", "overrides", *columns, "95 % interval", "error"], shown)
     pairs(table=str(short(path)))
     return max(job.exit_code for job in jobs)
@@ -151,14 +152,16 @@ def _begun(sweep_dir: Path) -> Iterator[Job]:
                 yield Job(folder, run.command[3:], 1, "lost")  # after python -m ft_lightning.train
 
 
-def _row(job: Job, common: set[str]) -> dict[str, Any]:
+def _row(job: Job, common: set[str], metric: str) -> dict[str, Any]:
+    """Return a job's row of multirun.csv; `metric` stands for a score that a failed job does not have."""
     val, test = job.score("val"), job.score("test")
+    metric = metric if val.value is None else val.metric
     low, high = test.ci95 or (None, None)
     return {
         "job": job.folder.name,
         "overrides": job.without(common),
-        f"val_{val.metric}": val.value,
-        f"test_{test.metric}": test.value,
+        f"val_{metric}": val.value,
+        f"test_{metric}": test.value,
         "test_low": low,
         "test_high": high,
         "exit_code": job.exit_code,

@@ -41,19 +41,6 @@ def check_values(cfg: DictConfig) -> None:
         raise UserError(f"head.init={cfg.head.init} is unknown: use one of {', '.join(HEAD_INITS)}.")
     if cfg.finetune.backbone_lr_factor < 0:
         raise UserError(f"finetune.backbone_lr_factor={cfg.finetune.backbone_lr_factor}: use 0 or more.")
-    if solves_head(cfg) and not cfg.scheduler._target_.endswith(".constant"):
-        raise UserError(
-            "optimizer=lbfgs has no learning rate to schedule: leave scheduler=... out, or say optimizer=adam."
-        )
-    if solves_head(cfg) and OmegaConf.select(cfg, "data.sampler", default="shuffle") != "shuffle":
-        raise UserError(
-            f"data.sampler={cfg.data.sampler}: optimizer=lbfgs looks at all samples at once; leave it out, or say "
-            "loss.class_weights=balanced."
-        )
-    if solves_head(cfg) and cfg.trainer.check_val_every_n_epoch != 1:
-        raise UserError("trainer.check_val_every_n_epoch: optimizer=lbfgs chooses among all epochs by val; use 1.")
-    if solves_head(cfg) and any("WeightAveraging" in callback._target_ for callback in cfg.callback.values()):
-        raise UserError("callback=ema averages over steps, but optimizer=lbfgs has one step an epoch: leave one out.")
     if not isinstance(cfg.repeats, int) or cfg.repeats < 1:
         raise UserError(f"repeats={cfg.repeats}: use a whole number from 1, which trains once.")
     if not isinstance(cfg.checkpoint_minutes, int | float) or cfg.checkpoint_minutes < 0:
@@ -61,10 +48,3 @@ def check_values(cfg: DictConfig) -> None:
     for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
         if cfg.trainer[key] == 0:
             raise UserError(f"trainer.{key}=0 leaves nothing to train or to choose the best epoch by: use 1 or more.")
-
-
-def solves_head(cfg: DictConfig) -> bool:
-    """Return whether the optimizer solves for the head's optimum in each epoch instead of taking steps."""
-    from ft_lightning.optim import HeadSolver
-
-    return cfg.optimizer._target_ == f"{HeadSolver.__module__}.{HeadSolver.__qualname__}"

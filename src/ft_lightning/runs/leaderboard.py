@@ -14,7 +14,7 @@ import pandas as pd
 from ft_lightning.runs.paired import answers, fingerprint
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError, name_few
-from ft_lightning.tasks.registry import finite, task_class
+from ft_lightning.tasks.registry import TASKS, finite
 from ft_lightning.tasks.task import Task
 
 _TEXTS = ("run", "test set", "model", "finetune", "overrides", "data")  # all other columns are numbers
@@ -56,7 +56,10 @@ def common_task(runs: Iterable[Run]) -> type[Task]:
     if len(by_name) > 1:
         those = "; ".join(f"{name}: {name_few(places)}" for name, places in by_name.items())
         raise UserError(f"runs: no number compares runs of different tasks. Name the runs of one of them ({those}).")
-    return task_class(*by_name)
+    (name,) = by_name
+    if name not in TASKS:
+        raise UserError(f"runs: the task {name!r} of {name_few(by_name[name])} is unknown here: leave those runs out.")
+    return TASKS[name]
 
 
 def short_names(runs: Iterable[str]) -> list[str]:

@@ -15,7 +15,6 @@ from ft_lightning.build import Pretrained
 from ft_lightning.callbacks.best_epoch import BestEpoch
 from ft_lightning.callbacks.stored_features import RowCache, StoredFeatures
 from ft_lightning.cli.processes import refuse_processes
-from ft_lightning.cli.values import check_values
 from ft_lightning.data.protocol import Data
 from ft_lightning.module import FineTuner
 from ft_lightning.runs.write import Stopwatch
@@ -87,7 +86,7 @@ class Workbench:
         Args:
             report, weights: as in `BestEpoch`.
         """
-        check_values(cfg)
+        build.check(cfg)
         clock = Stopwatch()
         data = self.data(cfg)
         module = build.module(cfg, data, self.pretrained(cfg))

@@ -57,9 +57,10 @@ def finite(value: object) -> float | None:
 
 
 def task_name(card: Mapping[str, Any]) -> str:
-    """Return the task's name in model.json or config.yaml; MultiClass if there is none."""
+    """Return the name of the task in model.json or config.yaml; without one it is multiclass."""
     described = card.get("task")
-    return str(described.get("name")) if isinstance(described, dict) else MultiClass.name
+    name = described.get("name") if isinstance(described, dict) else None
+    return name if isinstance(name, str) else MultiClass.name
 
 
 def task_of(card: Mapping[str, Any]) -> Task:
