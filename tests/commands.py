@@ -36,7 +36,10 @@ def main() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            _be(json.loads(line))
+            try:
+                _be(json.loads(line))
+            finally:
+                os._exit(70)  # never a second server
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
 

@@ -243,8 +243,9 @@ class KillWorkers(Callback):
     """What the system does to a process when memory runs out."""
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        for child in psutil.Process().children():
-            if "resource_tracker" not in " ".join(child.cmdline()):
+        own = psutil.Process()
+        for child in own.children():
+            if child.cmdline() == own.cmdline():  # a fork of this process
                 child.send_signal(signal.SIGKILL)
 
 

@@ -201,7 +201,7 @@ def stopped(how: signal.Signals, pictures: Path, tmp_path: Path) -> tuple[int, b
 def test_an_interrupted_search_says_that_it_can_go_on(pictures: Path, tmp_path: Path) -> None:
     code, said = stopped(signal.SIGINT, pictures, tmp_path)
     assert code == 130
-    assert b"the same command goes on" in said
+    assert b"the same command continues" in said
     assert (study_in(tmp_path) / "trials.csv").is_file()
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from ft_lightning.cli import processes
 from ft_lightning.cli.job import in_multirun
 from ft_lightning.cli.processes import check_process_count, refuse_processes
-from ft_lightning.cli.values import check_values
+from ft_lightning.cli.values import check_beside_solver, check_values
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,21 +56,8 @@ class Pretrained(NamedTuple):
 def check(cfg: DictConfig) -> None:
     """Raise UserError for a value that would fail late or be ignored silently."""
     check_values(cfg)
-    if not solves_head(cfg):
-        return
-    if not cfg.scheduler._target_.endswith(".constant"):
-        raise UserError(
-            "optimizer=lbfgs has no learning rate to schedule: leave scheduler=... out, or say optimizer=adam."
-        )
-    if OmegaConf.select(cfg, "data.sampler", default="shuffle") != "shuffle":
-        raise UserError(
-            f"data.sampler={cfg.data.sampler}: optimizer=lbfgs looks at all samples at once; leave it out, or say "
-            "loss.class_weights=balanced."
-        )
-    if cfg.trainer.check_val_every_n_epoch != 1:
-        raise UserError("trainer.check_val_every_n_epoch: optimizer=lbfgs chooses among all epochs by val; use 1.")
-    if any("WeightAveraging" in callback._target_ for callback in cfg.callback.values()):
-        raise UserError("callback=ema averages over steps, but optimizer=lbfgs has one step an epoch: leave one out.")
+    if solves_head(cfg):
+        check_beside_solver(cfg)
 
 
 def solves_head(cfg: DictConfig) -> bool:
@@ -249,14 +236,6 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
     check_process_count(trainer)
     processes.end_together()
     return trainer
-
-
-def stop_averaging(trainer: "Trainer") -> None:
-    """Remove `callback=ema`, whose average is in the module by now: it would overwrite the weights of best.ckpt."""
-    from lightning.pytorch.callbacks import WeightAveraging
-
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    callbacks[:] = [callback for callback in callbacks if not isinstance(callback, WeightAveraging)]
 
 
 def _extra_loggers(cfg: DictConfig, run_dir: Path) -> list[Any]:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Train and test one config of conf/train.yaml; write the run's files to `run_dir`; return metrics.json."""
-    from ft_lightning.callbacks.checkpoints import best_and_last
+    from ft_lightning.callbacks.checkpoints import best_and_last, stop_averaging
     from ft_lightning.cli import summary
     from ft_lightning.data import problems
     from ft_lightning.deploy import model_dir
@@ -61,7 +61,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     trainer.fit(module, datamodule=data, ckpt_path=start)  # type: ignore[arg-type]
     clock.lap("fit_s")
 
-    build.stop_averaging(trainer)
+    stop_averaging(trainer)
     chosen = best.best_model_path if Path(best.best_model_path).is_file() else None
     if not chosen:
         log.warning("There is no best.ckpt, as no epoch was validated: the last epoch is tested, not the best.")

@@ -182,7 +182,7 @@ def test_more_epochs_go_on_where_the_run_ended(pictures: Path, tmp_path: Path) -
         assert metrics["val"]["accuracy"] == pytest.approx(table["val/accuracy"].max())
         if table["val/accuracy"].idxmax() < 2:
             assert (folder / "checkpoints/best.ckpt").read_bytes() == best
-        with pytest.raises(UserError, match="max_epochs=3: the run is in its epoch 4 already"):
+        with pytest.raises(UserError, match="max_epochs=3: the run is already in epoch 4"):
             go_on(folder, "trainer.max_epochs=3")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, WeightAveraging
 
 from ft_lightning.runs.checkpoint import BEST, LAST
 
@@ -49,3 +49,9 @@ class WithinEpoch(Checkpoint):
         if trainer.strategy.broadcast(time.monotonic() - self._since > self.seconds):  # by the main process's clock
             trainer.save_checkpoint(self.path)
             self._since = time.monotonic()
+
+
+def stop_averaging(trainer: Trainer) -> None:
+    """Remove `callback=ema`, whose average is in the module by now: it would overwrite the weights of best.ckpt."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks[:] = [callback for callback in callbacks if not isinstance(callback, WeightAveraging)]

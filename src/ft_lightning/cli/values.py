@@ -48,3 +48,20 @@ def check_values(cfg: DictConfig) -> None:
     for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
         if cfg.trainer[key] == 0:
             raise UserError(f"trainer.{key}=0 leaves nothing to train or to choose the best epoch by: use 1 or more.")
+
+
+def check_beside_solver(cfg: DictConfig) -> None:
+    """Raise UserError for what does not go together with a solver, which takes no steps."""
+    if not cfg.scheduler._target_.endswith(".constant"):
+        raise UserError(
+            "optimizer=lbfgs has no learning rate to schedule: leave scheduler=... out, or say optimizer=adam."
+        )
+    if OmegaConf.select(cfg, "data.sampler", default="shuffle") != "shuffle":
+        raise UserError(
+            f"data.sampler={cfg.data.sampler}: optimizer=lbfgs looks at all samples at once; leave it out, or say "
+            "loss.class_weights=balanced."
+        )
+    if cfg.trainer.check_val_every_n_epoch != 1:
+        raise UserError("trainer.check_val_every_n_epoch: optimizer=lbfgs chooses among all epochs by val; use 1.")
+    if any("WeightAveraging" in callback._target_ for callback in cfg.callback.values()):
+        raise UserError("callback=ema averages over steps, but optimizer=lbfgs has one step an epoch: leave one out.")

@@ -7,7 +7,8 @@ from typing import Any
 from omegaconf import DictConfig
 from scipy import stats
 
-from ft_lightning.build import Pretrained, stop_averaging
+from ft_lightning.build import Pretrained
+from ft_lightning.callbacks.checkpoints import stop_averaging
 from ft_lightning.callbacks.stored_features import RowCache
 from ft_lightning.data.protocol import Data
 from ft_lightning.search.workbench import Workbench
