@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from hydra.utils import get_object
 
-import ft_lightning
 from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.predict import predict
@@ -142,10 +141,6 @@ def test_an_old_run_of_lbfgs_goes_on(old: Path) -> None:
     assert (old / "lbfgs/model/model.safetensors").is_file()
 
 
-@pytest.mark.skipif(
-    ft_lightning.__name__ != "ft-lightning".replace("-", "_"),  # this spelling is one that a renaming leaves
-    reason="In a renamed clone conf has other names, by which it is another study.",
-)
 def test_an_old_study_goes_on(old: Path, run_command: Run) -> None:
     before = lines(old / "study/trials.csv")
     done = run_command("tune", *STUDY, "tune.trials=3", f"hydra.run.dir={old / 'study'}")

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+from ft_lightning.runs.names import FORMER
 from ft_lightning.system.errors import UserError
 
 _OLD = Path(__file__).parent.name
@@ -41,11 +42,11 @@ def rename(new: str, clone: Path) -> list[Path]:
     except_for = [f":!{place}" for place in _UNCHANGED]
     spellings = {_OLD: new, _OLD.replace("_", "-"): new.replace("_", "-")}
     words = [word for spelling in spellings for word in ("-e", spelling)]
-    for name in _git(clone, "grep", "-lI", *words, "--", ".", *except_for).splitlines():
-        text = (clone / name).read_text(encoding="utf-8")
+    for name in _git(clone, "grep", "-lIz", *words, "--", ".", *except_for).split("\0")[:-1]:
+        content = (clone / name).read_bytes()  # whatever its encoding and line ends
         for old, now in spellings.items():
-            text = text.replace(old, now)
-        (clone / name).write_text(text, encoding="utf-8")
+            content = content.replace(old.encode(), now.encode())
+        (clone / name).write_bytes(content)
         changed.append(clone / name)
     _git(clone, "mv", f"src/{_OLD}", f"src/{new}")
     _add_former_name(clone / f"src/{new}/runs/names.py")
@@ -57,7 +58,8 @@ def rename(new: str, clone: Path) -> list[Path]:
 
 def _replace_documents(clone: Path, new: str) -> None:
     """Replace the template's README and CHANGELOG with short ones to fill in, unless the user has rewritten them."""
-    readme, documents = clone / "README.md", [*(clone / "docs").glob("*.md")]
+    readme, internals, changes = (clone / name for name in ("README.md", "docs/internals.md", "CHANGELOG.md"))
+    documents = [internals] if internals.is_file() else []
     title, *parts = re.split(r"^## ", _text(readme), flags=re.MULTILINE)
     sections = {heading: body for heading, _, body in (part.partition("\n") for part in parts)}
     if title.startswith(f"# {_OLD}\n") and sections.keys() >= set(_KEPT_SECTIONS):
@@ -70,8 +72,7 @@ def _replace_documents(clone: Path, new: str) -> None:
     for document in documents:  # whole lines, which hold nothing else
         text = re.sub(rf"^.*({gone}).*\n\n?", "", _text(document), flags=re.MULTILINE)
         document.write_text(text, encoding="utf-8")
-    changes = clone / "CHANGELOG.md"
-    if _OLD in _text(changes):
+    if "### The package in rooms" in _text(changes):
         changes.write_text("# Changelog\n\n## 0.1.0 (unreleased)\n\n- Made from a template.\n", encoding="utf-8")
 
 
@@ -80,16 +81,18 @@ def _allow_longer_lines(clone: Path) -> None:
     files = [clone / name for name in _git(clone, "ls-files", "*.py").splitlines()]
     longest = max(len(line) for file in files for line in file.read_text(encoding="utf-8").splitlines())
     path = clone / "pyproject.toml"
-    settings = tomllib.loads(path.read_text(encoding="utf-8"))["tool"]["ruff"]
-    if longest > settings["line-length"]:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"\n[tool.ruff.lint.pycodestyle]\nmax-line-length = {longest}  # of sentences\n")
+    text = path.read_text(encoding="utf-8")
+    if longest > tomllib.loads(text)["tool"]["ruff"]["line-length"]:
+        heading = "[tool.ruff.lint.pycodestyle]\nmax-line-length = "
+        text = re.sub(rf"\n{re.escape(heading)}.*\n", "", text)  # of an earlier renaming
+        path.write_text(f"{text}\n{heading}{longest}  # of sentences\n", encoding="utf-8")
 
 
 def _add_former_name(path: Path) -> None:
     """Add the old package name to the former names that saved configs may contain."""
     text = path.read_text(encoding="utf-8")
-    path.write_text(re.sub(r"^(FORMER.* = \(.*)\)$", rf'\1"{_OLD}",)', text, flags=re.MULTILINE), encoding="utf-8")
+    line = f"FORMER: tuple[str, ...] = {(*FORMER, _OLD)!r}"
+    path.write_text(re.sub(r"^FORMER: .*$", line, text, flags=re.MULTILINE), encoding="utf-8")
 
 
 def _text(path: Path) -> str:

@@ -141,6 +141,26 @@ def test_editors_complete_it_under_its_name_and_with_files_of_one_s_own(
     assert "conf/savanna/*.yaml" in (clone / ".vscode/settings.json").read_text()
 
 
+def test_it_can_be_renamed_again_and_what_is_one_s_own_stays(renamed: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    shutil.copytree(renamed, clone)
+    own = {
+        "README.md": f"# Ours\n\nSee tests/project and {NAME}.\n".encode(),
+        "CHANGELOG.md": f"# Changelog\n\n- {NAME} counts zebras.\n".encode(),
+        "docs/zebras.md": b"The tests/project of ours.\r\n",
+        "ma\u00f1ana.txt": f"{NAME} \u00f1".encode("latin-1"),
+    }
+    for name, content in own.items():
+        (clone / name).write_bytes(content)
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "own")
+    said(clone, sys.executable, "-m", f"{NAME}.rename", "okapi")
+    for name, content in own.items():
+        assert (clone / name).read_bytes() == content.replace(NAME.encode(), b"okapi"), name
+    assert f'FORMER: tuple[str, ...] = ("ft_lightning", "{NAME}")\n' in (clone / "src/okapi/runs/names.py").read_text()
+    said(clone, "ruff", "check", ".")
+
+
 def test_the_renaming_is_refused_where_it_could_not_be_undone(renamed: Path, tmp_path: Path) -> None:
     assert "no free package name" in said(renamed, sys.executable, "-m", f"{NAME}.rename", "2nd", code=1)
     clone = tmp_path / "clone"
