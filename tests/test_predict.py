@@ -3,6 +3,7 @@
 import getpass
 import json
 import math
+import os
 import platform
 import shutil
 import subprocess
@@ -77,7 +78,7 @@ def test_a_copied_model_predicts_the_same_without_network_and_in_another_home(
     }
     done = run_command(
         "predict", f"model_dir={copy_of(world, tmp_path)}", f"input={world / 'pictures'}", "output=answers.csv",
-        "precision=32-true", env=home | {"PYTHONPATH": str(tmp_path)},
+        "precision=32-true", env=home | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     answers = read_table(tmp_path / "cwd/answers.csv")

@@ -85,7 +85,7 @@ def test_a_bug_keeps_its_traceback(run_command: Run, tmp_path: Path) -> None:
         "~head.name",
         "~head.dropout",
         *TINY,
-        env={"PYTHONPATH": str(tmp_path)},
+        env={"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
     )
     assert done.returncode == 1
     assert "ZeroDivisionError" in done.stderr
