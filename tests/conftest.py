@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 import subprocess
 import sys
@@ -29,9 +30,9 @@ def _probe() -> float:
     return time.monotonic() - begun
 
 
-def patience(seconds: float) -> float:
-    """How long to wait for what an idle machine does in a fraction of that: longer, the busier this one is."""
-    return seconds * max(1.0, _probe() / 2)
+def patience(seconds: int) -> int:
+    """How many seconds to wait for what an idle machine does in a fraction of that: more, the busier this one is."""
+    return math.ceil(seconds * max(1.0, _probe() / 2))
 
 
 @pytest.fixture(scope="session", autouse=True)
