@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer
 from PIL import Image
 from torch.nn import functional as F
@@ -107,7 +108,7 @@ def test_the_command_equals_the_classic_loop(pictures: Path, tmp_path: Path) -> 
 
 def data_options(root: Path) -> dict:
     cfg = compose("train", "experiment=classic", f"data.root={root}", "data.batch_size=8", "data.create=null")
-    return {key: value for key, value in cfg.data.items() if key != "_target_"}
+    return {key: value for key, value in cfg.data.items() if key != "_target_"} | {"find": instantiate(cfg.data.find)}
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from ft_lightning.augment import augmentation
 from ft_lightning.data.datasets import InspectedDataset
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.data.samplers import BatchPositions, EpochSampler, balanced
+from ft_lightning.data.sources import find_images
 from ft_lightning.readers.image_reader import ImageReader
 from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.readers.sample import Sample, SampleError
@@ -30,6 +31,7 @@ def datamodule(root: Path | None, **changes: Any) -> ImageFolderDataModule:
         "root": str(root) if root else None,
         "csv": None,
         "create": None,
+        "find": find_images,
         "val_fraction": 0.25,
         "test_fraction": 0.25,
         "split_seed": 0,

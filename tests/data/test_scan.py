@@ -11,11 +11,16 @@ import pytest
 from PIL import Image
 
 from conftest import files_below, write_pictures
-from ft_lightning.data.scan import scan, scan_csv, scan_folder
+from ft_lightning.data.scan import Entry, Listing, OnProblem, scan
+from ft_lightning.data.sources import find_images
 from ft_lightning.data.split import by_split, refuse_conflicting_labels
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
+
+
+def scanned(root: Path | str | None, csv: Path | None = None, case_sensitive: bool = False) -> list[Sample]:
+    return scan(find_images, root, csv, case_sensitive)  # type: ignore[arg-type] # Hydra gives texts, paths do too
 
 
 def classes(samples: list[Sample]) -> list[str]:
@@ -29,7 +34,7 @@ def names(samples: list) -> list[str]:
 def test_class_folders_are_read_to_their_depths(pictures: Path) -> None:
     (pictures / "ant" / "deep").mkdir()
     (pictures / "ant" / "00.png").rename(pictures / "ant" / "deep" / "00.PNG")
-    samples = scan_folder(pictures, case_sensitive=False)
+    samples = scanned(pictures, case_sensitive=False)
     assert len(samples) == 36
     assert "ant/deep/00.PNG" in names(samples)
     assert {sample.label for sample in samples} == {"ant", "bee", "cat"}
@@ -39,36 +44,36 @@ def test_class_folders_are_read_to_their_depths(pictures: Path) -> None:
 def test_the_home_directory_may_be_written_as_a_tilde(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(pictures.parent))
     monkeypatch.setenv("USERPROFILE", str(pictures.parent))
-    assert len(scan("~/pictures", None, case_sensitive=False)) == 36
+    assert len(scanned("~/pictures")) == 36
 
 
 def test_split_folders_are_recognised(tmp_path: Path) -> None:
     for number, split in enumerate(("train", "val", "test")):
         write_pictures(tmp_path / split, {"a": 2, "b": 2}, seed=number)
-    assert {sample.split for sample in scan_folder(tmp_path, False)} == {"train", "val", "test"}
+    assert {sample.split for sample in scanned(tmp_path)} == {"train", "val", "test"}
 
 
 def test_splits_without_class_folders_are_not_taken_for_classes(tmp_path: Path) -> None:
     write_pictures(tmp_path / "flat", {"train": 2, "test": 2})
     with pytest.raises(UserError, match="test, train read as splits but hold no class folders"):
-        scan_folder(tmp_path / "flat", False)
+        scanned(tmp_path / "flat")
     write_pictures(tmp_path / "kaggle/train", {"cat": 2, "dog": 2})
     write_pictures(tmp_path / "kaggle", {"test": 2})
     with pytest.raises(UserError, match=r"no class folders in .*test, 2 images lie directly in it"):
-        scan_folder(tmp_path / "kaggle", False)
+        scanned(tmp_path / "kaggle")
 
 
 def test_a_stray_picture_does_not_turn_splits_into_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for number, split in enumerate(("train", "test")):
         write_pictures(tmp_path / split, {"a": 2, "b": 2}, seed=number)
     Image.new("L", (4, 4)).save(tmp_path / "train" / "sheet.png")
-    assert {sample.split for sample in scan_folder(tmp_path, False)} == {"train", "test"}
+    assert {sample.split for sample in scanned(tmp_path)} == {"train", "test"}
     assert "sheet.png" in caplog.text
 
 
 @pytest.mark.promise(14)
 def test_hidden_and_system_files_are_neither_classes_nor_samples(pictures: Path) -> None:
-    before = names(scan_folder(pictures, False))
+    before = names(scanned(pictures))
     for path in (
         ".ipynb_checkpoints/x.png",
         "__MACOSX/x.png",
@@ -79,7 +84,7 @@ def test_hidden_and_system_files_are_neither_classes_nor_samples(pictures: Path)
     ):
         (pictures / path).parent.mkdir(parents=True, exist_ok=True)
         (pictures / path).write_bytes((pictures / "bee/00.png").read_bytes())
-    assert names(scan_folder(pictures, False)) == before
+    assert names(scanned(pictures)) == before
 
 
 @pytest.mark.promise(14)
@@ -87,7 +92,7 @@ def test_unsupported_images_and_stray_ones_are_reported(pictures: Path, caplog: 
     (pictures / "ant" / "phone.HEIC").write_bytes(b"x")
     Image.new("L", (4, 4)).save(pictures / "stray.png")
     with caplog.at_level(logging.WARNING):
-        assert len(scan_folder(pictures, False)) == 36
+        assert len(scanned(pictures)) == 36
     assert "1 .heic" in caplog.text
     assert "stray.png" in caplog.text
 
@@ -96,19 +101,19 @@ def test_unsupported_images_and_stray_ones_are_reported(pictures: Path, caplog: 
 def test_a_link_cycle_ends_with_the_exact_count(pictures: Path) -> None:
     (pictures / "ant" / "again").symlink_to(pictures / "ant", target_is_directory=True)
     (pictures / "ant" / "up").symlink_to(pictures / "ant" / "again", target_is_directory=True)
-    assert len(scan_folder(pictures, False)) == 36
+    assert len(scanned(pictures)) == 36
 
 
 def test_links_out_of_a_class_add_nothing_to_it(pictures: Path, tmp_path: Path) -> None:
     for number, target in enumerate((pictures, tmp_path, Path("/"), pictures / "bee")):
         (pictures / "ant" / f"link{number}").symlink_to(target, target_is_directory=True)
-    assert Counter(sample.label for sample in scan_folder(pictures, False)) == {"ant": 12, "bee": 12, "cat": 12}
+    assert Counter(sample.label for sample in scanned(pictures)) == {"ant": 12, "bee": 12, "cat": 12}
 
 
 def test_a_link_to_pictures_elsewhere_is_followed(pictures: Path, tmp_path: Path) -> None:
     write_pictures(tmp_path / "elsewhere", {"more": 3}, seed=1)
     (pictures / "ant" / "more").symlink_to(tmp_path / "elsewhere" / "more", target_is_directory=True)
-    samples = scan_folder(pictures, False)
+    samples = scanned(pictures)
     assert len(samples) == 39
     assert "ant/more/00.png" in names(samples)
 
@@ -116,20 +121,20 @@ def test_a_link_to_pictures_elsewhere_is_followed(pictures: Path, tmp_path: Path
 def test_all_broken_links_are_found(pictures: Path) -> None:
     for name in ("ant", "bee", "cat"):
         (pictures / name / "gone.png").symlink_to("nowhere.png")
-    samples = scan_folder(pictures, False)
+    samples = scanned(pictures)
     assert len(samples) == 39
     found = {sample.name: sample for sample in samples if sample.problem}
     assert sorted(found) == ["ant/gone.png", "bee/gone.png", "cat/gone.png"]
     assert {sample.problem for sample in found.values()} == {"a link that leads to nothing"}
     assert len({sample.digest for sample in found.values()}) == 3, "they have no bytes to tell them apart by"
-    assert found["ant/gone.png"] in scan_folder(pictures, False), "and are the same the next time"
+    assert found["ant/gone.png"] in scanned(pictures), "and are the same the next time"
 
 
 def test_what_is_no_file_with_bytes_is_a_sample_with_a_problem(pictures: Path) -> None:
     (pictures / "ant/empty.png").touch()
     (pictures / "ant/itself.png").symlink_to("itself.png")
     os.mkfifo(pictures / "ant/pipe.png")
-    said = {sample.name: sample.problem for sample in scan_folder(pictures, False) if sample.problem}
+    said = {sample.name: sample.problem for sample in scanned(pictures) if sample.problem}
     assert said.keys() == {"ant/empty.png", "ant/itself.png", "ant/pipe.png"}
     assert said["ant/empty.png"] == "an empty file"
     assert "symbolic links" in said["ant/itself.png"]
@@ -146,7 +151,7 @@ def test_a_folder_that_cannot_be_listed_is_named(pictures: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "scandir", refused)
     with pytest.raises(UserError, match=r"bee: the folder cannot be listed \(Permission denied\)"):
-        scan_folder(pictures, False)
+        scanned(pictures)
 
 
 def test_unsupported_images_are_reported_once_for_the_whole_dataset(
@@ -156,7 +161,7 @@ def test_unsupported_images_are_reported_once_for_the_whole_dataset(
         (pictures / name / "phone.heic").write_bytes(b"x")
         (pictures / name / "notes.txt").write_text("not of interest")
     (pictures / "cat" / "drawing.SVG").write_bytes(b"x")
-    assert len(scan_folder(pictures, False)) == 36
+    assert len(scanned(pictures)) == 36
     (record,) = (record for record in caplog.records if record.levelno == logging.WARNING)
     assert "3 .heic, 1 .svg" in record.getMessage()
     assert str(pictures / "ant" / "phone.heic") in record.getMessage()
@@ -164,7 +169,7 @@ def test_unsupported_images_are_reported_once_for_the_whole_dataset(
 
 def test_a_class_may_be_called_train_beside_others(tmp_path: Path) -> None:
     write_pictures(tmp_path, {"train": 2, "bus": 2, "car": 2})
-    assert {(s.label, s.split) for s in scan_folder(tmp_path, False)} == {("train", None), ("bus", None), ("car", None)}
+    assert {(s.label, s.split) for s in scanned(tmp_path)} == {("train", None), ("bus", None), ("car", None)}
 
 
 @pytest.mark.parametrize("wrong", ["Train", "training", "valid", "Validation", "TEST"])
@@ -172,19 +177,19 @@ def test_folders_that_are_nearly_called_as_splits_are_not_taken_for_classes(tmp_
     for number, split in enumerate(({"train", "val", "test"} - {"train" if "rain" in wrong else ""}) | {wrong}):
         write_pictures(tmp_path / split, {"a": 2, "b": 2}, seed=number)
     with pytest.raises(UserError, match=rf"{wrong}: name it '(train|val|test)'"):
-        scan_folder(tmp_path, False)
+        scanned(tmp_path)
 
 
 def test_a_folder_beside_the_splits_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_pictures(tmp_path / "train", {"a": 2, "b": 2})
     write_pictures(tmp_path / "unlabeled", {"x": 2})
-    assert {(s.label, s.split) for s in scan_folder(tmp_path, False)} == {("a", "train"), ("b", "train")}
+    assert {(s.label, s.split) for s in scanned(tmp_path)} == {("a", "train"), ("b", "train")}
     assert "unlabeled" in caplog.text
 
 
 def test_a_test_folder_alone_can_be_scanned_but_not_learned_from(tmp_path: Path) -> None:
     write_pictures(tmp_path / "test", {"a": 2, "b": 2})
-    samples = scan_folder(tmp_path, False)
+    samples = scanned(tmp_path)
     assert {sample.split for sample in samples} == {"test"}
     with pytest.raises(UserError, match="no train split"):
         classes(samples)
@@ -194,14 +199,14 @@ def test_a_test_folder_alone_can_be_scanned_but_not_learned_from(tmp_path: Path)
 def test_a_name_that_is_no_text_is_refused_before_anything_has_to_be_written(pictures: Path) -> None:
     (pictures / "ant/00.png").rename(pictures / "ant" / os.fsdecode(b"caf\xe9.png"))
     with pytest.raises(UserError, match=r"1 file names are not valid UTF-8: .*caf\\udce9"):
-        scan_folder(pictures, False)
+        scanned(pictures)
 
 
 @pytest.mark.promise(15)
 def test_names_with_spaces_letters_of_the_world_and_200_characters(tmp_path: Path) -> None:
     names = ["with space", "größe 猫", "x" * 200]
     write_pictures(tmp_path, dict.fromkeys(names, 2))
-    assert classes(scan_folder(tmp_path, False)) == sorted(names)
+    assert classes(scanned(tmp_path)) == sorted(names)
 
 
 @pytest.mark.promise(15)
@@ -214,34 +219,34 @@ def test_class_names_that_read_the_same_are_refused(
 ) -> None:
     write_pictures(tmp_path, dict.fromkeys(classes, 2))
     with pytest.raises(UserError, match="read the same"):
-        scan_folder(tmp_path, case_sensitive)
+        scanned(tmp_path, case_sensitive=case_sensitive)
 
 
 @pytest.mark.promise(15)
 def test_case_can_be_meant(tmp_path: Path) -> None:
     write_pictures(tmp_path, {"Cat": 2, "cat": 2})
-    assert classes(scan_folder(tmp_path, case_sensitive=True)) == ["Cat", "cat"]
+    assert classes(scanned(tmp_path, case_sensitive=True)) == ["Cat", "cat"]
 
 
 @pytest.mark.promise(18)
 def test_what_cannot_be_trained_is_said_in_clear_words(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
-        scan_folder(tmp_path / "none", False)
+        scanned(tmp_path / "none")
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="a file, not a folder"):
-        scan_folder(tmp_path / "file", False)
+        scanned(tmp_path / "file")
     with pytest.raises(UserError, match="no class folders"):
-        scan_folder(tmp_path, False)
+        scanned(tmp_path)
     write_pictures(tmp_path / "one", {"a": 2})
     with pytest.raises(UserError, match="one class only"):
-        classes(scan_folder(tmp_path / "one", False))
+        classes(scanned(tmp_path / "one"))
     (tmp_path / "one" / "empty").mkdir()
     with pytest.raises(UserError, match="empty: a class folder without images"):
-        scan_folder(tmp_path / "one", False)
+        scanned(tmp_path / "one")
     write_pictures(tmp_path / "two" / "train", {"a": 2})
     write_pictures(tmp_path / "two" / "valid", {"a": 2})
     with pytest.raises(UserError, match="name it 'val'"):
-        scan_folder(tmp_path / "two", False)
+        scanned(tmp_path / "two")
 
 
 @pytest.mark.promise(9)
@@ -249,20 +254,20 @@ def test_a_class_that_train_does_not_know_is_refused(tmp_path: Path) -> None:
     write_pictures(tmp_path / "train", {"a": 2, "b": 2})
     write_pictures(tmp_path / "val", {"a": 2, "zebra": 2}, seed=1)
     with pytest.raises(UserError, match="val split has 1 classes that train does not know: zebra"):
-        classes(scan_folder(tmp_path, False))
+        classes(scanned(tmp_path))
 
 
 def test_a_picture_with_two_labels_is_refused(pictures: Path) -> None:
     (pictures / "bee" / "copy.png").write_bytes((pictures / "ant" / "00.png").read_bytes())
     with pytest.raises(UserError, match=r"ant/00\.png and bee/copy\.png"):
-        refuse_conflicting_labels(scan_folder(pictures, False))
+        refuse_conflicting_labels(scanned(pictures))
 
 
 def test_a_csv_gives_labels_splits_and_groups(pictures: Path, tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     rows = [("pictures/ant/00.png", "1", "train", "p1"), ("pictures/bee/00.png", "2", "val", "p2")]
     pd.DataFrame(rows, columns=["path", "label", "split", "group"]).to_csv(table, index=False)
-    samples = scan_csv(table, None, False)
+    samples = scanned(None, table)
     assert [(s.name, s.label, s.split, s.group) for s in samples] == rows
     assert Path(samples[0].path).is_absolute()
 
@@ -270,9 +275,9 @@ def test_a_csv_gives_labels_splits_and_groups(pictures: Path, tmp_path: Path) ->
 def test_a_csv_may_be_named_by_a_relative_path(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "t.csv").write_text("path,label,group\n./pictures/ant/../ant/00.png,a,g\npictures/bee/00.png,b,\n")
     monkeypatch.chdir(tmp_path)
-    samples = scan_csv(Path("t.csv"), None, False)
+    samples = scanned(None, Path("t.csv"))
     assert [(s.name, s.group) for s in samples] == [("pictures/ant/00.png", "g"), ("pictures/bee/00.png", None)]
-    assert [s.name for s in scan_csv(Path("t.csv"), Path(), False)] == [s.name for s in samples]
+    assert [s.name for s in scanned(Path(), Path("t.csv"))] == [s.name for s in samples]
 
 
 @pytest.mark.parametrize(
@@ -292,13 +297,13 @@ def test_a_wrong_csv_is_explained(pictures: Path, content: str, said: str) -> No
     table = pictures / "t.csv"
     table.write_text(content)
     with pytest.raises(UserError, match=said):
-        scan_csv(table, None, False)
+        scanned(None, table)
 
 
 def test_some_missing_files_of_a_csv_are_problems_of_theirs(pictures: Path) -> None:
     table = pictures / "t.csv"
     table.write_text(f"path,label\nant/00.png,a\nnone.png,a\nbee,b\n{'x' * 300}.png,b\n")
-    said = {sample.name[:5]: sample.problem for sample in scan_csv(table, None, False)}
+    said = {sample.name[:5]: sample.problem for sample in scanned(None, table)}
     assert said == {
         "ant/0": "",
         "none.": "no such file",
@@ -309,5 +314,32 @@ def test_some_missing_files_of_a_csv_are_problems_of_theirs(pictures: Path) -> N
 
 def test_scanning_writes_nothing(pictures: Path) -> None:
     before = {name: (pictures / name).stat().st_mtime_ns for name in files_below(pictures)}
-    scan_folder(pictures, False)
+    scanned(pictures)
     assert {name: (pictures / name).stat().st_mtime_ns for name in files_below(pictures)} == before
+
+
+def test_a_source_of_ones_own_lists_files(pictures: Path) -> None:
+    def find_two(root: str | None, csv: str | None, on_problem: OnProblem) -> Listing:
+        assert csv is None
+        assert on_problem
+        absolute = pictures / "bee" / ".." / "bee" / "00.png"
+        return Listing([Entry("ant/00.png", " a", group="g"), Entry(str(absolute), "b")], Path(str(root)))
+
+    found = scan(find_two, str(pictures), None, False)
+    assert [(s.name, s.label, s.split, s.group) for s in found] == [
+        ("ant/00.png", "a", None, "g"), ("bee/00.png", "b", None, None),
+    ]  # fmt: skip
+    assert [Path(sample.path) for sample in found] == [pictures / "ant" / "00.png", pictures / "bee" / "00.png"]
+
+
+@pytest.mark.parametrize("label", [None, "", " ", 1])
+def test_a_source_without_a_label_is_explained(pictures: Path, label: object) -> None:
+    listing = Listing([Entry("ant/00.png", "a"), Entry("bee/00.png", label)], pictures)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"data.root=/somewhere: bee/00\.png has the label .*; a label is a text"):
+        scan(lambda *_: listing, "/somewhere", None, False)
+
+
+def test_class_names_of_a_source_are_checked(pictures: Path) -> None:
+    listing = Listing([Entry("ant/00.png", "cat"), Entry("bee/00.png", "Cat")], pictures)
+    with pytest.raises(UserError, match=r"data\.csv=table: the classes 'Cat' and 'cat' read the same"):
+        scan(lambda *_: listing, None, "table", False)

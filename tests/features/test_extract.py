@@ -10,7 +10,8 @@ from torch import Tensor
 from conftest import write_pictures
 from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.backbones.load import load_backbone
-from ft_lightning.data.scan import scan_folder
+from ft_lightning.data.scan import scan
+from ft_lightning.data.sources import find_images
 from ft_lightning.features import extract
 from ft_lightning.features.extract import Computing, Extractor, open_store
 from ft_lightning.features.fill import fill
@@ -37,7 +38,7 @@ def extractor_of(tmp_path: Path, root: Path) -> tuple[Extractor, ImageBackbone, 
     backbone = load_backbone("timm", "test_resnet", None, {})
     how = computing(backbone)
     extractor = Extractor(backbone, open_store(str(tmp_path / "store"), backbone, how), how)
-    return extractor, backbone, scan_folder(root, False)
+    return extractor, backbone, scan(find_images, str(root), None, False)
 
 
 def missing(extractor: Extractor, samples: list[Sample]) -> list[int]:

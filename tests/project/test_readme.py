@@ -190,14 +190,10 @@ def apply(block: str, clone: Path) -> None:
 
 RUN_ALL = """
 import json, sys
-from pathlib import Path
-from ft_lightning.cli.compose import compose
-from ft_lightning.train import train
-for number, overrides in enumerate(json.loads(sys.argv[1])):
-    folder = Path(sys.argv[2]) / str(number)
-    folder.mkdir(parents=True)
-    metrics = train(compose("train", *overrides), folder)
-    print("RESULT", json.dumps([overrides, metrics["test"], metrics["data"]]))
+import ft_lightning
+for number, (verb, overrides) in enumerate(json.loads(sys.argv[1])):
+    run = ft_lightning.run(verb, *overrides, run_dir=f"{sys.argv[2]}/{number}")
+    print("RESULT", json.dumps([verb, overrides, {} if verb == "check" else run.metrics]))
 """
 
 
@@ -213,11 +209,14 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
     small = ["trainer.max_epochs=1", "trainer.enable_progress_bar=false", "data.limit=4"]
     runs = []
     for _, _, module, *overrides in commands(RECIPES):
-        if module == "ft_lightning.train":
-            net = [] if "model=timm" in overrides else ["model=timm", "model.name=test_resnet"]
-            data = [] if "data=odd" in overrides else [f"data.root={pictures}"]  # of several the last counts
-            words = [word.replace("outputs/train/RUN", str(tmp_path / "runs/1")) for word in overrides]
-            runs.append([*words, *net, "model.weights=null", *data, *small])
+        verb = module.partition(".")[2]
+        if verb == "rename":  # has tests of its own
+            continue
+        words = [word.replace("outputs/train/RUN", str(tmp_path / "runs/1")) for word in overrides]
+        words += [] if "data=odd" in overrides else [f"data.root={pictures}"]  # of several the last counts
+        if verb != "evaluate":
+            words += ["model.weights=null"] + ["model=timm", "model.name=test_resnet"] * ("model=timm" not in overrides)
+        runs.append((verb, words + small * (verb == "train")))
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALL, json.dumps(runs), str(tmp_path / "runs")],
         env={"PYTHONPATH": str(clone / "src"), "PATH": "", "HOME": str(tmp_path)},
@@ -227,9 +226,12 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
     results = [
         json.loads(line.removeprefix("RESULT ")) for line in done.stdout.splitlines() if line.startswith("RESULT ")
     ]
-    assert len(results) == len(runs) == 11
-    assert all("cohen_kappa" in test for _, test, _ in results), "the metric is in metrics.json"
-    (odd,) = [data for overrides, _, data in results if "data=odd" in overrides]
+    assert len(results) == len(runs) == 13
+    trained = [(overrides, metrics) for verb, overrides, metrics in results if verb == "train"]
+    assert all("cohen_kappa" in metrics["test"] for _, metrics in trained), "the metric is in metrics.json"
+    (odd,) = [metrics["data"] for overrides, metrics in trained if "data=odd" in overrides]
     assert odd["classes"] == 5
+    (evaluated,) = [metrics["data"] for verb, _, metrics in results if verb == "evaluate"]
+    assert evaluated["samples"] == {"test": 12}
     card = json.loads((tmp_path / "runs/1/model/model.json").read_text())
     assert card["head"] == {"name": "normed", "dropout": 0.1}

@@ -19,7 +19,7 @@ from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import DataProblemsError, Problem
 from ft_lightning.data.protocol import Data
 from ft_lightning.data.samplers import SAMPLERS, BatchPositions, EpochSampler, check_sampler
-from ft_lightning.data.scan import scan
+from ft_lightning.data.scan import FindFiles, scan
 from ft_lightning.data.split import lost, refuse_conflicting_labels, refuse_leaks
 from ft_lightning.readers.image_reader import ImageReader, Transform
 from ft_lightning.readers.sample import Reader, Sample
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class ImageFolderDataModule(LightningDataModule):
-    """Labelled images from a folder or a CSV; a `data.protocol.Data` whose fields are the keys of conf/data.
+    """Labelled images of a folder, CSV or other source; a `data.protocol.Data` whose fields are the keys of conf/data.
 
     The constructor reads and checks the dataset, so that every problem shows before time is spent; it never writes into
     the dataset. Call `connect` before asking for a loader.
@@ -48,6 +48,7 @@ class ImageFolderDataModule(LightningDataModule):
     root: str | None
     csv: str | None
     create: Callable[[], Path] | None  # makes the folder if neither root nor csv is given
+    find: FindFiles  # lists the files of root and csv
     val_fraction: float
     test_fraction: float
     split_seed: int
@@ -74,7 +75,8 @@ class ImageFolderDataModule(LightningDataModule):
         self.location = self.csv or root
         self.left_out: Sequence[Problem] = []
         self._start: dict[str, int] | None = None
-        samples, beyond = narrow(self.find_samples(root), self.group_by, self.limit, self.split_seed)
+        samples = scan(self.find, root, self.csv, self.case_sensitive, self.memo)
+        samples, beyond = narrow(samples, self.group_by, self.limit, self.split_seed)
         task, splits, excluded = divide(
             samples, self.make_task, self.val_fraction, self.test_fraction, self.split_seed, self.exclude
         )
@@ -92,10 +94,6 @@ class ImageFolderDataModule(LightningDataModule):
         if not self.allow_leak:
             refuse_leaks(self.inspector.samples())
         self.task = task.fit([sample.label for sample in self.splits["train"]])
-
-    def find_samples(self, root: str | None) -> list[Sample]:
-        """Return every sample with its label and, if given, split and group; another data source overrides this."""
-        return scan(root, self.csv, self.case_sensitive, self.memo)
 
     def _groups(self) -> Tensor:
         """Return the group (N,) of each train sample for a sampler: its class, as a number."""

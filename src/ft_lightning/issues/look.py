@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hydra.utils import instantiate
+
 from ft_lightning.data.collect import divide, narrow
 from ft_lightning.data.damage import Inspector
 from ft_lightning.data.exclude import excluded_names
@@ -53,7 +55,7 @@ def look_at_files(
         found.add([Finding("layout", message, "", blocks=True)])
 
     try:
-        scanned = scan(root, data.csv, data.case_sensitive, memo, refuse)
+        scanned = scan(instantiate(data.find), root, data.csv, data.case_sensitive, memo, refuse)
         samples, _ = narrow(scanned, data.group_by, data.limit, data.split_seed)
     except UserError as error:
         refuse(str(error))

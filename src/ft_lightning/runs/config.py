@@ -25,6 +25,8 @@ DEFAULTS = {
     "task._target_": f"{names.PACKAGE}.tasks.registry.make_task",
     "task._partial_": True,
     "task.name": "multiclass",
+    "data.find._target_": f"{names.PACKAGE}.data.sources.find_images",
+    "data.find._partial_": True,
     "data.sampler": "shuffle",
     "module._target_": f"{names.PACKAGE}.module.FineTuner",
 }
