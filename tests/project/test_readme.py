@@ -193,7 +193,7 @@ import json, sys
 import ft_lightning
 for number, (verb, overrides) in enumerate(json.loads(sys.argv[1])):
     run = ft_lightning.run(verb, *overrides, run_dir=f"{sys.argv[2]}/{number}")
-    print("RESULT", json.dumps([verb, overrides, {} if verb == "check" else run.metrics]))
+    print("RESULT", json.dumps([verb, overrides, run.metrics if verb in ("train", "evaluate") else {}]))
 """
 
 
@@ -213,8 +213,9 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
         if verb == "rename":  # has tests of its own
             continue
         words = [word.replace("outputs/train/RUN", str(tmp_path / "runs/1")) for word in overrides]
-        words += [] if "data=odd" in overrides else [f"data.root={pictures}"]  # of several the last counts
-        if verb != "evaluate":
+        if verb != "report" and "data=odd" not in overrides:
+            words += [f"data.root={pictures}"]  # of several the last counts
+        if verb in ("train", "check"):
             words += ["model.weights=null"] + ["model=timm", "model.name=test_resnet"] * ("model=timm" not in overrides)
         runs.append((verb, words + small * (verb == "train")))
     done = subprocess.run(
@@ -226,12 +227,13 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
     results = [
         json.loads(line.removeprefix("RESULT ")) for line in done.stdout.splitlines() if line.startswith("RESULT ")
     ]
-    assert len(results) == len(runs) == 13
+    assert len(results) == len(runs) == 14
     trained = [(overrides, metrics) for verb, overrides, metrics in results if verb == "train"]
     assert all("cohen_kappa" in metrics["test"] for _, metrics in trained), "the metric is in metrics.json"
     (odd,) = [metrics["data"] for overrides, metrics in trained if "data=odd" in overrides]
     assert odd["classes"] == 5
     (evaluated,) = [metrics["data"] for verb, _, metrics in results if verb == "evaluate"]
     assert evaluated["samples"] == {"test": 12}
+    assert "Confused pairs" in (tmp_path / "runs/1/report.html").read_text(encoding="utf-8")
     card = json.loads((tmp_path / "runs/1/model/model.json").read_text())
     assert card["head"] == {"name": "normed", "dropout": 0.1}

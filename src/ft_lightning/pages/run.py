@@ -1,6 +1,7 @@
 """Writes report.html of a run or an evaluation, from the files of its directory alone."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +25,21 @@ def write(run: Run) -> Path:
     metrics = run.record("metrics")
     if run.task not in _TASK_PAGES:
         raise UserError(f"{run}: there is no page for the task {run.task}: add its module to pages/run.py.")
-    task = _TASK_PAGES[run.task]
-    sections = [
-        task.headline(metrics),
-        *_repeats(metrics),
-        *task.sections(run, metrics),
-        *_data(run),
-        *_provenance(run, metrics),
-    ]
-    write_page(run.page, task.title(metrics), f"{run.path.resolve().name} · {metrics['data']['location']}", sections)
+    title = _TASK_PAGES[run.task].title(metrics)
+    sections = [section for of in SECTIONS for section in of(run, metrics)]
+    write_page(run.page, title, f"{run.path.resolve().name} · {metrics['data']['location']}", sections)
     return run.page
 
 
-def _repeats(metrics: dict[str, Any]) -> list[Section]:
+def _headline(run: Run, metrics: dict[str, Any]) -> list[Section]:
+    return [_TASK_PAGES[run.task].headline(metrics)]
+
+
+def _of_task(run: Run, metrics: dict[str, Any]) -> list[Section]:
+    return _TASK_PAGES[run.task].sections(run, metrics)
+
+
+def _repeats(_: Run, metrics: dict[str, Any]) -> list[Section]:
     if not (repeats := metrics.get("repeats")):
         return []
     rows = [
@@ -49,7 +52,7 @@ def _repeats(metrics: dict[str, Any]) -> list[Section]:
     return [Section("Repeats", text, table=pd.DataFrame(rows))]
 
 
-def _data(run: Run) -> list[Section]:
+def _data(run: Run, _: dict[str, Any]) -> list[Section]:
     split = run.table("split", missing_ok=True)
     if split.empty:
         return []
@@ -102,3 +105,7 @@ def _time(metrics: dict[str, Any]) -> dict[str, str]:
     if cache := timing.get("cache"):
         facts["features"] = f"{cache['hits']:,} from the store, {cache['computed']:,} computed"
     return facts
+
+
+# The page, from top to bottom: each function makes sections of a run and its metrics.json.
+SECTIONS: list[Callable[[Run, dict[str, Any]], list[Section]]] = [_headline, _repeats, _of_task, _data, _provenance]
