@@ -1,7 +1,9 @@
 """A process that has imported the libraries and forks for each command: most of a short run's time is their import.
 
-Reads a line of JSON for each command on standard input, {"module", "arguments", "cwd", "env", "out", "err"}, runs it as
-`python -m module arguments` with its output in those files, and answers with its exit code in a line.
+Reads lines of JSON on standard input, and answers each with a line:
+  {"module", "arguments", "cwd", "env", "out", "err"}  starts `python -m module arguments`, its output in those files,
+                                                       and answers with the number of its process
+  {"ended": number}                                    answers with its exit code as `subprocess` has it, or null
 """
 
 import atexit
@@ -34,14 +36,23 @@ _PATIENCE_S = 900  # then the system ends a command that hangs
 def main() -> None:
     """Answer until standard input ends."""
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            try:
-                _be(json.loads(line))
-            finally:
-                os._exit(70)  # never a second server
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)  # noqa: T201
+        asked = json.loads(line)
+        print(_ended(asked["ended"]) if "ended" in asked else _start(asked), flush=True)  # noqa: T201
+
+
+def _start(asked: dict[str, Any]) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            _be(asked)
+        finally:
+            os._exit(70)  # never a second server
+    return child
+
+
+def _ended(child: int) -> str:
+    number, status = os.waitpid(child, os.WNOHANG)
+    return json.dumps(os.waitstatus_to_exitcode(status) if number else None)
 
 
 def _be(asked: dict[str, Any]) -> None:
@@ -55,7 +66,7 @@ def _be(asked: dict[str, Any]) -> None:
         os.dup2(file, descriptor)
         os.close(file)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.path[0] = asked["cwd"]
+    sys.path[:0] = [asked["cwd"], *asked["env"].get("PYTHONPATH", "").split(os.pathsep)]
     sys.argv = [asked["module"], *asked["arguments"]]
     code: Any = 0
     try:

@@ -4,15 +4,20 @@ import functools
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave the cores to other work
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: threads of one must not wait for those of another
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts jobs in the background, and they theirs
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
 import pytest
@@ -68,30 +73,93 @@ def write_pictures(root: Path, counts: dict[str, int], seed: int = 0) -> Path:
     return root
 
 
+class Command:
+    """A command in a process of its own; what it prints is in `stdout` and `stderr` from the start."""
+
+    def __init__(self, pid: int, outputs: tuple[Path, Path], ended: Callable[[], int | None]) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._outputs = outputs
+        self._ended = ended
+
+    def poll(self) -> int | None:
+        """The exit code; None while it runs."""
+        if self.returncode is None:
+            self.returncode = self._ended()
+        return self.returncode
+
+    def wait(self, seconds: int = 300) -> int:
+        """The exit code, with patience for that many seconds of an idle machine."""
+        deadline = time.monotonic() + patience(seconds)
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                self.kill()
+                raise TimeoutError(f"{seconds} seconds: {self.stdout}{self.stderr}")
+            time.sleep(0.01)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    @property
+    def stdout(self) -> str:
+        return self._outputs[0].read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self._outputs[1].read_text()
+
+
 class Commands:
-    """Runs commands in forks of a process that has imported the libraries already: see commands.py."""
+    """Starts commands: forks of a process that has imported the libraries already, see commands.py."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self._folder = folder
+        self._started: list[Command] = []
         self._server: subprocess.Popen[str] | None = None
 
-    def run(self, module: str, arguments: tuple[str, ...], cwd: Path) -> subprocess.CompletedProcess[str]:
-        """As `subprocess.run([sys.executable, "-m", module, *arguments], ...)`, with text captured."""
+    def start(
+        self, module: str, *arguments: str, cwd: Path, env: dict[str, str] | None = None, fresh: bool = False
+    ) -> Command:
+        """Start `python -m module arguments`.
+
+        Args:
+            env: beside the environment of the tests.
+            fresh: in a new interpreter, because it counts when something is imported.
+        """
+        place = self._folder / str(len(self._started))
+        outputs = place.with_suffix(".out"), place.with_suffix(".err")
+        environment = os.environ | {"COLUMNS": "200"} | (env or {})
+        if fresh or sys.platform != "linux":  # elsewhere libraries do not bear a fork
+            words = [sys.executable, "-m", module, *arguments]
+            with outputs[0].open("w") as out, outputs[1].open("w") as err:
+                process = subprocess.Popen(words, cwd=cwd, env=environment, stdout=out, stderr=err)
+            command = Command(process.pid, outputs, process.poll)
+        else:
+            files = {"out": str(outputs[0]), "err": str(outputs[1])}
+            pid = self._ask({"module": module, "arguments": arguments, "cwd": str(cwd), "env": environment} | files)
+            command = Command(pid, outputs, lambda: self._ask({"ended": pid}))
+        self._started.append(command)
+        return command
+
+    def _ask(self, question: dict[str, Any]) -> Any:
         if self._server is None:
             self._server = subprocess.Popen(
                 [sys.executable, ROOT / "tests/commands.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
-        out, err = self.folder / "out", self.folder / "err"
-        place = {"cwd": str(cwd), "env": os.environ | {"COLUMNS": "200"}, "out": str(out), "err": str(err)}
-        asked = {"module": module, "arguments": arguments, **place}
         assert self._server.stdin
         assert self._server.stdout
-        print(json.dumps(asked), file=self._server.stdin, flush=True)
-        code = int(self._server.stdout.readline())
-        return subprocess.CompletedProcess([module, *arguments], code, out.read_text(), err.read_text())
+        print(json.dumps(question), file=self._server.stdin, flush=True)
+        return json.loads(self._server.stdout.readline())
 
     def close(self) -> None:
-        """End the process, if there is one."""
+        """End whatever still runs."""
+        for command in self._started:
+            command.kill()
         if self._server:
             self._server.communicate()
 
@@ -110,19 +178,10 @@ def run_command(tmp_path: Path, commands: Commands) -> Callable[..., subprocess.
     home.mkdir()
 
     def run(
-        verb: str, *overrides: str, env: dict[str, str] | None = None, cwd: Path = home
+        verb: str, *overrides: str, env: dict[str, str] | None = None, cwd: Path = home, fresh: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        if env is None and sys.platform == "linux":  # elsewhere libraries do not bear a fork
-            return commands.run(f"ft_lightning.{verb}", overrides, cwd)
-        return subprocess.run(
-            [sys.executable, "-m", f"ft_lightning.{verb}", *overrides],
-            cwd=cwd,
-            env=os.environ | {"COLUMNS": "200"} | (env or {}),
-            capture_output=True,
-            text=True,
-            timeout=patience(300),
-            check=False,
-        )
+        command = commands.start(f"ft_lightning.{verb}", *overrides, cwd=cwd, env=env, fresh=fresh)
+        return subprocess.CompletedProcess([verb, *overrides], command.wait(), command.stdout, command.stderr)
 
     return run
 

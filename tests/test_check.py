@@ -182,7 +182,7 @@ def test_it_sees_the_splits_of_a_run_and_leaves_it_its_features(pictures: Path, 
     write_table(pd.DataFrame({"path": names}), tmp_path / "x.csv")
     options = [f"data.root={pictures}", f"data.exclude={tmp_path / 'x.csv'}", *TINY]
     cfg = compose("check", *options)
-    seen = look_at_files(cfg.data, str(pictures), build.task(cfg), None, Findings())
+    seen = look_at_files(cfg.data, str(pictures), build.source(cfg.data), build.task(cfg), None, Findings())
     assert seen.splits == build.data(compose("train", *options)).splits
     for run in ("check", "run"):
         (tmp_path / run).mkdir()

@@ -119,9 +119,9 @@ def accuracy_of(head: torch.nn.Module, backbone: torch.nn.Module, loader: torch.
 
 CASES = {
     "resnet50 frozen": (["model=resnet50"], {"head.weight", "head.bias"}),
-    "vit_b_16 partial": (
-        ["model=vit_b_16", "finetune=partial"],
-        "backbone.network.encoder.layers.encoder_layer_11. backbone.network.encoder.ln. head.",
+    "swin_t partial": (
+        ["model=swin_t", "finetune=partial"],
+        "backbone.network.features.7.1. backbone.network.norm. head.",
     ),
     "timm convnext_atto": (["model=timm", "model.name=convnext_atto"], {"head.weight", "head.bias"}),
     "mobilenet full": (["model=mobilenet_v3_large", "finetune=full"], ""),

@@ -24,7 +24,7 @@ from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
 import ft_lightning
-from conftest import files_below, patience
+from conftest import Command, Commands, files_below, patience
 from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.cli.compose import compose
 from ft_lightning.data.module import ImageFolderDataModule
@@ -180,49 +180,42 @@ def test_a_trial_that_falls_behind_is_ended_early(pictures: Path, tmp_path: Path
     assert (rows["state"] == "complete").sum() >= 5
 
 
-def command(root: Path, folder: Path, *overrides: str) -> list[str]:
+def start(commands: Commands, root: Path, folder: Path, *overrides: str) -> Command:
     words = [f"data.root={root}", *TINY, *SHORT, f"cache.dir={folder / 'store'}", *overrides]
-    return [sys.executable, "-m", "ft_lightning.tune", *words]
+    return commands.start("ft_lightning.tune", *words, cwd=folder)
 
 
-def stopped(how: signal.Signals, pictures: Path, tmp_path: Path) -> tuple[int, bytes]:
+def stopped(how: signal.Signals, commands: Commands, pictures: Path, tmp_path: Path) -> tuple[int, str]:
     """The exit code of a search, and what it said, that a signal ends after three trials."""
-    first = subprocess.Popen(
-        command(pictures, tmp_path, "tune.trials=400"), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    first = start(commands, pictures, tmp_path, "tune.trials=400")
     try:
         wait_for(lambda: finished(study_in(tmp_path)) >= 3)
     finally:
         first.send_signal(how)
-        said = first.communicate(timeout=patience(60))[1]
-    return first.returncode, said
+    return first.wait(60), first.stderr
 
 
-def test_an_interrupted_search_says_that_it_can_go_on(pictures: Path, tmp_path: Path) -> None:
-    code, said = stopped(signal.SIGINT, pictures, tmp_path)
+def test_an_interrupted_search_says_that_it_can_go_on(pictures: Path, commands: Commands, tmp_path: Path) -> None:
+    code, said = stopped(signal.SIGINT, commands, pictures, tmp_path)
     assert code == 130
-    assert b"the same command continues" in said
+    assert "the same command continues" in said
     assert (study_in(tmp_path) / "trials.csv").is_file()
 
 
-def test_a_search_that_is_killed_goes_on_in_two_processes_with_the_same_command(pictures: Path, tmp_path: Path) -> None:
-    assert stopped(signal.SIGKILL, pictures, tmp_path)[0] == -9
+def test_a_search_that_is_killed_goes_on_in_two_processes_with_the_same_command(
+    pictures: Path, commands: Commands, tmp_path: Path
+) -> None:
+    assert stopped(signal.SIGKILL, commands, pictures, tmp_path)[0] == -9
     before = sum(map(has_outcome, trials_of(study_in(tmp_path))))
     wanted = before + 6
-    both = [
-        subprocess.Popen(
-            command(pictures, tmp_path, f"tune.trials={wanted}"), cwd=tmp_path, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    said = [process.communicate(timeout=patience(200))[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    both = [start(commands, pictures, tmp_path, f"tune.trials={wanted}") for _ in range(2)]
+    assert [command.wait() for command in both] == [0, 0]
     trials = trials_of(study_in(tmp_path))
     assert sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials) == wanted
     assert sum(map(has_outcome, trials)) == wanted
     assert all(trial.state.is_finished() for trial in trials)
     assert len(list(study_in(tmp_path).glob("trial_*"))) == 1, "one of them has trained the winner"
-    assert all("python -m ft_lightning.train" in text for text in said), "both say what was found"
+    assert all("python -m ft_lightning.train" in command.stdout for command in both), "both say what was found"
 
 
 def finished(folder: Path) -> int:

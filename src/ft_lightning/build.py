@@ -2,7 +2,6 @@
 
 import logging
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from ft_lightning.cli.job import in_multirun
 from ft_lightning.cli.processes import check_process_count, refuse_processes
 from ft_lightning.cli.values import check_beside_solver, check_values
 from ft_lightning.system.errors import UserError
+from ft_lightning.system.noise import hush_frameworks
 
 if TYPE_CHECKING:
     from lightning import Callback, Trainer
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ft_lightning.backbones.backbone import Backbone
     from ft_lightning.callbacks.stored_features import RowCache, StoredFeatures
     from ft_lightning.data.protocol import Data
+    from ft_lightning.data.scan import FindFiles
     from ft_lightning.deploy.predictor import TrainedModel
     from ft_lightning.model import Classifier
     from ft_lightning.module import FineTuner
@@ -31,19 +32,6 @@ if TYPE_CHECKING:
     from ft_lightning.tasks.task import MakeTask
 
 log = logging.getLogger(__name__)
-
-# Warnings of the frameworks in every run that a user can do nothing about.
-_NOISE = (
-    r".*module\(s\) in eval mode at the start of training",  # intended: the frozen part stays in eval mode
-    r".*does not have many workers",  # the number is chosen for the machine
-    r".*recommended to use `self\.log\(.*sync_dist=True",  # every process already logs the same value
-    r".*could not find the monitored key",  # in epochs before the first validation
-    r"Checkpoint directory .* exists and is not empty",  # when a run is resumed
-    r".*your dataloader is not resumable",  # it is
-    r".*distributed\.nn\.functional\.all_gather is deprecated",  # Lightning 2.6 with torch 2.15
-    r"Be aware that when using `ckpt_path`.*\['WeightAveraging'\]",  # the averaged weights are tested without it
-    r".*isinstance\(treespec, LeafSpec\).* is deprecated",  # Lightning 2.6 with torch 2.15
-)
 
 
 class Pretrained(NamedTuple):
@@ -79,6 +67,11 @@ def data(cfg: DictConfig) -> "Data":
 def task(cfg: DictConfig) -> "MakeTask":
     """Return the function that makes a task from a dataset's labels."""
     return instantiate(cfg.task)
+
+
+def source(data: DictConfig) -> "FindFiles":
+    """Return the function that lists a dataset's files."""
+    return instantiate(data.find)
 
 
 def data_location(cfg: DictConfig) -> str | None:
@@ -209,10 +202,7 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
     if not torch.cuda.is_available():
         # Lightning makes torch look for a driver library at each optimizer step: a tenth of a cached epoch.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
-    for library in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(library).setLevel(logging.WARNING)  # our summary replaces theirs
-    for message in _NOISE:
-        warnings.filterwarnings("ignore", message)
+    hush_frameworks()
     # Each epoch of a solver tries one L2 strength.
     epochs = len(strengths(cfg.optimizer.weight_decay)) if solves_head(cfg) else cfg.trainer.max_epochs
     trainer = instantiate(

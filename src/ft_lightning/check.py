@@ -40,7 +40,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     found = Findings()
     root = build.data_location(cfg)
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
-    looked = look_at_files(cfg.data, root, build.task(cfg), memo, found)
+    looked = look_at_files(cfg.data, root, build.source(cfg.data), build.task(cfg), memo, found)
     pairs: list[tuple[str, str, float]] = []
     closer = cfg.features and bool(looked.splits)
     try:

@@ -90,11 +90,10 @@ def outputs_of(
 
 def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None" = None) -> "list[Sample]":
     """Return the samples to score."""
-    from hydra.utils import instantiate
-
+    from ft_lightning import build
     from ft_lightning.data.scan import SPLITS, scan
 
-    samples = scan(instantiate(data.find), data.root, data.csv, data.case_sensitive, memo)
+    samples = scan(build.source(data), data.root, data.csv, data.case_sensitive, memo)
     if data.split not in (None, "all", *SPLITS):
         raise UserError(f"data.split={data.split} is unknown: use one of {', '.join(SPLITS)}, all.")
     given = {sample.split for sample in samples}

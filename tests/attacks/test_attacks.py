@@ -120,7 +120,7 @@ def test_a_file_in_the_hub_s_cache_runs_nothing(name: str, world: Path, run_comm
     blob = hostile.by_torch(folder / "blobs" / ("0123456789" * 4), canary)  # named as a small file is, by no sha256
     (folder / "snapshots/abc" / name).symlink_to(f"../../blobs/{blob.name}")
     env = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_CACHE": str(tmp_path / "hf/hub")}
-    done = run_command("train", *usual(world), "model.weights=DEFAULT", env=env)
+    done = run_command("train", *usual(world), "model.weights=DEFAULT", env=env, fresh=True)
     assert done.returncode == 2, done.stderr
     assert f"{name} cannot be used as pretrained weights" in done.stderr
     assert "Traceback" not in done.stderr

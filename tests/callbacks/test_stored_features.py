@@ -1,9 +1,7 @@
 """Runs on stored features: equal to live ones, shared by processes and runs, never lost."""
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from conftest import files_below, patience, write_pictures
+from conftest import Commands, files_below, patience, write_pictures
 from ft_lightning import build
 from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.backbones.load import load_backbone
@@ -299,18 +297,18 @@ def test_a_store_that_cannot_be_written_costs_nothing_but_the_store(
     assert json.loads((tmp_path / "run/metrics.json").read_text())["timing"]["cache"] == {"hits": 0, "computed": 36}
 
 
-def test_a_killed_run_starts_again_where_it_was(weights: Path, tmp_path: Path) -> None:
+def test_a_killed_run_starts_again_where_it_was(weights: Path, commands: Commands, tmp_path: Path) -> None:
     root = write_pictures(tmp_path / "pictures", {"ant": 700, "bee": 700})
-    command = [sys.executable, "-m", "ft_lightning.train", "model=timm", *tiny(weights, root), "precision=32-true"]
     store = tmp_path / "store"
-    options = ["trainer.max_epochs=1", f"cache.dir={store}"]
-    with subprocess.Popen([*command, *options], cwd=tmp_path, env=os.environ, stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + patience(120)
-        while not list(store.rglob("*.safetensors")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.kill()
+    options = ["model=timm", *tiny(weights, root), "precision=32-true", "trainer.max_epochs=1", f"cache.dir={store}"]
+    command = commands.start("ft_lightning.train", *options, cwd=tmp_path)
+    deadline = time.monotonic() + patience(120)
+    while not list(store.rglob("*.safetensors")):
+        assert command.poll() is None, command.stderr
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    command.kill()
+    assert command.wait() == -9
     again = run(tmp_path / "again", *tiny(weights, root), f"cache.dir={store}", "trainer.max_epochs=1")
     assert again["timing"]["cache"]["hits"] >= 512
     assert sum(again["timing"]["cache"].values()) == 1400
@@ -366,18 +364,18 @@ def test_evaluate_computes_in_the_precision_that_half_precision_means_on_this_de
 
 @pytest.mark.slow
 @pytest.mark.promise(28)
-def test_four_runs_fill_one_store_one_is_killed_and_the_others_find_the_same(weights: Path, tmp_path: Path) -> None:
+def test_four_runs_fill_one_store_one_is_killed_and_the_others_find_the_same(
+    weights: Path, commands: Commands, tmp_path: Path
+) -> None:
     root = write_pictures(tmp_path / "pictures", {"ant": 100, "bee": 100})
     options = ["model=timm", *tiny(weights, root), "precision=32-true", "trainer.max_epochs=2", "data.num_workers=0"]
-    command = [sys.executable, "-m", "ft_lightning.train", *options, f"cache.dir={tmp_path / 'store'}"]
-    runs = [
-        subprocess.Popen([*command, f"hydra.run.dir={i}"], cwd=tmp_path, stdout=subprocess.DEVNULL) for i in range(4)
-    ]
+    options.append(f"cache.dir={tmp_path / 'store'}")
+    runs = [commands.start("ft_lightning.train", *options, f"hydra.run.dir={i}", cwd=tmp_path) for i in range(4)]
     deadline = time.monotonic() + patience(120)
     while not list((tmp_path / "store").rglob("*.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.01)
     runs[0].kill()
-    assert [process.wait(timeout=patience(300)) for process in runs] == [-9, 0, 0, 0]
+    assert [command.wait() for command in runs] == [-9, 0, 0, 0]
     after = run(tmp_path / "after", *tiny(weights, root), "trainer.max_epochs=2")
     assert after["timing"]["cache"] == {"hits": 200, "computed": 0}
     for i in (1, 2, 3):

@@ -17,7 +17,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from conftest import files_below, patience
+from conftest import Commands, files_below, patience
 from ft_lightning.cli.compose import compose
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs.run import Run as Directory
@@ -239,30 +239,19 @@ def test_two_runs_in_one_second_have_their_own_directories(run_command: Run) -> 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_run_soon_with_its_own_code(
-    number: signal.Signals, code: int, pictures: Path, tmp_path: Path
+    number: signal.Signals, code: int, pictures: Path, commands: Commands, tmp_path: Path
 ) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "ft_lightning.train",
-        f"data.root={pictures}",
-        *TINY,
-        "trainer.max_epochs=10000",
-        f"hydra.run.dir={tmp_path / 'run'}",
-    ]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | {"COLUMNS": "100"}
-    )
+    words = [f"data.root={pictures}", *TINY, "trainer.max_epochs=10000", f"hydra.run.dir={tmp_path / 'run'}"]
+    command = commands.start("ft_lightning.train", *words, cwd=tmp_path)
     deadline = time.monotonic() + patience(60)
     while not (tmp_path / "run/checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=patience(30))
-    assert process.returncode == code, errors.decode()
+    command.send_signal(number)
+    assert command.wait(30) == code, command.stderr
     ended = Directory(tmp_path / "run").outcome
     assert ended
     assert ended["exit_code"] == code
-    assert b"Traceback" not in errors
+    assert "Traceback" not in command.stderr
 
 
 def test_metrics_json_tells_seconds_and_versions(run_command: Run, pictures: Path, tmp_path: Path) -> None:

@@ -4,10 +4,8 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import pytest
 from safetensors import safe_open
 
 from callbacks.test_stored_features import same_result, save_weights
-from conftest import files_below, patience, write_pictures
+from conftest import Commands, files_below, patience, write_pictures
 from ft_lightning.cli.compose import compose
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.train import train
@@ -67,6 +65,7 @@ class Digest(Callback):
             digest.update(name.encode() + value.numpy().tobytes())
         (HERE / f"{self.name}.{RANK}.digest").write_text(digest.hexdigest())
 """
+Launch = Callable[..., tuple[int, str]]
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
 
 
@@ -94,21 +93,21 @@ def cwd(tmp_path: Path) -> Path:
     return folder
 
 
-def launch(launcher: str, cwd: Path, *overrides: str, verb: str = "train") -> tuple[int, str]:
-    """(exit code, stderr) of a command whose processes Lightning starts itself, or torchrun, or srun."""
-    before = TORCHRUN if launcher == "torchrun" else []
-    command = [sys.executable, "-m", *before, f"ft_lightning.{verb}", *overrides]
-    environments = slurm_tasks() if launcher == "srun" else [{}]
-    tasks = [
-        subprocess.Popen(command, cwd=cwd, env=os.environ | task, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for task in environments
-    ]
-    try:
-        ended = [task.communicate(timeout=patience(100)) for task in tasks]
-    finally:
-        for task in tasks:
-            task.kill()
-    return max(task.returncode for task in tasks), "".join(errors.decode() for _, errors in ended)
+@pytest.fixture
+def launch(commands: Commands, cwd: Path) -> Launch:
+    """Runs a command whose processes Lightning starts itself, or torchrun, or srun: (exit code, stderr)."""
+
+    def launched(launcher: str, *overrides: str, verb: str = "train", cwd: Path = cwd) -> tuple[int, str]:
+        words = [*TORCHRUN, f"ft_lightning.{verb}"] if launcher == "torchrun" else [f"ft_lightning.{verb}"]
+        environments = slurm_tasks() if launcher == "srun" else [{}]
+        tasks = [commands.start(*words, *overrides, cwd=cwd, env=task) for task in environments]
+        try:
+            return max(task.wait(60) for task in tasks), "".join(task.stderr for task in tasks)
+        finally:
+            for task in tasks:
+                task.kill()
+
+    return launched
 
 
 def slurm_tasks() -> Iterator[dict[str, str]]:
@@ -128,7 +127,7 @@ def slurm_tasks() -> Iterator[dict[str, str]]:
     [("lightning", 3, 1, 7), ("torchrun", 2, 7, 1), ("srun", 2, 1, 7)],
 )
 def test_metrics_count_every_sample_once_and_all_share_one_directory(
-    launcher: str, devices: int, val: int, test: int, options: list[str], cwd: Path, tmp_path: Path
+    launch: Launch, launcher: str, devices: int, val: int, test: int, options: list[str], cwd: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "pictures"
     for seed, (split, count) in enumerate({"train": 6, "val": val, "test": test}.items()):
@@ -136,7 +135,7 @@ def test_metrics_count_every_sample_once_and_all_share_one_directory(
         write_pictures(root / split, {name: n for name, n in counts.items() if n}, seed)
     options = [*options, f"data.root={root}"]
     code, errors = launch(
-        launcher, cwd, *options, "trainer=ddp_cpu", f"trainer.devices={devices}", f"data.batch_size={12 // devices}",
+        launcher, *options, "trainer=ddp_cpu", f"trainer.devices={devices}", f"data.batch_size={12 // devices}",
         "logger=tensorboard",
     )  # fmt: skip
     assert code == 0, errors
@@ -191,15 +190,14 @@ for name, overrides in json.loads(sys.argv[1]).items():
 
 @pytest.mark.promise(6)
 def test_all_processes_end_with_the_same_parameters_and_buffers(
-    options: list[str], pictures: Path, injected: Path, tmp_path: Path
+    options: list[str], pictures: Path, injected: Path, commands: Commands, tmp_path: Path
 ) -> None:
     script = tmp_path / "fit_all.py"
     script.write_text(FIT_ALL)
     common = [*options, f"data.root={pictures}", "trainer=ddp_cpu", "data.batch_size=4"]
     fits = json.dumps({name: [*common, *own] for name, own in FITS.items()})
-    command = [sys.executable, "-m", *TORCHRUN[:-1], str(script), fits, str(tmp_path / "runs")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=patience(200), check=False)
-    assert done.returncode == 0, done.stderr
+    command = commands.start(*TORCHRUN[:-1], str(script), fits, str(tmp_path / "runs"), cwd=tmp_path)
+    assert command.wait(200) == 0, command.stderr
     digests = {path.name: path.read_text() for path in injected.glob("*.digest")}
     assert len(digests) == 2 * len(FITS)
     for name in FITS:
@@ -208,7 +206,7 @@ def test_all_processes_end_with_the_same_parameters_and_buffers(
 
 
 def test_two_processes_share_the_work_and_find_what_one_finds(
-    options: list[str], pictures: Path, cwd: Path, tmp_path: Path
+    launch: Launch, options: list[str], pictures: Path, cwd: Path, tmp_path: Path
 ) -> None:
     shares = ["data.val_fraction=0.17", "data.test_fraction=0.17"]  # 24 of train: three whole batches
     options = [*options, *shares, f"data.root={pictures}", "trainer.max_epochs=4"]
@@ -217,7 +215,7 @@ def test_two_processes_share_the_work_and_find_what_one_finds(
         one.mkdir()
         alone = train(compose("train", *options, f"optimizer={optimizer}", "data.batch_size=8"), one)
         code, errors = launch(
-            "lightning", cwd, *options, f"optimizer={optimizer}", "data.batch_size=4", "trainer=ddp_cpu",
+            "lightning", *options, f"optimizer={optimizer}", "data.batch_size=4", "trainer=ddp_cpu",
             f"cache.dir={tmp_path / 'two_store'}", f"hydra.run.dir={two}",
         )  # fmt: skip
         assert code == 0, errors
@@ -261,14 +259,19 @@ ALL = [
     [*QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in ALL if case not in QUICK)],
 )
 def test_a_failure_in_one_process_ends_all_within_a_minute(
-    launcher: str, where: str, rank: int, how: str, options: list[str], pictures: Path, injected: Path, cwd: Path
+    launch: Launch,
+    launcher: str,
+    where: str,
+    rank: int,
+    how: str,
+    options: list[str],
+    pictures: Path,
+    injected: Path,
 ) -> None:
-    start = time.monotonic()
     code, errors = launch(
-        launcher, cwd, *options, f"data.root={pictures}", "data.batch_size=4", "trainer=ddp_cpu",
+        launcher, *options, f"data.root={pictures}", "data.batch_size=4", "trainer=ddp_cpu",
         *failure(where, rank, how),
     )  # fmt: skip
-    assert time.monotonic() - start < 60
     if launcher == "torchrun":
         assert code == 1
     elif how == "killed" and rank == 0:
@@ -314,24 +317,33 @@ def alive(injected: Path) -> list[int]:
     ],
 )  # fmt: skip
 def test_processes_that_cannot_work_together_are_refused_with_a_sentence(
-    launcher: str, overrides: list[str], said: str, left: set[str], options: list[str], pictures: Path, cwd: Path
+    launch: Launch,
+    launcher: str,
+    overrides: list[str],
+    said: str,
+    left: set[str],
+    options: list[str],
+    pictures: Path,
+    cwd: Path,
 ) -> None:
-    code, errors = launch(launcher, cwd, *overrides, *options, f"data.root={pictures}")
+    code, errors = launch(launcher, *overrides, *options, f"data.root={pictures}")
     assert code == (1 if launcher == "torchrun" else 2)  # torchrun has a code of its own
     assert said in errors
     assert {Path(name).name for name in files_below(cwd)} == left
 
 
-def test_a_command_of_one_process_is_refused_to_several(cwd: Path) -> None:
-    code, errors = launch("srun", cwd, "model_dir=x", "input=y", verb="predict")
+def test_a_command_of_one_process_is_refused_to_several(launch: Launch, cwd: Path) -> None:
+    code, errors = launch("srun", "model_dir=x", "input=y", verb="predict")
     assert code == 2
     assert "[another process] error: predict runs in one process" in errors
 
 
-def test_a_run_inside_the_dataset_is_refused_by_all_and_leaves_nothing(options: list[str], pictures: Path) -> None:
+def test_a_run_inside_the_dataset_is_refused_by_all_and_leaves_nothing(
+    launch: Launch, options: list[str], pictures: Path
+) -> None:
     before = sorted(pictures.rglob("*"))
     for more in ([], [f"hydra.run.dir={pictures}/runs/one"]):
-        code, errors = launch("srun", pictures, *options, f"data.root={pictures}", "trainer=ddp_cpu", *more)
+        code, errors = launch("srun", *options, f"data.root={pictures}", "trainer=ddp_cpu", *more, cwd=pictures)
         assert code == 2
         assert errors.count("lies inside the dataset") == 2
         assert sorted(pictures.rglob("*")) == before

@@ -16,7 +16,7 @@ from project.test_readme import RECIPES, apply
 
 NAME = "zebra_project_with_a_long_name"  # sorts behind, and makes lines longer
 # Tests that look at conf/, at the top folder or at the names of modules.
-LOOKING = ["tests/test_conf.py", "tests/cli/test_main.py", "tests/cli/test_values.py", "tests/test_heads.py"]
+LOOKING = ["test_conf", "test_main", "test_values", "test_heads", "test_zebras"]
 
 OF_ONE_S_OWN = {
     "README.md": "# Zebras\n\nWe count zebras.\n",
@@ -89,6 +89,8 @@ def grown(renamed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         (clone / name).write_text(text, encoding="utf-8")
     said(clone, sys.executable, "-m", "ruff", "format", "--quiet", ".")
+    if (ROOT / ".mypy_cache").is_dir():  # so that mypy there does not read torch again
+        shutil.copytree(ROOT / ".mypy_cache", clone / ".mypy_cache")
     git(clone, "add", "-A")
     git(clone, "commit", "-qm", "more of ours")
     return clone
@@ -176,8 +178,7 @@ def test_the_renaming_is_refused_where_it_could_not_be_undone(renamed: Path, tmp
         ["ruff", "check", "."],
         ["mypy"],
         ["lint-imports"],
-        ["pytest", "-q", "--collect-only"],
-        ["pytest", "-q", *LOOKING, "tests/test_zebras.py", "-k", "not train_a_batch"],
+        ["pytest", "-q", "-k", f"({' or '.join(LOOKING)}) and not train_a_batch"],  # collects all
     ],
     ids=" ".join,
 )

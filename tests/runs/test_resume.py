@@ -1,10 +1,8 @@
 """A run that was stopped goes on as if it had not been, and says so when it cannot."""
 
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -17,7 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
-from conftest import ROOT, files_below, patience
+from conftest import ROOT, Commands, files_below, patience
 from ft_lightning.cli.compose import compose
 from ft_lightning.runs.checkpoint import SealedCheckpointIO
 from ft_lightning.runs.resume import config_of, refuse_other_data
@@ -108,26 +106,24 @@ def test_a_run_that_goes_on_equals_one_that_did_not_stop(
     assert files_below(tmp_path / "stopped") == files_below(tmp_path / "whole")
 
 
-def killed(folder: Path, number: int, *overrides: str) -> None:
+def killed(commands: Commands, folder: Path, number: int, *overrides: str) -> None:
     """Runs the command, which kills itself in place of its n-th write below its checkpoints."""
-    command = [sys.executable, str(TESTS / "faults.py"), str(number), "kill", str(folder / "checkpoints"), *overrides]
-    done = subprocess.run(
-        command, cwd=folder.parent, capture_output=True, text=True, check=False, timeout=patience(120)
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    fault = (str(number), "kill", str(folder / "checkpoints"))
+    command = commands.start("faults", *fault, *overrides, cwd=TESTS)
+    assert command.wait(120) == -signal.SIGKILL, command.stderr
 
 
 @pytest.mark.promise(24)
 def test_a_run_killed_in_each_epoch_ends_as_if_it_had_not_been(
-    pictures: Path, run_command: Run, tmp_path: Path
+    pictures: Path, run_command: Run, commands: Commands, tmp_path: Path
 ) -> None:
     common = [*TINY, *RANDOM, f"data.root={pictures}", "trainer.max_epochs=11", "trainer.enable_progress_bar=false"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert run_command("train", *common, f"hydra.run.dir={whole}").returncode == 0
-    killed(stopped, 11, *common, f"hydra.run.dir={stopped}")
+    killed(commands, stopped, 11, *common, f"hydra.run.dir={stopped}")
     epochs = [epochs_done(stopped)]
     for number in (12, 13, 14, 12):  # five a file
-        killed(stopped, number, f"resume={stopped}")
+        killed(commands, stopped, number, f"resume={stopped}")
         epochs.append(epochs_done(stopped))
     assert all(one < next_one < 11 for one, next_one in pairwise(epochs)), epochs
     done = run_command("train", f"resume={stopped}")
@@ -144,25 +140,22 @@ def epochs_done(folder: Path) -> int:
 @pytest.mark.promise(25)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_a_run_soon_with_its_own_code_and_it_can_go_on(
-    number: signal.Signals, code: int, pictures: Path, tmp_path: Path
+    number: signal.Signals, code: int, pictures: Path, commands: Commands, tmp_path: Path
 ) -> None:
     folder = tmp_path / "stopped"
     overrides = [*TINY, *RANDOM, f"data.root={pictures}", "checkpoint_minutes=0.001", "data.num_workers=1"]
     overrides.append("scheduler=constant")  # which does not depend on when it ends
-    command = [sys.executable, "-m", "ft_lightning.train", *overrides, "trainer.max_epochs=1000"]
-    process = subprocess.Popen(
-        [*command, f"hydra.run.dir={folder}"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    words = [*overrides, "trainer.max_epochs=1000", f"hydra.run.dir={folder}"]
+    command = commands.start("ft_lightning.train", *words, cwd=tmp_path)
     deadline = time.monotonic() + patience(90)
     while not (folder / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     sent = time.monotonic()
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=patience(30))
-    assert process.returncode == code, errors.decode()
+    command.send_signal(number)
+    assert command.wait(30) == code, command.stderr
     assert time.monotonic() - sent < 10
     # A thread of Python's multiprocessing may complain when the process that reads images goes first.
-    assert b"Traceback" not in errors or b"resource_sharer" in errors
+    assert "Traceback" not in command.stderr or "resource_sharer" in command.stderr
     assert not list(folder.rglob(".*.tmp"))
 
     epochs = f"trainer.max_epochs={epochs_done(folder) + 1}"
@@ -317,17 +310,11 @@ def test_a_run_goes_on_from_any_folder(pictures: Path, run_command: Run, tmp_pat
 
 
 def test_a_run_in_progress_is_not_taken_up_by_a_second_terminal(
-    pictures: Path, run_command: Run, tmp_path: Path
+    pictures: Path, run_command: Run, commands: Commands, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     overrides = [*TINY, f"data.root={pictures}", "trainer.max_epochs=100000", f"hydra.run.dir={folder}"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ft_lightning.train", *overrides],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=dict(os.environ),
-    )
+    command = commands.start("ft_lightning.train", *overrides, cwd=tmp_path)
     try:
         deadline = time.monotonic() + patience(90)
         while not (folder / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
@@ -336,7 +323,7 @@ def test_a_run_in_progress_is_not_taken_up_by_a_second_terminal(
         assert done.returncode == 2
         assert "is in use by another process" in done.stderr
     finally:
-        process.kill()
-        process.wait()
+        command.kill()
+        command.wait()
     done = run_command("train", f"resume={folder}", "trainer.max_epochs=1")
     assert "is in use" not in done.stderr

@@ -3,13 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from hydra.utils import instantiate
-
 from ft_lightning.data.collect import divide, narrow
 from ft_lightning.data.damage import Inspector
 from ft_lightning.data.exclude import excluded_names
 from ft_lightning.data.memo import Memo
-from ft_lightning.data.scan import scan
+from ft_lightning.data.scan import FindFiles, scan
 from ft_lightning.issues import findings
 from ft_lightning.issues.findings import Finding, Findings, Issue
 from ft_lightning.readers.images import read_image
@@ -43,7 +41,7 @@ class Looked(NamedTuple):
 
 
 def look_at_files(
-    data: "DictConfig", root: str | None, make_task: "MakeTask", memo: Memo | None, found: Findings
+    data: "DictConfig", root: str | None, find: FindFiles, make_task: "MakeTask", memo: Memo | None, found: Findings
 ) -> Looked:
     """Add the findings on files, names and images to `found`; unlike train, do not stop at the first problem.
 
@@ -55,7 +53,7 @@ def look_at_files(
         found.add([Finding("layout", message, "", blocks=True)])
 
     try:
-        scanned = scan(instantiate(data.find), root, data.csv, data.case_sensitive, memo, refuse)
+        scanned = scan(find, root, data.csv, data.case_sensitive, memo, refuse)
         samples, _ = narrow(scanned, data.group_by, data.limit, data.split_seed)
     except UserError as error:
         refuse(str(error))
