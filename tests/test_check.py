@@ -1,6 +1,7 @@
 """check tells everything at once, leaves rows to exclude, and never touches the dataset."""
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -271,3 +272,24 @@ def test_a_run_says_what_is_odd_and_nothing_of_a_healthy_dataset(
         said = capsys.readouterr().out
         assert ("fewer than 10 samples in train: bee" in said) == (name == "odd")
         assert ("loss.class_weights=balanced" in said) == (name == "odd")
+
+
+@pytest.mark.promise(34)
+@pytest.mark.promise(40)
+def test_a_pipe_is_passed_over_and_what_a_resize_makes_huge_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write_pictures(tmp_path / "clean", {"ant": 30, "bee": 30})
+    os.mkfifo(root / "ant/pipe.png")
+    Image.new("RGB", (30_000, 1)).save(root / "bee/thin.png")
+    run = tmp_path / "check"
+    run.mkdir()
+    check(compose("check", f"data.root={root}", *TINY, "data.on_bad_image=skip", "data.max_pixels=1000000"), run)
+    assert "1 are no files and passed over: ant/pipe.png" in caplog.text
+    findings = {finding["kind"]: finding for finding in json.loads((run / "check.json").read_text())["findings"]}
+    assert "thin.png" in findings["damaged"]["said"]
+    assert "resized to" in findings["damaged"]["said"]
+    assert "unused" not in findings
+    assert [row.path for row in read_table(run / "issues.csv").itertuples() if row.kind == "damaged"] == [
+        "bee/thin.png"
+    ]

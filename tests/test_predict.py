@@ -6,6 +6,7 @@ import math
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 from collections import OrderedDict
@@ -15,6 +16,7 @@ from subprocess import CompletedProcess
 from tempfile import gettempdir
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -372,3 +374,154 @@ def kinds(node: Any) -> Iterator[type]:
     if isinstance(node, dict | list | tuple):
         for part in [*node, *node.values()] if isinstance(node, dict) else node:
             yield from kinds(part)
+
+
+def one_of(world: Path) -> Path:
+    return world / "pictures/bee/03.png"
+
+
+@pytest.mark.parametrize(
+    "kind", ["text", "path", "bytes", "bytearray", "image", "opened", "array", "list", "tuple", "generator", "series"]
+)
+def test_one_input_is_one_row_and_a_list_of_them_is_a_list(world: Path, kind: str) -> None:
+    path, model = one_of(world), ft_lightning.load(world / "run")
+    image = Image.open(path)
+    image.load()
+    given: Any = {
+        "text": lambda: str(path),
+        "path": lambda: path,
+        "bytes": path.read_bytes,
+        "bytearray": lambda: bytearray(path.read_bytes()),
+        "image": lambda: image,
+        "opened": lambda: Image.open(path),
+        "array": lambda: np.asarray(image),
+        "list": lambda: [str(path), image, path.read_bytes(), np.asarray(image), path],
+        "tuple": lambda: (path, path),
+        "generator": lambda: (each for each in [path, image]),
+        "series": lambda: pd.Series([str(path), str(path)]),
+    }[kind]()
+    expected = model.predict([path], precision="32-true").drop(columns="path")
+    table = model.predict(given, precision="32-true")
+    assert len(table) == {"list": 5, "tuple": 2, "generator": 2, "series": 2}.get(kind, 1)
+    assert set(table["error"]) == {""}
+    for _, row in table.iterrows():
+        pd.testing.assert_series_equal(row.drop("path"), expected.iloc[0], check_names=False)
+
+
+def test_arrays_of_several_are_several(world: Path) -> None:
+    model = ft_lightning.load(world / "run")
+    batch = np.random.default_rng(0).integers(0, 255, (3, 40, 50, 3), dtype=np.uint8)
+    assert model.predict(batch)["path"].tolist() == ["input 0", "input 1", "input 2"]
+    assert len(model.predict(np.array([str(one_of(world))] * 2))) == 2
+    assert len(model.predict([])) == 0
+
+
+def test_what_is_no_input_is_refused_or_is_a_row_that_says_why(world: Path) -> None:
+    model = ft_lightning.load(world / "run")
+    for wrong in (5, None, [str(one_of(world)), 5], [None]):
+        with pytest.raises(UserError, match=r"input \d is of type (int|NoneType): use a path, bytes, an image"):
+            model.predict(wrong)
+    for wrong in ({"path": "a.png"}, pd.DataFrame({"path": ["a.png"]})):
+        with pytest.raises(UserError, match="give a path, an image, or a list of them; of a table, a column"):
+            model.predict(wrong)
+    rows = model.predict([b"no image", np.zeros((4, 4)), str(world / "pictures"), one_of(world), "\0.png", ""])
+    assert [bool(error) for error in rows["error"]] == [True, True, True, False, True, True]
+    assert rows["error"][0].startswith("input 0: empty, or not a PNG")
+    assert "an array of float64" in rows["error"][1]
+    assert "a folder, not a file" in rows["error"][2]
+
+
+@pytest.mark.promise(34)
+def test_an_image_that_a_resize_makes_huge_is_named_and_the_others_are_answered(world: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(world / "pictures/ant", tmp_path / "new"))
+    Image.new("RGB", (12_000, 1)).save(folder / "thin.png")
+    Image.new("RGB", (1, 9_000)).save(folder / "high.png")
+    Image.new("RGB", (400, 30)).save(folder / "long.png")
+    script = (
+        "import resource, sys, ft_lightning;"
+        "model = ft_lightning.load(sys.argv[1]); model.predict(sys.argv[2] + '/00.png')\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "from ft_lightning.predict import find_files\n"
+        "table = model.predict(find_files(sys.argv[2]), max_pixels=10_000_000)\n"
+        "print(table[['path', 'error']].to_json(orient='values'))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    command = [sys.executable, "-c", script, world / "run", folder]
+    answer, grown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-2:]
+    errors = {Path(path).name: error for path, error in json.loads(answer) if error}
+    assert errors.keys() == {"thin.png", "high.png"}
+    assert f"{folder / 'thin.png'}: 12000 x 1 pixels, resized to" in errors["thin.png"]
+    assert "are more than max_pixels=10000000" in errors["high.png"]
+    assert int(grown) < 300_000  # kB
+
+
+@pytest.mark.promise(40)
+def test_what_is_no_file_is_passed_over_and_counted(
+    world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(shutil.copytree(world / "pictures/ant", tmp_path / "new"))
+    os.mkfifo(folder / "pipe.png")
+    (folder / "link.jpg").symlink_to("pipe.png")
+    (folder / "folder.png").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "socket.gif"))
+        for pattern in (folder, folder / "*"):
+            caplog.clear()
+            assert find_files(str(pattern)) == sorted(folder.glob("[0-9]*.png"))
+            assert "3 are no files and passed over" in caplog.text
+    model = ft_lightning.load(world / "run")
+    answered = model.predict([folder / "pipe.png", folder / "folder.png", folder / "00.png"])
+    assert [error.partition(": ")[2] for error in answered["error"]] == ["not a file.", "a folder, not a file.", ""]
+    (folder / "00.png").unlink()
+    with pytest.raises(UserError, match="names no image"):
+        find_files(str(folder / "*.gif"))
+
+
+def test_input_may_be_a_list_of_files_globs_and_folders(world: Path, tmp_path: Path) -> None:
+    ant = world / "pictures/ant"
+    given = f"input=[{ant / '00.png'},'{ant}/0[0-2].png',{world / 'pictures/bee'}]"
+    assert predict(compose("predict", f"model_dir={world / 'run'}", given), tmp_path)["n"] == 3 + 12
+
+
+@pytest.mark.parametrize("trained", ["exact", "fast"])
+def test_images_are_decoded_as_the_model_s_were(trained: str, tmp_path: Path) -> None:
+    root = write_pictures(tmp_path / "pictures", {"ant": 12, "bee": 12})
+    for path in root.rglob("*.png"):
+        Image.open(path).resize((1300, 1300), Image.Resampling.BICUBIC).save(path.with_suffix(".jpg"), quality=95)
+        path.unlink()
+    typed = [
+        "model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1", f"data.root={root}",
+        f"cache.dir={tmp_path / 'cache'}", "precision=32-true", "num_workers=0",
+    ]  # fmt: skip
+    run = ft_lightning.run("train", *typed[:-1], f"data.decode={trained}", run_dir=tmp_path / "run")
+    card = json.loads((run.path / "model/model.json").read_text())
+    assert card["preprocess"].get("decode", "exact") == trained
+    model = ft_lightning.load(run)
+    assert model.classifier.backbone.reader.decode == trained  # type: ignore[attr-defined]
+    expected = read_table(run.table_path("predictions"))
+    answers = model.predict([root / name for name in expected["path"]], precision="32-true")
+    for column in ("p(ant)", "p(bee)"):
+        assert answers[column].to_numpy(float) == pytest.approx(expected[column].astype(float).to_numpy(), abs=1e-6)
+    (tmp_path / "out").mkdir()
+    before = files_below(tmp_path / "cache")
+    evaluate(compose("evaluate", f"model_dir={run.path}", *typed[4:]), tmp_path / "out")
+    assert files_below(tmp_path / "cache") == before, "its features were stored under the same key"
+    ft_lightning.run("check", *typed[:-1][:3], *typed[4:6], "precision=32-true", f"data.decode={trained}",
+                     run_dir=tmp_path / "check")  # fmt: skip
+    assert files_below(tmp_path / "cache") == before
+
+
+def test_another_release_of_pillow_is_said(world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = copy_of(world, tmp_path)
+    card = json.loads((folder / "model.json").read_text())
+    assert card["versions"]["pillow"]
+    ft_lightning.load(folder)
+    assert not caplog.text
+    (folder / "model.json").write_text(json.dumps(card | {"versions": card["versions"] | {"pillow": "11.3.0"}}))
+    ft_lightning.load(folder)
+    assert "training images were read by Pillow 11, here is" in caplog.text
+    for odd in (None, {}, {"pillow": None}, {"pillow": "not installed"}):
+        caplog.clear()
+        (folder / "model.json").write_text(json.dumps(card | {"versions": odd}))
+        ft_lightning.load(folder)
+        assert not caplog.text

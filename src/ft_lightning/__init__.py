@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from ft_lightning.cli.compose import compose
     from ft_lightning.cli.job import Verb
@@ -13,10 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["Run", "compose", "load", "run"]
 
 
-def run(verb: str, *overrides: str, run_dir: "str | os.PathLike[str] | None" = None) -> "Run":
+def run(verb: str, *overrides: "str | Sequence[str]", run_dir: "str | os.PathLike[str] | None" = None) -> "Run":
     """Run `python -m ft_lightning.<verb> <overrides>` in this process: `run("train", "data.root=/images")`.
 
     Args:
+        overrides: as typed, one by one or as a list.
         run_dir: folder for the run's files; None: the command's default, outputs/<verb>/<date>_<time>_<unique>.
 
     Raises:
@@ -25,7 +27,8 @@ def run(verb: str, *overrides: str, run_dir: "str | os.PathLike[str] | None" = N
     """
     from ft_lightning.cli.command import run_in_python
 
-    return run_in_python(_verb(verb), overrides, run_dir)
+    typed = [word for given in overrides for word in ([given] if isinstance(given, str) else given)]
+    return run_in_python(_verb(verb), typed, run_dir)
 
 
 def _verb(name: str) -> "Verb":

@@ -17,6 +17,8 @@ from ft_lightning.system.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ft_lightning.backbones.backbone import Backbone
+    from ft_lightning.features.extract import Computing
     from ft_lightning.readers.sample import Sample
 
 
@@ -31,7 +33,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.data.damage import check_policy
     from ft_lightning.data.memo import open_memo
     from ft_lightning.issues.findings import Finding, Findings
-    from ft_lightning.issues.look import look_at_features, look_at_files
+    from ft_lightning.issues.look import look_at_features, look_at_files, look_at_sizes
     from ft_lightning.pages import check as check_page
     from ft_lightning.system.console import short
 
@@ -45,8 +47,9 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     closer = cfg.features and bool(looked.splits)
     try:
         if closer:
-            distinct = looked.distinct()
-            features = features_of(cfg, list(distinct))
+            backbone, how = computing(cfg)
+            distinct = look_at_sizes(looked, how.reader, cfg.data, found)
+            features = features_of(cfg, list(distinct), (backbone, how))
             pairs, closer = look_at_features(distinct, features, cfg.seed, cfg.data.max_pixels, found), False
     finally:  # without weights, or after Ctrl-C, the findings about files are still reported
         if closer:
@@ -69,20 +72,27 @@ def overrides_of_train() -> list[str]:
     return [word for word in typed if not word.lstrip("+~").startswith(others)]
 
 
-def features_of(cfg: DictConfig, samples: "list[Sample]") -> "Tensor":
-    """Compute features (N, D) through the feature store, so that train can reuse them."""
-    import torch
-
+def computing(cfg: DictConfig) -> "tuple[Backbone, Computing]":
+    """Return the backbone whose features compare the images, and how they are computed."""
     from ft_lightning import build
-    from ft_lightning.features.extract import Computing, open_store
-    from ft_lightning.features.fill import fill
+    from ft_lightning.features.extract import Computing
     from ft_lightning.system.hardware import pick_device, pick_precision
 
     backbone = build.pretrained(cfg).backbone
     device = pick_device(cfg.device)
     precision = pick_precision(cfg.precision, device.type)
-    reader = backbone.reader.limited(cfg.data.max_pixels)
-    how = Computing(reader, device, precision, cfg.data.num_workers, show_progress=True)
+    reader = backbone.reader.limited(cfg.data.max_pixels).decoding(cfg.data.decode)
+    return backbone, Computing(reader, device, precision, cfg.data.num_workers, show_progress=True)
+
+
+def features_of(cfg: DictConfig, samples: "list[Sample]", by: "tuple[Backbone, Computing] | None" = None) -> "Tensor":
+    """Compute features (N, D) through the feature store, so that train can reuse them."""
+    import torch
+
+    from ft_lightning.features.extract import open_store
+    from ft_lightning.features.fill import fill
+
+    backbone, how = by or computing(cfg)
     rows = fill(open_store(cfg.cache.dir, backbone, how, on_disk=cfg.cache.enabled), backbone, samples, how)
     return rows[torch.arange(len(rows))].float()
 

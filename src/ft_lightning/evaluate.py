@@ -43,6 +43,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     reader = model.classifier.backbone.reader.limited(cfg.data.max_pixels)
     splits = {name or "": those for name, those in split.by_split(samples).items()}
     inspector = damage.Inspector(splits, memo, cfg.data.max_pixels)
+    inspector.limit(reader)
     inspector.refuse_known(show_progress=True)
     trained_on = trained_samples(samples, Run.of_model(Path(str(cfg.model_dir)).expanduser()))
     clock.lap("setup_s")
@@ -91,9 +92,9 @@ def outputs_of(
 def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None" = None) -> "list[Sample]":
     """Return the samples to score."""
     from ft_lightning import build
-    from ft_lightning.data.scan import SPLITS, scan
+    from ft_lightning.data.scan import SPLITS, scan, without_special
 
-    samples = scan(build.source(data), data.root, data.csv, data.case_sensitive, memo)
+    samples = without_special(scan(build.source(data), data.root, data.csv, data.case_sensitive, memo))
     if data.split not in (None, "all", *SPLITS):
         raise UserError(f"data.split={data.split} is unknown: use one of {', '.join(SPLITS)}, all.")
     given = {sample.split for sample in samples}

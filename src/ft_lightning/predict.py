@@ -5,15 +5,18 @@ python -m ft_lightning.predict model_dir=model 'input="photos/*.jpg"' output=ans
 """
 
 import glob
+import logging
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from ft_lightning.cli import command
 from ft_lightning.cli.job import Verb
 from ft_lightning.runs.run import Run
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, name_few
+
+log = logging.getLogger(__name__)
 
 
 def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
@@ -24,7 +27,8 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     output = Path(str(cfg.output)).expanduser() if cfg.output else Run(run_dir).table_path("predictions")
     tables.check_kind(output)
-    paths = find_files(str(cfg.input))
+    patterns = cfg.input if isinstance(cfg.input, ListConfig) else [cfg.input]
+    paths = list(dict.fromkeys(path for pattern in patterns for path in find_files(str(pattern))))
     model = model_dir.load(cfg.model_dir)
     how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, cfg.max_pixels)
     table = model.predict(paths, *how, cfg.abstain_below)
@@ -35,17 +39,20 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 def find_files(pattern: str) -> list[Path]:
     """Return the files of a file name, a glob or a folder (searched recursively for images), sorted."""
-    from ft_lightning.data.folders import walk
-    from ft_lightning.readers.images import SUFFIXES
+    from ft_lightning.data.folders import is_special, walk
+    from ft_lightning.readers.opening import SUFFIXES
 
     path = Path(pattern).expanduser()
+    if path.exists() and not path.is_dir():
+        return [path]
     if path.is_dir():
         found = [file for file in walk(path) if file.suffix.lower() in SUFFIXES]
-    elif path.exists():
-        found = [path]
     else:
         matches = glob.iglob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
-        found = [file for file in map(Path, matches) if file.is_file()]
+        found = [file for file in map(Path, matches) if not file.is_dir()]
+    if special := {file for file in found if is_special(file)}:
+        log.warning("input=%s: %d are no files and passed over: %s.", pattern, len(special), name_few(sorted(special)))
+        found = [file for file in found if file not in special]
     if not found:
         raise UserError(
             f"input={pattern} names no image: give a file, a folder, or a glob in double quotes, "

@@ -76,7 +76,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     spread = repeat(cfg, data, pretrained, stored.rows, module.outputs) if cfg.repeats > 1 else {}
     task = data.task.calibrate(module.outputs["val"].rows, module.outputs["val"].target)
     metrics = write.write(run, module.outputs, task, data, timing, spread)
-    model_dir.save(run.model, module.classifier, build.described_head(cfg), task, metrics)
+    model_dir.save(run.model, module.classifier, build.described_head(cfg), task, metrics, reader=data.reader)
     page = run_page.write(run)
     summary.after(run_dir, task, metrics, page)
     return metrics

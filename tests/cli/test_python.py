@@ -12,6 +12,7 @@ import pytest
 import ft_lightning
 from conftest import files_below
 from ft_lightning.__main__ import VERBS
+from ft_lightning.cli.compose import compose
 from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
@@ -143,3 +144,10 @@ def test_a_bug_stays_itself(pictures: Path, home: Path, monkeypatch: pytest.Monk
     said = Run(home / "run").outcome
     assert said
     assert said["exit_code"] == 1
+
+
+def test_overrides_may_be_a_list_as_they_are_of_a_shell(pictures: Path, home: Path) -> None:
+    assert compose("train", ["seed=5", "data.limit=3"]) == compose("train", "seed=5", "data.limit=3")
+    run = ft_lightning.run("check", [f"data.root={pictures}", "features=false"], run_dir=home / "check")
+    assert run.outcome["overrides"] == [f"data.root={pictures}", "features=false"]
+    assert Run.find(str(run.path)) == Run.find([str(run.path)])

@@ -1,5 +1,6 @@
 """The datamodule: indices by name, order and augmentation as functions of seed, epoch and sample."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,23 @@ import pandas as pd
 import pytest
 import torch
 from lightning import LightningModule, Trainer
+from PIL import Image
 from torch.utils.data import BatchSampler
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 from conftest import files_below, write_pictures
 from ft_lightning.augment import augmentation
 from ft_lightning.data.datasets import InspectedDataset
+from ft_lightning.data.memo import Memo
 from ft_lightning.data.module import ImageFolderDataModule
+from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.data.samplers import BatchPositions, EpochSampler, balanced
 from ft_lightning.data.sources import find_images
 from ft_lightning.readers.image_reader import ImageReader
 from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.readers.sample import Sample, SampleError
+from ft_lightning.system.distributed import Processes
 from ft_lightning.system.errors import UserError
 
 PREPROCESS = Preprocess((16,), (16, 16), "bilinear", (0.5,) * 3, (0.5,) * 3)
@@ -39,6 +45,7 @@ def datamodule(root: Path | None, **changes: Any) -> ImageFolderDataModule:
         "case_sensitive": False,
         "allow_leak": False,
         "max_pixels": 10**6,
+        "decode": "exact",
         "on_bad_image": "error",
         "max_bad_fraction": 0.5,
         "limit": None,
@@ -370,3 +377,107 @@ def test_a_table_that_cannot_be_meant_is_refused(
         table_of(names, tmp_path / "x.csv", column)
     with pytest.raises(UserError, match=message):
         datamodule(pictures, exclude=str(tmp_path / "x.csv"))
+
+
+THIN = {"ant/thin.png": (9_000, 1), "bee/high.png": (1, 70_000), "cat/long.png": (2_000, 20)}  # the last is fine
+
+
+def with_thin(root: Path) -> Path:
+    for name, size in THIN.items():
+        Image.new("RGB", size, (len(name), 9, 9)).save(root / name)
+    return root
+
+
+def settled(root: Path, memo: Memo | None) -> None:
+    """Refuses at once what a memo knows the size of, or else when all are decoded."""
+    data = datamodule(root, memo=memo)
+    assert not memo
+    data.inspector.settle(set(), show_progress=False, processes=Processes())
+
+
+@pytest.mark.promise(34)
+@pytest.mark.parametrize("memo", [False, True])
+def test_an_image_that_a_resize_makes_huge_is_a_problem_of_that_file(
+    pictures: Path, tmp_path: Path, memo: bool
+) -> None:
+    known = Memo(tmp_path / "memo.sqlite", True) if memo else None
+    if known:  # which has seen that they can be decoded
+        datamodule(pictures, memo=known).inspector.decode_unknown(show_progress=False)
+    root = with_thin(pictures)
+    left = datamodule(root, memo=known, on_bad_image="skip")
+    assert [Path(problem.path).name for problem in left.left_out] == ["thin.png", "high.png"]
+    assert "9000 x 1 pixels, resized to 144000 x 16, are more than max_pixels=1000000" in left.left_out[0].problem
+    names = {sample.name for samples in left.splits.values() for sample in samples}
+    assert names & THIN.keys() == {"cat/long.png"}
+    assert sum(left.task.class_counts) == len(left.splits["train"])
+    table = left.table().set_index("path")
+    assert table.loc["bee/high.png", "excluded"].startswith("1 x 70000 pixels, resized to")
+    with pytest.raises(
+        DataProblemsError, match=r"2 of 39 images cannot be used, more than data\.max_bad_fraction=0\.05"
+    ):
+        datamodule(root, memo=known, on_bad_image="skip", max_bad_fraction=0.05)
+    with pytest.raises(DataProblemsError, match="2 of 39 images cannot be used") as told:
+        settled(root, known)
+    assert "ant/thin.png" in str(told.value)
+    reader = left.reader
+    for name in ("ant/thin.png", "bee/high.png"):
+        with pytest.raises(SampleError, match=f"{name}: .*resized to"):
+            reader(Sample.unlabelled(str(root / name)))
+
+
+@pytest.mark.promise(34)
+def test_the_size_of_a_resize_is_that_of_the_preprocess() -> None:
+    rng = np.random.default_rng(0)
+    for edges in ((16,), (31,), (20, 33)):
+        preprocess = Preprocess(edges, (16, 16), "bilinear", (0.5,) * 3, (0.5,) * 3)
+        for width, height in rng.integers(1, 300, (30, 2)).tolist():
+            made = F.resize(Image.new("L", (width, height)), list(edges))
+            assert preprocess.resized(width, height) == made.size
+
+
+@pytest.mark.promise(40)
+@pytest.mark.parametrize("table", [False, True])
+def test_what_is_no_file_is_passed_over_and_counted(
+    pictures: Path, table: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(pictures / "ant/pipe.png")
+    (pictures / "bee/link.jpg").symlink_to("../ant/pipe.png")
+    rows = [f"{path.relative_to(pictures)},{path.parent.name}" for path in sorted(pictures.rglob("*.[pj][np]g"))]
+    if table:
+        (pictures / "cat/folder.png").mkdir()
+        rows.append("cat/folder.png,cat")
+    (pictures / "t.csv").write_text("\n".join(["path,label", *rows]))
+    data = datamodule(None, csv=str(pictures / "t.csv")) if table else datamodule(pictures)
+    assert sum(map(len, data.splits.values())) == 36
+    assert f"{3 if table else 2} are no files and passed over: ant/pipe.png, bee/link.jpg" in caplog.text
+    data.inspector.decode_unknown(show_progress=False)
+    assert not data.inspector.problems()
+
+
+@pytest.mark.promise(40)
+def test_a_pipe_in_the_place_of_a_table_is_refused(pictures: Path) -> None:
+    os.mkfifo(pictures / "t.csv")
+    for wrong in ("t.csv", "ant"):
+        with pytest.raises(UserError, match=f"{wrong} is no table: it is"):
+            datamodule(None, csv=str(pictures / wrong))
+
+
+def test_an_unknown_way_of_decoding_is_refused(pictures: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.decode=quick is unknown: use one of exact, fast"):
+        datamodule(pictures, decode="quick")
+
+
+def test_a_look_through_a_dataset_that_is_decoded_fast_finds_the_same(pictures: Path) -> None:
+    for path in sorted(pictures.rglob("*0.png")):
+        Image.open(path).resize((700, 700)).save(path.with_suffix(".jpg"))
+    (pictures / "ant/00.jpg").write_bytes((pictures / "ant/10.jpg").read_bytes()[:-400])
+    (pictures / "ant/01.png").write_bytes(b"")
+    said = [
+        [
+            (problem.path, problem.problem)
+            for problem in datamodule(pictures, decode=decode, on_bad_image="skip").left_out
+        ]
+        for decode in ("exact", "fast")
+    ]
+    assert said[0] == said[1]
+    assert len(said[0]) == 2

@@ -57,6 +57,7 @@ class ImageBackbone(nn.Module):
         blocks: names of modules in `network`, in forward order; several names together are one block.
         feature_dim: D of the features (B, D).
         preprocess: turns an image into pixels; its mean and std are applied here.
+        reader: as model.json describes it; None: one that decodes exactly.
     """
 
     mean: Tensor
@@ -69,6 +70,7 @@ class ImageBackbone(nn.Module):
         feature_dim: int,
         preprocess: Preprocess,
         identity: Identity,
+        reader: Reader | None = None,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if _is_convolutional(network) else torch.contiguous_format
@@ -76,7 +78,7 @@ class ImageBackbone(nn.Module):
         self.blocks = blocks
         self.feature_dim = feature_dim
         self.preprocess = preprocess
-        self.reader: Reader = ImageReader(preprocess)
+        self.reader: Reader = reader or ImageReader(preprocess)
         self.identity = identity
         self.register_buffer("mean", torch.tensor(preprocess.mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(preprocess.std).view(-1, 1, 1), persistent=False)

@@ -11,6 +11,7 @@ from ft_lightning.backbones.blocks import take_off_last_layer, trace
 from ft_lightning.backbones.embedded import EMBEDDED, EMBEDDED_NAME, embedded_lite0
 from ft_lightning.backbones.libraries import build_network
 from ft_lightning.backbones.weights import load_values, own_file, read_state_dict
+from ft_lightning.readers.image_reader import ImageReader
 from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.system.errors import UserError
 
@@ -43,12 +44,14 @@ def build_backbone(identity: dict[str, Any], preprocess: dict[str, Any]) -> Imag
     known = Identity(**identity)
     network, *_ = build_network(known.source, known.name, None, known.arguments)
     take_off_last_layer(network)
-    prepared = Preprocess.from_dict(preprocess)
-    prepared(Image.new("RGB", (1, 1)))  # invalid values fail here, not in the first batch
-    return _backbone(network, prepared, known)
+    reader = ImageReader.from_dict(preprocess)
+    reader.preprocess(Image.new("RGB", (1, 1)))  # invalid values fail here, not in the first batch
+    return _backbone(network, reader.preprocess, known, reader)
 
 
-def _backbone(network: nn.Module, preprocess: Preprocess, identity: Identity) -> ImageBackbone:
+def _backbone(
+    network: nn.Module, preprocess: Preprocess, identity: Identity, reader: ImageReader | None = None
+) -> ImageBackbone:
     try:
         blocks, feature_dim = trace(network, preprocess.crop)
     except (RuntimeError, AssertionError, AttributeError) as error:
@@ -56,4 +59,4 @@ def _backbone(network: nn.Module, preprocess: Preprocess, identity: Identity) ->
             f"model.name={identity.name} with model.arguments={identity.arguments} does not turn images of "
             f"{preprocess.crop[0]} x {preprocess.crop[1]} into one row of features each: {error}"
         ) from error
-    return ImageBackbone(network, blocks, feature_dim, preprocess, identity)
+    return ImageBackbone(network, blocks, feature_dim, preprocess, identity, reader)

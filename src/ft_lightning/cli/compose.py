@@ -3,7 +3,7 @@
 import copy
 import functools
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,10 +23,11 @@ PACKAGE = Path(__file__).parents[1]
 CONF = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
 
 
-def compose(verb: str, *overrides: str) -> DictConfig:
+def compose(verb: str, *overrides: str | Sequence[str]) -> DictConfig:
     """Compose the config that a command runs with, for Python: `train(compose("train", "model=resnet50"), folder)`."""
+    typed = [word for given in overrides for word in ([given] if isinstance(given, str) else given)]
     with _composing():
-        return hydra.compose(verb, overrides=list(overrides))
+        return hydra.compose(verb, overrides=typed)
 
 
 def compose_with_hydra(verb: str, overrides: list[str]) -> DictConfig:

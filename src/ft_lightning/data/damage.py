@@ -1,15 +1,16 @@
 """Finds the samples that cannot be used, from what earlier runs know and by decoding the others."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import DataProblemsError, Problem
 from ft_lightning.readers.images import inspect_image, size_error
-from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.distributed import Processes
 from ft_lightning.system.errors import UserError
@@ -33,15 +34,23 @@ class Inspector:
     memo: Memo | None
     max_pixels: int
     fix: str = "Mend or remove them."  # the advice in the error of `refuse`
+    fast: bool = False  # decode large JPEGs smaller: damage shows all the same
 
     def __post_init__(self) -> None:
         self.usable: dict[str, Inspection] = {}  # by digest
+        self._size_error: Callable[[int, int], str] = partial(size_error, max_pixels=self.max_pixels)
         self._bad: dict[str, str] = {}  # digest -> what is wrong with these bytes
         self._bad_files: dict[str, str] = {}  # name -> what is wrong with this file, for example that it has changed
         self._pending: dict[str, tuple[str, Inspection]] = {}  # path -> digest and verdict, not in the memo yet
         if self.memo:
             for digest, found in self.memo.inspections({s.digest for s in self.samples() if not s.problem}).items():
                 self._take(digest, found)
+
+    def limit(self, reader: Reader) -> None:
+        """Hold sizes to the limits of a reader too, which knows what it makes of an image."""
+        self._size_error = reader.size_error
+        for digest, found in list(self.usable.items()):
+            self._take(digest, found)
 
     def samples(self) -> list[Sample]:
         return [sample for samples in self.splits.values() for sample in samples]
@@ -154,12 +163,18 @@ class Inspector:
             bar = progress.add_task("Checking images", total=len(samples))
             for start in range(0, len(samples), _AT_ONCE):
                 part = samples[start : start + _AT_ONCE]
-                self.record(part, list(pool.map(lambda s: inspect_image(s.path, self.max_pixels, s.digest)[1], part)))
+                self.record(part, list(pool.map(self._inspect, part)))
                 progress.advance(bar, len(part))
         self.flush()
 
+    def _inspect(self, sample: Sample) -> Inspection:
+        if self.fast:  # as small as it gets: only the verdict is wanted
+            return inspect_image(sample.path, self.max_pixels, sample.digest, lambda *_: (1, 1), fast=True)[1]
+        return inspect_image(sample.path, self.max_pixels, sample.digest)[1]
+
     def _take(self, digest: str, found: Inspection) -> None:
-        if error := found.error or size_error(found.width, found.height, self.max_pixels):
+        if error := found.error or self._size_error(found.width, found.height):
             self._bad[digest] = error
+            self.usable.pop(digest, None)
         else:
             self.usable[digest] = found

@@ -1,18 +1,22 @@
 """Walks a folder, skipping hidden and system files; safe against link cycles."""
 
 import os
+import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from ft_lightning.readers.images import SUFFIXES
+from ft_lightning.readers.opening import SUFFIXES
 from ft_lightning.system.errors import UserError
 
 _SYSTEM_NAMES = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
 )
-UNSUPPORTED = frozenset(
-    """.avif .cr2 .cr3 .arw .dcm .dng .eps .exr .hdr .heic .heif .icns .ico .j2k .jfif .jp2 .jpe .jxl .nef .nii .npy
+UNSUPPORTED = (
+    frozenset(
+        """.avif .cr2 .cr3 .arw .dcm .dng .eps .exr .hdr .heic .heif .icns .ico .j2k .jfif .jp2 .jpe .jxl .nef .nii .npy
     .orf .pbm .pcx .pgm .ppm .psd .raf .raw .rw2 .svg .svs .tga .xcf""".split()  # noqa: SIM905 (one line a suffix otherwise)
+    )
+    - SUFFIXES
 )
 
 
@@ -33,6 +37,15 @@ def walk(folder: Path, closed: Collection[str] = ()) -> Iterator[Path]:
         folders, files = _visible(current)
         yield from files
         pending += reversed(folders)
+
+
+def is_special(path: Path) -> bool:
+    """Return whether a path, or what it links to, is a named pipe, a socket or a device."""
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError):  # a link that leads to nothing
+        return False
+    return not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
 
 
 def subfolders(folder: Path) -> list[str]:

@@ -22,6 +22,7 @@ from ft_lightning.readers.sample import Inspection
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import sha256
 
+NOT_A_FILE = "not a file"  # a folder, a named pipe, a socket or a device
 _SETTLED = 2 * 10**9  # ns: on coarse file systems a younger file can change without its time changing
 _TIMEOUT = 10  # seconds to wait for another process that writes
 _AT_ONCE = 500  # values of a query; older builds of SQLite take 999
@@ -150,7 +151,7 @@ def _digest(path: str, known: tuple[int, int, str] | None, fresh: list[tuple[str
     try:
         before, now = os.stat(path), time.time_ns()  # noqa: PTH116 (a Path a file costs more than the call)
         if not stat.S_ISREG(before.st_mode):  # reading a pipe would wait for ever
-            return "", "not a file"
+            return "", NOT_A_FILE
         state = (before.st_size, before.st_mtime_ns)
         if before.st_size == 0:
             return "", "an empty file"

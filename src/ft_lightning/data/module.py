@@ -19,7 +19,7 @@ from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import DataProblemsError, Problem
 from ft_lightning.data.protocol import Data
 from ft_lightning.data.samplers import SAMPLERS, BatchPositions, EpochSampler, check_sampler
-from ft_lightning.data.scan import FindFiles, scan
+from ft_lightning.data.scan import FindFiles, scan, without_special
 from ft_lightning.data.split import lost, refuse_conflicting_labels, refuse_leaks
 from ft_lightning.readers.image_reader import ImageReader, Transform
 from ft_lightning.readers.sample import Reader, Sample
@@ -56,6 +56,7 @@ class ImageFolderDataModule(LightningDataModule):
     case_sensitive: bool
     allow_leak: bool
     max_pixels: int
+    decode: str
     on_bad_image: str
     max_bad_fraction: float
     limit: int | None
@@ -75,7 +76,7 @@ class ImageFolderDataModule(LightningDataModule):
         self.location = self.csv or root
         self.left_out: Sequence[Problem] = []
         self._start: dict[str, int] | None = None
-        samples = scan(self.find, root, self.csv, self.case_sensitive, self.memo)
+        samples = without_special(scan(self.find, root, self.csv, self.case_sensitive, self.memo))
         samples, beyond = narrow(samples, self.group_by, self.limit, self.split_seed)
         task, splits, excluded = divide(
             samples, self.make_task, self.val_fraction, self.test_fraction, self.split_seed, self.exclude
@@ -84,7 +85,7 @@ class ImageFolderDataModule(LightningDataModule):
         self._without_split = [(sample, "data.limit") for sample in beyond]  # and why
         self._without_split += [(sample, "data.exclude") for sample in excluded]
         fix = "Mend or remove them, or leave them out: data.on_bad_image=skip."
-        self.inspector = Inspector(self.splits, self.memo, self.max_pixels, fix)
+        self.inspector = Inspector(self.splits, self.memo, self.max_pixels, fix, self.decode == "fast")
         if self.on_bad_image == "skip":
             self.inspector.decode_unknown(show_progress=is_main_process())
             self._leave_out_unusable(task)
@@ -100,8 +101,18 @@ class ImageFolderDataModule(LightningDataModule):
         strata = self.task.strata([sample.label for sample in self.splits["train"]])
         return torch.from_numpy(pd.factorize(pd.Series(strata))[0])
 
+    def _hold_to_limits(self, reader: Reader) -> None:
+        """Refuse or leave out the images that are too large for what this reader makes of them."""
+        self.inspector.limit(reader)
+        if self.on_bad_image != "skip":
+            self.inspector.refuse_known(show_progress=is_main_process())
+        elif self.inspector.problems():
+            self._leave_out_unusable(self.task)
+            self.task = self.task.fit([sample.label for sample in self.splits["train"]])
+
     def _leave_out_unusable(self, task: Task) -> None:
-        problems, count = self.inspector.problems(), len(self.inspector.samples())
+        problems = [*self.left_out, *self.inspector.problems()]
+        count = len(self.inspector.samples()) + len(self.left_out)
         summary = f"{len(problems)} of {count} images cannot be used"
         if len(problems) > self.max_bad_fraction * count:
             fix = "Mend or remove them, or raise data.max_bad_fraction."
@@ -120,7 +131,8 @@ class ImageFolderDataModule(LightningDataModule):
         """Set how images are read, the augmentation of train, and the seed of its order."""
         if not isinstance(reader, ImageReader):
             raise UserError("data: these are images, which model does not read: choose another model, or other data.")
-        plain = reader.limited(self.max_pixels)
+        plain = reader.limited(self.max_pixels).decoding(self.decode)
+        self._hold_to_limits(plain)
         train = plain if augment in (None, plain.preprocess) else replace(plain, augment=augment)
         self.reader: Reader = plain
         self._readers = {"train": train, "val": plain, "test": plain}

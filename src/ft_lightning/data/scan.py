@@ -1,6 +1,7 @@
 """Makes samples of what a source lists: checks the classes' names, and reads each file's digest."""
 
 import hashlib
+import logging
 import os
 import re
 import unicodedata
@@ -9,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from ft_lightning.data.memo import Memo, digest_files
+from ft_lightning.data.memo import NOT_A_FILE, Memo, digest_files
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, name_few
+
+log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 
@@ -73,6 +76,13 @@ def scan(
         raise UserError(f"{where}: {path} has the label {label!r}; a label is a text, and not empty.")
     _check_class_names({entry.label for entry in entries}, case_sensitive, where, on_problem)
     return _samples_of(entries, base, memo)
+
+
+def without_special(samples: list[Sample]) -> list[Sample]:
+    """Leave out named pipes, sockets, devices and folders, whatever they are called, and say how many."""
+    if special := [sample.name for sample in samples if sample.problem == NOT_A_FILE]:
+        log.warning("%d are no files and passed over: %s.", len(special), name_few(special))
+    return [sample for sample in samples if sample.problem != NOT_A_FILE]
 
 
 def _check_class_names(names: set[str], case_sensitive: bool, where: str, on_problem: OnProblem) -> None:

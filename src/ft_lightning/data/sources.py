@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ft_lightning.data.folders import UNSUPPORTED, loose_images, subfolders, walk
 from ft_lightning.data.scan import SPLITS, Entry, Listing, OnProblem, absolute
-from ft_lightning.readers.images import SUFFIXES
+from ft_lightning.readers.opening import SUFFIXES
 from ft_lightning.system.errors import UserError, name_few
 from ft_lightning.system.tables import read_table
 
@@ -55,7 +55,10 @@ def _of_folder(root: Path, on_problem: OnProblem) -> Listing:
     if unsupported:
         counts = Counter(path.suffix.lower() for path in unsupported)
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
-        log.warning("%s: %s files are not used (%s); convert them to PNG or JPEG.", root, kinds, name_few(unsupported))
+        heif = ", or pip install pillow-heif for .heic" if counts[".heic"] + counts[".heif"] else ""
+        log.warning(
+            "%s: %s files are not used (%s); convert them to PNG or JPEG%s.", root, kinds, name_few(unsupported), heif
+        )
     if empty:
         suffixes = ", ".join(sorted(SUFFIXES))
         on_problem(f"{name_few(empty)}: a class folder without images; add some ({suffixes}) or remove the folder.")

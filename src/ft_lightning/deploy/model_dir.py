@@ -1,6 +1,7 @@
 """The model directory: model.safetensors + model.json, self-contained, verified, and read without running code."""
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,12 +19,15 @@ from ft_lightning.deploy.predictor import TrainedModel
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
 from ft_lightning.model import Classifier
+from ft_lightning.readers.sample import Reader
 from ft_lightning.runs.run import CARD, Run
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing, sha256, write_json
 from ft_lightning.system.versions import versions
 from ft_lightning.tasks.registry import task_of
 from ft_lightning.tasks.task import Task
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1  # raised when an older reader would misread a newer file
 WEIGHTS = "model.safetensors"
@@ -36,6 +40,7 @@ def save(
     task: Task,
     metrics: dict[str, Any],
     build_backbone: Callable[..., Backbone] = build_backbone,
+    reader: Reader | None = None,
 ) -> None:
     """Write a model directory, whole or not at all, and check that it loads as exactly the same classifier.
 
@@ -44,13 +49,14 @@ def save(
         task: calibrated.
         metrics: of val and test, as in metrics.json.
         build_backbone: as in `load`, for the check.
+        reader: how samples were read; None: as the backbone's own reader does.
     """
     backbone = classifier.backbone
     state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.state_dict().items()}
     card = {
         "format": FORMAT,
         "backbone": asdict(backbone.identity),
-        "preprocess": backbone.reader.to_dict(),
+        "preprocess": (reader or backbone.reader).to_dict(),
         "finetune": {"mode": classifier.plan.mode, "trained_blocks": list(classifier.plan.trained_blocks)},
         "head": head,
         **task.to_dict(),
@@ -99,11 +105,19 @@ def load(model_dir: str | os.PathLike[str], build_backbone: Callable[..., Backbo
 
 
 def _build(card: dict[str, Any], state: dict[str, Tensor], build_backbone: Callable[..., Backbone]) -> TrainedModel:
+    _warn_of_other_decoder(card)
     backbone = build_backbone(card["backbone"], card["preprocess"])
     head = build_head(in_features=backbone.feature_dim, num_classes=task_of(card).width, **card["head"])
     classifier = Classifier(backbone, head, freeze_plan(backbone, head, mode="frozen", k=None, freeze_bn=True))
     classifier.load_state_dict(state)
     return TrainedModel(classifier.eval().requires_grad_(False), card)
+
+
+def _warn_of_other_decoder(card: dict[str, Any]) -> None:
+    """Warn if another release of Pillow prepared this model's training images: it may resize a little differently."""
+    then, now = (str(one.get("pillow")).split(".")[0] for one in (card.get("versions") or {}, versions()))
+    if then.isdecimal() and then != now:
+        log.warning("This model's training images were read by Pillow %s, here is %s: pixels may differ.", then, now)
 
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A trained model that predicts."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -28,7 +27,7 @@ class TrainedModel:
 
     def predict(
         self,
-        paths: Sequence[str | Path],
+        inputs: Any,
         batch_size: int = 32,
         num_workers: int | None = 0,
         device: str = "auto",
@@ -36,20 +35,21 @@ class TrainedModel:
         max_pixels: int = 100_000_000,
         abstain_below: float | None = None,
     ) -> pd.DataFrame:
-        """Predict one row a file: path, the task's answer (predicted, probability, p(class) for each class), error.
+        """Predict one row an input: path, the task's answer (predicted, probability, p(class) for each class), error.
 
         The row of an unreadable file is empty except for `error`, which holds the reason.
 
         Args:
+            inputs: a path, a file's bytes, an image of Pillow or an array (H, W, 3) of uint8; or several of them.
             abstain_below: adds the column `uncertain`: whether the calibrated probability is lower.
 
         Raises:
-            UserError: `abstain_below` is not a probability, or the task's answers have none.
+            UserError: `inputs` are of another kind; `abstain_below` is no probability, or the task's answers have none.
         """
         task = self.task if abstain_below is None else self.task.abstaining(abstain_below)
-        names = [str(path) for path in paths]
+        samples = Sample.several(inputs)
+        names = [sample.path for sample in samples]
         reader = self.classifier.backbone.reader.limited(max_pixels)
-        samples = [Sample.unlabelled(name) for name in names]
         rows, errors = self.rows(samples, reader, batch_size, num_workers, device, precision)
         table = task.table(names, rows, None)
         table["error"] = [errors.get(i, "") for i in range(len(names))]

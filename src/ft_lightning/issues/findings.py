@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ft_lightning.data.folders import UNSUPPORTED, passed_over, unused
 from ft_lightning.data.problems import Problem
 from ft_lightning.data.split import Splits, conflicting_labels, leaked, leaks, lost
-from ft_lightning.readers.images import SUFFIXES
+from ft_lightning.readers.opening import SUFFIXES
 from ft_lightning.readers.sample import Inspection, Sample
 from ft_lightning.system.errors import name_few
 
@@ -151,7 +151,7 @@ def about_folder(folder: Path, samples: Iterable[Sample]) -> list[Finding]:
         kinds["image" if suffix in SUFFIXES else "unsupported" if suffix in UNSUPPORTED else "other"].append(name)
     fix = "Move each into the folder of its class if it belongs to the dataset."
     found = _listed("unused", kinds["image"], "images are in no class folder and not used", fix)
-    fix = "Convert them to PNG or JPEG if they belong to the dataset."
+    fix = "Convert them to PNG or JPEG if they belong to the dataset; .heic is read after pip install pillow-heif."
     found += _listed("unsupported", kinds["unsupported"], "files have formats that are not read", fix)
     fix = f"Nothing to do, unless some are: {', '.join(sorted(SUFFIXES))}."
     found += _listed("no image", kinds["other"], "files do not have the suffix of an image and are not used", fix)

@@ -7,11 +7,12 @@ from ft_lightning.data.collect import divide, narrow
 from ft_lightning.data.damage import Inspector
 from ft_lightning.data.exclude import excluded_names
 from ft_lightning.data.memo import Memo
-from ft_lightning.data.scan import FindFiles, scan
+from ft_lightning.data.problems import Problem
+from ft_lightning.data.scan import FindFiles, scan, without_special
 from ft_lightning.issues import findings
 from ft_lightning.issues.findings import Finding, Findings, Issue
 from ft_lightning.readers.images import read_image
-from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.system.console import console
 from ft_lightning.system.errors import UserError
 
@@ -54,7 +55,7 @@ def look_at_files(
 
     try:
         scanned = scan(find, root, data.csv, data.case_sensitive, memo, refuse)
-        samples, _ = narrow(scanned, data.group_by, data.limit, data.split_seed)
+        samples, _ = narrow(without_special(scanned), data.group_by, data.limit, data.split_seed)
     except UserError as error:
         refuse(str(error))
         return Looked([], {}, {})
@@ -85,6 +86,16 @@ def look_at_files(
         found.add(findings.about_folder(Path(str(root)).expanduser(), scanned))
     found.add(findings.about_images(sound, inspector.usable))
     return Looked(samples, splits, inspector.usable)
+
+
+def look_at_sizes(looked: Looked, reader: Reader, data: "DictConfig", found: Findings) -> dict[Sample, str]:
+    """Report images that are too large for what a reader makes of them; return the others with their splits."""
+    distinct = looked.distinct()
+    why = {s: reader.size_error(*looked.inspections[s.digest][:2]) for s in distinct}
+    problems = [Problem(s.path, s.label, distinct[s], error) for s, error in why.items() if error]
+    skipped = data.on_bad_image == "skip" and len(problems) <= data.max_bad_fraction * len(looked.samples)
+    found.add(*findings.about_damage(problems, looked.samples, skipped))
+    return {sample: split for sample, split in distinct.items() if not why[sample]}
 
 
 def look_at_features(

@@ -8,9 +8,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from ft_lightning.readers import images
+from ft_lightning.readers import fast, images
 from ft_lightning.readers.preprocess import VERSION, Preprocess
 from ft_lightning.readers.sample import Inputs, Inspection, Sample
+from ft_lightning.system.errors import UserError
 
 MAX_PIXELS = 100_000_000
 
@@ -25,12 +26,15 @@ class ImageReader:
     max_pixels: int = MAX_PIXELS  # a larger image is refused by its header, before memory is spent on it
     augment: Transform | None = None  # applied in place of `preprocess`
 
+    decode: str = "exact"  # exact | fast
+
     def __call__(self, sample: Sample) -> Tensor:
         """Read a sample's pixels, uint8 (3, H, W)."""
-        return self._transform(images.read_image(sample.path, self.max_pixels, sample.digest or None))
+        image = images.read_image(*self._what(sample), resize=self._resize, fast=self.decode == "fast")
+        return self._transform(image)
 
     def inspect(self, sample: Sample) -> tuple[Tensor, Inspection]:
-        image, found = images.inspect_image(sample.path, self.max_pixels, sample.digest or None)
+        image, found = images.inspect_image(*self._what(sample), resize=self._resize, fast=self.decode == "fast")
         return self._transform(image or Image.new("RGB", (32, 32))), found
 
     def collate(self, items: list[Inputs]) -> Inputs:
@@ -40,16 +44,41 @@ class ImageReader:
         """Return a small JPEG."""
         return images.preview(sample.path, self.max_pixels)
 
+    def size_error(self, width: int, height: int) -> str:
+        return images.size_error(width, height, self.max_pixels, self.preprocess.resized)
+
     def key(self) -> dict[str, Any]:
         versions = {"image": images.VERSION, "preprocess": VERSION}
-        return {"kind": "image", "versions": versions, "preprocess": self.preprocess.to_dict()}
+        # Nothing is added for exact: features that were stored before there was another way stay valid.
+        decode = {} if self.decode == "exact" else {"decode": self.decode, "decode_version": fast.VERSION}
+        return {"kind": "image", "versions": versions, "preprocess": self.preprocess.to_dict()} | decode
 
     def to_dict(self) -> dict[str, Any]:
-        return self.preprocess.to_dict()
+        # A model directory without the key means exact.
+        return self.preprocess.to_dict() | ({} if self.decode == "exact" else {"decode": self.decode})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build it from the entry "preprocess" of model.json."""
+        preprocess = {key: value for key, value in values.items() if key != "decode"}
+        return cls(Preprocess.from_dict(preprocess)).decoding(values.get("decode", "exact"))
 
     def limited(self, max_pixels: int) -> Self:
         """Return the same reader with another limit."""
         return replace(self, max_pixels=max_pixels)
+
+    def decoding(self, decode: str) -> Self:
+        """Return the same reader with another way of decoding: `exact`, or `fast` for large JPEGs."""
+        if decode not in fast.DECODES:
+            raise UserError(f"data.decode={decode} is unknown: use one of {', '.join(fast.DECODES)}.")
+        return replace(self, decode=decode)
+
+    def _what(self, sample: Sample) -> tuple[images.Source, int, str | None]:
+        source = sample.path if sample.content is None else sample.content
+        return source, self.max_pixels, sample.digest or None
+
+    def _resize(self, width: int, height: int) -> tuple[int, int]:
+        return self.preprocess.resized(width, height)
 
     def _transform(self, image: Image.Image) -> Tensor:
         return (self.augment or self.preprocess)(image)

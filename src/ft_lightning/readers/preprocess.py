@@ -32,6 +32,14 @@ class Preprocess:
         resized = F.resize(image, list(self.resize), interpolation=InterpolationMode(self.interpolation))
         return F.pil_to_tensor(F.center_crop(resized, list(self.crop)))
 
+    def resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return the width and height to which an image of this size is resized, before the crop."""
+        if len(self.resize) == 2:
+            return self.resize[1], self.resize[0]
+        (edge,), long = self.resize, max(width, height)
+        scaled = int(edge * long / min(width, height))  # as torchvision computes it
+        return (scaled, edge) if width == long else (edge, scaled)
+
     @classmethod
     def from_torchvision(cls, transforms: Any) -> Self:
         """Build it from torchvision's `weights.transforms()`."""

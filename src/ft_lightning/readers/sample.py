@@ -1,8 +1,11 @@
 """A labelled sample, and the contract of a reader, which turns its bytes into a model's input."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeAlias
+
+import numpy as np
 
 from ft_lightning.system.errors import UserError
 
@@ -23,11 +26,37 @@ class Sample:
     split: str | None = None  # given by the folder or the table
     group: str | None = None
     problem: str = ""  # why it has no bytes
+    content: Any = field(default=None, compare=False, repr=False)  # what a reader takes in place of a file
 
     @classmethod
-    def unlabelled(cls, path: str) -> "Sample":
-        """Make a sample of a file to predict, of which only the path is known."""
-        return cls(path, path, "", "")
+    def unlabelled(cls, path: str, content: Any = None) -> "Sample":
+        """Make a sample to predict: of a file, of which only the path is known, or of something in memory."""
+        return cls(path, path, "", "", content=content)
+
+    @classmethod
+    def several(cls, inputs: Any) -> list["Sample"]:
+        """Make samples of what somebody gives: a path, bytes, an image, an array, or several of them.
+
+        Raises:
+            UserError: a kind that no reader knows; a table or a dictionary, of which it is not clear what is meant.
+        """
+        if isinstance(inputs, Mapping) or hasattr(inputs, "columns"):
+            raise UserError(f"{type(inputs).__name__}: give a path, an image, or a list of them; of a table, a column.")
+        one = isinstance(inputs, str | bytes | bytearray | memoryview | os.PathLike) or not isinstance(inputs, Iterable)
+        one = one or (isinstance(inputs, np.ndarray) and inputs.dtype.kind not in "OUS" and inputs.ndim < 4)
+        return [cls._of(each, number) for number, each in enumerate([inputs] if one else inputs)]
+
+    @classmethod
+    def _of(cls, one: Any, number: int) -> "Sample":
+        if isinstance(one, str | os.PathLike):
+            return cls.unlabelled(os.fsdecode(one))
+        if isinstance(one, bytes | bytearray | memoryview):
+            return cls.unlabelled(f"input {number}", bytes(one))
+        if isinstance(one, np.ndarray) or hasattr(one, "getexif"):  # an image of Pillow, which texts do without
+            return cls.unlabelled(f"input {number}", one)
+        raise UserError(
+            f"input {number} is of type {type(one).__name__}: use a path, bytes, an image or a NumPy array."
+        )
 
 
 class SampleError(UserError):
@@ -69,6 +98,12 @@ class Reader(Protocol):
 
     def limited(self, max_pixels: int) -> Self:
         """Return the same reader with another limit on an image's size; itself if samples are not images."""
+
+    def size_error(self, width: int, height: int) -> str:
+        """Say why a sample of this size, as an inspection has it, cannot be used; empty if it can."""
+
+    def decoding(self, decode: str) -> Self:
+        """Return the same reader with another way of decoding, exact or fast; itself if samples are not images."""
 
     def key(self) -> dict[str, Any]:
         """Return everything that shapes an input, as plain values: a part of the feature store's key."""

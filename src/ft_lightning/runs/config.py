@@ -28,6 +28,7 @@ DEFAULTS = {
     "data.find._target_": f"{names.PACKAGE}.data.sources.find_images",
     "data.find._partial_": True,
     "data.sampler": "shuffle",
+    "data.decode": "exact",
     "module._target_": f"{names.PACKAGE}.module.FineTuner",
 }
 

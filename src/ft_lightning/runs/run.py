@@ -178,7 +178,7 @@ class Run:
         return cls(place.parent if (place / CARD).is_file() else place)
 
     @classmethod
-    def find(cls, patterns: Sequence[str], but: Path | None = None) -> tuple[list["Run"], list[Path]]:
+    def find(cls, patterns: str | Sequence[str], but: Path | None = None) -> tuple[list["Run"], list[Path]]:
         """Find the finished runs that globs of directories match or hold, and the other paths they match or hold.
 
         A directory may be a run or hold runs, such as that of a multirun or a search.
@@ -188,7 +188,9 @@ class Run:
         """
         runs: dict[Path, Run] = {}  # by real path, because two globs may match the same run
         others: dict[Path, Path] = {}
-        for place in (place for pattern in patterns for place in _matches(pattern)):
+        for place in (
+            place for pattern in ([patterns] if isinstance(patterns, str) else patterns) for place in _matches(pattern)
+        ):
             try:
                 found = list(_runs_below(cls(place), _DEPTH))
             except OSError:  # a folder cannot be listed

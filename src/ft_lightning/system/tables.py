@@ -37,6 +37,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     Args:
         columns: the only columns to read from a CSV; for tables with a column for each class.
     """
+    if path.exists() and not path.is_file():  # reading a named pipe would wait for ever
+        raise UserError(f"{path} is no table: it is {'a folder' if path.is_dir() else 'not a file'}.")
     try:
         if path.suffix.lower() == ".jsonl":
             with path.open(encoding="utf-8") as file:

@@ -103,6 +103,7 @@ class MultiClass:
         """Return class indices (N,)."""
         import torch
 
+        labels = [labels] if isinstance(labels, str) else labels  # a text is a sequence of texts too
         number = {name: i for i, name in enumerate(self.class_names)}
         if unknown := sorted(set(labels) - number.keys()):
             known = name_few(self.class_names)
