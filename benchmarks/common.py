@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def machine(precision: str) -> dict[str, Any]:
 
 def _cut(label: str, draw: random.Random) -> Image.Image:
     """Cut a random part out of one of the class's photographs."""
-    photograph = _photograph(*draw.choice(SOURCES[label]))
+    photograph = _photograph(*draw.choice([source for source in SOURCES[label] if find_spec(source[0])]))
     scale = draw.uniform(0.6, 1) * min(photograph.width / SIZE[0], photograph.height / SIZE[1])
     width, height = scale * SIZE[0], scale * SIZE[1]
     left, top = draw.uniform(0, photograph.width - width), draw.uniform(0, photograph.height - height)

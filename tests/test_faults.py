@@ -260,7 +260,7 @@ def test_a_killed_reader_is_told(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_a_memory_that_is_full_is_told(pictures: Path) -> None:
-    for allocate in (lambda: torch.empty(2**56), lambda: bytearray(2**60), _cuda_is_full):
+    for allocate in (lambda: torch.empty(2**56), lambda: bytearray(2**60), _cuda_is_full, _mps_is_full):
         with pytest.raises((RuntimeError, MemoryError)) as caught:
             allocate()
         told = known_error(caught.value)
@@ -270,6 +270,10 @@ def test_a_memory_that_is_full_is_told(pictures: Path) -> None:
 
 def _cuda_is_full() -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")  # as torch does; no GPU is here
+
+
+def _mps_is_full() -> None:
+    raise RuntimeError("MPS backend out of memory (MPS allocated: 17.93 GB, other allocations: 1.2 GB).")
 
 
 def test_a_folder_has_one_owner_who_may_have_been_killed(tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def test_an_interrupted_pass_keeps_what_it_had(pictures: Path, tmp_path: Path, m
     [
         torch.OutOfMemoryError("CUDA out of memory."),
         MemoryError(),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17.93 GB, other allocations: 1.2 GB)."),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
     ],
 )

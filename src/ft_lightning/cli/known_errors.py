@@ -8,7 +8,7 @@ from hydra.errors import HydraException, InstantiationException
 from omegaconf.errors import OmegaConfBaseException
 
 from ft_lightning.system.distributed import is_main_process
-from ft_lightning.system.errors import NumericalError, UserError, printable_lines
+from ft_lightning.system.errors import NumericalError, UserError, is_out_of_memory, printable_lines
 
 # Full, read-only or not a folder; not every system knows all of them.
 _UNWRITABLE = ("ENOSPC", "EROFS", "EFBIG", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST", "EIO", "EDQUOT")
@@ -61,8 +61,7 @@ def print_error(message: object) -> None:
 def _shortage(error: BaseException) -> UserError | None:
     """Return the error for exhausted memory, for which the system kills loader processes without a message."""
     reason = str(error).partition("\n")[0][:200]
-    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if full or (isinstance(error, RuntimeError) and "can't allocate memory" in reason):
+    if is_out_of_memory(error):
         return UserError(
             f"Out of memory ({reason}): lower data.batch_size, and raise trainer.accumulate_grad_batches by the same "
             "factor for equal steps."

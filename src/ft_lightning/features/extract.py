@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from lightning.pytorch.utilities.memory import is_oom_error
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -22,7 +21,7 @@ from ft_lightning.finetune import digest_of
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Inputs, Reader, Sample
 from ft_lightning.system.console import sample_progress
-from ft_lightning.system.errors import NumericalError, UserError
+from ft_lightning.system.errors import NumericalError, UserError, is_out_of_memory
 from ft_lightning.system.hardware import autocast, default_workers
 from ft_lightning.system.versions import versions
 
@@ -121,8 +120,7 @@ class Extractor:
                 ]
                 return torch.cat(pieces)
             except (MemoryError, RuntimeError) as error:
-                out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or is_oom_error(error)
-                if self.batch_size == 1 or not out_of_memory:
+                if self.batch_size == 1 or not is_out_of_memory(error):
                     raise
             self.batch_size //= 2
             log.warning("Out of memory: features are computed %d samples at a time now.", self.batch_size)

@@ -1,4 +1,4 @@
-"""The two errors that a command reports in a few lines instead of a traceback, and how messages show names."""
+"""The two errors that a command reports in a few lines instead of a traceback; how messages show names."""
 
 from collections.abc import Sequence
 
@@ -15,6 +15,14 @@ class NumericalError(Exception):
     """Training failed numerically, for example with a loss that is not finite."""
 
     exit_code = 3
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out; each kind of device has an error of its own."""
+    words = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_NOT_SUPPORTED")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
 
 
 def name_few(names: Sequence[object]) -> str:

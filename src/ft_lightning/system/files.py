@@ -135,11 +135,13 @@ if hasattr(os, "register_at_fork"):  # otherwise reading processes would keep th
 
 def sweep(folder: Path) -> None:
     """Remove the temporary files of killed processes in a folder: dead on this host, or older than a day."""
+    from psutil import pid_exists
+
     for path in folder.glob(".*.tmp"):
         if written_by := re.search(r"\.(\d+)@(.*)\.tmp$", path.name):
             with suppress(OSError):  # renamed by its process or swept by another meanwhile
                 old = time.time() - path.stat().st_mtime > _A_DAY
-                if old or (written_by[2] == platform.node() and not _is_alive(int(written_by[1]))):
+                if old or (written_by[2] == platform.node() and not pid_exists(int(written_by[1]))):
                     _remove(path)
 
 
@@ -168,15 +170,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name != "posix":  # on Windows signal 0 would end the process
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
