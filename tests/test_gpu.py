@@ -85,7 +85,6 @@ def test_the_precision_is_what_the_hardware_has() -> None:
     assert pick_precision("auto", "cuda") == ("bf16-mixed" if native else "16-mixed")
 
 
-@pytest.mark.promise(30)
 @pytest.mark.parametrize("mode", [["finetune=frozen"], ["finetune=full", "augment=strong", "head.dropout=0.3"]])
 def test_two_runs_are_equal_to_the_bit(mode: list[str], here: list[str], tmp_path: Path) -> None:
     for name in ("one", "two"):
@@ -93,7 +92,6 @@ def test_two_runs_are_equal_to_the_bit(mode: list[str], here: list[str], tmp_pat
     assert weights(tmp_path / "one") == weights(tmp_path / "two")
 
 
-@pytest.mark.promise(24)
 def test_a_run_goes_on_as_if_it_had_not_stopped(here: list[str], tmp_path: Path) -> None:
     common = [*here, *FIXED, "finetune=partial", "augment=strong", "head.dropout=0.3", "scheduler=constant"]
     trained(tmp_path / "whole", *common, "trainer.max_epochs=4")
