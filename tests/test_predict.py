@@ -116,6 +116,9 @@ def test_damaged_files_are_rows_and_a_glob_a_file_and_json_lines_work(world: Pat
     assert rows[3]["p(ant)"] is None
     assert find_files(f"{folder}/0*.png") == sorted(folder.glob("0*.png"))
     assert find_files(str(folder / "notes.txt")) == [folder / "notes.txt"]
+    bracketed = (folder / "00.png").rename(folder / "[00] a.png")
+    assert find_files(str(bracketed)) == [bracketed], "no glob"
+    bracketed.rename(folder / "00.png")
     with pytest.raises(UserError, match="names no image"):
         find_files(str(folder / "*.jpg"))
 
