@@ -31,6 +31,7 @@ from ft_lightning.train import train
 
 RUN_FILES = {
     "config.yaml",
+    "log.txt",
     "outcome.json",
     "metrics.csv",
     "metrics.json",
@@ -141,7 +142,11 @@ def test_each_kind_of_model_trains_leaves_the_promised_files_and_comes_back(case
         "trainer.max_epochs=1",
         "data.batch_size=4",
     )
-    assert but_thumbnails(tmp_path / "run") == RUN_FILES - {"config.yaml", "outcome.json"}  # the command writes them
+    assert but_thumbnails(tmp_path / "run") == RUN_FILES - {
+        "config.yaml",
+        "outcome.json",
+        "log.txt",
+    }  # the command writes them
 
     checkpoint = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     trained = {p for group in checkpoint["optimizer_states"][0]["param_groups"] for p in group["params"]}

@@ -194,6 +194,7 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
     import torch
 
     from ft_lightning.callbacks.finite import Finite
+    from ft_lightning.callbacks.one_thread import OneThread
     from ft_lightning.callbacks.solve_head import SolveHead
     from ft_lightning.optim import strengths
     from ft_lightning.runs.checkpoint import SealedCheckpointIO
@@ -211,6 +212,7 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
         precision=pick_precision(cfg.precision, pick_device(cfg.trainer.accelerator, "trainer.accelerator").type),
         callbacks=[
             Finite(),
+            OneThread(),
             *callbacks,
             *([SolveHead()] if solves_head(cfg) else []),
             *(instantiate(callback) for callback in cfg.callback.values()),

@@ -97,7 +97,7 @@ def features_of(cfg: DictConfig, samples: "list[Sample]", by: "tuple[Backbone, C
     return rows[torch.arange(len(rows))].float()
 
 
-VERB = Verb("check", check)
+VERB = Verb("check", check, libraries=("torchvision", "pandas"))
 
 if __name__ == "__main__":
     command.run(VERB)

@@ -74,7 +74,7 @@ def outputs_of(
 
     if not (cfg.cache.enabled and model.is_frozen):
         how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision)
-        rows, _ = model.rows(samples, reader, *how, inspector.record_batch)
+        rows, _ = model.rows(samples, reader, *how, inspector.record_batch, show_progress=True)
         inspector.flush()
         inspector.refuse()
         return rows
@@ -119,7 +119,7 @@ def trained_samples(samples: "list[Sample]", run: Run) -> int | None:
     return seen
 
 
-VERB = Verb("evaluate", evaluate)
+VERB = Verb("evaluate", evaluate, libraries=("torchvision", "pandas"))
 
 if __name__ == "__main__":
     command.run(VERB)

@@ -31,7 +31,7 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     paths = list(dict.fromkeys(path for pattern in patterns for path in find_files(str(pattern))))
     model = model_dir.load(cfg.model_dir)
     how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, cfg.max_pixels)
-    table = model.predict(paths, *how, cfg.abstain_below)
+    table = model.predict(paths, *how, cfg.abstain_below, show_progress=True)
     tables.write_table(table, output)
     summary.after_predict(model.task, table, output)
     return {"n": len(table), "unreadable": int((table["error"] != "").sum())}
@@ -61,7 +61,7 @@ def find_files(pattern: str) -> list[Path]:
     return sorted(found)
 
 
-VERB = Verb("predict", predict)
+VERB = Verb("predict", predict, libraries=("torchvision", "pandas"))
 
 if __name__ == "__main__":
     command.run(VERB)

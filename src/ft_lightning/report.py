@@ -107,7 +107,7 @@ def show(board: "pd.DataFrame") -> None:
     console.print(f"... {len(board) - _SHOWN:,} more\n" if len(board) > _SHOWN else "")
 
 
-VERB = Verb("report", report)
+VERB = Verb("report", report, libraries=("pandas", "matplotlib.figure"))
 
 if __name__ == "__main__":
     command.run(VERB)

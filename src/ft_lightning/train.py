@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Train and test one config of conf/train.yaml; write the run's files to `run_dir`; return metrics.json."""
+    from ft_lightning import loggers
     from ft_lightning.callbacks.checkpoints import best_and_last, stop_averaging
     from ft_lightning.cli import summary
     from ft_lightning.data import problems
@@ -56,6 +57,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         problems.write_problems(data.left_out, run.record_path("problems"))
         summary.before(run_dir, data, module.classifier, trainer, start)
         summary.glance(quick_findings(data.splits))
+        loggers.begin(trainer.loggers, run_config.flat(cfg))
     clock.lap("setup_s")
 
     trainer.fit(module, datamodule=data, ckpt_path=start)  # type: ignore[arg-type]
@@ -78,6 +80,8 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     metrics = write.write(run, module.outputs, task, data, timing, spread)
     model_dir.save(run.model, module.classifier, build.described_head(cfg), task, metrics, reader=data.reader)
     page = run_page.write(run)
+    if trainer.loggers:
+        loggers.conclude(trainer.loggers, metrics, run_page.figures(run), trainer.global_step)
     summary.after(run_dir, task, metrics, page)
     return metrics
 
@@ -118,7 +122,7 @@ def checkpoint_to_resume(cfg: DictConfig, run: Run, data: "Data") -> Path | None
     return start
 
 
-VERB = Verb("train", train, distributed=True)
+VERB = Verb("train", train, distributed=True, libraries=("lightning", "torchvision", "pandas"))
 
 if __name__ == "__main__":
     command.run(VERB)

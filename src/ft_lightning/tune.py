@@ -7,7 +7,6 @@ python -m ft_lightning.tune tune=backbone 'tune.space.model.choices=[resnet18,"t
 
 import functools
 import logging
-import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from ft_lightning.cli.job import Verb, in_multirun, typed_overrides
 from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs.run import Run
+from ft_lightning.system.commands import shell_line
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.registry import task_class
 
@@ -208,7 +208,7 @@ def conclude(study: "optuna.Study", cfg: DictConfig, base: list[str], study_dir:
             train_winner(own, run.path, typed)
     search_results.write_best(words, study_dir, run)
     search_results.plot(study, cfg.monitor, study_dir)
-    search_results.after_search(study, best, run, study_dir, shlex.join(typed))
+    search_results.after_search(study, best, run, study_dir, shell_line(typed))
     return run.metrics
 
 
@@ -224,7 +224,7 @@ def train_winner(cfg: DictConfig, run_dir: Path, typed: list[str]) -> None:
     train(cfg, run_dir)
 
 
-VERB = Verb("tune", tune, shared=True)
+VERB = Verb("tune", tune, shared=True, libraries=("lightning", "torchvision", "pandas", "optuna"))
 
 if __name__ == "__main__":
     command.run(VERB)

@@ -17,7 +17,8 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from conftest import Commands, files_below, patience
+import ft_lightning
+from conftest import Commands, files_below, patience, write_pictures
 from ft_lightning.cli.compose import compose
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs.run import Run as Directory
@@ -332,3 +333,23 @@ def test_a_run_whose_command_had_a_control_character_goes_on(pictures: Path, tmp
     assert OmegaConf.load(tmp_path / "cwd/run/config.yaml").note == "a\x07b"
     longer = run_command("train", "resume=run", "trainer.max_epochs=2")
     assert longer.returncode == 0, longer.stderr
+
+
+@pytest.mark.promise(36)
+@pytest.mark.parametrize("encoding", ["cp1252", "cp932", "ascii"])
+def test_a_terminal_that_cannot_show_a_name_ends_no_command(encoding: str, tmp_path: Path) -> None:
+    root = write_pictures(tmp_path / "изображения", {"кот": 12, "пёс": 12, "猫 [b]": 12})
+    verb, *words = {
+        "cp1252": ["train", f"data.root='{root}'", *TINY],
+        "cp932": ["check", f"data.root='{root}'", *TINY[:3]],
+        "ascii": ["predict", "model_dir=run", f"input='{root}'"],
+    }[encoding]
+    if verb == "predict":
+        ft_lightning.run("train", f"data.root='{root}'", *TINY, run_dir=tmp_path / "run")
+    command = [sys.executable, "-m", f"ft_lightning.{verb}", *words]
+    env = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "200"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=False, timeout=patience(100))
+    shown = done.stdout.decode(encoding)
+    assert done.returncode == 0, done.stderr
+    assert "кот".encode(encoding, "backslashreplace").decode(encoding) in shown
+    assert "Traceback" not in done.stderr.decode()

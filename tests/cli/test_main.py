@@ -56,7 +56,6 @@ def test_the_script_starts_the_processes_of_a_run_and_exits_with_its_code(
         )  # fmt: skip
         assert done.returncode == code, done.stderr
     assert done.stderr.startswith("error: monitor=val/acc")
-    runs = sorted((home / "outputs/train").iterdir(), key=lambda run: run.name)
-    ended = [Run(run).outcome for run in runs]
-    assert sorted(outcome["exit_code"] for outcome in ended if outcome) == [0, 2]
-    assert sum("model/model.json" in files_below(run) for run in runs) == 1
+    (run,) = (home / "outputs/train").iterdir()  # the refused one left nothing
+    assert Run(run).outcome["exit_code"] == 0
+    assert "model/model.json" in files_below(run)

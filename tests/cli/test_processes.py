@@ -4,11 +4,14 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from safetensors import safe_open
 
@@ -23,6 +26,7 @@ from test_train import RUN_FILES, but_thumbnails
 INJECTED = """
 import hashlib, os, signal, time
 from pathlib import Path
+import psutil
 from lightning.pytorch.callbacks import Callback
 from ft_lightning.system.errors import NumericalError, UserError
 
@@ -31,8 +35,12 @@ HERE = Path(__file__).parent
 (HERE / f"{os.getpid()}.pid").touch()
 
 def fail(how):
-    if how == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
+    if how in ("killed", "orphaned"):  # itself, or whoever started it
+        victim = os.getpid() if how == "killed" else os.getppid()
+        for process in psutil.Process(victim).children(recursive=True):  # also those that read images
+            (HERE / f"{process.pid}.pid").touch()
+        os.kill(victim, signal.SIGKILL)
+        return
     raise {"user": UserError, "numerical": NumericalError, "bug": ZeroDivisionError}[how](f"injected into {RANK}")
 
 class Fail(Callback):
@@ -52,9 +60,12 @@ class Fail(Callback):
 
 def data(rank, how, **options):
     from ft_lightning.data.module import ImageFolderDataModule
-    if RANK == rank:
+    if RANK == rank and how != "filling":
         fail(how)
-    return ImageFolderDataModule(**options)
+    module = ImageFolderDataModule(**options)
+    if RANK == rank and how == "filling":  # when all processes have met
+        module.inspector.settle = lambda *args: fail("killed")
+    return module
 
 class Digest(Callback):
     def __init__(self, name):
@@ -287,6 +298,56 @@ def test_a_failure_in_one_process_ends_all_within_a_minute(
     assert not alive(injected), "a process is left behind"
 
 
+ENDS = [
+    ("lightning", "data", 1, "orphaned"),  # the main one, before the other has come to the rendezvous
+    ("lightning", "data", 0, "filling"),
+    ("lightning", "train", 0, "killed"),
+    ("torchrun", "train", 1, "orphaned"),  # torchrun itself
+    ("lightning", "data", 0, "killed"),
+    ("lightning", "setup", 0, "killed"),
+    ("lightning", "val", 0, "killed"),
+]
+
+
+@pytest.mark.promise(37)
+@pytest.mark.parametrize(
+    ("launcher", "where", "rank", "how"),
+    [*ENDS[:4], *(pytest.param(*case, marks=pytest.mark.slow) for case in ENDS[4:])],
+)
+def test_no_process_outlives_the_main_one(
+    launch: Launch, launcher: str, where: str, rank: int, how: str, options: list[str], pictures: Path, injected: Path
+) -> None:
+    code, errors = launch(
+        launcher, *options, f"data.root={pictures}", "data.batch_size=4", "trainer=ddp_cpu",
+        "augment=light", "data.num_workers=1", *failure(where, rank, how),
+    )  # fmt: skip
+    assert code == -signal.SIGKILL, errors
+    assert not alive(injected), "a process is left behind"
+
+
+STARTS = """
+import os, subprocess, sys
+child = "import sys, time; from ft_lightning.cli import processes; processes.watch_starter(); time.sleep(600)"
+told = {"RUN_STARTED_BY": str(os.getpid())} if sys.argv[1] == "told" else {}
+print(subprocess.Popen([sys.executable, "-c", child], env=os.environ | told, stdout=subprocess.DEVNULL).pid)
+"""
+
+
+@pytest.mark.promise(37)
+def test_a_process_ends_after_its_starter_however_soon_that_was() -> None:
+    def started(how: str) -> int:  # its starter has ended by now, before it could ask who that is
+        command = [sys.executable, "-c", STARTS, how]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    watching, another = started("told"), started("not told")
+    deadline = time.monotonic() + patience(20)
+    while psutil.pid_exists(watching) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not psutil.pid_exists(watching)
+    assert psutil.pid_exists(another), "a program that somebody else started watches nobody"
+    os.kill(another, signal.SIGKILL)
+
+
 def alive(injected: Path) -> list[int]:
     """The processes that do not end by themselves in a moment, which have nothing to wait for."""
     pids = [int(path.stem) for path in injected.glob("*.pid")]
@@ -304,14 +365,14 @@ def alive(injected: Path) -> list[int]:
         (
             "lightning", ["-m", "trainer.accelerator=cpu", "trainer.devices=2", "seed=0,1"],
             "each job of a multirun runs in one process",
-            {"config.yaml", "outcome.json", "multirun.yaml", "multirun.csv"},
+            {"config.yaml", "outcome.json", "log.txt", "multirun.yaml", "multirun.csv"},
         ),
-        ("torchrun", [], "torchrun or srun started 2: say trainer=ddp", {"config.yaml", "outcome.json"}),
+        ("torchrun", [], "torchrun or srun started 2: say trainer=ddp", set()),
         pytest.param(
             "torchrun",
             ["trainer=ddp_cpu", "trainer.devices=3"],
             "a run of 3 processes",
-            {"config.yaml", "outcome.json"},
+            set(),
             marks=pytest.mark.slow,
         ),
     ],

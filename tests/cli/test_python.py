@@ -125,7 +125,7 @@ def test_what_the_user_can_fix_is_raised_and_stays_with_the_run(pictures: Path, 
     with pytest.raises(DataProblemsError, match="an empty file"):
         ft_lightning.run("train", f"data.root={pictures}", *TINY, run_dir="run")
     assert len(json.loads((home / "run/problems.json").read_text())) == 1
-    assert files_below(home / "run") == {"config.yaml", "outcome.json", "problems.json"}
+    assert files_below(home / "run") == {"config.yaml", "outcome.json", "problems.json", "log.txt"}
     (pictures / "ant/torn.png").unlink()
     (home / "run/notes.txt").touch()
     with pytest.raises(UserError, match="holds a run already, or something else"):

@@ -21,7 +21,7 @@ GROUPS = {
     "experiment": None,
     "finetune": None,
     "head": "heads",
-    "logger": None,
+    "logger": "loggers",
     "loss": "loss",
     "mix": "mix",
     "model": "backbones",

@@ -28,8 +28,8 @@ CALLS = {
 }
 # Hydra builds what a composed config names: the user's own, as code is. A data file is never such a config.
 INSTANTIATES = {"src/ft_lightning/build.py", "benchmarks"}
-# Modules whose names stand in the source: those that are compared with.
-IMPORTS_BY_NAME = {"benchmarks/peers.py"}
+# Modules whose names stand in the source: those that are compared with, and a command's own libraries.
+IMPORTS_BY_NAME = {"benchmarks/peers.py", "src/ft_lightning/cli/job.py"}
 
 
 def offences(source: str, where: str = "src/ft_lightning/x.py") -> list[str]:

@@ -3,8 +3,6 @@
 from difflib import get_close_matches
 from typing import Any
 
-import timm
-import timm.data
 import torchvision
 from torch import nn
 from torchvision.models import get_model_builder, get_model_weights, list_models
@@ -70,6 +68,9 @@ def _torchvision_network(
 
 
 def _timm_network(name: str, weights: str | None, arguments: dict[str, Any]) -> tuple[nn.Module, Preprocess, Identity]:
+    import timm
+    from timm.data import resolve_data_config
+
     architecture, _, tag = name.partition(".")
     tag = weights if weights not in (None, "DEFAULT") else tag
     tags = [known.partition(".")[2] for known in timm.list_pretrained(architecture)]
@@ -85,7 +86,7 @@ def _timm_network(name: str, weights: str | None, arguments: dict[str, Any]) -> 
         overlay = {"file": str(path)}  # timm renames and resizes the tensors of older files
         with reading(path, _of(arguments)):
             network = timm.create_model(full_name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
-    preprocess = Preprocess.from_timm(timm.data.resolve_data_config(arguments, model=network), full_name)
+    preprocess = Preprocess.from_timm(resolve_data_config(arguments, model=network), full_name)
     return network, preprocess, Identity("timm", full_name, arguments, config.tag if weights else "random")
 
 
@@ -98,6 +99,8 @@ def _check(source: str, name: str, arguments: dict[str, Any]) -> None:
     if source == "torchvision":
         known, listed = list_models(module=torchvision.models), name
     elif source == "timm":
+        import timm  # here, because networks of torchvision do not need it
+
         known, listed = timm.list_models(), name.partition(".")[0]
     else:
         raise UserError(f"model.source={source} is unknown: use torchvision or timm.")

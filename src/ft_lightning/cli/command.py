@@ -19,12 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ft_lightning.cli import multirun
+from ft_lightning.cli import ending, multirun, processes
 from ft_lightning.cli.compose import CONF, compose_with_hydra, search_working_directory
 from ft_lightning.cli.job import EXPECTED_ERRORS, Verb, carry_out
 from ft_lightning.cli.known_errors import config_error, print_error
 from ft_lightning.runs import resume
 from ft_lightning.runs.run import Run
+from ft_lightning.system import streams
+from ft_lightning.system.commands import quoted
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import UserError
 
@@ -36,6 +38,12 @@ def run(verb: Verb) -> None:
 
     A failed job does not stop a multirun, which ends with a table and the worst exit code of its jobs.
     """
+    with streams.guarded(whole_process=True):
+        _run(verb)
+
+
+def _run(verb: Verb) -> None:
+    processes.watch_starter()
     search_working_directory()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra re-raises, so that the exit code is decided here
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
@@ -55,8 +63,9 @@ def run(verb: Verb) -> None:
     except _MISCONFIGURED as error:
         print_error(config_error(error))
         sys.exit(UserError.exit_code)
-    except KeyboardInterrupt:
-        print_error("Interrupted.")
+    except KeyboardInterrupt as error:
+        if not error.args:  # else the job has said more
+            print_error("Interrupted.", kind="")
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
         multirun.wait_for_other_jobs(error)
@@ -65,36 +74,68 @@ def run(verb: Verb) -> None:
 
 def run_in_python(verb: Verb, overrides: Sequence[str], run_dir: str | os.PathLike[str] | None) -> Run:
     """Run a command in this process: see `ft_lightning.run`."""
-    given = [] if run_dir is None else [f"hydra.run.dir={_quoted(Path(run_dir))}"]
+    processes.watch_starter()
+    given = [] if run_dir is None else [f"hydra.run.dir={quoted(Path(run_dir))}"]
+    words = [*overrides, *given]
     try:
-        cfg = compose_with_hydra(verb.name, _with_run_directory(verb, [*overrides, *given]))
+        cfg = compose_with_hydra(verb.name, _with_run_directory(verb, words))
         typed: Any = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
         folder = Path(cfg.hydra.run.dir)
         folder.mkdir(parents=True, exist_ok=True)
     except _MISCONFIGURED as error:
         raise config_error(error) from error
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    carry_out(verb, own, folder, typed)
+    try:
+        with streams.guarded():
+            carry_out(verb, own, folder, typed)
+    except UserError:
+        _remove_if_refused(verb, folder, words)
+        raise
     return Run(folder)
 
 
 def _attempt(verb: Verb, cfg: DictConfig) -> int:
     """Run one job and report its error; exit with its code, or return the code to a multirun."""
     typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    folder, several, code = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().mode == RunMode.MULTIRUN, 0
+    folder, several = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().mode == RunMode.MULTIRUN
+    with streams.guarded():
+        code = _report(verb, cfg, folder, typed, several)
+    if not several:
+        if code == UserError.exit_code:
+            _remove_if_refused(verb, folder, HydraConfig.get().overrides.hydra)
+        sys.exit(code)
+    gc.collect()  # jobs may share a process: free the model of this one
+    return code
+
+
+def _report(verb: Verb, cfg: DictConfig, folder: Path, typed: list[str], several: bool) -> int:
+    """Run one job, print what it raises and return its exit code."""
     try:
         carry_out(verb, cfg, folder, typed, several)
     except EXPECTED_ERRORS as error:
         print_error(error)
-        code = error.exit_code
-        multirun.record_outcome(folder, typed, code, str(error))
+        multirun.record_outcome(folder, typed, error.exit_code, str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        said = ending.kept(verb.name, folder, signal.SIGINT)
+        if is_main_process():
+            print_error(said, kind="")
+        raise KeyboardInterrupt(said) from None
+    except SystemExit as error:
+        if error.code == 128 + signal.SIGTERM and is_main_process():
+            print_error(ending.kept(verb.name, folder, signal.SIGTERM), kind="")
+        raise
     except Exception:
         traceback.print_exc()
-        code = 1
-    if not several:
-        sys.exit(code)
-    gc.collect()  # jobs may share a process: free the model of this one
-    return code
+        return 1
+    return 0
+
+
+def _remove_if_refused(verb: Verb, folder: Path, words: Sequence[str]) -> None:
+    """Leave no directory behind that nobody has named, unless other processes may work in it."""
+    named = any("hydra.run.dir=" in word for word in words)
+    if is_main_process() and not verb.shared and not named:
+        ending.remove_refused(folder)
 
 
 def _with_run_directory(verb: Verb, words: list[str]) -> list[str]:
@@ -107,7 +148,7 @@ def _with_run_directory(verb: Verb, words: list[str]) -> list[str]:
     if is_main_process():
         resume.refuse_other_directory(words)
     if old := resume.run_directory(words):
-        words = [*words, f"hydra.run.dir={_quoted(old)}"]
+        words = [*words, f"hydra.run.dir={quoted(old)}"]
     if is_main_process() and os.environ.get("WORLD_SIZE", "1") == "1":
         return words
     if not verb.distributed:
@@ -117,11 +158,6 @@ def _with_run_directory(verb: Verb, words: list[str]) -> list[str]:
     if not is_main_process() and not any(word.startswith("hydra.run.dir=") for word in words):
         words = [*words, "hydra.run.dir=."]
     return words
-
-
-def _quoted(path: Path) -> str:
-    """Quote a path so that Hydra reads it literally."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _signal_again(unraisable: "sys.UnraisableHookArgs") -> None:

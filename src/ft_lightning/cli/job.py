@@ -1,7 +1,10 @@
 """Runs one job of a command: checks its directory, writes config.yaml and outcome.json, translates its errors."""
 
+import gc
+import importlib
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -16,9 +19,11 @@ from ft_lightning.data.problems import DataProblemsError, write_problems
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs import resume
 from ft_lightning.runs.run import Run
+from ft_lightning.system.console import console
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import NumericalError, UserError
 from ft_lightning.system.files import claimed
+from ft_lightning.system.streams import log_to
 
 EXPECTED_ERRORS = (UserError, NumericalError, FailedElsewhereError)  # no traceback; each has an exit code
 
@@ -30,12 +35,14 @@ class Verb(NamedTuple):
         job: (config, run directory) -> results.
         distributed: whether several processes, started by torchrun or srun, can do the job together.
         shared: whether several processes may work in one run directory, at once or later; the job coordinates them.
+        libraries: those that take long to import, which the job needs.
     """
 
     name: str
     job: Callable[[DictConfig, Path], dict[str, Any]]
     distributed: bool = False
     shared: bool = False
+    libraries: tuple[str, ...] = ()
 
 
 _typed: ContextVar[list[str] | None] = ContextVar("_typed", default=None)
@@ -93,8 +100,11 @@ def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner
             _refuse_used_directory(run_dir)
         begun = True
         _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), root)
+        if owner or (is_main_process() and verb.shared):
+            log_to(Run(run_dir).log)
         if owner and not goes_on:
             run_config.write_config(cfg, run_dir, ["python", "-m", f"{PACKAGE.name}.{verb.name}", *typed])
+        _load(verb.libraries)
         verb.job(cfg, run_dir)
     except BaseException as error:
         translated = _translated(error)
@@ -113,6 +123,22 @@ def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner
         raise translated from error
     if writes_outcome:
         _write_outcome(run_dir, typed, 0, "")
+
+
+def _load(libraries: Sequence[str]) -> None:
+    """Import libraries; the first time, which takes seconds, say so."""
+    if sys.modules.keys() >= set(libraries):
+        return
+    if is_main_process():
+        console.print("loading ...")
+    collects = gc.isenabled()
+    gc.disable()  # a fifth of the time goes into looking through modules for garbage
+    try:
+        for name in libraries:
+            importlib.import_module(name)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _write_outcome(run_dir: Path, typed: list[str], exit_code: int, error: str) -> None:

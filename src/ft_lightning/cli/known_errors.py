@@ -49,13 +49,13 @@ def config_error(error: BaseException) -> UserError:
     return UserError(text.replace("\n\n", "\n").replace(":\n\t", ": ").replace("\n\t", ", "))  # lists in one line
 
 
-def print_error(message: object) -> None:
+def print_error(message: object, kind: str = "error: ") -> None:
     """Print an error for the user, in every process of a run.
 
     Otherwise an image that only one process reads would end the run without a message.
     """
     who = "" if is_main_process() else "[another process] "
-    print(f"{who}error: {printable_lines(str(message))}", file=sys.stderr)  # noqa: T201
+    print(f"{who}{kind}{printable_lines(str(message))}", file=sys.stderr)  # noqa: T201
 
 
 def _shortage(error: BaseException) -> UserError | None:

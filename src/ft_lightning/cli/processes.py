@@ -1,4 +1,4 @@
-"""Ends the processes of a distributed run together, with the exit code of the one that failed first."""
+"""Ends the processes of a run together: with the exit code of the first that failed, and never after the main one."""
 
 import atexit
 import os
@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import UserError
@@ -18,8 +19,36 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 10  # between the failure of one process and the end of all
 
+_STARTER = "RUN_STARTED_BY"  # environment variable of the processes that Lightning starts: the id of the main one
+
 _started: list[subprocess.Popen] = []  # by Lightning, from this process
 _stop_requested = threading.Event()
+
+
+def watch_starter() -> None:
+    """End this process within a second after the one that started it as a part of a run, however that one ended.
+
+    That is the run's main process, or torchrun or srun. Otherwise this one might wait for hours for a dead process.
+    """
+    main = os.environ.pop(_STARTER, None)  # popped, so that a process started by this one watches nothing
+    by_launcher = "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+    if main or by_launcher:
+        # The main one's id comes from itself: it may have ended before this process could ask.
+        threading.Thread(target=_end_after, args=[int(main or os.getppid())], daemon=True, name="starter").start()
+
+
+def _end_after(starter: int) -> None:
+    while not _is_gone(starter):
+        time.sleep(1)
+    os._exit(1)  # the main thread may be within a library's call that never ends
+
+
+def _is_gone(parent: int) -> bool:
+    if os.name == "posix":
+        return os.getppid() != parent
+    import psutil
+
+    return not psutil.pid_exists(parent)  # Windows keeps the id of a dead parent
 
 
 def end_together() -> None:
@@ -31,6 +60,22 @@ def end_together() -> None:
     from lightning.pytorch.strategies.launchers import subprocess_script
 
     subprocess_script._launch_process_observer = _observe
+    launcher = subprocess_script._SubprocessScriptLauncher
+    if launcher._call_children_scripts is not _start_named:
+        _start.append(launcher._call_children_scripts)
+        launcher._call_children_scripts = _start_named  # type: ignore[assignment]
+
+
+_start: list[Callable[[Any], None]] = []  # Lightning's own function
+
+
+def _start_named(launcher: Any) -> None:
+    """Start the other processes as Lightning does, and tell them who did."""
+    os.environ[_STARTER] = str(os.getpid())
+    try:
+        _start[-1](launcher)
+    finally:
+        del os.environ[_STARTER]
 
 
 def stop_watching() -> None:

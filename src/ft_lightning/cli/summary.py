@@ -1,6 +1,5 @@
 """Prints the summary before training and the results of each command."""
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ft_lightning.issues.findings import Finding, Findings
 from ft_lightning.runs.run import Run
+from ft_lightning.system.commands import command_line
 from ft_lightning.system.console import console, interval, number, pairs, short, table
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> N
         model=str(short(Run(run_dir).model)),
         page=str(short(page)),
     )
-    console.print(
-        f"python -m ft_lightning.predict model_dir={short(run_dir)} input=<image or folder>\n", soft_wrap=True
-    )
+    console.print(command_line("predict", ["input=FOLDER"], model_dir=short(run_dir)) + "\n", soft_wrap=True)
 
 
 def after_evaluate(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> None:
@@ -83,8 +81,7 @@ def after_check(run_dir: Path, found: Findings, overrides: Sequence[str]) -> Non
         page=str(short(run.page)),
     )
     if found.issues:
-        exclude = f"data.exclude={short(run.table_path('issues'))}"
-        command = shlex.join(["python", "-m", "ft_lightning.train", *overrides, exclude])
+        command = command_line("train", overrides, **{"data.exclude": short(run.table_path("issues"))})
         console.print(f"Remove the rows of issues.csv that are fine, then: {command}\n", soft_wrap=True)
 
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pandas as pd
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ft_lightning.data.datasets import InspectedDataset, check_loader, collating
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Reader, Sample
-from ft_lightning.system.hardware import autocast, default_workers, pick_device, pick_precision
+from ft_lightning.system.console import sample_progress
+from ft_lightning.system.hardware import autocast, default_workers, moved, pick_device, pick_precision
 from ft_lightning.tasks.registry import task_of
 
 
@@ -34,6 +34,7 @@ class TrainedModel:
         precision: str = "auto",
         max_pixels: int = 100_000_000,
         abstain_below: float | None = None,
+        show_progress: bool = False,
     ) -> pd.DataFrame:
         """Predict one row an input: path, the task's answer (predicted, probability, p(class) for each class), error.
 
@@ -50,7 +51,8 @@ class TrainedModel:
         samples = Sample.several(inputs)
         names = [sample.path for sample in samples]
         reader = self.classifier.backbone.reader.limited(max_pixels)
-        rows, errors = self.rows(samples, reader, batch_size, num_workers, device, precision)
+        how = (batch_size, num_workers, device, precision)
+        rows, errors = self.rows(samples, reader, *how, show_progress=show_progress)
         table = task.table(names, rows, None)
         table["error"] = [errors.get(i, "") for i in range(len(names))]
         table.loc[table["error"] != "", table.columns.difference(["path", "error"])] = None
@@ -66,6 +68,7 @@ class TrainedModel:
         device: str,
         precision: str,
         observe: Callable[[list[Sample], dict[str, Any]], None] | None = None,
+        show_progress: bool = False,
     ) -> tuple[Tensor, dict[int, str]]:
         """Return the rows (N, ...) that the task keeps of the outputs, such as logits, and errors by position.
 
@@ -84,10 +87,14 @@ class TrainedModel:
             pin_memory=target.type == "cuda",
             collate_fn=collating(reader),
         )
-        for batch in loader:
-            with autocast(precision, target.type):
-                rows.append(self.classifier(move_data_to_device(batch["inputs"], target)).float().cpu())
-            if observe:
-                observe([samples[i] for i in batch["index"]], batch)
-            errors |= {int(i): error for i, error in zip(batch["index"], batch["error"], strict=True) if error}
+        with sample_progress(show_progress) as progress:
+            bar = progress.add_task("Predicting", total=len(samples))
+            for batch in loader:
+                inputs = moved(batch["inputs"], target)
+                with autocast(precision, target.type):
+                    rows.append(self.classifier(inputs).float().cpu())
+                if observe:
+                    observe([samples[i] for i in batch["index"]], batch)
+                errors |= {int(i): error for i, error in zip(batch["index"], batch["error"], strict=True) if error}
+                progress.advance(bar, len(batch["index"]))
         return torch.cat(rows) if rows else torch.empty(0, self.task.width), errors

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
-from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -22,7 +20,7 @@ from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Inputs, Reader, Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.errors import NumericalError, UserError, is_out_of_memory
-from ft_lightning.system.hardware import autocast, default_workers
+from ft_lightning.system.hardware import autocast, default_workers, moved
 from ft_lightning.system.versions import versions
 
 log = logging.getLogger(__name__)
@@ -97,7 +95,7 @@ class Extractor:
         ):
             bar = progress.add_task("Features", total=len(samples))
             for batch in loader:
-                rows = self._features(move_data_to_device(batch["inputs"], how.device)).cpu()
+                rows = self._features(moved(batch["inputs"], how.device)).cpu()
                 if observe:
                     observe([samples[i] for i in batch["index"]], batch)
                 else:
@@ -115,8 +113,7 @@ class Extractor:
         while True:
             try:
                 pieces = [
-                    self._forward(apply_to_collection(inputs, Tensor, lambda t, at=at: t[at : at + self.batch_size]))
-                    for at in range(0, n, self.batch_size)
+                    self._forward(_part(inputs, slice(at, at + self.batch_size))) for at in range(0, n, self.batch_size)
                 ]
                 return torch.cat(pieces)
             except (MemoryError, RuntimeError) as error:
@@ -138,6 +135,10 @@ class Extractor:
                 f"precision={self.how.precision}: "
                 + ("its weights are broken." if self.how.precision == "32-true" else "use precision=32-true.")
             )
+
+
+def _part(inputs: Inputs, rows: slice) -> Inputs:
+    return {name: value[rows] for name, value in inputs.items()} if isinstance(inputs, dict) else inputs[rows]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ft_lightning.data.scan import SPLITS
 from ft_lightning.pages import multiclass
@@ -18,6 +19,16 @@ _ROWS_SHOWN = 1000
 
 # The parts of a page that depend on the task. A task of your own adds a module with the same three functions.
 _TASK_PAGES = {"multiclass": multiclass}
+
+
+def figures(run: Run) -> dict[str, Figure]:
+    """Draw the figures of a finished run's page; return them by the title of their section."""
+    drawn: dict[str, Figure] = {}
+    metrics = run.record("metrics")
+    for section in (section for of in SECTIONS for section in of(run, metrics)):
+        for number, figure in enumerate(section.figures, start=1):
+            drawn[section.title if number == 1 else f"{section.title} {number}"] = figure
+    return drawn
 
 
 def write(run: Run) -> Path:

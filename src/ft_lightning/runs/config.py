@@ -65,7 +65,7 @@ def join_study(cfg: DictConfig, folder: Path) -> None:
         sweep(folder)
         if Run(folder).config_file.is_file():
             _refuse_other_study(cfg, folder)
-        elif others := sorted(path.name for path in folder.iterdir()):
+        elif others := Run(folder).traces():
             raise UserError(f"hydra.run.dir={folder} holds something else ({others[0]}): name another.")
         write_config(cfg, folder)
 
@@ -109,20 +109,27 @@ def _content(cfg: DictConfig) -> dict[str, Any]:
     return content
 
 
+def flat(cfg: DictConfig) -> dict[str, Any]:
+    """Return the values of config.yaml by dotted key."""
+    return dict(_flat(_content(cfg)))
+
+
 def _identity(content: dict[str, Any]) -> dict[str, Any]:
     """Return the values by dotted key, without the keys that may differ."""
+    return {
+        key: names.oldest(value)
+        for key, value in _flat(content)
+        if not any(key == ignored or key.startswith(f"{ignored}.") for ignored in _MAY_DIFFER)
+        and (key not in DEFAULTS or value != DEFAULTS[key])
+    }
 
-    def flat(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-        for name, value in node.items():
-            key = f"{prefix}{name}"
-            if any(key == ignored or key.startswith(f"{ignored}.") for ignored in _MAY_DIFFER):
-                continue
-            if isinstance(value, dict) and value:
-                yield from flat(value, f"{key}.")
-            elif key not in DEFAULTS or value != DEFAULTS[key]:
-                yield key, names.oldest(value)
 
-    return dict(flat(content, ""))
+def _flat(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _without_secrets(cfg: DictConfig) -> Any:

@@ -22,12 +22,14 @@ _WHERE = ("accelerator", "devices", "strategy", "num_nodes")  # all that another
 
 def run_directory(arguments: list[str]) -> Path | None:
     """Return the run that a command line resumes, before Hydra makes a new directory; None for a new run."""
-    given = [match[1] for argument in arguments if (match := re.match(r"\+{0,2}resume=(.*)", argument))]
-    if not given or given[-1] in ("", "null"):
+    given = [argument for argument in arguments if re.match(r"\+{0,2}resume=", argument)]
+    value = OverridesParser.create().parse_override(given[-1]).value() if given else None
+    if value in (None, ""):
         return None
     if {"-m", "--multirun"} & set(arguments):
         raise UserError("resume=... continues in one directory, a multirun makes new ones: leave out -m.")
-    folder = Path(given[-1].strip("'\"")).expanduser()
+    # str: Hydra parses a folder name such as 2024 as a number
+    folder = Path(str(OmegaConf.create({"resume": value}).resume)).expanduser()
     if not Run(folder).config_file.is_file():
         raise UserError(f"resume={folder}: no run is there, which would have a config.yaml; see outputs/train/.")
     return folder

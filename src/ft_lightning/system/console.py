@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ft_lightning.system.errors import printable_lines
 
+_START = Path.cwd()
 console = Console(highlight=False, markup=False)  # a class may be called [b]
 
 
@@ -53,8 +54,9 @@ def interval(bounds: Sequence[float] | None) -> str:
 
 
 def short(path: Path) -> Path:
-    """Return the path relative to the working directory if it lies below it."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    """Return the path relative to the working directory if it lies below it, and the command has not left that."""
+    here = Path.cwd()
+    return path.relative_to(here) if here == _START and path.is_relative_to(here) else path
 
 
 def sample_progress(shown: bool) -> Progress:

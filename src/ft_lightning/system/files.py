@@ -49,6 +49,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(temporary)
         yield temporary
+        _open_as_usual(temporary)
         _to_disk(temporary)
         if path.is_dir() and temporary.is_dir():  # never remove a folder to write a file
             shutil.rmtree(path)
@@ -163,6 +164,16 @@ def _to_disk(path: Path, content: bool = True) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _open_as_usual(path: Path) -> None:
+    """Give a file, or each file in a folder, the mode that the umask says, where a library made it private."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file() and not file.stat().st_mode & 0o077:
+            usual = file.with_name(f".{file.name}.{os.getpid()}@{platform.node()}.tmp")  # `sweep` finds it after a kill
+            usual.touch()  # the only way to ask for the umask without changing it for other threads
+            file.chmod(usual.stat().st_mode)
+            usual.unlink()
 
 
 def _remove(path: Path) -> None:

@@ -2,8 +2,10 @@
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ft_lightning.system.errors import UserError
 
@@ -55,6 +57,13 @@ def autocast(precision: str, device_type: str) -> AbstractContextManager:
     if precision == "32-true":
         return nullcontext()
     return torch.autocast(device_type, dtype=torch.bfloat16 if precision == "bf16-mixed" else torch.float16)
+
+
+def moved(inputs: Tensor | dict[str, Tensor], device: torch.device) -> Any:
+    """Return a batch's inputs on a device."""
+    if isinstance(inputs, dict):
+        return {name: value.to(device, non_blocking=True) for name, value in inputs.items()}
+    return inputs.to(device, non_blocking=True)
 
 
 def default_workers() -> int:

@@ -1,0 +1,37 @@
+"""What a command leaves that ended before its work was done: nothing if it was refused, else how to go on."""
+
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+from ft_lightning.runs.run import Run
+from ft_lightning.system.commands import command_line
+from ft_lightning.system.console import short
+
+
+def remove_refused(run_dir: Path) -> None:
+    """Remove the directory that a refused command was given, and the folders made for it, if it left no result."""
+    run = Run(run_dir)
+    with suppress(OSError):  # somebody else writes there
+        if run.traces() or run.record_path("problems").exists():
+            return
+        for path in (run.config_file, run.log, run.record_path("outcome")):
+            path.unlink(missing_ok=True)
+        for folder in (run_dir.absolute(), *run_dir.absolute().parents):
+            if folder == Path.cwd() or not folder.is_relative_to(Path.cwd()):
+                return
+            folder.rmdir()
+
+
+def kept(verb: str, run_dir: Path, number: int) -> str:
+    """Say what is kept of a command that a signal has ended, and what to type to go on."""
+    run = Run(run_dir)
+    how = "Interrupted" if number == signal.SIGINT else "Ended by SIGTERM"
+    if verb == "tune":
+        return f"{how}: finished trials are kept in {short(run_dir)}, the same command continues from there."
+    if verb == "train" and run.config_file.is_file():
+        begun = run.checkpoints.is_dir() and any(run.checkpoints.glob("*.ckpt"))
+        what = f"{short(run_dir)} has all up to its last checkpoint" if begun else "there is no checkpoint yet"
+        go_on = command_line(verb, resume=short(run_dir))
+        return f"{how}: {what}, and computed features are stored. To go on:\n{go_on}"
+    return f"{how}: there is no result; start the same command again."
