@@ -8,6 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 .PHONY: train test test-all check format schemas gpu-bundle
 
@@ -25,12 +26,12 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(if $(NOTEBOOKS),$(BIN)/nbstripout --verify $(NOTEBOOKS))
 
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/nbstripout notebooks/*.ipynb
+	$(if $(NOTEBOOKS),$(BIN)/nbstripout $(NOTEBOOKS))
 
 # What editors know of conf/: again after adding a file or a key there.
 schemas: $(READY)

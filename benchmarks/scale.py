@@ -135,7 +135,7 @@ def read_at_random(folder: Path, n: int) -> dict[str, float]:
 def memory_group(gigabytes: float) -> Path | None:
     """Create a memory control group of this size."""
     for top, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
-        group = Path(top) / f"ft_lightning_{os.getpid()}"
+        group = Path(top) / f"scale-{os.getpid()}"
         try:
             group.mkdir(exist_ok=True)
             (group / limit).write_text(str(round(gigabytes * 2**30)))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 import ft_lightning
 from conftest import write_pictures
@@ -124,6 +124,7 @@ def test_a_run_with_a_moving_average_and_mixing_goes_on_as_if_it_had_not_stopped
         assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
 
 
+CONSTANT = ["scheduler=constant", "augment=none"]
 MODES = [["finetune=frozen"], ["finetune=partial"], ["finetune=full"]]
 COMBINED = [
     *(
@@ -151,10 +152,11 @@ def test_all_choices_train_a_batch_together_or_say_why_not(
 ) -> None:
     """The first third has each pair of choices, all three have each combination."""
     first = MODES.index(mode) + SHIPPED["optimizer"].index(optimizer) + share
-    for more in COMBINED[first % 3 :: 3]:
+    fitting = [CONSTANT] if optimizer == "lbfgs" else []  # the one pair that goes with it
+    for more in fitting + COMBINED[first % 3 :: 3]:
         choices = [*mode, f"optimizer={optimizer}", *more]
         cfg = compose("train", *TINY, *choices, f"data.root={bench[1]}", "trainer.max_epochs=1")
-        fits_solver = mode == ["finetune=frozen"] and more == ["scheduler=constant", "augment=none"]
+        fits_solver = mode == ["finetune=frozen"] and more == CONSTANT
         cannot = optimizer == "lbfgs" and not fits_solver
         if cannot:
             with pytest.raises(UserError, match="optimizer=lbfgs"):
@@ -188,6 +190,57 @@ class Doubled(FineTuner):
 
 class DoubledOnInputs(Doubled):
     needs_inputs = True
+
+
+class OfShape(FineTuner):
+    def loss_of(self, batch: dict[str, Any], outputs: Tensor) -> Tensor:
+        return super().loss_of(batch, outputs)[None]
+
+
+class OfNumber(FineTuner):
+    def loss_of(self, batch: dict[str, Any], outputs: Tensor) -> Tensor:
+        return 0.0  # type: ignore[return-value]
+
+
+class OnInputs(FineTuner):
+    def loss_of(self, batch: dict[str, Any], outputs: Tensor) -> Tensor:
+        return super().loss_of(batch, outputs) + batch["inputs"].float().mean()
+
+
+class OtherKey(FineTuner):
+    def loss_of(self, batch: dict[str, Any], outputs: Tensor) -> Tensor:
+        return batch["mine"]
+
+
+class WithParameter(FineTuner):
+    def __init__(self, *parts: Any, **more: Any) -> None:
+        super().__init__(*parts, **more)
+        self.scale = nn.Parameter(torch.ones(1))
+
+
+class WithMethod(FineTuner):
+    def needs_inputs(self) -> bool:  # type: ignore[override]
+        return False
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("OfShape", r"OfShape\.loss_of returned a tensor of shape \(1,\): make it the mean"),
+        ("OfNumber", r"OfNumber\.loss_of returned a float"),
+        ("OnInputs", r"OnInputs\.loss_of wants batch\['inputs'\] beside features: set needs_inputs = True"),
+        ("WithParameter", r"WithParameter has parameters of its own.*\(scale\)"),
+        ("WithMethod", r"WithMethod\.needs_inputs is a method"),
+    ],
+)
+def test_a_module_that_could_only_fail_or_mislead_is_told(name: str, said: str, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        train(compose("train", *TINY, f"data.root={pictures}", f"module._target_=test_build.{name}"), tmp_path)
+
+
+def test_a_bug_of_a_module_stays_a_bug(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="mine"):
+        train(compose("train", *TINY, f"data.root={pictures}", "module._target_=test_build.OtherKey"), tmp_path)
 
 
 def test_a_module_of_one_s_own_says_what_is_minimised(pictures: Path, tmp_path: Path) -> None:

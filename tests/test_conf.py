@@ -98,9 +98,8 @@ def test_the_choices_train_a_batch(overrides: list[str], tmp_path: Path) -> None
 
 
 def test_a_value_that_does_not_fit_is_the_user_s(tmp_path: Path) -> None:
-    cfg = compose(
-        "train", "loss.class_weights=some", "data.limit=3", "model=timm", "model.name=test_resnet", "model.weights=null"
-    )
+    tiny = ["model=timm", "model.name=test_resnet", "model.weights=null", "data=digits", "data.limit=3"]
+    cfg = compose("train", "loss.class_weights=some", *tiny)
     with pytest.raises(Exception, match=r"loss\.class_weights=some") as raised:
         train(cfg, tmp_path)
     assert isinstance(raised.value, UserError) or isinstance(raised.value.__cause__, UserError)

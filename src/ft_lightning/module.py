@@ -14,7 +14,7 @@ from ft_lightning.mix import Mix
 from ft_lightning.model import Classifier
 from ft_lightning.optim import build_optimizer, setting_of
 from ft_lightning.runs.trained_part import TrainedPart
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, name_few
 from ft_lightning.system.seeds import reseed, seed_of
 from ft_lightning.tasks.task import Outputs, Task
 
@@ -57,6 +57,10 @@ class FineTuner(LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
+        if callable(self.needs_inputs):
+            raise UserError(
+                f"module: {type(self).__name__}.needs_inputs is a method: make it True, False or a property."
+            )
         self.classifier = classifier
         self.task = task
         self.loss = loss
@@ -95,7 +99,7 @@ class FineTuner(LightningModule):
             inputs, target = self.mix(batch["inputs"], batch["target"])
             batch = batch | {"inputs": inputs, "target": target}
         outputs, target = self._outputs(batch), batch["target"]
-        loss = self.loss_of(batch, outputs)
+        loss = self._loss_of(batch, outputs)
         # Collected here and read once an epoch: a metric update or log call in each step costs more than a head.
         n = torch.tensor(float(len(target)), device=loss.device)
         sums = self.task.sums(outputs.detach(), target)
@@ -128,6 +132,12 @@ class FineTuner(LightningModule):
         self._log({"loss": loss / samples, **metrics, setting: value}, "train")
 
     def configure_optimizers(self) -> Any:
+        own = [name for name, p in self.named_parameters() if p.requires_grad and not name.startswith("classifier.")]
+        if own:
+            raise UserError(
+                f"module: {type(self).__name__} has parameters of its own, which would neither train nor be kept "
+                f"({name_few(own)}): make them part of the head, or freeze them with requires_grad_(False)."
+            )
         trainable = [(name, p) for name, p in self.classifier.named_parameters() if p.requires_grad]
         # timm networks list further parameters that should not decay, such as position embeddings.
         spared: set[str] = getattr(self.classifier.backbone.network, "no_weight_decay", set)()
@@ -170,6 +180,20 @@ class FineTuner(LightningModule):
         for schedule in checkpoint.get("lr_schedulers", ()):
             for planned in ("total_steps", "_schedule_phases"):  # of OneCycleLR: this run may be longer
                 schedule.pop(planned, None)
+
+    def _loss_of(self, batch: dict[str, Any], outputs: Tensor) -> Tensor:
+        """Return `loss_of`, which may be the user's own, or say what is wrong with it."""
+        who = f"module: {type(self).__name__}.loss_of"
+        try:
+            loss = self.loss_of(batch, outputs)
+        except KeyError as error:
+            if error.args == ("inputs",) and "features" in batch:
+                raise UserError(f"{who} wants batch['inputs'] beside features: set needs_inputs = True.") from error
+            raise
+        if not isinstance(loss, Tensor) or loss.ndim:
+            found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            raise UserError(f"{who} returned {found}: make it the mean over the batch, a tensor without dimensions.")
+        return loss
 
     def _outputs(self, batch: dict[str, Any]) -> Tensor:
         stored = batch.get("features")

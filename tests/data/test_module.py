@@ -169,6 +169,22 @@ def test_train_is_drawn_by_its_sampler_and_nothing_else_is(tmp_path: Path) -> No
         datamodule(root, sampler="even")
 
 
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (None, "a NoneType"), ([0, 1, 2, 3], "a list"), (np.arange(4), "a ndarray"), (torch.arange(3), r"shape \(3,\)"),
+        (torch.arange(12), r"shape \(12,\), int64 from 0 to 11"), (torch.rand(4), "float32"),
+        (torch.arange(4) - 1, "from -1 to 2"), (torch.arange(4) + 1, "from 1 to 4"),
+    ],
+)  # fmt: skip
+def test_a_sampler_that_returns_no_order_is_told(returned: Any, said: str) -> None:
+    def mine(groups: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return returned
+
+    with pytest.raises(UserError, match=rf"data\.sampler: mine returned .*{said}.*: make it a tensor of 4 positions"):
+        EpochSampler(4, 0, 0, 1, mine).positions()
+
+
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize(
     ("length", "batch_size", "world_size"), [(7, 3, 1), (8, 4, 2), (9, 4, 1), (1, 4, 1), (5, 8, 2)]

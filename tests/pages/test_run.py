@@ -14,6 +14,8 @@ import pytest
 from conftest import write_pictures
 from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
+from ft_lightning.pages import run as run_page
+from ft_lightning.pages.page import Section
 from ft_lightning.pages.run import write as write_page
 from ft_lightning.runs.config import write_config
 from ft_lightning.runs.run import Run
@@ -384,3 +386,20 @@ def test_an_evaluation_has_a_page_of_the_same_kind(run: Path, tmp_path: Path) ->
     card = json.loads((run / "model/model.json").read_text())
     assert facts[facts.index("weights of the model") + 1] == f"sha256 {card['sha256'][:16]}…"
     assert facts[facts.index("temperature") + 1] == f"{card['temperature']:.4f}"
+
+
+def test_a_section_of_one_s_own_that_fails_costs_neither_the_page_nor_the_training(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mine(_: Run, metrics: dict[str, Any]) -> list[Section]:
+        raise KeyError("nothing")
+
+    def none(_: Run, metrics: dict[str, Any]) -> list[Section]:
+        return None  # type: ignore[return-value]
+
+    monkeypatch.setattr(run_page, "SECTIONS", [*run_page.SECTIONS, mine, none])
+    page = write_page(Run(Path(shutil.copytree(run, tmp_path / "run")))).read_text(encoding="utf-8")
+    assert "mine ended with an error" in page
+    assert "none ended with an error" in page
+    assert "Config and versions" in page
+    assert "KeyError: 'nothing'" in caplog.text

@@ -104,6 +104,18 @@ def test_the_old_name_is_left_where_it_has_to_be(renamed: Path) -> None:
     assert f'{NAME.replace("_", "-")} = "{NAME}.__main__:main"' in (renamed / "pyproject.toml").read_text()
 
 
+def test_a_section_that_one_has_added_to_the_readme_stays(tmp_path: Path) -> None:
+    clone = copied(tmp_path / "clone")
+    readme = clone / "README.md"
+    readme.write_text(readme.read_text(encoding="utf-8") + "\n## Ours\n\nZebras.\n", encoding="utf-8")
+    git(clone, "commit", "-qam", "ours")
+    told = said(clone, sys.executable, "-m", "ft_lightning.rename", "my_project")
+    assert "removed, as about the template: tests/project, tests/PROMISES.md" in told
+    text = readme.read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", text, re.M) == ["Two commands", "The tree", "I want to ...", "Ours"]
+    assert "project/ is about" not in text
+
+
 def test_its_documents_are_one_s_own_to_fill(renamed: Path) -> None:
     readme = (renamed / "README.md").read_text(encoding="utf-8")
     assert readme.startswith(f"# {NAME}\n")
@@ -151,24 +163,45 @@ def test_it_can_be_renamed_again_and_what_is_one_s_own_stays(renamed: Path, tmp_
         "CHANGELOG.md": f"# Changelog\n\n- {NAME} counts zebras.\n".encode(),
         "docs/zebras.md": b"The tests/project of ours.\r\n",
         "ma\u00f1ana.txt": f"{NAME} \u00f1".encode("latin-1"),
+        f"src/{NAME}/old.py": f"# -*- coding: latin-1 -*-\n# {NAME} \u00f1\n".encode("latin-1"),
+        f"src/{NAME}/{NAME}_more.py": f"from {NAME} import zebras\n\nzebras.{NAME}_more = 1\n".encode(),
     }
     for name, content in own.items():
         (clone / name).write_bytes(content)
+    (clone / "start.py").symlink_to(f"src/{NAME}/train.py")
     git(clone, "add", "-A")
     git(clone, "commit", "-qm", "own")
     said(clone, sys.executable, "-m", f"{NAME}.rename", "okapi")
     for name, content in own.items():
-        assert (clone / name).read_bytes() == content.replace(NAME.encode(), b"okapi"), name
+        changed = content.replace(NAME.encode(), b"okapi").replace(b"okapi_more", f"{NAME}_more".encode())
+        assert (clone / name.replace(f"src/{NAME}", "src/okapi")).read_bytes() == changed, name
+    assert (clone / "start.py").read_text() == (clone / "src/okapi/train.py").read_text(), "a link leads there"
     assert f'FORMER: tuple[str, ...] = ("ft_lightning", "{NAME}")\n' in (clone / "src/okapi/runs/names.py").read_text()
-    said(clone, "ruff", "check", ".")
+    said(clone, "ruff", "check", "--exclude", "old.py", ".")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("2nd", "no package name"), ("match", "no word of Python"), ("json", "is taken"), ("train", "is taken"),
+        ("main", "is taken"), ("outputs", "would be ignored by git"), ("build_", "would be ignored by git"), ("", "no package name"),
+    ],
+)  # fmt: skip
+def test_a_name_that_would_not_do_is_refused(name: str, reason: str, renamed: Path, tmp_path: Path) -> None:
+    clone = Path(shutil.copytree(renamed, tmp_path / "clone"))
+    with (clone / ".gitignore").open("a") as file:
+        file.write("build_/\n")
+    git(clone, "commit", "-qam", "ignored")
+    assert reason in said(clone, sys.executable, "-m", f"{NAME}.rename", name, code=1)
+    assert not git(clone, "status", "--porcelain")
 
 
 def test_the_renaming_is_refused_where_it_could_not_be_undone(renamed: Path, tmp_path: Path) -> None:
-    assert "no free package name" in said(renamed, sys.executable, "-m", f"{NAME}.rename", "2nd", code=1)
     clone = tmp_path / "clone"
     shutil.copytree(renamed, clone)
     (clone / "new.txt").write_text("not committed")
     assert "uncommitted changes" in said(clone, sys.executable, "-m", f"{NAME}.rename", "other", code=1)
+    assert "not the top folder" in said(clone / "src", sys.executable, "-m", f"{NAME}.rename", "other", code=1)
 
 
 @pytest.mark.parametrize(

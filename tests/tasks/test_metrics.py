@@ -168,3 +168,29 @@ def test_non_finite_outputs_are_a_numerical_error(look: Callable[..., object], b
     logits[5, 2] = broken
     with pytest.raises(NumericalError, match="1 of 8 samples are not finite"):
         look(logits, targets)
+
+
+def test_a_metric_of_one_s_own_that_fails_at_the_end_costs_nothing_but_itself(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(outputs: Tensor, targets: Tensor) -> Tensor:
+        raise RuntimeError("mine")
+
+    plain = Metric("plain", lambda outputs, targets: 0.25, "max")  # type: ignore[arg-type, return-value]
+    monkeypatch.setattr(metrics, "METRICS", [*METRICS, plain, Metric("broken", fails, "max", each_epoch=False)])
+    logits, targets = problem(*PROBLEMS["usual"])
+    found = full_metrics(logits, targets, names(6), [1] * 6)
+    assert (found["plain"], found["broken"]) == (0.25, None)
+    assert "The metric broken is left out" in caplog.text
+    assert "mine" in caplog.text, "with its traceback"
+    assert epoch_metrics(logits, targets)["plain"] == 0.25
+    monkeypatch.setattr(metrics, "METRICS", [*METRICS, Metric("broken", fails, "max")])
+    with pytest.raises(RuntimeError, match="mine"):  # in the first epoch, when little is lost
+        epoch_metrics(logits, targets)
+
+
+def test_each_metric_has_a_name_and_a_direction_of_its_own() -> None:
+    listed = [metric.name for metric in METRICS]
+    assert len(set(listed)) == len(listed)
+    assert not {"n", "per_class", "confusion", "accuracy_ci95", "f1_macro_ci95"} & set(listed)
+    assert {metric.direction for metric in METRICS} == {"max", "min"}

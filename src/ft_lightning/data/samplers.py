@@ -37,6 +37,14 @@ def check_sampler(name: str) -> None:
         raise UserError(f"data.sampler={name} is unknown: use one of {known}, or add yours to data/samplers.py.")
 
 
+def _described(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    whole = value.numel() and not value.is_floating_point()
+    extent = f" from {value.min()} to {value.max()}" if whole else ""
+    return f"a tensor of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}{extent}"
+
+
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, position) of one process's share of a split.
 
@@ -85,7 +93,19 @@ class EpochSampler(Sampler[tuple[int, int]]):
         if self.shuffle_seed is None:
             return turns % self.length
         generator = torch.Generator().manual_seed(seed_of(self.shuffle_seed, self.epoch, "order"))
-        return self.order(self.groups, generator)[turns % self.length]
+        return self._checked(self.order(self.groups, generator))[turns % self.length]
+
+    def _checked(self, positions: Tensor) -> Tensor:
+        """Refuse what a function of the user's own has returned in place of an order."""
+        right = (
+            isinstance(positions, Tensor) and positions.shape == (self.length,) and not positions.is_floating_point()
+        )
+        if not right or not 0 <= positions.min() <= positions.max() < self.length:
+            raise UserError(
+                f"data.sampler: {self.order.__name__} returned {_described(positions)}: make it a tensor of "
+                f"{self.length} positions, whole numbers from 0 to {self.length - 1}."
+            )
+        return positions
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         for position in self.positions().tolist():

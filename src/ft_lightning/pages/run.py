@@ -1,5 +1,6 @@
 """Writes report.html of a run or an evaluation, from the files of its directory alone."""
 
+import logging
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,11 @@ from ft_lightning.data.scan import SPLITS
 from ft_lightning.pages import multiclass
 from ft_lightning.pages.page import Section, write_page
 from ft_lightning.runs.run import Run
+from ft_lightning.system.console import short
 from ft_lightning.system.errors import UserError
+
+log = logging.getLogger(__name__)
+MakeSections = Callable[[Run, dict[str, Any]], list[Section]]
 
 _ROWS_SHOWN = 1000
 
@@ -37,9 +42,20 @@ def write(run: Run) -> Path:
     if run.task not in _TASK_PAGES:
         raise UserError(f"{run}: there is no page for the task {run.task}: add its module to pages/run.py.")
     title = _TASK_PAGES[run.task].title(metrics)
-    sections = [section for of in SECTIONS for section in of(run, metrics)]
+    sections = [section for of in SECTIONS for section in _made(of, run, metrics)]
     write_page(run.page, title, f"{run.path.resolve().name} · {metrics['data']['location']}", sections)
     return run.page
+
+
+def _made(of: MakeSections, run: Run, metrics: dict[str, Any]) -> list[Section]:
+    """Return these sections; a fault in one of them costs neither the page nor the end of a training."""
+    try:
+        return list(of(run, metrics))
+    except UserError:
+        raise
+    except Exception:
+        log.exception("%s: the sections of %s are left out, because of an error in it:", short(run.page), of.__name__)
+        return [Section("Left out", f"{of.__name__} ended with an error, which stands in the run's output.")]
 
 
 def _headline(run: Run, metrics: dict[str, Any]) -> list[Section]:
@@ -119,4 +135,4 @@ def _time(metrics: dict[str, Any]) -> dict[str, str]:
 
 
 # The page, from top to bottom: each function makes sections of a run and its metrics.json.
-SECTIONS: list[Callable[[Run, dict[str, Any]], list[Section]]] = [_headline, _repeats, _of_task, _data, _provenance]
+SECTIONS: list[MakeSections] = [_headline, _repeats, _of_task, _data, _provenance]

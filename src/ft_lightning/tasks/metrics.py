@@ -1,5 +1,6 @@
 """The metrics of one split in metrics.json: the listed metrics, AUROC, per-class numbers, the majority baseline."""
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from ft_lightning.system.errors import NumericalError
 from ft_lightning.tasks.intervals import macro_f1_interval, wilson_interval
 from ft_lightning.tasks.metric import Metric
 from ft_lightning.tasks.multiclass import METRICS
+
+log = logging.getLogger(__name__)
 
 
 def epoch_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
@@ -60,9 +63,20 @@ def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_
 
 def _measured(metrics: Sequence[Metric], logits: Tensor, targets: Tensor) -> dict[str, float]:
     probabilities = logits.softmax(1)
-    values = {metric.name: metric.of(probabilities, targets) for metric in metrics if metric.of}
-    loss = {"loss": F.cross_entropy(logits, targets)}  # from logits, because a probability may be 0
-    return {name: value.item() for name, value in (values | loss).items()}
+    values = {metric.name: _value(metric, probabilities, targets) for metric in metrics if metric.of}
+    return values | {"loss": F.cross_entropy(logits, targets).item()}  # from logits, because a probability may be 0
+
+
+def _value(metric: Metric, probabilities: Tensor, targets: Tensor) -> float:
+    """Return a metric's value; NaN for one that fails and is first measured when the training has ended."""
+    assert metric.of
+    try:
+        return float(metric.of(probabilities, targets))
+    except Exception:
+        if metric.each_epoch:
+            raise
+        log.exception("The metric %s is left out, because of an error in it:", metric.name)
+        return math.nan
 
 
 def _refuse_non_finite(logits: Tensor) -> None:
