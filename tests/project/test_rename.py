@@ -184,7 +184,8 @@ def test_it_can_be_renamed_again_and_what_is_one_s_own_stays(renamed: Path, tmp_
     ("name", "reason"),
     [
         ("2nd", "no package name"), ("match", "no word of Python"), ("json", "is taken"), ("train", "is taken"),
-        ("main", "is taken"), ("outputs", "would be ignored by git"), ("build_", "would be ignored by git"), ("", "no package name"),
+        ("main", "is taken"), ("outputs", "would be ignored by git"), ("build_", "would be ignored by git"),
+        ("", "no package name"),
     ],
 )  # fmt: skip
 def test_a_name_that_would_not_do_is_refused(name: str, reason: str, renamed: Path, tmp_path: Path) -> None:
