@@ -11,7 +11,7 @@ from PIL import Image
 
 from ft_lightning.readers.fast import shrink_on_load
 from ft_lightning.readers.image_reader import ImageReader
-from ft_lightning.readers.images import inspect_image
+from ft_lightning.readers.images import inspect_image, preview
 from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
@@ -115,3 +115,12 @@ def test_a_model_directory_says_how_and_without_a_word_it_is_exact() -> None:
     for wrong in ("quick", None, 3, True):
         with pytest.raises(UserError, match=f"data.decode={wrong} is unknown: use one of exact, fast"):
             ImageReader.from_dict(EXACT.to_dict() | {"decode": wrong})
+
+
+def test_a_preview_of_a_large_jpeg_looks_as_ever(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    path.write_bytes(saved().content)
+    shown = Image.open(io.BytesIO(preview(path, 10**8)))
+    assert shown.size == (240, 160)
+    expected = PHOTO.resize((240, 160), Image.Resampling.BICUBIC)
+    assert np.abs(np.asarray(shown).astype(int) - np.asarray(expected)).mean() < 5

@@ -21,6 +21,7 @@ from ft_lightning.data.protocol import Data
 from ft_lightning.data.samplers import SAMPLERS, BatchPositions, EpochSampler, check_sampler
 from ft_lightning.data.scan import FindFiles, scan, without_special
 from ft_lightning.data.split import lost, refuse_conflicting_labels, refuse_leaks
+from ft_lightning.readers.fast import check_decode
 from ft_lightning.readers.image_reader import ImageReader, Transform
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.distributed import is_main_process
@@ -72,6 +73,7 @@ class ImageFolderDataModule(LightningDataModule):
         check_loader(self.batch_size, self.num_workers)
         check_policy(self.on_bad_image, self.max_bad_fraction)
         check_sampler(self.sampler)
+        check_decode(self.decode)
         root = self.root if self.root or self.csv or not self.create else str(self.create())
         self.location = self.csv or root
         self.left_out: Sequence[Problem] = []

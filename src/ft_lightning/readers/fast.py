@@ -5,12 +5,19 @@ from collections.abc import Callable
 from PIL import Image, JpegImagePlugin
 
 from ft_lightning.readers.metadata import orientation
+from ft_lightning.system.errors import UserError
 
 VERSION = 1  # raise it when the code changes what an image looks like in memory; empties stores of decode=fast
 DECODES = ("exact", "fast")
 _MARGIN = 2  # at twice the size that a resize makes, pixels differ by 0.2 of 255; at once its size by 0.5
 
 Resize = Callable[[int, int], tuple[int, int]]  # width and height of an image -> those after a resize
+
+
+def check_decode(decode: object) -> None:
+    """Raise UserError for an unknown `data.decode`."""
+    if decode not in DECODES:
+        raise UserError(f"data.decode={decode} is unknown: use one of {', '.join(DECODES)}.")
 
 
 def shrink_on_load(image: Image.Image, resize: Resize) -> None:

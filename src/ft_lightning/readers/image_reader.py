@@ -11,7 +11,6 @@ from torch.utils.data import default_collate
 from ft_lightning.readers import fast, images
 from ft_lightning.readers.preprocess import VERSION, Preprocess
 from ft_lightning.readers.sample import Inputs, Inspection, Sample
-from ft_lightning.system.errors import UserError
 
 MAX_PIXELS = 100_000_000
 
@@ -69,8 +68,7 @@ class ImageReader:
 
     def decoding(self, decode: str) -> Self:
         """Return the same reader with another way of decoding: `exact`, or `fast` for large JPEGs."""
-        if decode not in fast.DECODES:
-            raise UserError(f"data.decode={decode} is unknown: use one of {', '.join(fast.DECODES)}.")
+        fast.check_decode(decode)
         return replace(self, decode=decode)
 
     def _what(self, sample: Sample) -> tuple[images.Source, int, str | None]:

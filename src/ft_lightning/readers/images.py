@@ -71,11 +71,16 @@ def inspect_image(
 
 def preview(source: Source, max_pixels: int) -> bytes:
     """Make a small JPEG of what `read_image` returns."""
-    image = read_image(source, max_pixels)
+    image = read_image(source, max_pixels, resize=_thumbnail_size, fast=True)
     image.thumbnail((_EDGE, _EDGE))
     file = BytesIO()
     image.save(file, format="JPEG", quality=80)
     return file.getvalue()
+
+
+def _thumbnail_size(width: int, height: int) -> tuple[int, int]:
+    scale = min(1.0, _EDGE / max(width, height))
+    return max(1, round(scale * width)), max(1, round(scale * height))
 
 
 def size_error(width: int, height: int, max_pixels: int, resize: Resize | None = None) -> str:
