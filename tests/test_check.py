@@ -262,6 +262,38 @@ def test_the_page_follows_the_files(pictures: Path, tmp_path: Path) -> None:
         report(compose("report", f"run={tmp_path}"), tmp_path)
 
 
+@pytest.mark.parametrize(("classes", "each"), [(3, 6), (40, 3), (130, 1)])
+def test_a_clean_dataset_shows_some_of_each_class_and_its_sizes(tmp_path: Path, classes: int, each: int) -> None:
+    root = write_pictures(tmp_path / "pictures", {f"{number:03d}": 7 for number in range(classes)})
+    (tmp_path / "check").mkdir()
+    content = check(compose("check", f"data.root={root}", *TINY, "features=false"), tmp_path / "check")
+    assert {len(names) for names in content["shown"].values()} == {each}
+    assert len(content["shown"]) == min(classes, 120)
+    assert all(name.startswith(f"{label}/") for label, names in content["shown"].items() for name in names)
+    html = (tmp_path / "check/report.html").read_text()
+    assert html.count("<img ") == each * min(classes, 120)
+    assert html.index("Samples") < html.index("Sizes")
+    assert "shorter edge, pixels" in html
+    assert html.count("<td>1</td>") < 10, "no table of sizes"
+
+
+def test_the_sizes_are_told_by_the_smallest_the_largest_and_the_commonest(pictures: Path, tmp_path: Path) -> None:
+    for number, size in enumerate([(10, 300), (640, 480), (640, 480)]):
+        Image.effect_noise(size, 10 + number).save(pictures / f"ant/n{number}.png")
+    check(compose("check", f"data.root={pictures}", *TINY, "features=false"), tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    for name, value in (("largest", "640 x 480"), ("most common", "640 x 480, 2 images")):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in html
+    content = json.loads((tmp_path / "check.json").read_text())
+    (tmp_path / "check.json").write_text(json.dumps(content | {"sizes": {"32 x 64": 39}}))
+    html = check_page.write(Directory(tmp_path)).read_text()
+    assert "<dt>smallest</dt><dd>32 x 64</dd>" in html
+    assert "shorter edge" not in html, "all are alike"
+    del content["shown"]
+    (tmp_path / "check.json").write_text(json.dumps(content))
+    assert "Some of each class" not in check_page.write(Directory(tmp_path)).read_text(), "of an earlier version"
+
+
 def test_a_run_says_what_is_odd_and_nothing_of_a_healthy_dataset(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

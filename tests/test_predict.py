@@ -26,9 +26,13 @@ from safetensors.torch import load_file
 import ft_lightning
 from conftest import files_below, write_pictures
 from ft_lightning.backbones.load import load_backbone
+from ft_lightning.check import check
 from ft_lightning.cli.compose import compose
+from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.evaluate import evaluate
 from ft_lightning.predict import find_files, predict
+from ft_lightning.runs import config as run_config
+from ft_lightning.runs.run import Run as Directory
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table, write_table
 from ft_lightning.train import train
@@ -123,6 +127,69 @@ def test_damaged_files_are_rows_and_a_glob_a_file_and_json_lines_work(world: Pat
         find_files(str(folder / "*.jpg"))
 
 
+def test_a_glob_below_a_folder_with_brackets_and_what_it_passes_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a [2024]/1.png", "a [2024]/x/2.png", "b*/3.png", "b1/4.png", "[a-c]/5.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    def found(pattern: str) -> list[str]:
+        return [path.stem for path in find_files(pattern)]
+
+    assert found(f"{tmp_path}/a [2024]/*.png") == ["1"]
+    assert found(f"{tmp_path}/a [2024]/**/*.png") == ["1", "2"]
+    assert found(f"{tmp_path}/[a-c]/*.png") == ["5"], "what is there as it is written"
+    assert found(f"{tmp_path}/b[*1]/*.png") == ["3", "4"]
+    monkeypatch.chdir(tmp_path)
+    assert found("a [2024]/[12].png") == ["1"]
+    assert not caplog.records
+    assert found("a*/*") == ["1"]
+    assert "1 folders that it matches are not searched: a [2024]/x" in caplog.text
+
+
+@pytest.mark.promise(35)
+@pytest.mark.parametrize("odd", [("", ".jpg_large"), (".JP2", ".png.part"), (".Heic~", ".jpg.bak")])
+def test_files_without_the_name_of_an_image_are_counted_by_every_command(
+    world: Path, tmp_path: Path, odd: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = Path(shutil.copytree(world / "pictures", tmp_path / "pictures"))
+    for number, path in enumerate(sorted(root.rglob("*[02468].png"))):
+        path.rename(path.with_name(path.stem + odd[number % 2]))
+    for name in (".DS_Store", "ant/Thumbs.db", ".hidden/1.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    options = [f"model_dir={world / 'run'}", f"data.root={root}"]
+    tiny = [f"data.root={root}", "model=timm", "model.name=test_resnet", "model.weights=null"]
+    for number, work in enumerate(
+        (
+            lambda run: train(compose("train", *tiny, "trainer.max_epochs=1"), run),
+            lambda run: check(compose("check", *tiny, "features=false"), run),
+            lambda run: evaluate(compose("evaluate", *options), run),
+            lambda run: predict(compose("predict", options[0], f"input={root}"), run),
+        )
+    ):
+        caplog.clear()
+        (tmp_path / str(number)).mkdir()
+        work(tmp_path / str(number))
+        (said,) = (record.getMessage() for record in caplog.records if "have no name" in record.getMessage())
+        assert "18 files have no name of an image" in said
+        assert f"9 {odd[0].lower() or 'without a suffix'}" in said
+        assert "3 hidden or system files are not used" in said
+    assert "18 files have no name of an image" in (tmp_path / "1/report.html").read_text() or odd[0] == ".JP2"
+
+
+@pytest.mark.promise(35)
+@pytest.mark.parametrize("suffix", [".jpe", ".JFIF", ".jfif"])
+def test_every_name_of_a_jpeg_is_read(world: Path, tmp_path: Path, suffix: str) -> None:
+    image = Image.open(next((world / "pictures/ant").glob("*.png")))
+    for name in ("a.jpg", f"b{suffix}"):
+        image.save(tmp_path / name, "JPEG")
+    assert [path.name for path in find_files(str(tmp_path))] == ["a.jpg", f"b{suffix}"]
+    table = ft_lightning.load(world / "run").predict(find_files(str(tmp_path)))
+    assert table.drop(columns="path").iloc[0].tolist() == table.drop(columns="path").iloc[1].tolist()
+
+
 def test_answers_below_the_threshold_are_marked(world: Path, tmp_path: Path) -> None:
     model = ft_lightning.load(world / "run")
     files = [*sorted((world / "pictures").rglob("*.png")), tmp_path / "none.png"]
@@ -191,6 +258,131 @@ def test_evaluate_finds_what_training_found_on_the_same_samples(world: Path, tmp
     assert f"{expected['accuracy']:.1%} of {expected['n']:,} test samples right" in page
     both = [read_table(folder / "split.csv").query("split == 'test'") for folder in (world / "run", tmp_path / "out")]
     assert set(both[0]["digest"]) == set(both[1]["digest"])
+
+
+def evaluation(world: Path, out: Path, *overrides: str) -> dict[str, Any]:
+    out.mkdir()
+    return evaluate(compose("evaluate", f"model_dir={world / 'run'}", "precision=32-true", *overrides), out)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_data_without_splits_is_scored_by_those_of_the_model_s_run(
+    world: Path, tmp_path: Path, split: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Renamed and moved images are the same; new ones were in no split, and nor were those left out."""
+    expected = json.loads((world / "run/metrics.json").read_text())
+    scored = evaluation(world, tmp_path / "same", f"data.root={world / 'pictures'}", f"data.split={split}")
+    assert scored["test"]["n"] == expected["data"]["samples"][split]
+    assert f"data.split={split}: {scored['test']['n']} of 36 samples are scored" in caplog.text
+    if split != "train":
+        assert scored["test"]["accuracy"] == expected[split]["accuracy"]
+    names = read_table(world / "run/split.csv").query(f"split == '{split}'")["path"].tolist()
+    moved = Path(shutil.copytree(world / "pictures", tmp_path / "moved"))
+    (moved / names[0]).rename(moved / Path(names[0]).parent / "renamed.png")
+    (moved / names[1]).write_bytes(Path(write_pictures(tmp_path / "x", {"y": 1}, 7) / "y/00.png").read_bytes())
+    found = evaluation(world, tmp_path / "again", f"data.root={moved}", f"data.split={split}")
+    assert found["test"]["n"] == len(names) - 1
+    kept = set(read_table(tmp_path / "again/split.csv")["path"])
+    assert kept == {*names[2:], str(Path(names[0]).parent / "renamed.png")}
+
+
+def test_a_split_is_only_taken_from_a_run_that_had_these_images(world: Path, tmp_path: Path) -> None:
+    other = write_pictures(tmp_path / "other", {"ant": 3, "bee": 3}, seed=9)
+    with pytest.raises(UserError, match=r"data\.split=test: the data has no such split, nor had these images"):
+        evaluation(world, tmp_path / "out", f"data.root={other}", "data.split=test")
+    given = write_pictures(tmp_path / "given/val", {"ant": 3, "bee": 3}, seed=9).parent
+    assert evaluation(world, tmp_path / "val", f"data.root={given}", "data.split=val")["test"]["n"] == 6
+    with pytest.raises(UserError, match=r"data\.split=test: the data has no such split"):
+        evaluation(world, tmp_path / "test", f"data.root={given}", "data.split=test")
+
+
+def test_what_a_run_left_out_is_in_none_of_its_splits(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "run", tmp_path / "run")
+    split = read_table(tmp_path / "run/split.csv")
+    test = split.index[split["split"] == "test"]
+    split.loc[test[0], ["split", "excluded"]] = ["", "data.exclude"]
+    split.loc[len(split)] = {**split.loc[test[1]], "path": "gone.png"}  # its copy was used
+    write_table(split, tmp_path / "run/split.csv")
+    found = evaluation(tmp_path, tmp_path / "out", f"data.root={world / 'pictures'}", "data.split=test")
+    assert found["test"]["n"] == len(test) - 1
+
+
+def test_a_run_s_split_is_a_table_for_every_command(world: Path, tmp_path: Path) -> None:
+    """Its paths start at the dataset of the run, without data.root too; a run of that table is one of that dataset."""
+    shutil.copytree(world / "run", tmp_path / "run")
+    split = read_table(tmp_path / "run/split.csv")
+    split.loc[0, ["split", "excluded"]] = ["", "data.limit"]
+    write_table(split, tmp_path / "run/split.csv")
+    table = f"data.csv={tmp_path / 'run/split.csv'}"
+    assert evaluation(world, tmp_path / "out", table)["test"]["n"] == (split["split"] == "test").sum()
+    assert evaluation(world, tmp_path / "all", table, "data.split=all")["test"]["n"] == 35
+    tiny = [table, "model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1"]
+    for name in ("train", "check"):
+        (tmp_path / name).mkdir()
+    train(compose("train", *tiny), tmp_path / "train")
+    columns = ["path", "class", "split", "digest"]
+    again = read_table(tmp_path / "train/split.csv")[columns].sort_values("path")
+    assert again.to_numpy().tolist() == split.loc[1:, columns].sort_values("path").to_numpy().tolist()
+    assert check(compose("check", *tiny[:-1], "features=false"), tmp_path / "check")["samples"] == 35
+    run_config.write_config(compose("train", *tiny), tmp_path / "train")
+    assert evaluation(world, tmp_path / "next", f"data.csv={tmp_path / 'train/split.csv'}")["test"]["n"] == 6
+
+
+def test_the_folder_of_a_run_s_dataset(tmp_path: Path) -> None:
+    run, other = Directory(tmp_path / "run"), Directory(tmp_path / "other")
+    for each in (run, other):
+        each.path.mkdir()
+    assert Directory.folder_of(str(run.path / "split.csv")) is None
+    assert Directory.folder_of(str(run.path / "mine.csv")) is None
+    run.config_file.write_text("data: {root: '${oc.env:ROOT}', csv: null}")
+    assert run.data_folder() is None
+    run.write("metrics", {"data": {"location": str(tmp_path)}})
+    assert Directory.folder_of(str(run.path / "split.csv")) == str(tmp_path), "made, or named by the environment"
+    other.config_file.write_text(f"data: {{root: null, csv: '{run.path}/split.csv'}}")
+    assert Directory.folder_of(str(other.path / "split.csv")) == str(tmp_path), "a split of a split"
+    other.config_file.write_text("data: {root: null, csv: /tables/a.csv}")
+    assert other.data_folder() == "/tables"
+    other.config_file.write_text("data: {root: /images, csv: /tables/a.csv}")
+    assert other.data_folder() == "/images"
+
+
+@pytest.mark.promise(12)
+@pytest.mark.parametrize("cached", [True, False])
+def test_evaluate_may_leave_out_what_cannot_be_used(world: Path, tmp_path: Path, cached: bool) -> None:
+    root = Path(shutil.copytree(world / "pictures", tmp_path / "pictures"))
+    (root / "ant/03.png").write_bytes((root / "ant/03.png").read_bytes()[:200])
+    (root / "bee/empty.png").touch()
+    before = {name: (root / name).read_bytes() for name in files_below(root)}
+    options = [f"data.root={root}", f"cache.enabled={str(cached).lower()}"]
+    with pytest.raises(DataProblemsError, match=r"(?s)03\.png.*empty\.png.*data\.on_bad_image=skip"):
+        evaluation(world, tmp_path / "refused", *options)
+    options.append("data.on_bad_image=skip")
+    with pytest.raises(DataProblemsError, match=r"2 of 37 images .* more than data\.max_bad_fraction=0\.05"):
+        evaluation(world, tmp_path / "many", *options)
+    scored = evaluation(world, tmp_path / "out", *options, "data.max_bad_fraction=0.1")
+    assert scored["test"]["n"] == 35
+    assert scored["data"]["left_out"] == 2
+    assert scored["data"]["samples"] == {"test": 35}
+    problems = json.loads((tmp_path / "out/problems.json").read_text())
+    assert [Path(problem["path"]).name for problem in problems] == ["03.png", "empty.png"]
+    split = read_table(tmp_path / "out/split.csv")
+    assert set(split.loc[split["excluded"] != "", "path"]) == {"ant/03.png", "bee/empty.png"}
+    assert "2 samples were left out" in (tmp_path / "out/report.html").read_text()
+    assert {name: (root / name).read_bytes() for name in files_below(root)} == before
+
+
+@pytest.mark.parametrize("wrong", ["data.on_bad_image=drop", "data.max_bad_fraction=2", "data.max_bad_fraction=-0.1"])
+def test_evaluate_refuses_a_policy_that_is_none(world: Path, tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(UserError, match=wrong):
+        evaluation(world, tmp_path / "out", f"data.root={world / 'pictures'}", wrong)
+
+
+def test_nothing_is_scored_where_nothing_can_be_read(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "pictures/ant").mkdir(parents=True)
+    (tmp_path / "pictures/ant/a.png").write_bytes(b"x")
+    options = [f"data.root={tmp_path / 'pictures'}", "data.on_bad_image=skip", "data.max_bad_fraction=1"]
+    with pytest.raises(DataProblemsError, match="nothing is left of the data"):
+        evaluation(world, tmp_path / "out", *options)
 
 
 def test_the_temperature_is_applied_once_and_everywhere(world: Path, tmp_path: Path) -> None:

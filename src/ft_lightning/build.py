@@ -15,6 +15,7 @@ from ft_lightning.cli import processes
 from ft_lightning.cli.job import in_multirun
 from ft_lightning.cli.processes import check_process_count, refuse_processes
 from ft_lightning.cli.values import check_beside_solver, check_values
+from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.noise import hush_frameworks
 
@@ -61,7 +62,7 @@ def data(cfg: DictConfig) -> "Data":
     from ft_lightning.data.memo import open_memo
 
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
-    return instantiate(cfg.data, memo=memo, make_task=task(cfg))
+    return instantiate(cfg.data, root=data_location(cfg), memo=memo, make_task=task(cfg))
 
 
 def task(cfg: DictConfig) -> "MakeTask":
@@ -75,10 +76,10 @@ def source(data: DictConfig) -> "FindFiles":
 
 
 def data_location(cfg: DictConfig) -> str | None:
-    """Return the dataset's folder, creating the dataset if none is given; None if there is only a CSV."""
-    if cfg.data.root or cfg.data.csv or not cfg.data.create:
-        return cfg.data.root
-    return str(instantiate(cfg.data.create)())
+    """Return the dataset's folder, creating the dataset if none is given; None if there is only a CSV, of no run."""
+    if cfg.data.csv and not cfg.data.root:
+        return Run.folder_of(cfg.data.csv)
+    return cfg.data.root if cfg.data.root or not cfg.data.create else str(instantiate(cfg.data.create)())
 
 
 def pretrained(cfg: DictConfig) -> Pretrained:

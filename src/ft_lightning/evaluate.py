@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ft_lightning.data.damage import Inspector
     from ft_lightning.data.memo import Memo
+    from ft_lightning.data.split import Splits
     from ft_lightning.deploy.predictor import TrainedModel
     from ft_lightning.readers.sample import Reader, Sample
 
@@ -28,33 +29,42 @@ log = logging.getLogger(__name__)
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled samples; classes are matched by name."""
     from ft_lightning.cli import summary, values
-    from ft_lightning.data import damage, datasets, split
+    from ft_lightning.data import damage, datasets, problems, split
     from ft_lightning.data.memo import open_memo
     from ft_lightning.deploy import model_dir
     from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
 
     values.check_switches(cfg)
+    damage.check_policy(cfg.data.on_bad_image, cfg.data.max_bad_fraction)
     datasets.check_loader(cfg.batch_size, cfg.num_workers)
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     clock = write.Stopwatch()
     model = model_dir.load(cfg.model_dir)
-    samples = labelled_samples(cfg.data, model, memo)
+    trained_by, run = Run.of_model(Path(str(cfg.model_dir)).expanduser()), Run(run_dir)
+    samples = labelled_samples(cfg.data, model, trained_by, memo)
     reader = model.classifier.backbone.reader.limited(cfg.data.max_pixels)
     splits = {name or "": those for name, those in split.by_split(samples).items()}
     inspector = damage.Inspector(splits, memo, cfg.data.max_pixels)
     inspector.limit(reader)
-    inspector.refuse_known(show_progress=True)
-    trained_on = trained_samples(samples, Run.of_model(Path(str(cfg.model_dir)).expanduser()))
+    left_out: list[tuple[Sample, str]] = []
+    if cfg.data.on_bad_image == "skip":
+        left_out = inspector.leave_out(cfg.data.max_bad_fraction, nothing_left, show_progress=True)
+        samples = [sample for sample in samples if not inspector.problem(sample)]
+    else:
+        inspector.fix = "Mend or remove them, or leave them out: data.on_bad_image=skip."
+        inspector.refuse_known(show_progress=True)
+    problems.write_problems(inspector.left_out, run.record_path("problems"))
+    trained_on = trained_samples(samples, trained_by)
     clock.lap("setup_s")
     rows = outputs_of(cfg, model, samples, reader, inspector)
     clock.lap("test_s")
 
-    data = {"location": str(cfg.data.csv or cfg.data.root), "samples": {"test": len(samples)}, "trained_on": trained_on}
+    counts = {"samples": {"test": len(samples)}, "left_out": len(left_out), "trained_on": trained_on}
+    data = {"location": str(cfg.data.csv or cfg.data.root), **counts}
     card = {key: model.card[key] for key in ("task", "backbone", "finetune", "sha256") if key in model.card}
     about = {"timing": clock.seconds, "data": data, "model": card}
-    run = Run(run_dir)
-    scored = write.write_evaluation(run, model.task, samples, rows, reader, about)
+    scored = write.write_evaluation(run, model.task, samples, rows, reader, about, left_out)
     summary.after_evaluate(run_dir, model.task, scored, run_page.write(run))
     return scored
 
@@ -89,21 +99,53 @@ def outputs_of(
         return torch.cat([classifier.classify(features[at].to(device)).cpu() for at in batches])
 
 
-def labelled_samples(data: DictConfig, model: "TrainedModel", memo: "Memo | None" = None) -> "list[Sample]":
-    """Return the samples to score."""
+def labelled_samples(
+    data: DictConfig, model: "TrainedModel", trained_by: Run, memo: "Memo | None" = None
+) -> "list[Sample]":
+    """Return the samples to score.
+
+    Args:
+        trained_by: the model's run, which gives the splits where the data has none.
+    """
     from ft_lightning import build
     from ft_lightning.data.scan import SPLITS, scan, without_special
 
-    samples = without_special(scan(build.source(data), data.root, data.csv, data.case_sensitive, memo))
+    root = data.root or (Run.folder_of(data.csv) if data.csv else None)
+    samples = without_special(scan(build.source(data), root, data.csv, data.case_sensitive, memo))
     if data.split not in (None, "all", *SPLITS):
         raise UserError(f"data.split={data.split} is unknown: use one of {', '.join(SPLITS)}, all.")
     given = {sample.split for sample in samples}
     split = data.split or ("test" if "test" in given else "all")
+    if given == {None} and split in SPLITS:
+        samples = split_by(samples, trained_by)
     chosen = [sample for sample in samples if split in ("all", sample.split)]
     if not chosen:
-        raise UserError(f"data.split={split}: the data has no such split; use data.split=all.")
+        raise UserError(
+            f"data.split={split}: the data has no such split, nor had these images in the model's run; use "
+            "data.split=all."
+        )
+    if len(chosen) < len(samples):
+        log.warning("data.split=%s: %d of %d samples are scored.", split, len(chosen), len(samples))
     model.task.encode([sample.label for sample in chosen])  # raises for labels that the model does not know
     return chosen
+
+
+def split_by(samples: "list[Sample]", run: Run) -> "list[Sample]":
+    """Return the samples with the splits they had in a run, by name and digest or else by digest; None for others."""
+    from dataclasses import replace
+
+    table = run.table("split", ["path", "split", "digest"], missing_ok=True)
+    if table.empty:
+        return samples
+    rows = list(table[["path", "digest", "split"]].itertuples(index=False, name=None))
+    by_digest = {digest: split for _, digest, split in rows if split}
+    by_name = {(path, digest): split or None for path, digest, split in rows}  # without a split: it was left out
+    return [replace(s, split=by_name.get((s.name, s.digest), by_digest.get(s.digest))) for s in samples]
+
+
+def nothing_left(splits: "Splits") -> list[str]:
+    """Return what to call the data if no split has a sample."""
+    return [] if any(splits.values()) else ["the data"]
 
 
 def trained_samples(samples: "list[Sample]", run: Run) -> int | None:

@@ -4,7 +4,6 @@ python -m ft_lightning.predict model_dir=outputs/train/<run> input=/my/new/image
 python -m ft_lightning.predict model_dir=model 'input="photos/*.jpg"' output=answers.jsonl
 """
 
-import glob
 import logging
 from pathlib import Path
 from typing import Any
@@ -38,26 +37,36 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def find_files(pattern: str) -> list[Path]:
-    """Return the files of a file name, a glob or a folder (searched recursively for images), sorted."""
-    from ft_lightning.data.folders import is_special, walk
-    from ft_lightning.readers.opening import SUFFIXES
+    """Return the files of a file name, a glob or a folder (searched recursively for images), sorted.
 
-    path = Path(pattern).expanduser()
+    Warns of what it passes over: files of a folder without the name of an image, folders that a glob matches, pipes.
+    """
+    from ft_lightning.data.folders import is_image, is_special, left_out, walk
+    from ft_lightning.system.files import matches
+
+    path, said = Path(pattern).expanduser(), ""
     if path.exists() and not path.is_dir():
         return [path]
     if path.is_dir():
-        found = [file for file in walk(path) if file.suffix.lower() in SUFFIXES]
+        hidden: list[Path] = []
+        files = list(walk(path, hidden=hidden))
+        found = list(filter(is_image, files))
+        said = left_out([file for file in files if not is_image(file)], hidden)
     else:
-        matches = glob.iglob(str(path), recursive=True)  # noqa: PTH207 (Path.glob takes no absolute pattern)
-        found = [file for file in map(Path, matches) if not file.is_dir()]
+        matched = matches(path)
+        found = [file for file in matched if not file.is_dir()]
+        if (folders := [file for file in matched if file.is_dir()]) and "**" not in path.parts:
+            said = f"{len(folders):,} folders that it matches are not searched: {name_few(folders)}."
     if special := {file for file in found if is_special(file)}:
         log.warning("input=%s: %d are no files and passed over: %s.", pattern, len(special), name_few(sorted(special)))
         found = [file for file in found if file not in special]
     if not found:
         raise UserError(
             f"input={pattern} names no image: give a file, a folder, or a glob in double quotes, "
-            "'input=\"photos/**/*.jpg\"'."
+            f"'input=\"photos/**/*.jpg\"'. {said}".strip()
         )
+    if said:
+        log.warning("input=%s: %s", pattern, said)
     return sorted(found)
 
 

@@ -36,7 +36,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.cli import summary
     from ft_lightning.data import problems
     from ft_lightning.deploy import model_dir
-    from ft_lightning.issues.findings import quick_findings
+    from ft_lightning.issues.layout import quick_findings
     from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
     from ft_lightning.search.repeats import repeat
@@ -56,7 +56,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         run.write("split", data.table())
         problems.write_problems(data.left_out, run.record_path("problems"))
         summary.before(run_dir, data, module.classifier, trainer, start)
-        summary.glance(quick_findings(data.splits))
+        summary.glance(quick_findings(data.splits, in_folders=not cfg.data.csv))
         loggers.begin(trainer.loggers, run_config.flat(cfg))
     clock.lap("setup_s")
 

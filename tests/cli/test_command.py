@@ -135,6 +135,33 @@ def test_a_run_inside_the_dataset_is_refused_and_leaves_it_as_it_was(run_command
     assert sorted(pictures.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("verb", "given"),
+    [
+        ("train", ["data.root=pictures"]),
+        ("check", ["data.csv=pictures/t.csv"]),
+        ("predict", ["model_dir=/x", "input=pictures/*.png"]),
+        ("evaluate", ["model_dir=pictures", "data.root=/x"]),
+        ("report", ["runs=outputs/*"]),
+    ],
+)
+def test_relative_paths_get_a_hint_where_hydra_changes_the_directory(
+    run_command: Run, pictures: Path, verb: str, given: list[str]
+) -> None:
+    done = run_command(verb, "hydra.job.chdir=true", *given, cwd=pictures.parent)
+    assert done.returncode == 2, done.stderr
+    key, place = next(word.split("=", 1) for word in given if "=/" not in word)
+    assert f"{key}={place}: with hydra.job.chdir=true a relative path starts at" in done.stderr
+    assert f"write {pictures.parent / place}." in done.stderr
+
+
+def test_a_full_path_works_where_hydra_changes_the_directory(run_command: Run, pictures: Path, tmp_path: Path) -> None:
+    options = [f"data.root={pictures}", *TINY, f"hydra.run.dir={tmp_path / 'run'}", "hydra.job.chdir=true"]
+    done = run_command("train", *options)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run/report.html").is_file()
+
+
 def test_a_feature_store_inside_the_dataset_is_refused(run_command: Run, pictures: Path) -> None:
     before = sorted(pictures.rglob("*"))
     done = run_command("train", f"data.root={pictures}", f"cache.dir={pictures}/store", *TINY)

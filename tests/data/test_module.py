@@ -246,8 +246,11 @@ def test_a_last_batch_of_one_is_left_out_of_training_and_of_nothing_else(
     assert sum(len(batch["index"]) for batch in datamodule(pictures, batch_size=8).val_dataloader()) == 9
 
 
-def test_limit_keeps_some_of_each_class_and_says_what_it_left_out(pictures: Path) -> None:
+def test_limit_keeps_some_of_each_class_and_says_what_it_left_out(
+    pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = datamodule(pictures, limit=4)
+    assert "data.limit=4: 12 of 36 samples are used" in caplog.text
     assert sum(len(samples) for samples in data.splits.values()) == 12
     table = data.table()
     assert list(table.columns) == ["path", "class", "split", "digest", "excluded"]

@@ -2,11 +2,16 @@
 
 import hashlib
 import random
+import re
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ft_lightning.data.split import refuse_leaks, split_samples
+from ft_lightning.data.split import grouped, refuse_leaks, split_samples
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
@@ -153,3 +158,89 @@ def test_classes_too_small_to_test_are_reported_and_nothing_but_such_is_refused(
     assert "too few different images to be tested, all are in train: rare" in caplog.text
     with pytest.raises(UserError, match="split is empty"):
         cut([sample("a", 0), sample("b", 0)])
+
+
+PATIENTS = [sample(label, 0, content=f"{label}{i}") for label in "ab" for i in range(32)]
+PATIENTS = [replace(s, name=f"{s.label}/patient{s.label}{i % 32 // 4}_{i % 4}.png") for i, s in enumerate(PATIENTS)]
+
+
+@pytest.mark.promise(39)
+@pytest.mark.parametrize(
+    ("pattern", "groups", "whole"),
+    [
+        (r"(patient\w\d)_(\d)", 64, lambda name: name),
+        (r"(patient\w\d)_\d", 16, lambda name: name[:-6]),
+        (r"patient\w\d", 16, lambda name: name[:-6]),
+        (r"patient(\w)(\d)", 16, lambda name: name[:-6]),
+        (r"(patient(\w)\d)_", 16, lambda name: name[:-6]),
+        (r"(?:patient\w\d)_(\d)", 4, lambda name: name[-5]),
+        (r"(?P<who>patient\w\d)_(?P<shot>\d)?", 64, lambda name: name),
+        (r"patient(a)?.(\d)?", 9, lambda name: "" if name[0] == "a" else name[:-6]),
+    ],
+)
+def test_all_parentheses_together_are_the_group(pattern: str, groups: int, whole: Callable[[str], str]) -> None:
+    found = grouped(PATIENTS, pattern)
+    assert len({s.group for s in found}) == groups
+    together = {whole(s.name): s.group for s in found}
+    assert all(together[whole(s.name)] == s.group for s in found)
+
+
+@pytest.mark.promise(39)
+def test_an_optional_part_that_takes_no_part_differs_from_one_that_is_empty() -> None:
+    names = ["x_1.png", "x_.png", "x1.png", "x2.png", "x_1.jpg"]
+    samples = [replace(s, name=name) for s, name in zip(PATIENTS, names, strict=False)]
+    both = [s.group for s in grouped(samples, r"x(_(\d?))?")]
+    assert both[0] == both[4]
+    assert both[2] == both[3]
+    assert len(set(both)) == 3
+    one = [s.group for s in grouped(samples, r"x(?:_(\d?))?")]
+    assert [one[0], one[1]] == ["1", ""]
+    assert one[2] == one[3] not in ("", "1")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [("(", "not a regular expression"), ("a{99999999999}", "not a regular expression"), ("b/", "does not match 32")],
+)
+def test_a_pattern_that_cannot_group_is_refused(pattern: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        grouped(PATIENTS, pattern)
+
+
+def test_a_pattern_may_be_a_number() -> None:
+    assert {s.group for s in grouped([replace(s, name=f"2024/{s.name}") for s in PATIENTS], 2024)} == {"2024"}  # type: ignore[arg-type]
+
+
+PARTS = st.recursive(
+    st.sampled_from(["p", r"\d", r"\w", "_", ".", "[ab]", "x", r"\d+"]),
+    lambda inner: (
+        st.builds("({})".format, inner)
+        | st.builds("({})?".format, inner)
+        | st.builds("(?:{})".format, inner)
+        | st.builds("({}|{})".format, inner, inner)
+        | st.builds("{}{}".format, inner, inner)
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.mark.promise(39)
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@given(st.lists(PARTS, min_size=1, max_size=4).map("".join), st.integers(0, 3))
+def test_any_pattern_keeps_its_groups_whole(pattern: str, seed: int) -> None:
+    names = [f"{label}/p{i // 8}{i % 8 // 2}_{i % 2}.png" for label in "ab" for i in range(40)]
+    samples = [replace(sample(name[0], 0, content=name), name=name) for name in names]
+    if not all(re.search(pattern, name) for name in names):
+        with pytest.raises(UserError, match="does not match"):
+            grouped(samples, pattern)
+        return
+    found = grouped(samples, pattern)
+    key = {name: (match.groups() or match[0]) for name in names if (match := re.search(pattern, name))}
+    for one in found:
+        for other in found:
+            assert (one.group == other.group) == (key[one.name] == key[other.name])
+    try:
+        where = cut(found, seed=seed)
+    except UserError:  # too few groups to split
+        return
+    assert len({(key[name], split) for name, split in where.items()}) == len(set(key.values()))

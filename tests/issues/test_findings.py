@@ -9,12 +9,11 @@ from ft_lightning.issues.findings import (
     about_contradictions,
     about_copies,
     about_damage,
-    about_folder,
     about_images,
     about_lost,
     about_suspects,
-    quick_findings,
 )
+from ft_lightning.issues.layout import about_folder, quick_findings
 from ft_lightning.readers.sample import Inspection, Sample
 from ft_lightning.tasks.multiclass import MultiClass
 
@@ -37,39 +36,14 @@ HEALTHY = {
 def test_nothing_is_said_of_a_healthy_dataset(tmp_path: Path) -> None:
     samples = [sample for split in HEALTHY.values() for sample in split]
     looks = {sample.digest: Inspection(64, 48, "RGB", "", True) for sample in samples}
-    assert quick_findings(HEALTHY) == []
+    assert quick_findings(HEALTHY, in_folders=True) == []
     assert about_contradictions(samples, allow_leak=False) == ([], [])
     assert about_images(samples, looks) == []
     assert about_damage([], samples, may_be_skipped=False) == ([], [])
-    picture = folder_of(tmp_path, "ant/1.png") / "ant/1.png"
-    assert about_folder(tmp_path, [Sample(str(picture), "ant/1.png", "ant", "1", None)]) == []
+    (tmp_path / "ant").mkdir()
+    (tmp_path / "ant/1.png").touch()
+    assert about_folder(tmp_path, [Sample(str(tmp_path / "ant/1.png"), "ant/1.png", "ant", "1", None)]) == []
     assert about_suspects([], 0, [], []) == ([], [])
-
-
-def folder_of(root: Path, *names: str) -> Path:
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"x")
-    return root
-
-
-def test_every_file_that_is_not_used_is_told(tmp_path: Path) -> None:
-    used = ["cat/1.png", "dog/1.png"]
-    names = ["cat/notes.txt", "cat/2.heic", "loose.JPG", "new/3.png", ".hidden", "cat/Thumbs.db"]
-    folder_of(tmp_path, *used, *names)
-    (tmp_path / "cat/a").symlink_to(tmp_path / "dog", target_is_directory=True)
-    found = about_folder(tmp_path, [Sample(str(tmp_path / name), name, name[:3], name, None) for name in used])
-    assert kinds(found) == ["unused", "unsupported", "no image", "hidden"]
-    assert "2 images are in no class folder and not used: loose.JPG, new/3.png." in found[0].said
-    assert "cat/2.heic" in found[1].said
-    assert "cat/notes.txt" in found[2].said
-    assert ".hidden, cat/Thumbs.db" in found[3].said
-    assert not any(finding.blocks for finding in found)
-
-
-def test_names_in_findings_neither_clear_a_screen_nor_begin_a_line(tmp_path: Path) -> None:
-    found = about_folder(folder_of(tmp_path, "x\x1b[2J", "a\nb"), [])
-    assert "a\\nb, x\\x1b[2J" in found[0].said
 
 
 def test_small_missing_and_unequal_classes() -> None:
@@ -84,7 +58,7 @@ def test_small_missing_and_unequal_classes() -> None:
     assert "test has no sample of 1 classes: cat" in found[2].said
     assert "ant has 50 samples in train, cat 5" in found[3].said
     assert not any(finding.blocks for finding in found)
-    assert quick_findings(splits) == found
+    assert quick_findings(splits, in_folders=True) == found
 
 
 def test_copies_in_one_split_are_rows_and_a_leak_is_no_copy() -> None:

@@ -51,6 +51,7 @@ EACH: dict[str, Callable[[], Figure]] = {
     "reliability": lambda: figures.reliability_diagram(BINS),
     "coverage": lambda: figures.coverage_curve(PROBABILITY, RIGHT),
     "intervals": lambda: figures.intervals_of_runs(BOARD, "accuracy"),
+    "sizes": lambda: figures.image_sizes({(64, 48): 3, (640, 480): 1}),
 }
 
 
@@ -168,3 +169,20 @@ def test_the_coverage_curve_counts_the_most_certain_answers(n: int) -> None:
     for share, accuracy in points[:: max(1, len(points) // 20)]:
         answered = order[: round(share * n)]
         assert accuracy == pytest.approx(sum(right[i] for i in answered) / len(answered))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scale"),
+    [
+        ({(64, 48): 3, (100, 80): 2}, "linear"),
+        ({(64, 48): 3, (4000, 3000): 2, (30, 900): 4}, "log"),
+        ({(1, 1): 1, (1, 8000): 1}, "linear"),
+        ({(224, 224): 7}, "linear"),
+    ],
+)
+def test_every_image_is_in_a_bar_of_both_histograms(sizes: dict[tuple[int, int], int], scale: str) -> None:
+    figure = figures.image_sizes(sizes)
+    for axes in figure.axes:
+        assert sum(bar.get_height() for bar in axes.patches) == sum(sizes.values())  # type: ignore[attr-defined]
+    assert figure.axes[0].get_xscale() == scale
+    assert {"shorter edge, pixels", "width / height"} <= set(texts(figure))

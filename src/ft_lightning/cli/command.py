@@ -30,6 +30,7 @@ from ft_lightning.system.commands import quoted
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import UserError
 
+_PLACES = ("data.root", "data.csv", "data.exclude", "init_from", "model_dir", "input", "run", "runs")  # that are read
 _MISCONFIGURED = (HydraException, OmegaConfBaseException, YAMLError, OSError)  # before a job starts
 
 
@@ -111,6 +112,8 @@ def _attempt(verb: Verb, cfg: DictConfig) -> int:
 def _report(verb: Verb, cfg: DictConfig, folder: Path, typed: list[str], several: bool) -> int:
     """Run one job, print what it raises and return its exit code."""
     try:
+        if HydraConfig.get().job.chdir:
+            _refuse_relative_paths(cfg, Path(HydraConfig.get().runtime.cwd))
         carry_out(verb, cfg, folder, typed, several)
     except EXPECTED_ERRORS as error:
         print_error(error)
@@ -136,6 +139,17 @@ def _remove_if_refused(verb: Verb, folder: Path, words: Sequence[str]) -> None:
     named = any("hydra.run.dir=" in word for word in words)
     if is_main_process() and not verb.shared and not named:
         ending.remove_refused(folder)
+
+
+def _refuse_relative_paths(cfg: DictConfig, typed_in: Path) -> None:
+    """Raise UserError for a path that was typed relative to a folder which Hydra has left for the run's directory."""
+    for key in _PLACES:
+        place = OmegaConf.select(cfg, key)
+        if isinstance(place, str) and not Path(place).expanduser().is_absolute():
+            raise UserError(
+                f"{key}={place}: with hydra.job.chdir=true a relative path starts at the run's directory; write "
+                f"{typed_in / place}."
+            )
 
 
 def _with_run_directory(verb: Verb, words: list[str]) -> list[str]:

@@ -65,7 +65,7 @@ def after_evaluate(run_dir: Path, task: "Task", metrics: dict[str, Any], page: P
 def glance(findings: Sequence[Finding]) -> None:
     """Print the findings about a dataset before training; nothing if there are none."""
     if findings:
-        pairs(check="\n".join(f"{finding.said} {finding.fix}" for finding in findings))
+        pairs(check="\n".join(f"{finding.said} {finding.fix}".strip() for finding in findings))
 
 
 def after_check(run_dir: Path, found: Findings, overrides: Sequence[str]) -> None:

@@ -1,16 +1,21 @@
 """From the keys of conf/data to samples in splits; shared by train, check and evaluate."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ft_lightning.data.exclude import drop_excluded
+from ft_lightning.data.scan import nested_folders
 from ft_lightning.data.split import Splits, by_split, grouped, limited, split_samples
 from ft_lightning.readers.sample import Sample
+from ft_lightning.system.errors import UserError, name_few
 
 if TYPE_CHECKING:
     from ft_lightning.tasks.task import MakeTask, Task
+
+log = logging.getLogger(__name__)
 
 
 def narrow(
@@ -19,7 +24,11 @@ def narrow(
     """Return the samples that a run uses, with their groups, and those beyond `data.limit`."""
     if group_by:
         samples = grouped(samples, group_by)
-    return (samples, []) if limit is None else limited(samples, limit, split_seed)
+    if limit is None:
+        return samples, []
+    chosen, beyond = limited(samples, limit, split_seed)
+    log.warning("data.limit=%s: %d of %d samples are used.", limit, len(chosen), len(samples))
+    return chosen, beyond
 
 
 def divide(
@@ -35,9 +44,22 @@ def divide(
     Returns:
         The task, not fitted yet, the splits, and the samples that `exclude` took out of them.
     """
-    task = make_task({split: [sample.label for sample in those] for split, those in by_split(samples).items()})
+    try:
+        task = make_task({split: [sample.label for sample in those] for split, those in by_split(samples).items()})
+    except UserError as error:
+        if hint := too_high(samples):
+            raise UserError(f"{error} {hint}") from error
+        raise
     splits = split_samples(samples, val_fraction, test_fraction, split_seed, task)
     return task, *(drop_excluded(splits, exclude, task) if exclude else (splits, []))
+
+
+def too_high(samples: Iterable[Sample]) -> str:
+    """Say that `data.root` may be one folder too high; empty if nothing looks like it."""
+    nested = nested_folders(samples)
+    inner = sorted({name for names in nested.values() for name in names})
+    said = f"All images of {name_few(list(nested))} lie in folders below ({name_few(inner)})"
+    return f"{said}: if those are the classes or splits, data.root is one folder too high." if nested else ""
 
 
 def split_table(splits: Splits, left_out: Sequence[tuple[Sample, str]] = ()) -> pd.DataFrame:

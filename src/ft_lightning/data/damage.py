@@ -1,5 +1,6 @@
 """Finds the samples that cannot be used, from what earlier runs know and by decoding the others."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +10,14 @@ from typing import Any
 
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import DataProblemsError, Problem
+from ft_lightning.data.split import Splits
 from ft_lightning.readers.images import inspect_image, size_error
 from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.distributed import Processes
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, name_few
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE = 256  # images between two writes to the memo
 
@@ -30,13 +34,14 @@ def check_policy(on_bad_image: str, max_bad_fraction: object) -> None:
 class Inspector:
     """Decodes each image of a dataset at most once and records which cannot be used; a memo keeps the verdicts."""
 
-    splits: Mapping[str, Sequence[Sample]]
+    splits: Splits
     memo: Memo | None
     max_pixels: int
     fix: str = "Mend or remove them."  # the advice in the error of `refuse`
     fast: bool = False  # decode large JPEGs smaller: damage shows all the same
 
     def __post_init__(self) -> None:
+        self.left_out: list[Problem] = []  # of `leave_out`
         self.usable: dict[str, Inspection] = {}  # by digest
         self._size_error: Callable[[int, int], str] = partial(size_error, max_pixels=self.max_pixels)
         self._bad: dict[str, str] = {}  # digest -> what is wrong with these bytes
@@ -103,8 +108,32 @@ class Inspector:
             summary = f"{len(problems)} of {len(self.samples())} images cannot be used:"
             raise DataProblemsError(problems, summary, self.fix)
 
-    def drop_unusable(self) -> list[tuple[Sample, str]]:
-        """Drop the samples known to be unusable from the splits; return each with its problem."""
+    def leave_out(
+        self, max_bad_fraction: float, lost: Callable[[Splits], list[str]], show_progress: bool
+    ) -> list[tuple[Sample, str]]:
+        """Decode all images and drop the unusable ones; return these with the reason, and add them to `left_out`.
+
+        Args:
+            max_bad_fraction: raises DataProblemsError if more would be left out.
+            lost: names what splits lack; raises DataProblemsError if they lack anything without the unusable images.
+        """
+        self.decode_unknown(show_progress)
+        problems, count = [*self.left_out, *self.problems()], len(self.samples()) + len(self.left_out)
+        summary = f"{len(problems)} of {count} images cannot be used"
+        if len(problems) > max_bad_fraction * count:
+            fix = "Mend or remove them, or raise data.max_bad_fraction."
+            limit = f"more than data.max_bad_fraction={max_bad_fraction}"
+            raise DataProblemsError(problems, f"{summary}, {limit}:", fix)
+        self.left_out, dropped = problems, self._drop_unusable()
+        if problems and (gone := lost(self.splits)):
+            summary += f", and nothing is left of {name_few(gone)}:"
+            raise DataProblemsError(problems, summary, "Mend or replace them.")
+        if problems:
+            shown = name_few([problem.path for problem in problems])
+            log.warning("%s and are left out, all in problems.json and split.csv: %s.", summary, shown)
+        return dropped
+
+    def _drop_unusable(self) -> list[tuple[Sample, str]]:
         dropped = [(sample, problem) for sample in self.samples() if (problem := self.problem(sample))]
         self.splits = {split: [s for s in those if not self.problem(s)] for split, those in self.splits.items()}
         self.fix = "They could be used a moment ago: start again."

@@ -1,30 +1,32 @@
-"""Walks a folder, skipping hidden and system files; safe against link cycles."""
+"""Walks a folder, skipping hidden and system files, and says what it skips; safe against link cycles."""
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ft_lightning.readers.opening import SUFFIXES
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, name_few
 
 _SYSTEM_NAMES = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
 )
 UNSUPPORTED = (
     frozenset(
-        """.avif .cr2 .cr3 .arw .dcm .dng .eps .exr .hdr .heic .heif .icns .ico .j2k .jfif .jp2 .jpe .jxl .nef .nii .npy
+        """.avif .cr2 .cr3 .arw .dcm .dng .eps .exr .hdr .heic .heif .icns .ico .j2k .jp2 .jxl .nef .nii .npy
     .orf .pbm .pcx .pgm .ppm .psd .raf .raw .rw2 .svg .svs .tga .xcf""".split()  # noqa: SIM905 (one line a suffix otherwise)
     )
     - SUFFIXES
 )
 
 
-def walk(folder: Path, closed: Collection[str] = ()) -> Iterator[Path]:
+def walk(folder: Path, closed: Collection[str] = (), hidden: list[Path] | None = None) -> Iterator[Path]:
     """Yield every visible file below a folder in sorted order; follow links, but enter each real folder once.
 
     Args:
         closed: real paths of folders that no link may lead into.
+        hidden: gets the hidden and system files and folders that are skipped.
     """
     entered = set(closed) - {os.path.realpath(folder)}
     pending = [folder]
@@ -34,7 +36,7 @@ def walk(folder: Path, closed: Collection[str] = ()) -> Iterator[Path]:
         if real in entered:
             continue
         entered.add(real)
-        folders, files = _visible(current)
+        folders, files = _visible(current, hidden)
         yield from files
         pending += reversed(folders)
 
@@ -53,9 +55,38 @@ def subfolders(folder: Path) -> list[str]:
     return [path.name for path in _visible(folder)[0]]
 
 
-def loose_images(folder: Path) -> list[str]:
-    """Return the names of the image files directly in a folder, by suffix, sorted."""
-    return [path.name for path in _visible(folder)[1] if path.suffix.lower() in SUFFIXES]
+def loose_files(folder: Path, hidden: list[Path] | None = None) -> list[Path]:
+    """Return the visible files directly in a folder, sorted; `hidden` as in `walk`."""
+    return _visible(folder, hidden)[1]
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a file has the name of an image that can be read; says nothing about its content."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def left_out(others: Sequence[Path], hidden: Sequence[Path]) -> str:
+    """Say which files of a folder are not used, and what to do; empty if all are.
+
+    Args:
+        others: files without the name of an image.
+        hidden: hidden and system files and folders.
+    """
+    said = []
+    if others:
+        suffixes = {path.suffix.lower() for path in others}
+        heif = ", or pip install pillow-heif for .heic" if {".heic", ".heif"} & UNSUPPORTED & suffixes else ""
+        likely = sorted(others, key=lambda path: path.suffix.lower() not in UNSUPPORTED)  # to be images: first
+        kinds = Counter(path.suffix.lower() or "without a suffix" for path in likely)
+        counted = sorted(kinds.items(), key=lambda kind: (kind[0] not in UNSUPPORTED, -kind[1]))
+        said.append(
+            f"{len(others):,} files have no name of an image: {name_few(likely)} "
+            f"({name_few([f'{count:,} {kind}' for kind, count in counted])}). They are not used: give "
+            f"those that are images their suffix ({', '.join(sorted(SUFFIXES))}), or convert them to PNG or JPEG{heif}."
+        )
+    if hidden:
+        said.append(f"{len(hidden):,} hidden or system files are not used: {name_few(hidden)}.")
+    return " ".join(said)
 
 
 def unused(folder: Path, used: Collection[str]) -> list[str]:
@@ -85,13 +116,16 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM_NAMES
 
 
-def _visible(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the visible folders and files in a folder, each sorted by name."""
+def _visible(folder: Path, hidden: list[Path] | None = None) -> tuple[list[Path], list[Path]]:
+    """Return the visible folders and files in a folder, each sorted by name; add the others to `hidden`."""
     try:
         with os.scandir(folder) as entries:
-            shown = sorted((entry for entry in entries if not _is_hidden(entry.name)), key=lambda entry: entry.name)
+            found = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"{folder}: the folder cannot be listed ({error.strerror}); mend or remove it.") from error
+    shown = [entry for entry in found if not _is_hidden(entry.name)]
+    if hidden is not None:
+        hidden += [Path(entry.path) for entry in found if _is_hidden(entry.name)]
     folders = [Path(entry.path) for entry in shown if _is_folder(entry)]
     return folders, [Path(entry.path) for entry in shown if not _is_folder(entry)]
 

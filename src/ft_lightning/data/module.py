@@ -1,6 +1,5 @@
 """The LightningDataModule: a scanned and split dataset, read with exactly the preprocessing the weights expect."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from ft_lightning.data.collect import divide, narrow, split_table
 from ft_lightning.data.damage import Inspector, check_policy
 from ft_lightning.data.datasets import Indexed, SampleDataset, StoredDataset, check_loader, collating
 from ft_lightning.data.memo import Memo
-from ft_lightning.data.problems import DataProblemsError, Problem
+from ft_lightning.data.problems import Problem
 from ft_lightning.data.protocol import Data
 from ft_lightning.data.samplers import SAMPLERS, BatchPositions, EpochSampler, check_sampler
 from ft_lightning.data.scan import FindFiles, scan, without_special
@@ -25,12 +24,10 @@ from ft_lightning.readers.fast import check_decode
 from ft_lightning.readers.image_reader import ImageReader, Transform
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.distributed import is_main_process
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError
 from ft_lightning.system.hardware import default_workers
 from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.task import MakeTask, Task
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -89,7 +86,6 @@ class ImageFolderDataModule(LightningDataModule):
         fix = "Mend or remove them, or leave them out: data.on_bad_image=skip."
         self.inspector = Inspector(self.splits, self.memo, self.max_pixels, fix, self.decode == "fast")
         if self.on_bad_image == "skip":
-            self.inspector.decode_unknown(show_progress=is_main_process())
             self._leave_out_unusable(task)
         else:
             self.inspector.refuse_known(show_progress=is_main_process())
@@ -113,21 +109,10 @@ class ImageFolderDataModule(LightningDataModule):
             self.task = self.task.fit([sample.label for sample in self.splits["train"]])
 
     def _leave_out_unusable(self, task: Task) -> None:
-        problems = [*self.left_out, *self.inspector.problems()]
-        count = len(self.inspector.samples()) + len(self.left_out)
-        summary = f"{len(problems)} of {count} images cannot be used"
-        if len(problems) > self.max_bad_fraction * count:
-            fix = "Mend or remove them, or raise data.max_bad_fraction."
-            limit = f"more than data.max_bad_fraction={self.max_bad_fraction}"
-            raise DataProblemsError(problems, f"{summary}, {limit}:", fix)
-        self._without_split += self.inspector.drop_unusable()
-        self.splits, self.left_out = self.inspector.splits, problems
-        if gone := lost(task, self.splits):
-            summary += f", and nothing is left of {name_few(gone)}:"
-            raise DataProblemsError(problems, summary, "Mend or replace them.")
-        if problems:
-            shown = name_few([problem.path for problem in problems])
-            log.warning("%s and are left out, all in problems.json and split.csv: %s.", summary, shown)
+        self._without_split += self.inspector.leave_out(
+            self.max_bad_fraction, lambda splits: lost(task, splits), show_progress=is_main_process()
+        )
+        self.splits, self.left_out = self.inspector.splits, self.inspector.left_out
 
     def connect(self, reader: Reader, augment: Transform | None, seed: int) -> None:
         """Set how images are read, the augmentation of train, and the seed of its order."""

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -17,6 +17,11 @@ from ft_lightning.system.errors import UserError, name_few
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+_SPELLINGS = {split: split for split in SPLITS} | {
+    **dict.fromkeys(("training", "trn"), "train"),
+    **dict.fromkeys(("valid", "validation", "dev", "development"), "val"),
+    **dict.fromkeys(("testing", "tst"), "test"),
+}
 
 OnProblem = Callable[[str], None]
 
@@ -53,6 +58,11 @@ def refuse(message: str) -> None:
     raise UserError(message)
 
 
+def split_called(name: str) -> str | None:
+    """Return the split that a folder or a cell means, such as val for Valid; None if it means none."""
+    return _SPELLINGS.get(name.strip().casefold())
+
+
 def scan(
     find: FindFiles,
     root: str | None,
@@ -71,7 +81,7 @@ def scan(
     """
     entries, base = find(root, csv, on_problem)
     where = f"data.csv={csv}" if csv else f"data.root={root}"
-    if nameless := [entry for entry in entries if not (isinstance(entry.label, str) and entry.label.strip())]:
+    if nameless := [entry for entry in entries if not (isinstance(entry.label, str) and _shows(entry.label))]:
         path, label, *_ = nameless[0]
         raise UserError(f"{where}: {path} has the label {label!r}; a label is a text, and not empty.")
     _check_class_names({entry.label for entry in entries}, case_sensitive, where, on_problem)
@@ -86,7 +96,7 @@ def without_special(samples: list[Sample]) -> list[Sample]:
 
 
 def _check_class_names(names: set[str], case_sensitive: bool, where: str, on_problem: OnProblem) -> None:
-    ways: list[tuple[Callable[[str], str], str]] = [(_tidy, "rename one")]
+    ways: list[tuple[Callable[[str], str], str]] = [(_tidy, "rename one"), (_whole, "write the number in one way")]
     if not case_sensitive:
         ways.append((str.casefold, "rename one, or set data.case_sensitive=true if they are two classes"))
     for reading, fix in ways:
@@ -122,5 +132,31 @@ def absolute(path: Path) -> Path:
     return Path(os.path.normpath(path.absolute()))
 
 
+def nested_folders(samples: Iterable[Sample]) -> dict[str, list[str]]:
+    """Return each class folder whose images all lie in folders of its own, with the names of those.
+
+    They may be the classes, and `data.root` one folder too high. A class folder with a single one is not returned,
+    unless it is called like a split.
+    """
+    inner: dict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        parts = sample.name.split("/")
+        top = 1 if sample.split and split_called(parts[0]) == sample.split else 0
+        if len(parts) > top + 1 and _tidy(parts[top]) == sample.label:
+            inner["/".join(parts[: top + 1])].add(parts[top + 1] if len(parts) > top + 2 else "")
+    nested = {folder: sorted(names) for folder, names in inner.items() if "" not in names}
+    return {folder: names for folder, names in nested.items() if len(names) > 1 or split_called(names[0])}
+
+
 def _tidy(label: str) -> str:
     return unicodedata.normalize("NFC", label).strip()
+
+
+def _whole(label: str) -> str:
+    """Return a whole number without the decimals that spreadsheets and pandas add."""
+    return re.sub(r"^([+-]?\d+)\.0*$", r"\1", label)
+
+
+def _shows(label: str) -> bool:
+    """Return whether a label has a visible letter; zero-width spaces are not."""
+    return any(letter.isprintable() and not letter.isspace() for letter in label)

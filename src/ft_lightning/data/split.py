@@ -1,6 +1,7 @@
 """Groups samples and splits them into train, val and test: by content, stratified, the same on every machine."""
 
 import hashlib
+import json
 import logging
 import re
 from collections import Counter, defaultdict
@@ -81,16 +82,25 @@ def refuse_leaks(samples: Iterable[Sample]) -> None:
 
 
 def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
-    """Set each sample's group to what `data.group_by`, a regular expression, matches in its name."""
+    """Set each sample's group to what `data.group_by`, a regular expression, matches in its name.
+
+    That is all its parentheses together, or the whole match where it has none.
+    """
     try:
-        expression = re.compile(pattern)
-    except re.error as error:
+        expression = re.compile(str(pattern))  # Hydra parses 2024 as a number
+    except (re.error, OverflowError, RecursionError) as error:
         raise UserError(f"data.group_by={pattern} is not a regular expression: {error}.") from None
     matches = [expression.search(sample.name) for sample in samples]
     if unmatched := [sample.name for sample, match in zip(samples, matches, strict=True) if not match]:
         raise UserError(f"data.group_by={pattern} does not match {len(unmatched)} paths, for example {unmatched[0]}.")
-    groups = [match.group(match.lastindex or 0) for match in matches if match]
+    groups = [_group(match) for match in matches if match]
     return [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
+
+
+def _group(match: re.Match[str]) -> str:
+    first, *others = match.groups() or (match.group(),)
+    # An optional part that does not take part is None: the samples without it are together, apart from empty ones.
+    return json.dumps([first, *others]) if others or first is None else first
 
 
 def limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample], list[Sample]]:

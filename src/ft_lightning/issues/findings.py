@@ -3,13 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ft_lightning.data.folders import UNSUPPORTED, passed_over, unused
 from ft_lightning.data.problems import Problem
 from ft_lightning.data.split import Splits, conflicting_labels, leaked, leaks, lost
-from ft_lightning.readers.opening import SUFFIXES
 from ft_lightning.readers.sample import Inspection, Sample
 from ft_lightning.system.errors import name_few
 
@@ -59,7 +56,7 @@ class Findings:
         return [finding for finding in self.findings if finding.blocks]
 
 
-def _listed(kind: str, names: Sequence[str], what: str, fix: str, blocks: bool = False) -> list[Finding]:
+def listed(kind: str, names: Sequence[str], what: str, fix: str, blocks: bool = False) -> list[Finding]:
     """Return a finding that lists names; none without names."""
     return [Finding(kind, f"{len(names)} {what}: {name_few(names)}.", fix, blocks)] if names else []
 
@@ -71,7 +68,7 @@ def about_classes(splits: Splits) -> list[Finding]:
     found: list[Finding] = []
     few = sorted(label for label in train if train[label] < _FEW)
     fix = "Add samples, or join classes: no number about them will be certain."
-    found += _listed("small class", few, f"classes have fewer than {_FEW} samples in train", fix)
+    found += listed("small class", few, f"classes have fewer than {_FEW} samples in train", fix)
     for split in ("val", "test"):
         if missing := sorted(train.keys() - counts[split].keys()):
             said = f"{split} has no sample of {len(missing)} classes: {name_few(missing)}."
@@ -93,7 +90,7 @@ def about_copies(samples: Iterable[Sample]) -> tuple[list[Finding], list[Issue]]
     named = [f"{b.name} of {a.name}" for a, b in copies]
     fix = "Remove them, or exclude them: they count twice. They stay in one split."
     issues = [Issue(b.name, "copy", 1.0, b.label, f"the same bytes as {a.name}") for a, b in copies]
-    return _listed("copy", named, "files are copies of others", fix), issues
+    return listed("copy", named, "files are copies of others", fix), issues
 
 
 def about_contradictions(samples: Sequence[Sample], allow_leak: bool) -> tuple[list[Finding], list[Issue]]:
@@ -101,10 +98,10 @@ def about_contradictions(samples: Sequence[Sample], allow_leak: bool) -> tuple[l
     two, shared = conflicting_labels(samples), leaks(samples)
     named = [f"{a.name} and {b.name}" for a, b in two]
     fix = "Keep the one that is right, and take its row out of issues.csv."
-    found = _listed("two labels", named, "times the same image has two labels", fix, blocks=True)
+    found = listed("two labels", named, "times the same image has two labels", fix, blocks=True)
     named = [f"{a.name} and {b.name} ({what})" for a, b, what in shared]
     fix = "Exclude those in train; data.allow_leak=true if it is meant."
-    found += _listed("leak", named, "images of val or test are in train too", fix, blocks=not allow_leak)
+    found += listed("leak", named, "images of val or test are in train too", fix, blocks=not allow_leak)
     issues = _two_labels(samples, {one.digest for one, _ in two})
     issues += [Issue(a.name, "leak", 1.0, a.label, f"{what} as {b.name}") for a, b, what in leaked(samples)]
     return found, issues
@@ -133,7 +130,7 @@ def about_damage(
     fix = "Mend, remove or exclude them" + ("." if may_be_skipped else ", or leave them out: data.on_bad_image=skip.")
     issues = [Issue(names[p.path], "damaged", 1.0, p.label, p.problem) for p in problems]
     said = f"of {len(samples)} images cannot be used"
-    return _listed("damaged", lines, said, fix, blocks=not may_be_skipped), issues
+    return listed("damaged", lines, said, fix, blocks=not may_be_skipped), issues
 
 
 def about_lost(task: "Task", usable: Splits) -> list[Finding]:
@@ -143,31 +140,15 @@ def about_lost(task: "Task", usable: Splits) -> list[Finding]:
     return [Finding("nothing left", said, "Mend or replace them.", blocks=True)] if gone else []
 
 
-def about_folder(folder: Path, samples: Iterable[Sample]) -> list[Finding]:
-    """Report files in a dataset's folder that are not among its samples."""
-    kinds: dict[str, list[str]] = defaultdict(list)
-    for name in unused(folder, [sample.path for sample in samples]):
-        suffix = Path(name).suffix.lower()
-        kinds["image" if suffix in SUFFIXES else "unsupported" if suffix in UNSUPPORTED else "other"].append(name)
-    fix = "Move each into the folder of its class if it belongs to the dataset."
-    found = _listed("unused", kinds["image"], "images are in no class folder and not used", fix)
-    fix = "Convert them to PNG or JPEG if they belong to the dataset; .heic is read after pip install pillow-heif."
-    found += _listed("unsupported", kinds["unsupported"], "files have formats that are not read", fix)
-    fix = f"Nothing to do, unless some are: {', '.join(sorted(SUFFIXES))}."
-    found += _listed("no image", kinds["other"], "files do not have the suffix of an image and are not used", fix)
-    fix = "Nothing to do, unless images are among them."
-    return found + _listed("hidden", passed_over(folder), "hidden or system files are skipped", fix)
-
-
 def about_images(samples: Iterable[Sample], inspections: Mapping[str, Inspection]) -> list[Finding]:
     """Report odd image sizes, and colour modes that give a class away."""
     seen = [(sample, inspections[sample.digest]) for sample in samples if sample.digest in inspections]
     small = [s.name for s, look in seen if min(look.width, look.height) < _SMALL]
     fix = "They are enlarged, which shows little: use the originals."
-    found = _listed("small image", small, f"images have an edge below {_SMALL} pixels", fix)
+    found = listed("small image", small, f"images have an edge below {_SMALL} pixels", fix)
     long = [s.name for s, look in seen if max(look.width, look.height) > _LONG * min(look.width, look.height)]
     fix = "Only the middle is seen, as most weights crop to a square: cut them."
-    found += _listed("long image", long, f"images are more than {_LONG} times as long as wide", fix)
+    found += listed("long image", long, f"images are more than {_LONG} times as long as wide", fix)
     modes = modes_by_class(samples, inspections)
     for mode in sorted({mode for counts in modes.values() for mode in counts}):
         shares = {label: counts[mode] / counts.total() for label, counts in modes.items() if counts.total() >= _FEW}
@@ -188,12 +169,6 @@ def modes_by_class(samples: Iterable[Sample], inspections: Mapping[str, Inspecti
         if sample.digest in inspections:
             modes[sample.label][inspections[sample.digest].mode] += 1
     return modes
-
-
-def quick_findings(splits: Splits) -> list[Finding]:
-    """Return the findings that need no decoding; every run prints them at its start."""
-    samples = [sample for split in splits.values() for sample in split]
-    return [*about_classes(splits), *about_copies(samples)[0]]
 
 
 def about_suspects(

@@ -9,7 +9,7 @@ from ft_lightning.data.exclude import excluded_names
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import Problem
 from ft_lightning.data.scan import FindFiles, scan, without_special
-from ft_lightning.issues import findings
+from ft_lightning.issues import findings, layout
 from ft_lightning.issues.findings import Finding, Findings, Issue
 from ft_lightning.readers.images import read_image
 from ft_lightning.readers.sample import Inspection, Reader, Sample
@@ -83,7 +83,9 @@ def look_at_files(
         found.add(findings.about_lost(task, splits))
         found.add(findings.about_classes(splits))
     if root and not data.csv:
-        found.add(findings.about_folder(Path(str(root)).expanduser(), scanned))
+        found.add(layout.about_folder(Path(str(root)).expanduser(), scanned))
+        found.add(layout.about_nesting(samples))
+    found.add(layout.about_groups(samples))
     found.add(findings.about_images(sound, inspector.usable))
     return Looked(samples, splits, inspector.usable)
 

@@ -1,6 +1,7 @@
 """Writes the files of a check: findings, the table of issues, thumbnails, and the page made from them."""
 
-from collections import Counter
+import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ft_lightning.issues.findings import Findings, Issue, modes_by_class
+from ft_lightning.pages.figures import image_sizes
 from ft_lightning.pages.page import Section, Thumbnail, write_page
 from ft_lightning.readers.images import preview
 from ft_lightning.runs.run import Run
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 24  # images of a kind
 _ROWS_SHOWN = 1000  # of a kind
+_OF_A_CLASS = 6  # fill a row of the page
+_SAMPLES = 120  # about 1 MB of the page
 _GALLERIES = {
     "label": ("Labels", "Label → what it looks like; the most suspicious first."),
     "outlier": ("Outliers", "Unlike all others, the farthest first."),
@@ -36,6 +40,7 @@ def write_check(
     """
     counts = {split: Counter(sample.label for sample in samples) for split, samples in looked.splits.items()}
     sizes = Counter(f"{each.width} x {each.height}" for each in looked.inspections.values())
+    chosen = _some_of_each(looked)
     content = {
         "location": location,
         "samples": len(looked.samples),
@@ -44,13 +49,15 @@ def write_check(
         "classes": {split: dict(sorted(count.items())) for split, count in counts.items()},
         "modes": {label: dict(count) for label, count in modes_by_class(looked.samples, looked.inspections).items()},
         "sizes": dict(sizes.most_common()),
+        "shown": chosen,
     }
     run.write("check", content)
     issues = pd.DataFrame(map(asdict, found.issues), columns=list(Issue.__dataclass_fields__))
     run.write("issues", issues)
     run.write("pairs", pd.DataFrame(pairs, columns=["path", "other", "correlation"]))
     by_name = {sample.name: sample for sample in looked.samples}
-    shown = [name for one, other, _ in pairs[:_SHOWN] for name in (one, other)]
+    shown = [name for names in chosen.values() for name in names]
+    shown += [name for one, other, _ in pairs[:_SHOWN] for name in (one, other)]
     for kind in _GALLERIES:
         shown += issues.loc[issues["kind"] == kind, "path"].head(_SHOWN).tolist()
     max_pixels = max((found.width * found.height for found in looked.inspections.values()), default=0)
@@ -64,10 +71,31 @@ def write(run: Run) -> Path:
     content, issues = run.record("check"), run.table("issues")
     issues["score"] = pd.to_numeric(issues["score"])
     title = "This dataset can train" if content["can_train"] else "This dataset cannot train as it is"
-    sections = [*_findings(content), *_pairs(run), *_galleries(run, issues), *_dataset(content)]
+    sections = [*_findings(content), *_pairs(run), *_galleries(run, issues), *_samples(run, content)]
+    sections += _dataset(content)
     sections += [_issues(issues)] if len(issues) else []
     write_page(run.page, title, f"{run.path.resolve().name} · {content['location']}", sections)
     return run.page
+
+
+def _some_of_each(looked: "Looked") -> dict[str, list[str]]:
+    """Choose samples of each class by their digests, which are as good as random but the same each time."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for sample in sorted(looked.samples, key=lambda sample: sample.digest):
+        if sample.digest in looked.inspections:
+            names[sample.label].append(sample.name)
+    count = min(_OF_A_CLASS, max(1, _SAMPLES // max(1, len(names))))
+    return {label: names[label][:count] for label in sorted(names)[:_SAMPLES]}
+
+
+def _samples(run: Run, content: dict[str, Any]) -> list[Section]:
+    thumbnails = read_thumbnails(run.thumbnails)
+    images = [
+        Thumbnail(thumbnails.get(name), [label, name])
+        for label, names in content.get("shown", {}).items()
+        for name in names
+    ]
+    return [Section("Samples", "Some of each class, drawn at random.", images=images)] if images else []
 
 
 def _findings(content: dict[str, Any]) -> list[Section]:
@@ -127,8 +155,17 @@ def _dataset(content: dict[str, Any]) -> list[Section]:
         counts = pd.DataFrame(content["classes"]).fillna(0).astype(int)
         sections.append(Section("Classes", table=counts.rename_axis("class").reset_index()))
     if content["sizes"]:
-        sizes = pd.DataFrame(list(content["sizes"].items()), columns=["pixels", "images"]).head(100)
-        sections.append(Section("Sizes", f"{len(content['sizes']):,} different.", table=sizes))
+        sections.append(_sizes(content["sizes"]))
         modes = pd.DataFrame(content["modes"]).T.fillna(0).astype(int)
         sections.append(Section("Colour modes", "As stored.", table=modes.rename_axis("class").reset_index()))
     return sections
+
+
+def _sizes(counts: dict[str, int]) -> Section:
+    """Return the section on sizes; `counts` has images by width and height, such as {"640 x 480": 12}."""
+    sizes = {(int(width), int(height)): n for size, n in counts.items() for width, height in [size.split(" x ")]}
+    by_area = sorted(counts, key=lambda size: math.prod(map(int, size.split(" x "))))
+    common = max(counts, key=lambda size: counts[size])
+    facts = {"smallest": by_area[0], "largest": by_area[-1], "different": f"{len(sizes):,}"}
+    facts |= {"most common": f"{common}, {counts[common]:,} images"} if counts[common] > 1 else {}
+    return Section("Sizes", "Width x height in pixels.", facts, figures=[image_sizes(sizes)] if len(sizes) > 1 else [])

@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 # Visible on white and on black; the page recolours black to its text colour.
 BLUE, ORANGE, GREY = "#3b82f6", "#ea7a1a", "#8b949e"
 _NUMBERS_UP_TO = 15  # classes; with more, a cell of the confusion matrix is too small for its number
 _LABELS_UP_TO = 30
 _LONGEST_LABEL = 18
+_BINS = 30
+_WIDE = 10  # largest / smallest value from which an axis is logarithmic
 _LONGEST_PATH = 40
 
 
@@ -103,6 +106,34 @@ def coverage_curve(probability: pd.Series, right: pd.Series) -> Figure:
     axes.plot((answered / len(hits))[shown], (hits.cumsum() / answered)[shown], color=BLUE)
     axes.set(xlim=(0, 1.02))
     _plain(axes, "share of samples that is answered", "accuracy among them")
+    return figure
+
+
+def image_sizes(sizes: Mapping[tuple[int, int], int]) -> Figure:
+    """Plot how many images have which shorter edge, and which ratio of width to height.
+
+    Args:
+        sizes: {(width, height): images}.
+    """
+    counts = list(sizes.values())
+    shorter = np.array([min(size) for size in sizes], dtype=float)
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    for axes, values, name in zip(
+        figure.subplots(1, 2),
+        (shorter, np.array([width / height for width, height in sizes])),
+        ("shorter edge, pixels", "width / height"),
+        strict=True,
+    ):
+        wide = values.max() > _WIDE * values.min()
+        bins = np.geomspace(values.min(), values.max(), _BINS + 1) if wide else _BINS
+        axes.hist(values, bins=bins, weights=counts, color=BLUE)
+        if wide:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
+        _plain(axes, name, "images")
+        axes.yaxis.get_major_locator().set_params(integer=True)
     return figure
 
 

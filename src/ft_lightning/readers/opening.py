@@ -15,7 +15,7 @@ from ft_lightning.readers.depth import UnusableError
 HEIF = importlib.util.find_spec("pillow_heif") is not None  # the extra heif
 _AVIF = bool(features.check("avif"))
 SUFFIXES = (
-    frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+    frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
     | (frozenset({".avif"}) if _AVIF else frozenset())
     | (frozenset({".heic", ".heif"}) if HEIF else frozenset())
 )

@@ -1,6 +1,5 @@
 """A run's directory: the only module that knows its file names."""
 
-import glob
 import os
 import shlex
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from yaml import YAMLError
 
 from ft_lightning.runs.names import current
 from ft_lightning.system.errors import UserError
-from ft_lightning.system.files import damaged, read_json, write_json
+from ft_lightning.system.files import damaged, matches, read_json, write_json
 from ft_lightning.tasks.registry import Score, score_of, task_name
 
 if TYPE_CHECKING:
@@ -172,6 +171,22 @@ class Run:
             return None
         return set(split.loc[(split["split"] == "train") & (split["excluded"] == ""), "digest"])
 
+    def data_folder(self) -> str | None:
+        """Return the folder at which the paths in split.csv start; None if unknown."""
+        data, used = self.config.get("data") or {}, (self.metrics.get("data") or {}).get("location")
+        root, csv = (
+            str(place) if (place := data.get(key)) and "${" not in str(place) else "" for key in ("root", "csv")
+        )
+        if not root and csv:
+            return self.folder_of(csv) or str(Path(csv).parent)
+        return root or (str(used) if used and Path(str(used)).is_dir() else None)
+
+    @classmethod
+    def folder_of(cls, table: str) -> str | None:
+        """Return the dataset's folder if a table is split.csv of a run; None if it is not, or the folder is unknown."""
+        run = cls(Path(str(table)).expanduser().parent)
+        return run.data_folder() if Path(str(table)).name == run.table_path("split").name else None
+
     @classmethod
     def of_model(cls, place: Path) -> "Run":
         """Return the run of a model directory; `place` may be the run itself."""
@@ -188,9 +203,8 @@ class Run:
         """
         runs: dict[Path, Run] = {}  # by real path, because two globs may match the same run
         others: dict[Path, Path] = {}
-        for place in (
-            place for pattern in ([patterns] if isinstance(patterns, str) else patterns) for place in _matches(pattern)
-        ):
+        globs = [patterns] if isinstance(patterns, str) else patterns
+        for place in (place for pattern in globs for place in matches(Path(pattern).expanduser())):
             try:
                 found = list(_runs_below(cls(place), _DEPTH))
             except OSError:  # a folder cannot be listed
@@ -209,13 +223,6 @@ class Run:
             return self.record(name)
         except UserError:
             return {}
-
-
-def _matches(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser()
-    if path.exists():  # its name may have brackets
-        return [path]
-    return sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 (Path.glob takes no absolute pattern)
 
 
 def _runs_below(run: Run, depth: int) -> Iterator[tuple[Run, bool]]:

@@ -71,7 +71,13 @@ def write(
 
 
 def write_evaluation(
-    run: Run, task: Task, samples: Sequence[Sample], rows: Tensor, reader: Reader, about: dict[str, Any]
+    run: Run,
+    task: Task,
+    samples: Sequence[Sample],
+    rows: Tensor,
+    reader: Reader,
+    about: dict[str, Any],
+    left_out: Sequence[tuple[Sample, str]] = (),
 ) -> dict[str, Any]:
     """Write metrics.json, predictions.csv and split.csv of a model on labelled samples, and its page's data.
 
@@ -79,13 +85,14 @@ def write_evaluation(
         task: the model's, calibrated.
         rows: the model's outputs (N, ...), in the order of `samples`.
         about: further entries of metrics.json: timing, data, model.
+        left_out: samples that were not scored, and why.
 
     Returns:
         The metrics.
     """
     target = task.encode([sample.label for sample in samples])
     outputs = {"test": Outputs(torch.arange(len(samples)), rows, target)}
-    run.write("split", split_table({"test": samples}))
+    run.write("split", split_table({"test": samples}, left_out))
     return _write(run, outputs, task, samples, reader, {}, about)
 
 

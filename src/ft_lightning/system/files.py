@@ -1,5 +1,6 @@
 """Writes files and folders whole or not at all, cleans up after killed processes, claims folders, computes sha256."""
 
+import glob
 import hashlib
 import json
 import logging
@@ -62,6 +63,15 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             _remove(temporary)
+
+
+def matches(path: Path) -> list[Path]:
+    """Return what a glob matches, sorted; folders that exist as they are written may have brackets in their names."""
+    if path.exists():
+        return [path]
+    literal = next(parent for parent in path.parents if parent.is_dir())
+    pattern = Path(glob.escape(str(literal))) / path.relative_to(literal)
+    return sorted(map(Path, glob.glob(str(pattern), recursive=True)))  # noqa: PTH207 (Path.glob takes no absolute pattern)
 
 
 def damaged(path: Path, reason: object) -> UserError:

@@ -1,7 +1,10 @@
 """Reads and writes tables, .csv or .jsonl: whole or not at all, and harmless in a spreadsheet."""
 
+import csv
 import json
+import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
@@ -41,13 +44,13 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         raise UserError(f"{path} is no table: it is {'a folder' if path.is_dir() else 'not a file'}.")
     try:
         if path.suffix.lower() == ".jsonl":
-            with path.open(encoding="utf-8") as file:
-                return pd.DataFrame([json.loads(line) for line in file])  # pandas' own reader loses the last digits
+            return _read_jsonl(path)
+        separator = _separator(path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
                 path,
-                sep=_separator(path),
+                sep=separator,
                 usecols=list(columns) if columns else None,
                 dtype=str,
                 keep_default_na=False,
@@ -62,15 +65,30 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         raise UserError(f"{path}: no such file.") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 ({error}): save it as CSV UTF-8.") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError, csv.Error) as error:
         raise UserError(f"{path} is not a table: {error}") from error
-    return table.rename(columns=_restore).map(_restore)
+    return table.rename(columns=lambda name: _restore(name).strip()).map(_restore)
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    """Read JSON lines; numbers stay numbers."""
+    with path.open(encoding="utf-8-sig") as file:
+        rows = [json.loads(line) for line in file if line.strip()]  # pandas' own reader loses the last digits
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError('a line holds something else than an object, such as {"path": "a.png"}')
+    return pd.DataFrame(rows)
 
 
 def _separator(path: Path) -> str:
+    """Return what separates the columns; raise UserError if two have one name, as pandas would rename the second."""
     with path.open(encoding="utf-8-sig") as file:
-        header = file.readline()
-    return "," if "," in header else next((mark for mark in ("\t", ";") if mark in header), ",")
+        header = next((line for line in file if line.strip()), "")
+    bare = re.sub(r'"[^"]*"', "", header)  # a quoted name may hold a comma
+    separator = max(",\t;", key=bare.count)  # the first one where none is more frequent
+    names = Counter(name.strip() for row in csv.reader([header], delimiter=separator) for name in row)
+    if twice := [name for name, count in names.items() if name and count > 1]:
+        raise UserError(f"{path}: two columns are called {twice[0]!r}: rename or remove one.")
+    return separator
 
 
 def _write_csv(table: pd.DataFrame, file: TextIO) -> None:

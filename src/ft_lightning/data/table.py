@@ -1,0 +1,83 @@
+"""Lists the labelled images of a CSV, and reports what is wrong with it; a run's split.csv is such a table."""
+
+import logging
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from ft_lightning.data.scan import SPLITS, Entry, Listing, absolute, split_called
+from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.tables import read_table
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+log = logging.getLogger(__name__)
+
+
+def list_table(table: Path, root: Path | None) -> Listing:
+    """List a CSV with the columns path, label and, optionally, split and group.
+
+    Args:
+        root: where relative paths start; None: at the table's own folder.
+    """
+    where = f"data.csv={table}"
+    rows = _with_label(read_table(table), where)
+    if missing := [column for column in ("path", "label") if column not in rows.columns]:
+        raise UserError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(str, rows.columns))}.")
+    if len(rows) == 0:
+        raise UserError(f"{where} has no rows.")
+    rows = rows.reindex(columns=["path", "label", "split", "group"], fill_value="").map(_text)
+    for column in ("path", "label"):
+        if without := [row for row, value in enumerate(rows[column], start=2) if not value.strip()]:
+            raise UserError(f"{where}: row {without[0]} has no {column} ({len(without)} such rows).")
+    if addresses := [path for path in rows["path"] if _ADDRESS.match(path)]:
+        raise UserError(
+            f"{where}: {len(addresses)} paths are addresses: {name_few(addresses)}. Download them, and write the "
+            "paths of the files."
+        )
+    base = absolute(root or table.parent)
+    rows["path"] = paths = [str(absolute(_place(path, base))) for path in rows["path"]]
+    rows["split"] = _splits(rows["split"], where)
+    if not any(map(os.path.exists, paths)):  # Path.exists raises where a name is too long
+        raise UserError(f"{where} names {len(paths)} files, none of which exists: {name_few(paths)}. Set data.root.")
+    if repeated := [path for path, count in Counter(paths).items() if count > 1]:
+        raise UserError(f"{where} names {len(repeated)} files more than once: {name_few(repeated)}.")
+    entries = [Entry(path, label, split or None, group or None) for path, label, split, group in rows.to_numpy()]
+    return Listing(entries, base)
+
+
+def _with_label(rows: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return the rows of a run's split.csv that took part, with its class as label; other tables as they are."""
+    if "label" in rows.columns or not {"class", "digest", "excluded"} <= set(rows.columns):
+        return rows
+    kept = rows[rows["excluded"] == ""]
+    if left := len(rows) - len(kept):
+        log.warning("%s: samples that the run left out stay out: %d.", where, left)
+    return kept.rename(columns={"class": "label"})
+
+
+def _splits(cells: pd.Series, where: str) -> list[str]:
+    """Return train, val, test or nothing for each cell."""
+    called = {cell: split_called(cell) if cell.strip() else "" for cell in cells.unique()}
+    if unknown := sorted(cell for cell, split in called.items() if split is None):
+        raise UserError(f"{where}: split {unknown[0]!r} is unknown; use {', '.join(SPLITS)} or leave it empty.")
+    if "" in called.values() and len(set(called.values())) > 1:
+        raise UserError(f"{where}: some rows have a split and some have none; give all of them one, or none.")
+    if others := [f"{cell} as {split}" for cell, split in called.items() if cell.strip() != split]:
+        log.warning("%s: the split %s.", where, ", ".join(others))
+    return [called[cell] or "" for cell in cells]
+
+
+def _place(path: str, base: Path) -> Path:
+    """Return where a path of the table leads; it may begin at the home directory, or be written on Windows."""
+    if "\\" in path and not os.path.exists(base / path):  # noqa: PTH110 (Path.exists raises where a name is too long)
+        path = path.replace("\\", "/")
+    return Path(path).expanduser() if path.startswith("~/") else base / path
+
+
+def _text(value: object) -> str:
+    """Return a cell as text: JSON lines have numbers, and nothing for a missing one."""
+    return "" if value is None or value != value else str(value)  # noqa: PLR0124 (NaN)

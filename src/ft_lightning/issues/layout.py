@@ -1,0 +1,76 @@
+"""Findings on how a dataset is laid out: its folders, its groups, and files that are not used."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ft_lightning.data.collect import too_high
+from ft_lightning.data.folders import UNSUPPORTED, passed_over, unused
+from ft_lightning.data.split import Splits
+from ft_lightning.issues.findings import Finding, about_classes, about_copies, listed
+from ft_lightning.readers.opening import SUFFIXES
+from ft_lightning.readers.sample import Sample
+from ft_lightning.system.errors import name_few
+
+_ALONE = 0.9  # share of images, alone in their groups, from which groups hold next to nothing together
+_FEW_GROUPS = 10  # groups of a class: with fewer, its shares in val and test are rough
+_LARGE = 0.5  # share of all images in one group
+
+
+def quick_findings(splits: Splits, in_folders: bool) -> list[Finding]:
+    """Return the findings that need no decoding; every run prints them at its start.
+
+    Args:
+        in_folders: whether folders are the classes.
+    """
+    samples = [sample for split in splits.values() for sample in split]
+    nested = about_nesting(samples) if in_folders else []
+    return [*nested, *about_groups(samples), *about_classes(splits), *about_copies(samples)[0]]
+
+
+def about_folder(folder: Path, samples: Iterable[Sample]) -> list[Finding]:
+    """Report files in a dataset's folder that are not among its samples."""
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for name in unused(folder, [sample.path for sample in samples]):
+        suffix = Path(name).suffix.lower()
+        kinds["image" if suffix in SUFFIXES else "unsupported" if suffix in UNSUPPORTED else "other"].append(name)
+    fix = "Move each into the folder of its class if it belongs to the dataset."
+    found = listed("unused", kinds["image"], "images are in no class folder and not used", fix)
+    fix = "Convert them to PNG or JPEG if they belong to the dataset; .heic is read after pip install pillow-heif."
+    found += listed("unsupported", kinds["unsupported"], "files have formats that are not read", fix)
+    fix = f"Nothing to do, unless some are: {', '.join(sorted(SUFFIXES))}."
+    found += listed("no image", kinds["other"], "files have no name of an image and are not used", fix)
+    fix = "Nothing to do, unless images are among them."
+    return found + listed("hidden", passed_over(folder), "hidden or system files are skipped", fix)
+
+
+def about_nesting(samples: Iterable[Sample]) -> list[Finding]:
+    """Report class folders whose images all lie in folders of their own, which may be the classes."""
+    said = too_high(samples)
+    return [Finding("nested", said, "Nothing to do if they belong to the class.")] if said else []
+
+
+def about_groups(samples: Sequence[Sample]) -> list[Finding]:
+    """Report how many groups there are, and what is odd about that; nothing without groups."""
+    grouped = [sample for sample in samples if sample.group is not None]
+    if not grouped:
+        return []
+    sizes = Counter(sample.group for sample in grouped)
+    own = Counter((sample.label, sample.group) for sample in grouped)  # a group's images of one class
+    by_class = Counter(label for label, _ in own)
+    counted = name_few([f"{label} {count:,}" for label, count in sorted(by_class.items())])
+    smallest, largest = min(sizes.values()), max(sizes.values())
+    said = f"{len(grouped):,} images are in {len(sizes):,} groups of {smallest} to {largest} ({counted})"
+    alone = sum(count == 1 for count in own.values())
+    few = sorted(label for label, count in by_class.items() if count < _FEW_GROUPS)
+    fix = ""
+    if alone == len(own):
+        said, fix = f"{said}: each image is its own group in its class", "Is that what data.group_by should do?"
+    elif alone > _ALONE * len(grouped):
+        said, fix = f"{said}: {alone:,} of them have one image of a class", "Is that what data.group_by should do?"
+    elif largest > _LARGE * len(grouped):
+        said, fix = f"{said}: one has more than half of them", "It stays whole: is that what data.group_by should do?"
+    elif few:
+        said = f"{said}: few for {name_few(few)}"
+        fix = "Groups stay whole, so val and test may be far from their fractions."
+    return [Finding("groups", f"{said}.", fix)]
