@@ -205,3 +205,17 @@ def test_a_fork_prints_but_does_not_log(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert sorted(done.stdout.split()) == ["child", "parent"]
     assert (tmp_path / "log.txt").read_text() == "parent\n"
+
+
+@pytest.mark.parametrize("before", [None, "an earlier run\n"])
+def test_a_log_can_be_taken_back(before: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "log.txt"
+    if before:
+        log.write_text(before)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    with streams.guarded():
+        streams.log_to(log)
+        print("refused")
+        streams.drop_log()
+        print("error: why")
+    assert (log.read_text() if log.exists() else None) == before

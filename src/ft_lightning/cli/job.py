@@ -23,7 +23,7 @@ from ft_lightning.system.console import console
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import NumericalError, UserError
 from ft_lightning.system.files import claimed
-from ft_lightning.system.streams import log_to
+from ft_lightning.system.streams import drop_log, log_to
 
 EXPECTED_ERRORS = (UserError, NumericalError, FailedElsewhereError)  # no traceback; each has an exit code
 
@@ -113,6 +113,8 @@ def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner
         # Never in another run's directory; a run that refuses to resume with these overrides keeps its outcome.
         code = _exit_code(translated)
         refused = code == UserError.exit_code
+        if goes_on and refused:
+            drop_log()
         own_directory = not (goes_on and refused) if begun else was_empty and refused and run_dir.is_dir()
         if writes_outcome and own_directory and code is not None:
             with suppress(OSError):  # the first error counts

@@ -43,6 +43,15 @@ def log_to(path: Path) -> None:
         guard.copy = copy
 
 
+def drop_log() -> None:
+    """Take back what the innermost guarded block has logged, and log no more."""
+    guards = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, _Guard)]
+    if guards and guards[0].copy:
+        guards[0].copy.take_back()
+    for guard in guards:
+        guard.copy = None
+
+
 class _Guard:
     """A text stream that raises nothing: what cannot be encoded is escaped, what cannot be written is lost."""
 
@@ -97,6 +106,8 @@ class _Copy:
     """
 
     def __init__(self, path: Path, keep: int) -> None:
+        self._path = path
+        self._before = path.stat().st_size if path.is_file() else None
         self._descriptor: int | None = None
         with suppress(OSError):
             self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -124,6 +135,11 @@ class _Copy:
             if self._descriptor is not None:
                 os.close(self._descriptor)
             self._descriptor = None
+
+    def take_back(self) -> None:
+        self.close()
+        with suppress(OSError):
+            self._path.unlink() if self._before is None else os.truncate(self._path, self._before)
 
     def _put(self, text: str) -> None:
         if text:
