@@ -1,9 +1,10 @@
 """A process that has imported the libraries and forks for each command: most of a short run's time is their import.
 
 Reads lines of JSON on standard input, and answers each with a line:
-  {"module", "arguments", "cwd", "env", "out", "err"}  starts `python -m module arguments`, its output in those files,
-                                                       and answers with the number of its process
-  {"ended": number}                                    answers with its exit code as `subprocess` has it, or null
+  {"module", "arguments", "cwd", "env", "out", "err", "seconds"}  starts `python -m module arguments`, its output in
+                                                                  those files, and answers with its process's number
+  {"ended": number}                                               answers with its exit code as `subprocess` has it, or
+                                                                  null
 """
 
 import atexit
@@ -30,8 +31,6 @@ import torchvision
 
 LIBRARIES = (hydra, lightning, omegaconf, optuna, pandas, safetensors, sklearn, timm, torch, torchmetrics, torchvision)
 
-_PATIENCE_S = 900  # then the system ends a command that hangs
-
 
 def main() -> None:
     """Answer until standard input ends."""
@@ -57,7 +56,7 @@ def _ended(child: int) -> str:
 
 def _be(asked: dict[str, Any]) -> None:
     """Become the command, and end as the interpreter would."""
-    signal.alarm(_PATIENCE_S)
+    signal.alarm(asked["seconds"])  # then the system ends a command that hangs
     os.chdir(asked["cwd"])
     os.environ.clear()
     os.environ.update(asked["env"])
@@ -77,7 +76,8 @@ def _be(asked: dict[str, Any]) -> None:
             print(code, file=sys.stderr)  # noqa: T201
     except KeyboardInterrupt:
         traceback.print_exc()
-        code = 128 + signal.SIGINT
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except BaseException:
         traceback.print_exc()
         code = 1

@@ -140,8 +140,8 @@ class Commands:
                 process = subprocess.Popen(words, cwd=cwd, env=environment, stdout=out, stderr=err)
             command = Command(process.pid, outputs, process.poll)
         else:
-            files = {"out": str(outputs[0]), "err": str(outputs[1])}
-            pid = self._ask({"module": module, "arguments": arguments, "cwd": str(cwd), "env": environment} | files)
+            how = {"out": str(outputs[0]), "err": str(outputs[1]), "seconds": patience(900)}
+            pid = self._ask({"module": module, "arguments": arguments, "cwd": str(cwd), "env": environment} | how)
             command = Command(pid, outputs, lambda: self._ask({"ended": pid}))
         self._started.append(command)
         return command

@@ -93,7 +93,7 @@ def test_a_bug_keeps_its_traceback(run_command: Run, tmp_path: Path) -> None:
 
 
 def test_a_run_prints_its_summary_and_result_and_no_noise(run_command: Run, pictures: Path, tmp_path: Path) -> None:
-    done = run_command("train", f"data.root={pictures}", *TINY)
+    done = run_command("train", f"data.root={pictures}", *TINY, fresh=True)
     assert done.returncode == 0, done.stderr
     for word in (
         "train 21 · val 9 · test 6",
