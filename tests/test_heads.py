@@ -15,7 +15,7 @@ from ft_lightning import heads
 from ft_lightning.cli.compose import CONF
 from ft_lightning.heads import build_head, probe, solve_head
 from ft_lightning.system.errors import UserError
-from ft_lightning.tasks.multiclass import MultiClass
+from ft_lightning.tasks.selection import rank
 from test_conf import SHIPPED
 
 
@@ -122,14 +122,60 @@ def test_a_probe_is_the_optimum_for_the_strength_that_is_best_on_val() -> None:
     loss, strengths = nn.CrossEntropyLoss(), (10.0, 1e-2, 1e-5)
     head = build_head("linear", 64, 10, dropout=0.0)
     alone, accuracies = copy.deepcopy(head), []
-    reached, chosen = probe(head, train, val, loss, MultiClass(list("0123456789"), []).score, strengths)
+
+    def ranked(outputs: Tensor, targets: Tensor) -> tuple[float, float]:
+        return rank((outputs.argmax(1) == targets).double().mean().item(), 0.0, "max")
+
+    chosen = probe(head, train, val, loss, ranked, strengths)
     for l2 in strengths:
         solve_head(alone, *train, loss, l2)
         with torch.no_grad():
             accuracies.append((alone(val[0]).argmax(1) == val[1]).double().mean().item())
         if l2 == chosen:
             wanted = alone.weight.detach().clone()
-    assert reached == max(accuracies)
-    assert chosen == strengths[accuracies.index(reached)]
+    assert chosen == strengths[accuracies.index(max(accuracies))]
     assert chosen < strengths[0], "another one than the first, so that choosing shows"
     assert torch.equal(head.weight, wanted)
+
+
+@pytest.mark.promise(31)
+def test_a_probe_of_classes_that_any_head_tells_apart_has_the_lowest_loss_on_val() -> None:
+    """Each strength has all right: the first one had the highest loss."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(60) % 3
+    features = 3 * torch.eye(3).repeat(1, 8)[targets] + torch.rand(60, 24, generator=generator)
+    train, val = (features[:40], targets[:40]), (features[40:], targets[40:])
+    head, loss, strengths = build_head("linear", 24, 3, dropout=0.0), nn.CrossEntropyLoss(), (1.0, 1e-2, 1e-4)
+    found: list[tuple[float, float]] = []
+
+    def ranked(outputs: Tensor, targets: Tensor) -> tuple[float, float]:
+        accuracy = (outputs.argmax(1) == targets).double().mean().item()
+        found.append((accuracy, loss(outputs, targets).item()))
+        return rank(*found[-1], "max")
+
+    assert probe(head, train, val, loss, ranked, strengths) == 1e-4
+    assert [accuracy for accuracy, _ in found] == [1.0] * 3
+    assert loss(head(val[0]), val[1]).item() == pytest.approx(found[2][1])
+    assert probe(head, train, val, loss, lambda outputs, targets: (-1.0, 0.5), strengths) == 1.0, "the simplest"
+
+
+def test_a_small_head_is_solved_in_one_thread_and_leaves_the_number_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of a busy machine wait for each other: 80 samples took 30 s."""
+    threads: list[int] = []
+
+    class Loss(nn.CrossEntropyLoss):
+        def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            threads.append(torch.get_num_threads())
+            return super().forward(outputs, targets)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for small in (10**8, 0):
+            monkeypatch.setattr(heads, "_SMALL", small)
+            solve_head(build_head("linear", 8, 3, dropout=0.0), torch.rand(9, 8), torch.arange(9) % 3, Loss(), 1e-2)
+            assert set(threads) == {1 if small else 2}
+            threads.clear()
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -40,6 +40,7 @@ STUDY = [  # as tests/old/README.md has it: another word would be another study
 TARGETS = [
     "datetime.timedelta",
     "ft_lightning.backbones.load_backbone",
+    "ft_lightning.callbacks.early_stopping.EarlyStopping",
     "ft_lightning.data.ImageFolderDataModule",
     "ft_lightning.digits.write_digits",
     "ft_lightning.heads.build_head",

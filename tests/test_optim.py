@@ -11,10 +11,12 @@ import torch
 import torchvision
 from hydra.utils import instantiate
 from lightning import Callback, LightningModule, Trainer
+from omegaconf import DictConfig
 from torch import nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.utils.data import DataLoader
 
+from ft_lightning import build
 from ft_lightning.cli.compose import compose
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.model import Classifier
@@ -55,6 +57,13 @@ def rates(optimizer: Optimizer, schedule: dict[str, Any], steps: int) -> list[li
         schedule["scheduler"].step(*([0.0] if "monitor" in schedule else []))
         found.append([group["lr"] for group in optimizer.param_groups])
     return found
+
+
+def checked(*overrides: str) -> DictConfig:
+    """A config that knows the direction of its monitor."""
+    cfg = compose("train", *overrides)
+    build.check(cfg)
+    return cfg
 
 
 def head_rates(make: Callable[[Optimizer], dict[str, Any]], steps: int) -> list[float]:
@@ -198,7 +207,7 @@ def test_plateau_lowers_the_rate_after_patience_is_used_up_and_then_waits_again(
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_the_groups_keep_their_ratio(name: str, lr: float) -> None:
     optimizer = two_groups(lr=lr)
-    schedule = instantiate(compose("train", f"scheduler={name}").scheduler)(optimizer, 60)
+    schedule = instantiate(checked(f"scheduler={name}").scheduler)(optimizer, 60)
     for backbone, head in rates(optimizer, schedule, 59):
         assert backbone == pytest.approx(0.1 * head, rel=1e-6)
 
@@ -251,7 +260,7 @@ class Rates(Callback):
 def fit(*overrides: str, mode: str = "partial", **trainer: Any) -> tuple[FineTuner, list[list[float]]]:
     """Fit 22 samples in batches of 4 for three epochs, configured as the train command is."""
     torch.manual_seed(0)
-    cfg = compose("train", f"finetune={mode}", "finetune.backbone_lr_factor=0.1", *overrides)
+    cfg = checked(f"finetune={mode}", "finetune.backbone_lr_factor=0.1", *overrides)
     backbone, head = Backbone(), nn.Linear(8, 3)
     plan = freeze_plan(backbone, head, mode, k=1 if mode == "partial" else None, freeze_bn=False)
     classifier = Classifier(backbone, head, plan)

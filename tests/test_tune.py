@@ -63,10 +63,11 @@ def test_a_search_ends_with_a_winner_that_its_command_and_its_experiment_make_ag
     space = ["tune.trials=4", "tune.space.head.dropout=null", "+tune.space.head.choices=[linear,mlp]"]
     metrics = search(folder, pictures, *space, "experiment=classic", "~trainer.deterministic")
     rows = read_table(folder / "trials.csv").to_dict("records")
-    best = max(rows, key=lambda row: (float(row["value"] or 0), -int(row["number"])))
+    (run,) = folder.glob("trial_*")
+    best = next(row for row in rows if run.name == f"trial_{row['number']}")
+    assert float(best["value"]) == max(float(row["value"] or 0) for row in rows)
     assert [row["state"] for row in rows].count("complete") + [row["state"] for row in rows].count("pruned") == 4
     assert metrics["val"]["accuracy"] == pytest.approx(float(best["value"])), "what was found is what is delivered"
-    run = folder / f"trial_{best['number']}"
     assert {"model/model.json", "metrics.json", "config.yaml"} <= files_below(run)
     assert {"best.yaml", "history.png", "trials.csv", "study.db", "config.yaml"} <= files_below(folder)
 
@@ -85,6 +86,25 @@ def test_a_search_ends_with_a_winner_that_its_command_and_its_experiment_make_ag
     assert shown.returncode == 0, shown.stderr
     assert yaml.safe_load(shown.stdout) == yaml.safe_load(OmegaConf.to_yaml(compose("train", *words)))
     assert "~trainer.deterministic" in (folder / "best.yaml").read_text()
+
+
+@pytest.mark.promise(31)
+def test_a_search_that_val_cannot_decide_tries_the_defaults_and_says_so(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rates of 0 leave the head as it is: every trial has the same value, and but for one the same loss."""
+    folder = tmp_path / "study"
+    off = ["tune.space.optimizer.weight_decay=null", "tune.space.loss=null", "tune.space.head=null"]
+    space = ["~tune.space.optimizer.lr", "+tune.space.optimizer.lr.choices=[0,1e-9]", *off, "tune.trials=3"]
+    search(folder, pictures, *space, "optimizer.lr=1e-8")
+    rows = read_table(folder / "trials.csv")
+    assert rows["optimizer.lr"].tolist()[0] == "", "the space does not hold the default"
+    assert rows["value"].nunique() == 1
+    losses = {trial.number: trial.user_attrs["loss"] for trial in trials_of(folder)}
+    (won,) = folder.glob("trial_*")
+    assert losses[int(won.name.removeprefix("trial_"))] == min(losses.values())
+    assert "3 of 3 share the best val/accuracy: val cannot tell them apart" in capsys.readouterr().out
+    assert "3 of 3 share" in (folder / "best.yaml").read_text()
 
 
 class FailAs(Callback):

@@ -167,7 +167,7 @@ def stored_features(
     cfg: DictConfig, splits: Sequence[str], clock: "Stopwatch", rows: "RowCache | None" = None, quiet: bool = False
 ) -> "StoredFeatures":
     """Build the callback that computes these splits' features once; other arguments as in `StoredFeatures`."""
-    from ft_lightning.callbacks.stored_features import RowCache, StoredFeatures
+    from ft_lightning.callbacks.stored_features import Chooser, RowCache, StoredFeatures
 
     required_by = None
     if cfg.repeats > 1:
@@ -178,7 +178,7 @@ def stored_features(
         cfg.cache,
         splits,
         required_by,
-        probe=cfg.head.init == "probe",
+        probe=Chooser(cfg.monitor, cfg.monitor_mode) if cfg.head.init == "probe" else None,
         show_progress=cfg.trainer.enable_progress_bar,
         quiet=quiet,
         clock=clock,

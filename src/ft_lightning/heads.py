@@ -1,7 +1,7 @@
 """Heads: features (B, D) -> logits (B, C)."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from ft_lightning.system.errors import UserError
 
 HEAD_INITS = ("random", "probe")
+# Multiply-adds of a pass over all samples, a few ms: below, threads would take longer to meet than to compute, and on a
+# busy machine a hundred times as long.
+_SMALL = 10**8
 
 
 def linear(in_features: int, num_classes: int, dropout: float) -> nn.Module:
@@ -63,7 +66,9 @@ def solve_head(
         value.backward()
         return value
 
-    with torch.enable_grad(), torch.autocast(features.device.type, enabled=False):
+    numbers = len(features) * sum(p.numel() for p in parameters)
+    in_float32 = torch.autocast(features.device.type, enabled=False)
+    with _threads(1 if numbers < _SMALL else None), torch.enable_grad(), in_float32:
         solver.step(objective)
     solver.zero_grad()
     head.train(training)
@@ -82,31 +87,27 @@ def probe(
     train: tuple[Tensor, Tensor],
     val: tuple[Tensor, Tensor],
     loss: nn.Module,
-    score: Callable[[Tensor, Tensor], float],
+    rank: Callable[[Tensor, Tensor], tuple[float, float]],
     strengths: Sequence[float],
-) -> tuple[float, float]:
-    """Solve a head for several L2 strengths and keep the optimum with the highest score on `val`, the first on a tie.
+) -> float:
+    """Solve a head for several L2 strengths, keep the best optimum on `val`, and return its strength.
 
     Training from there distorts pretrained features less than training from a random head (Kumar et al., "Fine-Tuning
     can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022).
 
     Args:
         train, val: features (N, D) and targets (N,), on the head's device.
-        score: (outputs, targets) -> score; higher is better.
+        rank: (outputs, targets) -> sort key, smaller is better; of equal optima the first is kept.
         strengths: from strong to weak.
-
-    Returns:
-        The score on `val` and the L2 strength.
     """
-    best, start = (-math.inf, 0.0), _copied(head)
-    state = start
+    start = _copied(head)
+    optima = []
     for l2 in strengths:
         if not has_one_optimum(head):
             head.load_state_dict(start)
         solve_head(head, *train, loss, l2)
-        reached = _score(head, *val, score)
-        if reached > best[0]:
-            best, state = (reached, l2), _copied(head)
+        optima.append((rank(outputs_of(head, val[0]), val[1]), l2, _copied(head)))
+    _, best, state = min(optima, key=lambda optimum: optimum[0])
     head.load_state_dict(state)
     return best
 
@@ -116,8 +117,20 @@ def _copied(head: nn.Module) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _score(head: nn.Module, features: Tensor, targets: Tensor, score: Callable[[Tensor, Tensor], float]) -> float:
+def outputs_of(head: nn.Module, features: Tensor) -> Tensor:
+    """Return a head's outputs (N, C) for features (N, D), without dropout."""
     training = head.training
-    reached = score(head.eval()(features), targets)
+    outputs = head.eval()(features)
     head.train(training)
-    return reached
+    return outputs
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Compute with this number of threads on the CPU; None: with all."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -94,17 +94,20 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
 def show(board: "pd.DataFrame") -> None:
     """Print the first runs of a leaderboard."""
     from ft_lightning.pages.page import number
-    from ft_lightning.runs.leaderboard import short_names
-    from ft_lightning.system.console import console, interval, table
+    from ft_lightning.runs.leaderboard import differences, short_names
+    from ft_lightning.system.console import console, interval, lines
 
     rows = []
-    for _, row in board.assign(run=short_names(board["run"])).head(_SHOWN).iterrows():
-        trained = " ".join(filter(None, row[["model", "finetune", "overrides"]]))
+    several = len(set(board["test set"])) > 1
+    named = board.assign(run=short_names(board["run"])).head(_SHOWN)
+    for differs, (_, row) in zip(differences(board), named.iterrows(), strict=False):
         around = None if math.isnan(row["low"]) else (row["low"], row["high"])
-        numbers = (*map(number, row[board.columns[1:3]]), interval(around))  # on val and on test
-        rows.append((printable(row["run"]), printable(trained), *numbers, row["test set"]))
-    table(["run", "trained", "val", "test", "95 % interval", "test set"], rows, folded=2)
-    console.print(f"... {len(board) - _SHOWN:,} more\n" if len(board) > _SHOWN else "")
+        numbers = map(number, row[board.columns[1:3]])  # on val and on test
+        letter = row["test set"] if several else ""
+        rows.append((printable(row["run"]), *numbers, letter, printable(differs), interval(around)))
+    lines(["run", "val", "test", "test set", "what differs", "95 % interval of test"], rows)
+    if len(board) > _SHOWN:
+        console.print(f"... {len(board) - _SHOWN:,} more\n")
 
 
 VERB = Verb("report", report, libraries=("pandas", "matplotlib.figure"))

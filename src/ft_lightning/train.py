@@ -33,6 +33,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Train and test one config of conf/train.yaml; write the run's files to `run_dir`; return metrics.json."""
     from ft_lightning import loggers
     from ft_lightning.callbacks.checkpoints import best_and_last, stop_averaging
+    from ft_lightning.callbacks.epoch_table import EpochTable
     from ft_lightning.cli import summary
     from ft_lightning.data import problems
     from ft_lightning.deploy import model_dir
@@ -47,8 +48,9 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     pretrained = build.pretrained(cfg)
     module = build.module(cfg, data, pretrained)
     stored = build.stored_features(cfg, list(data.splits), clock)
-    best, last = best_and_last(run.checkpoints, cfg.monitor, cfg.monitor_mode)
-    trainer = build.trainer(cfg, [stored, *output_callbacks(cfg, run), best, last], run_dir)
+    epochs = EpochTable(run.table_path("metrics"))
+    best, last = best_and_last(run.checkpoints, cfg.monitor, cfg.monitor_mode, epochs)
+    trainer = build.trainer(cfg, [stored, epochs, *output_callbacks(cfg, run), best, last], run_dir)
     if cfg.repeats > 1:
         refuse_processes(trainer, f"repeats={cfg.repeats}")
     start = checkpoint_to_resume(cfg, run, data)
@@ -87,19 +89,17 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def output_callbacks(cfg: DictConfig, run: Run) -> "list[Callback]":
-    """Return the callbacks that write metrics.csv and, within long epochs, last.ckpt, and that show progress."""
+    """Return the callbacks that write last.ckpt within long epochs, and that show progress."""
     from lightning.pytorch.callbacks import LambdaCallback
 
     from ft_lightning.callbacks.checkpoints import WithinEpoch
     from ft_lightning.callbacks.epoch_bar import EpochBar
-    from ft_lightning.callbacks.epoch_table import EpochTable
 
     def keep_config(trainer: "Trainer", module: "LightningModule") -> None:
         if trainer.is_global_zero:
             run_config.write_config(cfg, run.path)
 
     return [
-        EpochTable(run.table_path("metrics")),
         WithinEpoch(run.checkpoints, cfg.checkpoint_minutes),
         *([EpochBar()] if cfg.trainer.enable_progress_bar else []),
         # Only at the start of training: a config that is refused before must not replace one that works.

@@ -80,18 +80,20 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
 def plan_of(cfg: DictConfig) -> "Plan":
     """Check the `tune` part of a config and return it as a plan."""
     from ft_lightning import build
-    from ft_lightning.search.space import read_space
+    from ft_lightning.search.space import held, read_space
     from ft_lightning.search.study import Plan
 
     build.check(cfg)
     keys: Any = OmegaConf.to_container(cfg.tune, resolve=True)
     if missing := {"name", "space", "trials", "sampler", "prune_after", "storage"} - keys.keys():
         raise UserError(f"tune.{min(missing)} is missing: conf/tune/head.yaml has all that a space needs.")
+    space = read_space(keys["space"] or {})
     return Plan(
-        space=read_space(keys["space"] or {}),
+        space=space,
         **{name: keys[name] for name in ("trials", "sampler", "prune_after")},
         direction="maximize" if cfg.monitor_mode == "max" else "minimize",
         seed=cfg.seed,
+        defaults=held(space, {key: OmegaConf.select(cfg, key, default=Ellipsis) for key in space}),
     )
 
 
@@ -144,7 +146,7 @@ def run_trial(
 
     from ft_lightning.cli.known_errors import known_error
     from ft_lightning.search.space import overrides, suggest
-    from ft_lightning.search.study import TrialFailed
+    from ft_lightning.search.study import TrialFailed, is_of_defaults
 
     def report(epoch: int, value: float) -> None:
         bar.report(trial.number, epoch, value)
@@ -153,8 +155,13 @@ def run_trial(
             raise optuna.TrialPruned
 
     try:
-        words = overrides(suggest(trial, plan.space))
+        if is_of_defaults(trial):
+            suggest(trial, {key: plan.space[key] for key in plan.defaults or {}})  # the sampler learns from them
+            words = []
+        else:
+            words = overrides(suggest(trial, plan.space))
         training = bench.train(configured(words), report, weights=False)
+        trial.set_user_attr("loss", training.best.metrics.get("val/loss"))  # decides between equal values
         trial.set_user_attr("found", findings(training, plan.searches("model", "init_from")))
     except (optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError, DataProblemsError):
         raise
@@ -206,9 +213,9 @@ def conclude(study: "optuna.Study", cfg: DictConfig, base: list[str], study_dir:
         typed = ["python", "-m", "ft_lightning.train", *words]
         if not (run.finished and run.model.is_dir()):
             train_winner(own, run.path, typed)
-    search_results.write_best(words, study_dir, run)
+    search_results.write_best(words, study_dir, run, search_results.ties(study, cfg.monitor))
     search_results.plot(study, cfg.monitor, study_dir)
-    search_results.after_search(study, best, run, study_dir, shell_line(typed))
+    search_results.after_search(study, best, run, study_dir, shell_line(typed), cfg.monitor)
     return run.metrics
 
 

@@ -49,7 +49,9 @@ def table() -> list[tuple[int, list[str]]]:
 
 def test_every_promise_has_one_row_with_a_test() -> None:
     rows = table()
-    assert [number for number, _ in rows] == [*range(1, 31), 33, 34, 35, 36, 37, 38, 39, 40, 42]
+    numbers = [number for number, _ in rows]
+    assert numbers == sorted(set(numbers))
+    assert {*range(1, 35), 35, 36, 37, 38, 39, 40, 42} <= set(numbers)
     assert [number for number, tests in rows if not tests] == []
 
 

@@ -18,8 +18,8 @@ from conftest import ROOT, write_pictures
 from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.pages.comparison import write
-from ft_lightning.report import report
-from ft_lightning.runs.leaderboard import leaderboard, short_names, two_best
+from ft_lightning.report import report, show
+from ft_lightning.runs.leaderboard import differences, leaderboard, short_names, two_best
 from ft_lightning.runs.paired import compare, mcnemar
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
@@ -100,6 +100,35 @@ def test_best_on_val_comes_first_and_what_has_no_val_last(board: pd.DataFrame) -
     assert math.isnan(val[3])
     assert Path(board["run"].iloc[-1]).name == "scored"
     assert row(board, "scored")["model"] == "test_resnet.r160_in1k"
+
+
+@pytest.mark.promise(31)
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])
+def test_runs_that_val_cannot_tell_apart_are_ordered_by_its_loss_and_never_by_test(
+    order: list[int], tmp_path: Path
+) -> None:
+    right, wrong = [("a", "x", "x")], [("a", "x", "y")]
+    made = [
+        ("calm", wrong, 1.0, 0.1),
+        ("loud", right, 1.0, 0.3),
+        ("older", right, 1.0, None),
+        ("worse", right, 0.9, 0.0),
+    ]
+    runs = []
+    for name, answers, val, loss in (made[i] for i in order):
+        runs.append(run_of(tmp_path / name, answers, val=val))
+        if loss is not None:
+            metrics = json.loads((runs[-1].path / "metrics.json").read_text())
+            metrics["val"]["loss"] = loss
+            (runs[-1].path / "metrics.json").write_text(json.dumps(metrics))
+    board = leaderboard(runs)
+    assert [Path(run).name for run in board["run"]] == ["calm", "loud", "older", "worse"]
+    write(Run(tmp_path), board, [], "*")
+    page = Run(tmp_path).page.read_text()
+    assert "3 of 4 runs share the best accuracy on val: the lower loss on val decides." in page
+    assert "then on test" not in page
+    equal = [run_of(tmp_path / f"equal{i}", answers) for i, answers in enumerate((wrong, right))]
+    assert leaderboard(equal)["run"].tolist() == list(map(str, equal)), "equal in both: the earlier one"
 
 
 def test_a_letter_stands_for_the_samples_of_the_test(board: pd.DataFrame) -> None:
@@ -236,7 +265,7 @@ def test_the_page_says_which_runs_the_two_are_and_that_test_sets_do_not_compare(
     told = write(Run(tmp_path), leaderboard([best, *same]), [], "*")
     assert told.startswith("The first two of those with test set B. On 1 test samples")
     assert "the accuracy of second is the same as that of third" in told
-    assert "Accuracies on different test sets are not comparable." in Run(tmp_path).page.read_text()
+    assert "Scores on different test sets are not comparable." in Run(tmp_path).page.read_text()
     told = write(Run(tmp_path), leaderboard(same), [], "*")
     assert told.startswith("On 1 test samples")
     assert "are not comparable" not in Run(tmp_path).page.read_text()
@@ -325,6 +354,45 @@ def test_what_was_typed_for_some_only_is_shown_also_beside_a_run_as_it_comes(tmp
     assert shown("slow") == ["seed=1 optimizer.lr=1e-3"], "there is no other that it could share it with"
     (runs["plain"].path / "config.yaml").write_text("# python -m ft_lightning.train\nseed: 0\n")
     assert shown("plain", "slow") == ["", "seed=1 optimizer.lr=1e-3"]
+
+
+def commanded(folder: Path, model: str, *words: str, data: str = "/a/long/way/to/pictures") -> Run:
+    run = run_of(folder, [("a", "x", "x")])
+    metrics = json.loads((run.path / "metrics.json").read_text()) | {"data": {"location": data}}
+    (run.path / "metrics.json").write_text(json.dumps(metrics))
+    command = f"# python -m ft_lightning.train data.root={data} {' '.join(words)}"
+    (run.path / "config.yaml").write_text(f"{command}\nmodel: {{name: {model}}}\nfinetune: {{mode: frozen}}\n")
+    return run
+
+
+def test_the_terminal_has_a_line_for_each_run_with_what_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [commanded(tmp_path / f"run{i:02d}", f"resnet{18 + i % 2}", f"optimizer.lr={i}e-3") for i in range(11)]
+    default = run_of(tmp_path / "default", [("a", "x", "x")])
+    show(leaderboard([*runs, default]))
+    said = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert len(said) == 13, "a heading and a line a run"
+    assert said[0].split() == ["run", "val", "test", "what", "differs", "95", "%", "interval", "of", "test"]
+    assert said[1].split()[:4] == ["run00", "0.5000", "1.0000", "resnet18"]
+    assert "/a/long/way" not in "".join(said)
+    assert all(f"optimizer.lr={i}e-3" in said[1 + i] for i in range(11))
+
+
+@pytest.mark.parametrize(
+    ("more", "differing"),
+    [
+        ([["seed=1"], ["seed=1"]], ["", ""]),
+        ([["seed=1", "head=mlp"], ["seed=2", "head=mlp"]], ["seed=1", "seed=2"]),
+        ([["model.weights=/a/b/c.safetensors"], []], ["model.weights=.../c.safetensors", ""]),
+        ([["data.limit=3"], ["'data.root=/x y/z'"]], ["data.limit=3", ""]),
+    ],
+)
+def test_what_differs_is_what_not_all_have(more: list[list[str]], differing: list[str], tmp_path: Path) -> None:
+    runs = [commanded(tmp_path / f"{i}", "resnet18", *words) for i, words in enumerate(more)]
+    assert differences(leaderboard(runs)) == differing
+    other = [commanded(tmp_path / f"data{i}", "resnet18", data=f"/a/{name}") for i, name in enumerate(("cats", "dogs"))]
+    assert differences(leaderboard(other)) == ["cats", "dogs"]
 
 
 def test_names_are_shown_and_never_become_markup_or_a_formula(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from conftest import ROOT, Commands, files_below, patience
 from ft_lightning.cli.compose import compose
 from ft_lightning.runs.checkpoint import SealedCheckpointIO
+from ft_lightning.runs.config import write_config
 from ft_lightning.runs.resume import config_of, refuse_other_data
 from ft_lightning.runs.run import Run as Directory
 from ft_lightning.system.errors import UserError
@@ -67,7 +68,7 @@ def begin(folder: Path, *overrides: str, stop_at: int | None = None) -> None:
 def prepare(folder: Path, *overrides: str) -> None:
     """What the command does first."""
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(compose("train", *TINY, *overrides), resolve=True))
+    write_config(compose("train", *TINY, *overrides), folder)
 
 
 def go_on(folder: Path, *overrides: str) -> dict[str, Any]:

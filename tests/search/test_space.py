@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from conftest import ROOT
 from ft_lightning.cli.compose import compose
-from ft_lightning.search.space import grid, overrides, read_space, suggest
+from ft_lightning.search.space import grid, held, overrides, read_space, suggest
 from ft_lightning.system.errors import UserError
 
 
@@ -76,6 +76,25 @@ def test_values_as_one_would_type_them() -> None:
     ]
     cfg = compose("train", *overrides(values))
     assert (cfg.optimizer.lr, cfg.trainer.gradient_clip_val, cfg.augment.crop_scale) == (1e-5, None, [0.2, 1.0])
+
+
+def test_a_space_holds_the_defaults_that_lie_in_it() -> None:
+    space = read_space(
+        {
+            "rate": {"low": 1e-3, "high": 1e-1, "log": True},
+            "decay": {"low": 1e-7, "high": 1e-3, "log": True},
+            "k": {"low": 1, "high": 9, "step": 2},
+            "dropout": {"low": 0.0, "high": 0.5, "step": 0.25},
+            "name": {"choices": ["adam", "sgd"]},
+            "flag": {"choices": [True, 1]},
+            "none": {"choices": [None, 2]},
+        }
+    )
+    inside = {"rate": 2e-2, "decay": 1e-3, "k": 3, "dropout": 0.25, "name": "sgd", "flag": True, "none": None}
+    assert held(space, inside) == inside
+    outside = {"rate": 1.0, "decay": 0.0, "k": 4, "dropout": 0.3, "name": {"lr": 1}, "flag": "yes", "none": ...}
+    assert held(space, outside) == {}
+    assert held(space, outside | {"k": True, "dropout": None, "rate": 0.1}) == {"rate": 0.1}
 
 
 def test_a_suggestion_has_a_value_for_each_key_and_a_grid_every_combination() -> None:

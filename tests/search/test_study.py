@@ -19,8 +19,18 @@ import pytest
 from optuna.trial import TrialState
 
 from conftest import patience
+from ft_lightning.search.results import ranked_trials, ties, winner
 from ft_lightning.search.space import read_space, suggest
-from ft_lightning.search.study import Plan, TrialFailed, _is_dead, fail_dead_trials, has_outcome, open_study, work
+from ft_lightning.search.study import (
+    Plan,
+    TrialFailed,
+    _is_dead,
+    fail_dead_trials,
+    has_outcome,
+    is_of_defaults,
+    open_study,
+    work,
+)
 from ft_lightning.system.errors import UserError
 
 SPACE = read_space({"x": {"low": -1.0, "high": 1.0}})
@@ -110,6 +120,64 @@ def test_processes_try_each_combination_of_a_grid_once_and_again_only_what_was_l
 def test_of_a_grid_as_many_as_wanted(tmp_path: Path) -> None:
     study = search(tmp_path, plan(space=GRID, trials=2, sampler="grid"))
     assert [trial.params for trial in study.trials] == [{"a": "p", "b": 1}, {"a": "p", "b": 2}]
+
+
+def of_defaults(study: optuna.Study) -> list[int]:
+    return [trial.number for trial in study.trials if is_of_defaults(trial)]
+
+
+@pytest.mark.promise(31)
+@pytest.mark.parametrize("defaults", [{}, {"x": 0.5}])
+@pytest.mark.parametrize("trials", [1, 4])
+def test_the_defaults_are_the_first_trial_and_one_of_those_wanted(
+    defaults: dict[str, Any], trials: int, tmp_path: Path
+) -> None:
+    study = search(tmp_path, plan(trials=trials, defaults=defaults))
+    assert of_defaults(study) == [0]
+    assert len(study.trials) == trials
+    if defaults:
+        assert study.trials[0].params == defaults
+    assert of_defaults(search(tmp_path, plan(trials=trials + 3, defaults=defaults))) == [0], "once"
+    assert len(study.trials) == trials + 3
+
+
+@pytest.mark.promise(31)
+def test_a_search_that_began_without_its_defaults_and_a_grid_go_on_without(tmp_path: Path) -> None:
+    for name in ("old", "grid", "lost"):
+        (tmp_path / name).mkdir()
+    search(tmp_path / "old", plan(trials=2))
+    assert of_defaults(search(tmp_path / "old", plan(trials=4, defaults={"x": 0.5}))) == []
+    assert of_defaults(search(tmp_path / "grid", plan(space=GRID, sampler="grid", trials=None, defaults={}))) == []
+    process = multiprocessing.get_context("spawn").Process(
+        target=search, args=(tmp_path / "lost", plan(trials=3, defaults={"x": 0.5})), kwargs={"die_at": 0}
+    )
+    process.start()
+    process.join()
+    lost = search(tmp_path / "lost", plan(trials=3, defaults={"x": 0.5}))
+    assert of_defaults(lost) == [0, 1], "the first one died with its process"
+    assert lost.trials[1].params == {"x": 0.5}
+    assert len(outcomes(lost)) == 3
+
+
+@pytest.mark.promise(31)
+def test_equal_trials_are_ranked_by_loss_and_counted(tmp_path: Path) -> None:
+    found = [(0.9, 0.1), (1.0, 0.5), (1.0, 0.2), (1.0, None), (1.0, 0.2)]
+
+    def scripted(trial: optuna.Trial) -> float:
+        value, loss = found[trial.number]
+        suggest(trial, SPACE)
+        trial.set_user_attr("loss", loss)
+        return value
+
+    study = open_study(tmp_path, None, "s", plan())
+    work(study, plan(trials=5), scripted, tmp_path, lambda trials: None)
+    assert [trial.number for trial in ranked_trials(study.trials, "maximize")] == [2, 4, 1, 3, 0]
+    assert winner(study).number == 2
+    assert ties(study, "val/accuracy") == "4 of 5 share the best val/accuracy: val cannot tell them apart"
+    alone = open_study(tmp_path, None, "alone", plan(direction="minimize"))
+    work(alone, plan(trials=3, direction="minimize"), scripted, tmp_path, lambda trials: None)
+    assert ties(alone, "val/loss") == ""
+    assert winner(alone).number == 0
 
 
 def test_a_trial_that_fails_for_its_own_reason_counts_and_says_why(tmp_path: Path) -> None:

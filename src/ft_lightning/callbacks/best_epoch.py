@@ -7,12 +7,14 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from ft_lightning.tasks.selection import rank
+
 if TYPE_CHECKING:
     from ft_lightning.module import FineTuner
 
 
 class BestEpoch(Callback):
-    """Keeps the best epoch in memory, as best.ckpt does on disk; the first one on a tie.
+    """Keeps the best epoch in memory, as best.ckpt does on disk.
 
     Args:
         report: called with each epoch and its monitored value; an exception from it ends the training.
@@ -41,10 +43,12 @@ class BestEpoch(Callback):
         if trainer.state.fn != "fit":
             return
         now = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        sign = 1 if self.mode == "max" else -1
-        if not self.metrics or sign * now[self.monitor] > sign * self.value:
+        if not self.metrics or self._rank(now) < self._rank(self.metrics):
             self.epoch, self.metrics, self._best = trainer.current_epoch, now, self._now
         self.report(trainer.current_epoch, now[self.monitor])
+
+    def _rank(self, metrics: dict[str, float]) -> tuple[float, float]:
+        return rank(metrics[self.monitor], metrics.get("val/loss"), self.mode)
 
     def restore(self, module: "FineTuner") -> None:
         """Load the weights of the best epoch into the module."""

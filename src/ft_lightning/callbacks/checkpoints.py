@@ -6,21 +6,47 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, WeightAveraging
+from torch import Tensor
 
+from ft_lightning.callbacks.epoch_table import EpochTable
 from ft_lightning.runs.checkpoint import BEST, LAST
+from ft_lightning.tasks.selection import best_epoch
 
 _CHECK_EVERY = 32  # steps, because synchronising the clock between processes takes time
 
 
-def best_and_last(folder: Path, monitor: str, mode: str) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """Make the callbacks that write best.ckpt (the first epoch on a tie) and last.ckpt after each epoch."""
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's, except that the loss on val decides between equal values.
+
+    Args:
+        table: the epochs so far, among them those before a run was resumed.
+    """
+
+    def __init__(self, table: EpochTable, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.table = table
+
+    @property
+    def state_key(self) -> str:
+        """Lightning's, because checkpoints of earlier versions hold it."""
+        return super().state_key.replace(type(self).__name__, ModelCheckpoint.__name__, 1)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Return whether the epoch that has just ended is the best so far."""
+        assert self.monitor
+        best = best_epoch(self.table.rows, self.monitor, self.mode)
+        return trainer.strategy.reduce_boolean_decision(best is not None and best is self.table.rows[-1])
+
+
+def best_and_last(folder: Path, monitor: str, mode: str, table: EpochTable) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+    """Make the callbacks that write best.ckpt and last.ckpt after each epoch; they come after that of the table."""
     common: dict[str, Any] = {
         "dirpath": folder,
         "save_top_k": 1,
         "save_on_train_epoch_end": True,
         "enable_version_counter": False,
     }
-    best = ModelCheckpoint(filename=Path(BEST).stem, monitor=monitor, mode=mode, **common)
+    best = BestCheckpoint(table, filename=Path(BEST).stem, monitor=monitor, mode=mode, **common)
     return best, ModelCheckpoint(filename=Path(LAST).stem, **common)
 
 

@@ -1,27 +1,37 @@
 """The callback that lets a run train on stored features: it completes the store and connects it to the data."""
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.data.protocol import Data
 from ft_lightning.features.extract import Computing, open_store
 from ft_lightning.features.fill import Filled, complete, rows_of, say
 from ft_lightning.features.rows import Rows
-from ft_lightning.heads import probe
+from ft_lightning.heads import outputs_of, probe
 from ft_lightning.model import Classifier
 from ft_lightning.optim import STRENGTHS
 from ft_lightning.runs.write import Stopwatch
 from ft_lightning.system import console
 from ft_lightning.system.distributed import Processes
 from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.tasks.selection import rank
 
 if TYPE_CHECKING:
     from ft_lightning.module import FineTuner
+
+
+class Chooser(NamedTuple):
+    """The metric that decides, such as val/accuracy, and its direction."""
+
+    monitor: str
+    mode: str
 
 
 class RowCache:
@@ -52,9 +62,10 @@ class StoredFeatures(Callback):
         cache: `enabled` (False computes everything live) and `dir`, as in conf/cache.yaml.
         splits: those that the run uses.
         required_by: the setting that needs stored features, and what to do instead; or None.
-        probe: start the head at its optimum on the stored features of train, whatever trains afterwards.
+        probe: start the head at its optimum on the stored features of train, whatever trains afterwards; by what val
+            chooses the L2 strength. None: the head starts as it is.
         quiet: print only what is computed, and no bar.
-        clock: its lap "features_s" ends when all rows are there and the head has its initial weights.
+        clock: its lap "features_s" ends when all rows are there, "probe_s" when the head is at its optimum.
         rows: shared with other fits of this process.
     """
 
@@ -63,7 +74,7 @@ class StoredFeatures(Callback):
         cache: Any,
         splits: Sequence[str],
         required_by: tuple[str, str] | None,
-        probe: bool,
+        probe: Chooser | None,
         show_progress: bool,
         quiet: bool,
         clock: Stopwatch,
@@ -102,13 +113,15 @@ class StoredFeatures(Callback):
             for split in needed:
                 if split not in live:
                     data.serve(split, rows[split])
+            self.clock.lap("features_s")
             if self.probe:
                 self._start_at_optimum(trainer, module, data, rows)
+                self.clock.lap("probe_s")
         else:
             if processes.is_main and not self.quiet:
                 say(None, Filled(0, 0), live)
             data.inspector.settle(set(), bar, processes)
-        self.clock.lap("features_s")
+            self.clock.lap("features_s")
 
     def _live(self, module: "FineTuner", data: Data, trainer: Trainer) -> dict[str, str]:
         """Return the splits whose features are computed anew in each epoch, with the reason."""
@@ -151,15 +164,26 @@ class StoredFeatures(Callback):
         return rows
 
     def _start_at_optimum(self, trainer: Trainer, module: "FineTuner", data: Data, rows: dict[str, Rows]) -> None:
+        assert self.probe
+        metric, mode = self.probe.monitor.removeprefix("val/"), self.probe.mode
         device = trainer.strategy.root_device  # where Lightning moves the module later
         head, loss = module.classifier.head.to(device), module.loss.to(device)
         train, val = (
             (rows[split][torch.arange(len(rows[split]))].to(device), data.targets(split).to(device))
             for split in ("train", "val")
         )
-        score, l2 = probe(head, train, val, loss, data.task.score, STRENGTHS)
+
+        def measured(outputs: Tensor, targets: Tensor) -> dict[str, float]:
+            return data.task.metrics(data.task.rows(outputs, targets).cpu(), targets.cpu(), full=False)
+
+        def ranked(outputs: Tensor, targets: Tensor) -> tuple[float, float]:
+            values = measured(outputs, targets) if outputs.isfinite().all() else {metric: math.nan}
+            return rank(values[metric], values.get("loss"), mode)
+
+        l2 = probe(head, train, val, loss, ranked, STRENGTHS)
         if trainer.is_global_zero and not self.quiet:
-            start = f"starts at its optimum for stored features: {data.task.monitor} {score:.4f} on val with L2 {l2:g}"
+            value = measured(outputs_of(head, val[0]), val[1])[metric]
+            start = f"starts at its optimum for stored features: {metric} {value:.4f} on val with L2 {l2:g}"
             console.pairs(head=start)
 
 

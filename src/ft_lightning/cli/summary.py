@@ -47,9 +47,10 @@ def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> N
         spread = repeats["test"][task.monitor]
         n, mean, sd = len(spread["values"]), spread["mean"], spread["sd"]
         pairs(repeats=f"{n}: test {task.monitor} {mean:.4f}, standard deviation {sd:.4f}")
-    features_s = timing.get("features_s", 0.0)
+    phases = {"features": "features_s", "probe": "probe_s", "training": "fit_s"}
+    spent = ", ".join(f"{name} {timing[key]:.1f}" for name, key in phases.items() if key in timing)
     pairs(
-        time=f"{timing['total_s']:.0f} s: features {features_s:.1f}, training {timing['fit_s']:.1f}",
+        time=f"{timing['total_s']:.0f} s: {spent}",
         model=str(short(Run(run_dir).model)),
         page=str(short(page)),
     )

@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig, OmegaConf
 
+from ft_lightning.cli.monitor import settle_direction
 from ft_lightning.system.errors import UserError
 
 # Boolean keys: any non-empty string would otherwise count as true.
@@ -29,14 +30,11 @@ def check_switches(cfg: DictConfig) -> None:
 def check_values(cfg: DictConfig) -> None:
     """Raise UserError for a value that would fail late or be ignored silently."""
     from ft_lightning.heads import HEAD_INITS
-    from ft_lightning.tasks.registry import task_class
 
     check_switches(cfg)
     if not isinstance(cfg.seed, int):
         raise UserError(f"seed={cfg.seed}: use a whole number.")
-    known = [f"val/{name}" for name in task_class(cfg.task.name).directions]
-    if cfg.monitor not in known:
-        raise UserError(f"monitor={cfg.monitor} is not measured each epoch: use one of {', '.join(known)}.")
+    settle_direction(cfg)
     if cfg.head.init not in HEAD_INITS:
         raise UserError(f"head.init={cfg.head.init} is unknown: use one of {', '.join(HEAD_INITS)}.")
     if cfg.finetune.backbone_lr_factor < 0:

@@ -10,6 +10,7 @@ from ft_lightning.pages.page import Section, number, write_page
 from ft_lightning.runs.leaderboard import common_task, short_names, two_best
 from ft_lightning.runs.paired import Comparison, compare
 from ft_lightning.runs.run import Run
+from ft_lightning.tasks.selection import share_best
 
 _IN_FIGURE = 30  # runs
 
@@ -33,7 +34,9 @@ def _headline(board: pd.DataFrame) -> Section:
     best, sets, metric = board.iloc[0], board["test set"].replace("", pd.NA).nunique(), _metric(board)
     val, test = best[f"val {metric}"], best[f"test {metric}"]
     by = f"{metric} on val" if pd.notna(val) else f"{metric} on test, as no run has one on val"
-    text = f"By {by}." + (" Accuracies on different test sets are not comparable." if sets > 1 else "")
+    ties = share_best(Run(run).score("val").rank for run in board["run"])
+    text = f"By {by}." + (" Scores on different test sets are not comparable." if sets > 1 else "")
+    text += f" {ties} of {len(board)} runs share the best {metric} on val: the lower loss on val decides." * (ties > 1)
     facts = {
         "best run": best["run"],
         f"{metric} on val": number(val),
@@ -46,17 +49,17 @@ def _headline(board: pd.DataFrame) -> Section:
 
 def _pair(board: pd.DataFrame) -> Section | None:
     runs = two_best(board)
-    if len(runs) < 2 or not common_task(map(Run, runs)).answer:
+    if len(runs) < 2 or not (task := common_task(map(Run, runs))).answer:
         return None
     first, second = short_names(runs)
     comparison = compare(Run(runs[0]), Run(runs[1]))
     if comparison is None:
         text = (
-            f"{first} and {second} share no test sample: no paired test can compare them, and accuracies on different "
+            f"{first} and {second} share no test sample: no paired test can compare them, and scores on different "
             "samples differ for that reason alone."
         )
         return Section("The two best", text)
-    text = _verdict(comparison, first, second)
+    text = _verdict(comparison, first, second, task.share_right)
     chosen = board[board["run"].isin(runs)]
     letter, *others = chosen["test set"].unique()
     if not others and runs != board["run"].head(2).tolist():
@@ -80,15 +83,15 @@ def _metric(board: pd.DataFrame) -> str:
     return str(board.columns[1]).removeprefix("val ")
 
 
-def _verdict(comparison: Comparison, first: str, second: str) -> str:
+def _verdict(comparison: Comparison, first: str, second: str, share_right: str) -> str:
     low, high = comparison.ci95
     than = f"{abs(comparison.difference):.4f} {'lower' if comparison.difference < 0 else 'higher'} than"
     if not comparison.difference:
         than = "the same as"
     share = f"{comparison.p_value:.1%}" if comparison.p_value >= 0.001 else "less than 0.1%"
     return (
-        f"On {comparison.n:,} test samples of both, matched by {comparison.matched_by}, the accuracy of {first} is "
-        f"{than} that of {second} (95 % interval of the difference {low:+.4f} to {high:+.4f}): "
+        f"On {comparison.n:,} test samples of both, matched by {comparison.matched_by}, the {share_right} of {first} "
+        f"is {than} that of {second} (95 % interval of the difference {low:+.4f} to {high:+.4f}): "
         f"{comparison.only_first:,} samples that only the first has right, {comparison.only_second:,} that only the "
         f"second. Were both equally good, chance would part them this far in {share} of such test sets (McNemar's "
         f"exact test, p = {comparison.p_value:.2g})."
@@ -97,9 +100,9 @@ def _verdict(comparison: Comparison, first: str, second: str) -> str:
 
 def _table(board: pd.DataFrame) -> Section:
     text = (
-        f"By {_metric(board)} on val, then on test: choosing by test would flatter the chosen run. Runs with the same "
-        "letter were tested on the same samples; different letters cannot be compared. Click on a column to sort by "
-        "it."
+        f"By {_metric(board)} on val, equal ones by the lower loss on val, never by test, which would flatter the "
+        "chosen run. Runs with the same letter were tested on the same samples; different letters cannot be compared. "
+        "Click on a column to sort by it."
     )
     if (board["trained on"] > 0).any():
         text += " The column trained on counts test samples that the model was trained on: they flatter its numbers."

@@ -130,7 +130,8 @@ def _time(metrics: dict[str, Any]) -> dict[str, str]:
         if name.endswith("_s") and name != "images_per_s"
     }
     if cache := timing.get("cache"):
-        facts["features"] = f"{cache['hits']:,} from the store, {cache['computed']:,} computed"
+        stored = f"{cache['hits']:,} from the store, {cache['computed']:,} computed"
+        facts["features"] = ", ".join(filter(None, [facts.get("features"), stored]))
     return facts
 
 

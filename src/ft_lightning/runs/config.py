@@ -16,6 +16,7 @@ from ft_lightning.runs import names
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import claimed, replacing, sweep
+from ft_lightning.tasks.registry import direction_of
 
 # Keys that may differ between commands of one study or configs of one run: how much, where, how fast.
 _MAY_DIFFER = ("tune.trials", "tune.storage", "cache", "data.num_workers", "trainer.enable_progress_bar", "logger")
@@ -94,7 +95,7 @@ def without_password(url: str) -> str:
 
 
 def _content(cfg: DictConfig) -> dict[str, Any]:
-    content = _without_secrets(cfg)
+    content = _without_secrets(_with_direction(cfg))
     if "resume" in content:
         content["resume"] = None  # config.yaml describes the whole run
     places = (("data", "root"), ("data", "csv"), ("data", "exclude"), ("cache", "dir"), ("model", "weights"))
@@ -112,6 +113,15 @@ def _content(cfg: DictConfig) -> dict[str, Any]:
 def flat(cfg: DictConfig) -> dict[str, Any]:
     """Return the values of config.yaml by dotted key."""
     return dict(_flat(_content(cfg)))
+
+
+def _with_direction(cfg: DictConfig) -> DictConfig:
+    """Return a config whose `monitor_mode` holds the direction of `monitor` if it is null and the direction known."""
+    if "monitor_mode" not in cfg or cfg.monitor_mode is not None:
+        return cfg
+    own = cfg.copy()
+    own.monitor_mode = direction_of(str(cfg.monitor), str(OmegaConf.select(cfg, "task.name")))
+    return own
 
 
 def _identity(content: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shlex
 import string
 from collections import Counter
@@ -21,7 +22,9 @@ _TEXTS = ("run", "test set", "model", "finetune", "overrides", "data")  # all ot
 
 
 def leaderboard(runs: Sequence[Run]) -> pd.DataFrame:
-    """Build a table with one row a run, ordered by the task's metric on val, then on test.
+    """Build a table with one row a run, ordered by the task's metric on val, then by the lower loss on val.
+
+    Runs without a score on val, such as evaluations, come last, ordered by their score on test: nothing is chosen then.
 
     The columns: run, "val METRIC", "test METRIC" as the task titles it, low and high (95 % interval on test), test set,
     model, finetune, overrides, the other metrics that the task compares, n, trained on, seconds, data. Runs that were
@@ -41,11 +44,15 @@ def leaderboard(runs: Sequence[Run]) -> pd.DataFrame:
     known_words = [set(words) for words in typed if words is not None]
     common = set.intersection(*known_words) if len(known_words) > 1 else set()
     board["overrides"] = [shlex.join(word for word in words or [] if word not in common) for words in typed]
-    order = board.columns[1:3].tolist()
-    board = board.sort_values(order, ascending=task.directions[task.monitor] == "min", kind="stable", ignore_index=True)
+    board = board.iloc[sorted(range(len(runs)), key=lambda i: _order(runs[i]))].reset_index(drop=True)
     letters = dict(zip(filter(None, dict.fromkeys(board["test set"])), _letters(), strict=False))
     board["test set"] = [letters.get(fingerprint, "") for fingerprint in board["test set"]]
     return board
+
+
+def _order(run: Run) -> tuple[tuple[float, float], ...]:
+    val = run.score("val")
+    return (val.rank,) if val.value is not None else (val.rank, run.score("test").rank)
 
 
 def common_task(runs: Iterable[Run]) -> type[Task]:
@@ -67,6 +74,19 @@ def short_names(runs: Iterable[str]) -> list[str]:
     places = [Path(run).absolute() for run in runs]
     above = os.path.commonpath([place.parent for place in places])
     return [place.relative_to(above).as_posix() for place in places]
+
+
+def differences(board: pd.DataFrame) -> list[str]:
+    """Return in a line for each run how it differs from the others, with the last part of each path."""
+    columns = [name for name in ("model", "finetune", "data") if len(set(board[name])) > 1]
+    told = []
+    for _, row in board.iterrows():
+        data = [Path(row["data"]).name] if "data" in columns else []
+        words = [word for word in shlex.split(row["overrides"]) if not word.startswith(("data.root=", "data.csv="))]
+        shortened = [re.sub(r"(?<==)[^=]*/(?=[^/]+$)", ".../", word) for word in words]
+        own = [row[name] for name in columns if name != "data"]
+        told.append(" ".join(filter(None, [*own, *data, *shortened])))
+    return told
 
 
 def two_best(board: pd.DataFrame) -> list[str]:

@@ -6,6 +6,7 @@ PACKAGE = __name__.partition(".")[0]
 FORMER: tuple[str, ...] = ()
 _FIRST = (*FORMER, PACKAGE)[0]
 _MOVED = {"augment.augmentation": "preprocess.augmentation"}  # new -> old
+_REPLACED = {f"{PACKAGE}.callbacks.early_stopping.EarlyStopping": "lightning.pytorch.callbacks.EarlyStopping"}
 
 
 def current(node: Any) -> Any:
@@ -21,6 +22,7 @@ def oldest(value: Any) -> Any:
     """Return a value under its first name, so that configs of all versions can be compared."""
     if not isinstance(value, str):
         return value
+    value = _REPLACED.get(_of(PACKAGE, value), value)
     package, _, place = _of(_FIRST, value).partition(".")
     return f"{package}.{_MOVED.get(place, place)}" if package == _FIRST and place else value
 

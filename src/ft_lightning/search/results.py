@@ -1,5 +1,6 @@
 """The results of a search: on the terminal, and as trials.csv, best.yaml, history.png, importance.png."""
 
+import functools
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -15,10 +16,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ft_lightning.cli.compose import is_group
 from ft_lightning.runs.run import Run
-from ft_lightning.search.study import Plan, has_outcome
+from ft_lightning.search.study import Plan, has_outcome, is_of_defaults
 from ft_lightning.system.console import console, interval, number, pairs, short, table
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing
+from ft_lightning.tasks.selection import rank, share_best
 
 _SHOWN = 10  # trials
 
@@ -39,16 +41,19 @@ def trial_lines(trials: list[FrozenTrial], direction: str) -> tuple[dict[int, st
     lines = {}
     for trial in filter(has_outcome, trials):
         values = " ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
+        values = f"defaults, {values}".rstrip(", ") if is_of_defaults(trial) else values
         lines[trial.number] = f"trial {trial.number} {_outcome(trial)}  {values}"
-    ranked = _ranked(trials, direction)
+    ranked = ranked_trials(trials, direction)
     return lines, f"best {value_of(ranked[0]):.4f} (trial {ranked[0].number})" if ranked else ""
 
 
-def after_search(study: optuna.Study, best: FrozenTrial, run: Run, folder: Path, command_line: str) -> None:
+def after_search(
+    study: optuna.Study, best: FrozenTrial, run: Run, folder: Path, command_line: str, monitor: str
+) -> None:
     """Print the best trials, the winner's score on test, and the command that trains it."""
     trials = study.get_trials(deepcopy=False)
-    ranked = _ranked(trials, study.direction.name)
-    searched = [key for key, kind in best.distributions.items() if not kind.single()]
+    ranked = ranked_trials(trials, study.direction.name)
+    searched = _searched(ranked)
     of_backbone = any("samples_per_s" in trial.user_attrs.get("found", {}) for trial in ranked)
     extra_columns = ("parameters", "samples/s", "features s") if of_backbone else ()
     test, again = run.score("test"), run.score("val")
@@ -56,15 +61,17 @@ def after_search(study: optuna.Study, best: FrozenTrial, run: Run, folder: Path,
     for trial in ranked[:_SHOWN]:
         found = trial.user_attrs.get("found", {})
         row = [str(trial.number), f"{value_of(trial):.4f}", interval(found.get(f"{test.metric}_ci95"))]
-        row += [_short(trial.params.get(key)) for key in searched]
+        row += [_short(trial.params[key]) if key in trial.params else "default" for key in searched]
         if extra_columns:
             features_s = f"{found['features_s']:.1f}" if found.get("computed") else "stored"
             row += [f"{found['parameters']:,}", f"{found.get('samples_per_s', 0):.0f}", features_s]
         rows.append(row)
     table(["trial", "value", f"95 % interval of {test.metric}", *searched, *extra_columns], rows)
     counts = Counter(state_of(trial) for trial in trials)
+    tied = ties(study, monitor)
     pairs(
         trials=", ".join(f"{count} {state}" for state, count in counts.items()),
+        **({"ties": tied} if tied else {}),
         best=f"trial {best.number}: {value_of(best):.4f}; trained again, val {again.metric} {number(again.value)}",
         test=f"{test.metric} {number(test.value)}, 95 % {interval(test.ci95)}; no trial saw it",
         study=f"{short(folder)}: trials.csv, best.yaml, history.png, trial_{best.number}/",
@@ -73,20 +80,39 @@ def after_search(study: optuna.Study, best: FrozenTrial, run: Run, folder: Path,
 
 
 def winner(study: optuna.Study) -> FrozenTrial:
-    """Return the trial with the best value, the first one on a tie; raise UserError if none has a value."""
+    """Return the best trial; raise UserError if none has a value."""
     trials = study.get_trials(deepcopy=False)
-    if ranked := _ranked(trials, study.direction.name):
+    if ranked := ranked_trials(trials, study.direction.name):
         return ranked[0]
     failed = [trial for trial in trials if "error" in trial.user_attrs]
     reason = f"trial {failed[0].number}: {failed[0].user_attrs['error']}" if failed else "all were pruned."
     raise UserError(f"None of {len(trials)} trials has a value; {reason}")
 
 
-def _ranked(trials: list[FrozenTrial], direction: str) -> list[FrozenTrial]:
-    """Return the trials with a value, best first; ties by number."""
+def ties(study: optuna.Study, monitor: str) -> str:
+    """Say how many trials share the best value; empty if the best one is alone with it."""
+    ranked = ranked_trials(study.get_trials(deepcopy=False), study.direction.name)
+    several = share_best([_rank(trial, study.direction.name) for trial in ranked])
+    if several < 2:
+        return ""
+    return f"{several} of {len(ranked)} share the best {monitor}: val cannot tell them apart"
+
+
+def ranked_trials(trials: list[FrozenTrial], direction: str) -> list[FrozenTrial]:
+    """Return the trials with a value, best first."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    sign = -1 if direction.lower() == "maximize" else 1
-    return sorted(complete, key=lambda trial: (sign * value_of(trial), trial.number))
+    return sorted(complete, key=lambda trial: (_rank(trial, direction), trial.number))
+
+
+def _rank(trial: FrozenTrial, direction: str) -> tuple[float, float]:
+    loss = trial.user_attrs.get("loss")  # unknown for trials of older versions
+    return rank(value_of(trial), loss, "max" if direction.lower() == "maximize" else "min")
+
+
+def _searched(trials: list[FrozenTrial]) -> list[str]:
+    """Return the keys with several values; the trial of the defaults may lack some."""
+    kinds = {key: kind for trial in trials for key, kind in trial.distributions.items()}
+    return [key for key, kind in kinds.items() if not kind.single()]
 
 
 def value_of(trial: FrozenTrial) -> float:
@@ -135,8 +161,12 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def write_best(words: list[str], folder: Path, run: Run) -> None:
-    """Write best.yaml, which in conf/experiment makes `experiment=best` equal to the overrides `words`."""
+def write_best(words: list[str], folder: Path, run: Run, tied: str = "") -> None:
+    """Write best.yaml, which in conf/experiment makes `experiment=best` equal to the overrides `words`.
+
+    Args:
+        tied: from `ties`.
+    """
     experiments: list[Any] = []
     choices: dict[str, Any] = {}  # the last choice counts for a group given twice
     content = OmegaConf.create({})
@@ -157,6 +187,7 @@ def write_best(words: list[str], folder: Path, run: Run) -> None:
         "# @package _global_",
         "# Put it into conf/experiment/ for experiment=best: the winner of a search.",
         f"# Test {test.metric} {number(test.value)}, 95 % interval {interval(test.ci95)}.",
+        *([f"# {tied}: of these it has the lowest loss on val."] if tied else []),
         *(f"# Add to the command line: {word}" for word in deletions),
         OmegaConf.to_yaml(OmegaConf.merge({"defaults": defaults}, content)),
     ]
@@ -171,9 +202,10 @@ def plot(study: optuna.Study, monitor: str, folder: Path) -> None:
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     plots: dict[str, Callable[..., Any]] = {"history.png": figures.plot_optimization_history}
-    searched = [key for key, kind in complete[0].distributions.items() if not kind.single()]
-    if len({trial.value for trial in complete}) > 2 and len(searched) > 1:  # else there is nothing to compare
-        plots["importance.png"] = figures.plot_param_importances
+    searched = _searched(complete)
+    compared = [trial for trial in complete if trial.params.keys() >= set(searched)]
+    if len({trial.value for trial in compared}) > 2 and len(searched) > 1:  # else there is nothing to compare
+        plots["importance.png"] = functools.partial(figures.plot_param_importances, params=searched)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # optuna calls its figures experimental
         for name, draw in plots.items():

@@ -93,6 +93,20 @@ def suggest(trial: Trial, space: Space) -> dict[str, Any]:
     return values
 
 
+def held(space: Space, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the values that the space holds."""
+    return {key: values[key] for key, kind in space.items() if _holds(kind, values[key])}
+
+
+def _holds(kind: BaseDistribution, value: Any) -> bool:
+    if isinstance(kind, CategoricalDistribution):
+        return any(value == choice and type(value) is type(choice) for choice in kind.choices)
+    if not isinstance(kind, FloatDistribution | IntDistribution) or type(value) not in (int, float):
+        return False
+    steps = (value - kind.low) / kind.step if kind.step else 0
+    return kind.low <= value <= kind.high and abs(steps - round(steps)) < 1e-8
+
+
 def grid(space: Space) -> list[dict[str, Any]]:
     """Return all combinations of a space's values; the last key varies fastest."""
     values = []

@@ -33,6 +33,9 @@ _HEARTBEAT_S = 60  # a trial of another machine is dead after twice that without
 _UNCLAIMED_S = 60  # maximum time between a trial's start and the record of its process
 _POLL_S = 1
 
+_PENDING = (TrialState.WAITING, TrialState.RUNNING)
+_DEFAULTS = "defaults"  # a trial's attribute
+
 Objective = Callable[[optuna.Trial], float]
 SAMPLERS = ("tpe", "random", "grid")
 
@@ -44,6 +47,8 @@ class Plan:
     Args:
         trials: total number of trials with an outcome; None for every combination of a grid.
         prune_after: epochs before a trial may be pruned because others were better at that point; None: never.
+        defaults: the first trial has the defaults, of which the space may hold only these; None: there is none such, as
+            in a grid.
     """
 
     space: Space
@@ -52,6 +57,7 @@ class Plan:
     prune_after: int | None
     direction: Literal["minimize", "maximize"]
     seed: int
+    defaults: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
@@ -128,9 +134,11 @@ def work(
     """
     while True:
         fail_dead_trials(study)
-        if plan.combinations:
-            with claimed(folder, wait=True):
+        with claimed(folder, wait=True):
+            if plan.combinations:
                 _enqueue_missing(study, plan.combinations)
+            elif plan.defaults is not None:
+                _enqueue_defaults(study, plan.defaults, plan.wanted)
         trials = study.get_trials(deepcopy=False)
         watch(trials)
         done = sum(map(has_outcome, trials))
@@ -169,11 +177,26 @@ def _run_one(study: optuna.Study, plan: Plan, objective: Objective) -> None:
 def _enqueue_missing(study: optuna.Study, combinations: list[dict[str, Any]]) -> None:
     """Enqueue every combination that is not yet waiting, running or done."""
     trials = study.get_trials(deepcopy=False)
-    pending = (TrialState.WAITING, TrialState.RUNNING)
-    there = [trial.system_attrs.get("fixed_params") for trial in trials if trial.state in pending or has_outcome(trial)]
+    there = [
+        trial.system_attrs.get("fixed_params") for trial in trials if trial.state in _PENDING or has_outcome(trial)
+    ]
     for values in combinations:
         if values not in there:
             study.enqueue_trial(values)
+
+
+def _enqueue_defaults(study: optuna.Study, values: dict[str, Any], wanted: int) -> None:
+    """Enqueue the trial of the defaults as the first one, and again if its process has died."""
+    trials = study.get_trials(deepcopy=False)
+    counting = [trial for trial in trials if trial.state in _PENDING or has_outcome(trial)]
+    begun_without = counting and not any(map(is_of_defaults, trials))  # by an earlier version
+    if not begun_without and not any(map(is_of_defaults, counting)) and len(counting) < wanted:
+        study.enqueue_trial(values, user_attrs={_DEFAULTS: True})
+
+
+def is_of_defaults(trial: FrozenTrial | optuna.Trial) -> bool:
+    """Return whether a trial is the one of the defaults, which the space need not hold."""
+    return _DEFAULTS in trial.user_attrs
 
 
 def _claimed(study: optuna.Study, trial: optuna.Trial, objective: Objective, plan: Plan) -> float:

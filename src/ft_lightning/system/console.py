@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -15,19 +16,25 @@ _START = Path.cwd()
 console = Console(highlight=False, markup=False)  # a class may be called [b]
 
 
-def table(columns: Iterable[str], rows: Iterable[Sequence[str]], folded: int = 0) -> None:
-    """Print a table of text.
-
-    Args:
-        folded: number of leading columns that wrap long text, so that the others are shown whole.
-    """
+def table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table of text."""
     shown = Table(box=None, pad_edge=False)
-    for position, name in enumerate(columns):
-        how: dict[str, Any] = {"overflow": "fold", "min_width": 12} if position < folded else {"no_wrap": folded > 0}
-        shown.add_column(name, **how)
+    for name in columns:
+        shown.add_column(name)
     for row in rows:
         shown.add_row(*row)
     console.print(shown)
+
+
+def lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table with one line a row, which a terminal cuts at its right edge; columns without text are left out."""
+    kept = [texts for texts in zip(columns, *rows, strict=True) if any(texts[1:])]
+    widths = [max(map(cell_len, texts)) for texts in kept]
+    how: dict[str, Any] = {"no_wrap": True, "overflow": "ellipsis"} if console.is_terminal else {"soft_wrap": True}
+    for row in zip(*kept, strict=True):
+        line = "  ".join(set_cell_size(text, width) for text, width in zip(row, widths, strict=True))
+        console.print(line.rstrip(), **how)
+    console.print()
 
 
 def pairs(**lines: str) -> None:

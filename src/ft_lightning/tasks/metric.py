@@ -15,7 +15,7 @@ class Metric(NamedTuple):
     Args:
         of: (the task's outputs, such as probabilities (N, C), targets (N,)) -> scalar; None if the task computes it
             separately.
-        direction: "max" or "min": which is better.
+        direction: "max" or "min": which is better; None: as torchmetrics has it in `higher_is_better`, if it does.
         title: its title in a comparison of runs; empty: its name.
         each_epoch: whether it is measured after each epoch too, for metrics.csv and `monitor`.
         shown: whether the terminal and a run's page show it.
@@ -24,11 +24,19 @@ class Metric(NamedTuple):
 
     name: str
     of: "Measure | None"
-    direction: str
+    direction: str | None = None
     title: str = ""
     each_epoch: bool = True
     shown: bool = True
     compared: bool = True
+
+    @property
+    def better(self) -> str | None:
+        """Which is better, "max" or "min"; None if nothing says so, and `monitor_mode` has to."""
+        if self.direction:
+            return self.direction
+        higher = getattr(self.of, "higher_is_better", None)
+        return None if higher is None else "max" if higher else "min"
 
     @property
     def column(self) -> str:
@@ -36,13 +44,22 @@ class Metric(NamedTuple):
         return self.title or self.name.replace("_", " ")
 
 
-def torchmetric(name: str, **arguments: Any) -> "Measure":
-    """Wrap torchmetrics' functional `multiclass_<name>` as (probabilities (N, C), targets (N,)) -> scalar."""
+class torchmetric:  # noqa: N801, called like a function
+    """torchmetrics' functional `multiclass_<name>` as (probabilities (N, C), targets (N,)) -> scalar."""
 
-    def measure(probabilities: "Tensor", targets: "Tensor") -> "Tensor":
+    def __init__(self, name: str, **arguments: Any) -> None:
+        self.name, self.arguments = name, arguments
+
+    def __call__(self, probabilities: "Tensor", targets: "Tensor") -> "Tensor":
         from torchmetrics.functional import classification  # a check of files needs no torch
 
-        function = vars(classification)[f"multiclass_{name}"]
-        return function(probabilities, targets, probabilities.shape[1], validate_args=False, **arguments)
+        function = vars(classification)[f"multiclass_{self.name}"]
+        return function(probabilities, targets, probabilities.shape[1], validate_args=False, **self.arguments)
 
-    return measure
+    @property
+    def higher_is_better(self) -> bool | None:
+        """What torchmetrics says of the class `Multiclass<Name>`."""
+        from torchmetrics import classification
+
+        classes = {name.lower(): each for name, each in vars(classification).items()}
+        return getattr(classes.get(f"multiclass{self.name.replace('_', '')}"), "higher_is_better", None)

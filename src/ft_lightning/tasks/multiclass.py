@@ -59,13 +59,14 @@ class MultiClass:
 
     name: ClassVar[str] = "multiclass"
     monitor: ClassVar[str] = "accuracy"
-    directions: ClassVar[Mapping[str, str]] = {each.name: each.direction for each in METRICS if each.each_epoch}
+    directions: ClassVar[Mapping[str, str | None]] = {each.name: each.better for each in METRICS if each.each_epoch}
     headline: ClassVar[Sequence[str]] = [
         *(each.name for each in METRICS if each.shown),
         *("majority_accuracy", "knn_accuracy"),
     ]
     columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}
     answer: ClassVar[str | None] = "predicted"
+    share_right: ClassVar[str] = "accuracy"
 
     @classmethod
     def of(cls, labels: Mapping[str | None, Sequence[str]]) -> Self:

@@ -1,12 +1,12 @@
 """All tasks by the name used in conf/task and model.json."""
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
+from ft_lightning.tasks.selection import rank
 from ft_lightning.tasks.task import Task
 
 # For a task of your own, add a class like MultiClass, a line here and a file in conf/task.
@@ -25,18 +25,25 @@ def task_class(name: str) -> type[Task]:
     return TASKS[name]
 
 
+def direction_of(monitor: str, task: str) -> str | None:
+    """Return whether "max" or "min" is better for `monitor`, such as val/loss; None if that is not known."""
+    split, _, metric = monitor.partition("/")
+    return TASKS[task].directions.get(metric) if split in ("train", "val") and task in TASKS else None
+
+
 class Score(NamedTuple):
     """The value of the task's own metric."""
 
     metric: str  # such as accuracy
     value: float | None  # None where there is no finite number
+    loss: float | None  # decides between equal values
     ci95: tuple[float, float] | None  # its 95 % interval
-    direction: str  # "max" or "min": which is better
+    direction: str | None  # "max" or "min": which is better
 
     @property
-    def rank(self) -> float:
+    def rank(self) -> tuple[float, float]:
         """Sort key: smaller is better; a missing value comes last."""
-        return math.inf if self.value is None else self.value * (1 if self.direction == "min" else -1)
+        return rank(self.value, self.loss, self.direction)
 
 
 def score_of(metrics: object, name: str) -> Score:
@@ -47,7 +54,7 @@ def score_of(metrics: object, name: str) -> Score:
     bounds = found.get(f"{metric}_ci95")
     low, high = map(finite, bounds) if isinstance(bounds, list) and len(bounds) == 2 else (None, None)
     ci95 = None if low is None or high is None else (low, high)
-    return Score(metric, finite(found.get(metric)), ci95, task.directions[metric])
+    return Score(metric, finite(found.get(metric)), finite(found.get("loss")), ci95, task.directions[metric])
 
 
 def finite(value: object) -> float | None:

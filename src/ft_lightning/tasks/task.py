@@ -28,10 +28,11 @@ class Task(Protocol):
 
     name: ClassVar[str]  # in model.json, so that loading finds it again
     monitor: ClassVar[str]  # the default metric of best.ckpt, early stopping and searches
-    directions: ClassVar[Mapping[str, str]]  # the metrics of each epoch, and whether "max" or "min" is better
+    directions: ClassVar[Mapping[str, str | None]]  # the metrics of each epoch, and whether "max" or "min" is better
     headline: ClassVar[Sequence[str]]  # the metrics that a terminal shows, the most important first
     columns: ClassVar[Mapping[str, str]]  # the metrics that a comparison of runs shows, by title; `monitor` is first
     answer: ClassVar[str | None]  # the column of predictions.csv to compare with the label, if any
+    share_right: ClassVar[str]  # what the share of right answers is called, where there is an answer
 
     @classmethod
     def of(cls, labels: Mapping[str | None, Sequence[str]]) -> Self:
