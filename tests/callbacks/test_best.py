@@ -122,14 +122,14 @@ def test_checkpoints_name_it_as_lightning_s(tmp_path: Path) -> None:
 def test_a_lower_loss_at_the_same_value_is_an_improvement(
     script: list[tuple[float, float]], options: dict[str, Any], epochs: int, tmp_path: Path
 ) -> None:
-    stopping = EarlyStopping(**{"monitor": "val/accuracy", "mode": "max", "patience": 2} | options)
+    stopping = EarlyStopping(**{"monitor": "val/accuracy", "mode": "max", "patience": 2, "min_delta": 0.0} | options)
     fit(script, tmp_path, stopping)
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) - 1 == epochs
 
 
 def test_early_stopping_goes_on_where_it_was_also_from_a_checkpoint_of_lightning_s(tmp_path: Path) -> None:
     def stopping(kind: type[lightning.pytorch.callbacks.EarlyStopping]) -> lightning.pytorch.callbacks.EarlyStopping:
-        return kind(monitor="val/accuracy", mode="max", patience=3)
+        return kind(monitor="val/accuracy", mode="max", patience=3, min_delta=0.0)
 
     script = [(1.0, 0.5), (1.0, 0.6), *FALLING[1:7]]
     ours = stopping(EarlyStopping)

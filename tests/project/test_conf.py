@@ -16,7 +16,7 @@ from test_conf import CHOICES, FILES, SHIPPED, TOP, composed
 # Each group of conf/ and the module or room that it points into; None where all of it is a library's or plain values.
 GROUPS = {
     "augment": "augment",
-    "callback": None,
+    "callback": "callbacks",
     "data": "data",
     "experiment": None,
     "finetune": None,

@@ -12,7 +12,9 @@ from ft_lightning.tasks.selection import rank
 class EarlyStopping(early_stopping.EarlyStopping):
     """Lightning's, with its arguments and its name in checkpoints. `min_delta` holds for the loss too."""
 
-    best_loss = math.inf  # on val, of the best epoch
+    def __init__(self, monitor: str, mode: str, patience: int, min_delta: float, **others: Any) -> None:
+        super().__init__(monitor, mode=mode, patience=patience, min_delta=min_delta, **others)
+        self.best_loss = math.inf  # on val, of the best epoch
 
     def _run_early_stopping_check(self, trainer: Trainer) -> None:
         now = {name: value.item() for name, value in trainer.callback_metrics.items()}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Chooser(NamedTuple):
-    """The metric that decides, such as val/accuracy, and its direction."""
+    """The metric that decides, such as val/loss, and its direction."""
 
     monitor: str
     mode: str
