@@ -329,7 +329,8 @@ STARTS = """
 import os, subprocess, sys
 child = "import sys, time; from ft_lightning.cli import processes; processes.watch_starter(); time.sleep(600)"
 told = {"RUN_STARTED_BY": str(os.getpid())} if sys.argv[1] == "told" else {}
-print(subprocess.Popen([sys.executable, "-c", child], env=os.environ | told, stdout=subprocess.DEVNULL).pid)
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+print(subprocess.Popen([sys.executable, "-c", child], env=os.environ | told, **quiet).pid)
 """
 
 
