@@ -322,6 +322,30 @@ def test_a_source_without_a_label_is_explained(pictures: Path, label: object) ->
         scan(lambda *_: listing, "/somewhere", None, False)
 
 
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ([Entry("ant/00.png", "a", "valid")], "split 'valid' is unknown"),
+        ([Entry("ant/00.png", "a", "train"), Entry("bee/00.png", "b")], "some files have a split and some have none"),
+        ([Entry("ant/00.png", "a"), Entry("ant/../ant/00.png", "b")], "1 files more than once: .*ant/00.png"),
+        ([("ant/00.png", "a")], r"data\.find lists \('ant/00.png', 'a'\): make it an Entry"),
+        ([], "no image is listed"),
+    ],
+)
+def test_what_a_source_of_ones_own_may_not_list_is_told(entries: list, said: str, pictures: Path) -> None:
+    with pytest.raises(UserError, match=said):
+        scan(lambda *_: Listing(entries, pictures), str(pictures), None, False)
+
+
+def test_a_source_of_ones_own_that_finds_nothing_or_returns_something_else_is_told(pictures: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.root=/nowhere cannot be read: .*No such file.*labels\.jsonl"):
+        scan(lambda root, *_: Path(root, "labels.jsonl").read_text(), "/nowhere", None, False)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"data\.find returned a list: make it return a Listing"):
+        scan(lambda *_: [], str(pictures), None, False)  # type: ignore[arg-type, return-value]
+    found = scan(lambda *_: Listing((Entry("ant/00.png", "a") for _ in "a"), pictures), None, None, False)  # type: ignore[arg-type]
+    assert [sample.name for sample in found] == ["ant/00.png"], "of a generator too"
+
+
 def test_class_names_of_a_source_are_checked(pictures: Path) -> None:
     listing = Listing([Entry("ant/00.png", "cat"), Entry("bee/00.png", "Cat")], pictures)
     with pytest.raises(UserError, match=r"data\.csv=table: the classes 'Cat' and 'cat' read the same"):

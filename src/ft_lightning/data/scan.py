@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -79,13 +79,38 @@ def scan(
         memo: files that it knows are not read again.
         on_problem: called with each problem of the classes; if it returns, the scan goes on.
     """
-    entries, base = find(root, csv, on_problem)
     where = f"data.csv={csv}" if csv else f"data.root={root}"
+    entries, base = _listed(find, root, csv, on_problem, where)
+    _check_class_names({entry.label for entry in entries}, case_sensitive, where, on_problem)
+    return _samples_of(entries, base, memo)
+
+
+def _listed(find: FindFiles, root: str | None, csv: str | None, on_problem: OnProblem, where: str) -> Listing:
+    """Return what a source lists, which may be a function of the user's own, or say what is wrong with it."""
+    try:
+        listing = find(root, csv, on_problem)
+    except OSError as error:
+        raise UserError(f"{where} cannot be read: {error}.") from error
+    if not isinstance(listing, Listing):
+        raise UserError(f"data.find returned a {type(listing).__name__}: make it return a Listing.")
+    entries = list(listing.entries)
+    if strange := [entry for entry in entries if not isinstance(entry, Entry)]:
+        raise UserError(f"data.find lists {strange[0]!r}: make it an Entry.")
     if nameless := [entry for entry in entries if not (isinstance(entry.label, str) and _shows(entry.label))]:
         path, label, *_ = nameless[0]
         raise UserError(f"{where}: {path} has the label {label!r}; a label is a text, and not empty.")
-    _check_class_names({entry.label for entry in entries}, case_sensitive, where, on_problem)
-    return _samples_of(entries, base, memo)
+    given = {entry.split for entry in entries}
+    if unknown := sorted(map(str, given - {None, *SPLITS})):
+        raise UserError(f"{where}: split {unknown[0]!r} is unknown; use {', '.join(SPLITS)}, or None.")
+    if None in given and len(given) > 1:
+        raise UserError(f"{where}: some files have a split and some have none; give all of them one, or none.")
+    base = absolute(Path(listing.base))
+    entries = [entry._replace(path=str(absolute(base / entry.path))) for entry in entries]
+    if repeated := [path for path, count in Counter(entry.path for entry in entries).items() if count > 1]:
+        raise UserError(f"{where} names {len(repeated)} files more than once: {name_few(repeated)}.")
+    if not entries:
+        on_problem(f"{where}: no image is listed.")
+    return Listing(entries, base)
 
 
 def without_special(samples: list[Sample]) -> list[Sample]:
@@ -116,14 +141,13 @@ def _samples_of(entries: list[Entry], base: Path, memo: Memo | None) -> list[Sam
         raise UserError(
             f"{len(undecodable)} file names are not valid UTF-8: {name_few(undecodable)}. Rename the files."
         )
-    base = absolute(base)
-    paths = [absolute(base / path) for path, *_ in entries]
     samples = []
-    digests = digest_files(list(map(str, paths)), memo)
-    for path, (_, label, split, group), (digest, problem) in zip(paths, entries, digests, strict=True):
-        name = (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
+    digests = digest_files([path for path, *_ in entries], memo)
+    for (path, label, split, group), (digest, problem) in zip(entries, digests, strict=True):
+        place = Path(path)
+        name = (place.relative_to(base) if place.is_relative_to(base) else place).as_posix()
         identity = digest or hashlib.sha256(f"no bytes: {name}".encode()).hexdigest()
-        samples.append(Sample(str(path), name, _tidy(label), identity, split, group, problem))
+        samples.append(Sample(path, name, _tidy(label), identity, split, group, problem))
     return sorted(samples, key=lambda sample: sample.name)
 
 

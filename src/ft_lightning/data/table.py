@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -43,8 +42,6 @@ def list_table(table: Path, root: Path | None) -> Listing:
     rows["split"] = _splits(rows["split"], where)
     if not any(map(os.path.exists, paths)):  # Path.exists raises where a name is too long
         raise UserError(f"{where} names {len(paths)} files, none of which exists: {name_few(paths)}. Set data.root.")
-    if repeated := [path for path, count in Counter(paths).items() if count > 1]:
-        raise UserError(f"{where} names {len(repeated)} files more than once: {name_few(repeated)}.")
     entries = [Entry(path, label, split or None, group or None) for path, label, split, group in rows.to_numpy()]
     return Listing(entries, base)
 
