@@ -45,7 +45,8 @@ def main() -> None:
             search = [*typed, f"tune.trials={options.trials}"]
             seconds = at_once("tune", [place / f"study_{count}"] * count, search)
             rows.append({"what": f"tune, {options.trials} trials", "processes": count, "fit_s": None})
-            rows[-1] |= {"seconds": seconds, "ratio": seconds / rows[2]["seconds"]}
+            rows[-1]["seconds"] = seconds
+            rows[-1]["ratio"] = seconds / rows[2]["seconds"]
     report(options.out, "sharing", rows)
 
 
