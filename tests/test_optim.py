@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from ft_lightning import build
 from ft_lightning.cli.compose import compose
+from ft_lightning.cli.objects import blaming
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.model import Classifier
 from ft_lightning.module import FineTuner
@@ -137,8 +138,9 @@ def test_the_factor_scales_the_backbone_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("override", ["optimizer.lr=-1", "optimizer.weight_decay=-1", "optimizer.momentum=0"])
 def test_a_value_the_optimizer_refuses_is_the_users_to_fix(override: str) -> None:
-    make = instantiate(compose("train", "optimizer=sgd", override).optimizer)
-    with pytest.raises(UserError, match=r"optimizer\.\* has a value that the optimizer refuses: .*(-1|momentum)"):
+    cfg = compose("train", "optimizer=sgd", override)
+    make = instantiate(cfg.optimizer)
+    with pytest.raises(UserError, match=rf"{override}.* refuses this: .*(-1|momentum)"), blaming(cfg, "optimizer"):
         build_optimizer(make, with_head(nn.Conv2d(3, 8, 3)).named_parameters(), backbone_lr_factor=1.0)
 
 

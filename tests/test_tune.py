@@ -338,6 +338,27 @@ def test_other_values_are_another_study_and_the_number_of_trials_is_not_one_of_t
     assert files_below(tmp_path / "photos") == {"mine.jpg"}
 
 
+@pytest.mark.parametrize(
+    "typo", ["nonsense", "sqlite:////no/such/folder/study.db", "oracle://host/db", "postgres://host/db"]
+)
+def test_after_a_storage_that_cannot_be_opened_the_right_one_goes_on(typo: str, pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    with pytest.raises(UserError, match=r"tune\.storage="):
+        search(folder, pictures, "tune.trials=1", f"tune.storage='{typo}'")
+    assert files_below(folder) == set(), "nothing says that a search is there"
+    assert search(folder, pictures, "tune.trials=1")["test"]["n"] > 0
+
+
+def test_a_key_of_the_space_that_there_is_not_is_met_with_the_nearest(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"train has no key optimizer\.lrate: did you mean tune\.space\.optimizer\.lr\?"
+    ):
+        search(tmp_path / "study", pictures, "+tune.space.optimizer.lrate={low:0.1,high:1}")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/tune.log").write_text("of hydra/job_logging=default")
+    assert search(tmp_path / "other", pictures, "tune.trials=1")["test"]["n"] > 0
+
+
 def test_a_password_is_not_written_down(tmp_path: Path) -> None:
     join_study(compose("tune", "tune.storage='postgresql://me:secret@host/db'", "data.root=/pictures"), tmp_path)
     assert "secret" not in (tmp_path / "config.yaml").read_text()

@@ -1,6 +1,6 @@
 """Random augmentation around a preprocess, for training only."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from PIL.Image import Image
 from torch import Tensor
@@ -8,10 +8,12 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from ft_lightning.readers.preprocess import Preprocess
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.kinds import Share
 
 
 def augmentation(
-    preprocess: Preprocess, crop_scale: Sequence[float] | None, flip: float, trivial: bool, erase: float
+    preprocess: Preprocess, crop_scale: tuple[Share, Share] | None, flip: Share, trivial: bool, erase: Share
 ) -> Callable[[Image], Tensor]:
     """Build the transform of train images, in place of `preprocess`: RGB image -> uint8 pixels of the same size.
 
@@ -23,6 +25,10 @@ def augmentation(
         trivial: apply one random operation of random strength (TrivialAugment, Müller & Hutter, 2021).
         erase: probability of painting a random rectangle in the mean colour (Zhong et al., 2017).
     """
+    if crop_scale is not None and crop_scale[0] > crop_scale[1]:
+        raise UserError(
+            f"augment.crop_scale=[{crop_scale[0]},{crop_scale[1]}]: use the smaller share first, such as [0.35,1.0]."
+        )
     steps: list[Callable] = []
     if crop_scale is not None:
         interpolation = InterpolationMode(preprocess.interpolation)

@@ -7,14 +7,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning.cli import processes
+from ft_lightning.cli import extras, processes, rehearsal
 from ft_lightning.cli.job import in_multirun
+from ft_lightning.cli.objects import blaming, make, refuse_given
 from ft_lightning.cli.processes import check_process_count, refuse_processes
-from ft_lightning.cli.values import check_beside_solver, check_values
+from ft_lightning.cli.solver import check_beside_solver, epochs, solves_head
+from ft_lightning.cli.values import check_values
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.noise import hush_frameworks
@@ -49,37 +49,32 @@ def check(cfg: DictConfig) -> None:
         check_beside_solver(cfg)
 
 
-def solves_head(cfg: DictConfig) -> bool:
-    """Return whether the optimizer solves for the head's optimum in each epoch instead of taking steps."""
-    from ft_lightning.optim import HeadSolver
-
-    make = getattr(instantiate(cfg.optimizer), "func", None)
-    return isinstance(make, type) and issubclass(make, HeadSolver)
-
-
 def data(cfg: DictConfig) -> "Data":
     """Scan, check and split the dataset, and make its task."""
     from ft_lightning.data.memo import open_memo
 
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
-    return instantiate(cfg.data, root=data_location(cfg), memo=memo, make_task=task(cfg))
+    return make(cfg, "data", over=("root",), root=data_location(cfg), memo=memo, make_task=task(cfg))
 
 
 def task(cfg: DictConfig) -> "MakeTask":
     """Return the function that makes a task from a dataset's labels."""
-    return instantiate(cfg.task)
+    return make(cfg, "task")
 
 
 def source(data: DictConfig) -> "FindFiles":
     """Return the function that lists a dataset's files."""
-    return instantiate(data.find)
+    return make(data, "find")
 
 
 def data_location(cfg: DictConfig) -> str | None:
     """Return the dataset's folder, creating the dataset if none is given; None if there is only a CSV, of no run."""
     if cfg.data.csv and not cfg.data.root:
         return Run.folder_of(cfg.data.csv)
-    return cfg.data.root if cfg.data.root or not cfg.data.create else str(instantiate(cfg.data.create)())
+    if cfg.data.root or not cfg.data.create:
+        return cfg.data.root
+    with blaming(cfg, "data.create"):
+        return str(make(cfg, "data.create")())
 
 
 def pretrained(cfg: DictConfig) -> Pretrained:
@@ -88,7 +83,7 @@ def pretrained(cfg: DictConfig) -> Pretrained:
 
     seed_everything(cfg.seed, workers=True, verbose=False)
     if not cfg.init_from:
-        return Pretrained(instantiate(cfg.model), None)
+        return Pretrained(make(cfg, "model"), None)
     from ft_lightning.deploy import model_dir
 
     earlier = model_dir.load(cfg.init_from)
@@ -118,10 +113,9 @@ def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Class
     from ft_lightning.model import Classifier
 
     backbone = pretrained.backbone
-    data.connect(backbone.reader, instantiate(cfg.augment)(backbone.reader.preprocess), cfg.seed)
+    data.connect(backbone.reader, rehearsal.augmentation(cfg, backbone.reader.preprocess), cfg.seed)
     seed_everything(cfg.seed, workers=True, verbose=False)  # again: the same head under any backbone
-    own = OmegaConf.masked_copy(cfg.head, [key for key in cfg.head if key != "init"])
-    head = instantiate(own, in_features=backbone.feature_dim, num_classes=data.task.width)
+    head = make(cfg, "head", but=("init",), in_features=backbone.feature_dim, num_classes=data.task.width)
     if earlier := pretrained.earlier:
         known = earlier.classifier.head.state_dict()
         shapes = [{name: value.shape for name, value in state.items()} for state in (known, head.state_dict())]
@@ -142,25 +136,28 @@ def module(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "FineTuner"
     """Build the LightningModule with its loss and optimizer; connect the data to the backbone's reader."""
     from ft_lightning.module import FineTuner
 
-    make = instantiate(cfg.module, _partial_=True)
-    if not (isinstance(make.func, type) and issubclass(make.func, FineTuner)):
+    own = make(cfg, "module", _partial_=True)
+    if not (isinstance(own.func, type) and issubclass(own.func, FineTuner)):
         raise UserError(
             f"module._target_={cfg.module._target_}: make it a subclass of {FineTuner.__module__}.FineTuner."
         )
-    if solves_head(cfg) and make.func.loss_of is not FineTuner.loss_of:
+    if solves_head(cfg) and own.func.loss_of is not FineTuner.loss_of:
         raise UserError(
             f"optimizer=lbfgs minimises `loss`, but {cfg.module._target_} minimises something else: use optimizer=adam."
         )
-    return make(
-        _classifier(cfg, data, pretrained),
-        data.task,
-        loss=instantiate(cfg.loss, **data.task.arguments()),
-        optimizer=instantiate(cfg.optimizer),
-        scheduler=instantiate(cfg.scheduler),
-        mix=instantiate(cfg.mix, num_classes=data.task.width),
-        backbone_lr_factor=cfg.finetune.backbone_lr_factor,
-        seed=cfg.seed,
-    )
+    given: dict[str, Any] = {
+        "loss": make(cfg, "loss", **data.task.arguments()),
+        "optimizer": make(cfg, "optimizer"),
+        "scheduler": make(cfg, "scheduler"),
+        "mix": make(cfg, "mix", num_classes=data.task.width),
+        "backbone_lr_factor": cfg.finetune.backbone_lr_factor,
+        "seed": cfg.seed,
+    }
+    refuse_given(cfg, "module", given)
+    with blaming(cfg, "module"):
+        module = own(_classifier(cfg, data, pretrained), data.task, **given)
+    rehearsal.rehearse(cfg, module, data)
+    return module
 
 
 def stored_features(
@@ -197,7 +194,6 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
     from ft_lightning.callbacks.finite import Finite
     from ft_lightning.callbacks.one_thread import OneThread
     from ft_lightning.callbacks.solve_head import SolveHead
-    from ft_lightning.optim import strengths
     from ft_lightning.runs.checkpoint import SealedCheckpointIO
     from ft_lightning.system.hardware import pick_device, pick_precision
 
@@ -205,20 +201,20 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
         # Lightning makes torch look for a driver library at each optimizer step: a tenth of a cached epoch.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     hush_frameworks()
-    # Each epoch of a solver tries one L2 strength.
-    epochs = len(strengths(cfg.optimizer.weight_decay)) if solves_head(cfg) else cfg.trainer.max_epochs
-    trainer = instantiate(
-        cfg.trainer,
-        max_epochs=epochs,
+    trainer = make(
+        cfg,
+        "trainer",
+        over=("max_epochs", "enable_progress_bar"),
+        max_epochs=epochs(cfg),
         precision=pick_precision(cfg.precision, pick_device(cfg.trainer.accelerator, "trainer.accelerator").type),
         callbacks=[
             Finite(),
             OneThread(),
             *callbacks,
             *([SolveHead()] if solves_head(cfg) else []),
-            *(instantiate(callback) for callback in cfg.callback.values()),
+            *extras.callbacks(cfg),
         ],
-        logger=(_extra_loggers(cfg, run_dir) if run_dir else []) or False,
+        logger=(extras.loggers(cfg, run_dir) if run_dir else []) or False,
         enable_checkpointing=run_dir is not None,
         enable_progress_bar=run_dir is not None and cfg.trainer.enable_progress_bar,
         plugins=[SealedCheckpointIO()],
@@ -229,15 +225,3 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
     check_process_count(trainer)
     processes.end_together()
     return trainer
-
-
-def _extra_loggers(cfg: DictConfig, run_dir: Path) -> list[Any]:
-    loggers = []
-    for name, logger in cfg.logger.items():
-        try:
-            loggers.append(instantiate(logger, save_dir=str(run_dir)))
-        except InstantiationException as error:
-            if not isinstance(error.__cause__, ImportError):
-                raise
-            raise UserError(f"logger={name} needs a package: pip install {name} ({error.__cause__})") from error
-    return loggers

@@ -29,7 +29,6 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Report every error and oddity of a dataset with its fix; the dataset itself is not changed."""
     from ft_lightning import build
     from ft_lightning.cli import summary
-    from ft_lightning.cli.values import check_switches
     from ft_lightning.data.damage import check_policy
     from ft_lightning.data.memo import open_memo
     from ft_lightning.issues.findings import Finding, Findings
@@ -37,7 +36,6 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.pages import check as check_page
     from ft_lightning.system.console import short
 
-    check_switches(cfg)
     check_policy(cfg.data.on_bad_image, cfg.data.max_bad_fraction)
     found = Findings()
     root = build.data_location(cfg)

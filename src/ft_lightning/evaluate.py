@@ -28,14 +28,13 @@ log = logging.getLogger(__name__)
 
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled samples; classes are matched by name."""
-    from ft_lightning.cli import summary, values
+    from ft_lightning.cli import summary
     from ft_lightning.data import damage, datasets, problems, split
     from ft_lightning.data.memo import open_memo
     from ft_lightning.deploy import model_dir
     from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
 
-    values.check_switches(cfg)
     damage.check_policy(cfg.data.on_bad_image, cfg.data.max_bad_fraction)
     datasets.check_loader(cfg.batch_size, cfg.num_workers)
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)

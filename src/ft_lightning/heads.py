@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from ft_lightning.system.errors import UserError
 
-HEAD_INITS = ("random", "probe")
 # Multiply-adds of a pass over all samples, a few ms: below, threads would take longer to meet than to compute, and on a
 # busy machine a hundred times as long.
 _SMALL = 10**8

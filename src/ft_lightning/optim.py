@@ -44,10 +44,7 @@ def build_optimizer(
         key = part if decayed else f"{part}_no_decay"
         fresh = {"name": key, "params": []} | ({} if decayed else {"weight_decay": 0.0})
         groups.setdefault(key, fresh)["params"].append(parameter)
-    try:
-        optimizer = make([groups[key] for key in sorted(groups)])
-    except (TypeError, ValueError) as error:
-        raise UserError(f"optimizer.* has a value that the optimizer refuses: {error}.") from error
+    optimizer = make([groups[key] for key in sorted(groups)])
     for group in optimizer.param_groups:
         group["lr"] *= backbone_lr_factor if group["name"].startswith("backbone") else 1.0
     return optimizer

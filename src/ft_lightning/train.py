@@ -43,6 +43,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.search.repeats import repeat
 
     build.check(cfg)
+    build.trainer(cfg, [], None)  # what it refuses, before the data is read
     run, clock = Run(run_dir), write.Stopwatch()
     data = build.data(cfg)
     pretrained = build.pretrained(cfg)

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ft_lightning.cli import command
 from ft_lightning.cli.compose import compose, is_group, recompose
 from ft_lightning.cli.job import Verb, in_multirun, typed_overrides
+from ft_lightning.cli.keys import keys_of, nearest
 from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs.run import Run
@@ -52,11 +53,12 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     typed = typed_overrides() if typed is None else typed
     assert typed is not None, "tune(cfg, folder, overrides): in Python, pass the overrides that made cfg"
     base = overrides_of_train(typed)
-    run_config.join_study(cfg, study_dir)
+    run_config.refuse_other_study(cfg, study_dir)
     configured = functools.partial(recompose, compose("train", *base), "train", base)
     bench = Workbench(["train", "val"])
     prepare(cfg, plan, bench)
     study = open_study(study_dir, cfg.tune.storage, run_config.study_name(cfg), plan)
+    run_config.join_study(cfg, study_dir)
     if not plan.searches("data"):
         write_split(bench.data(cfg), study, study_dir)
     search_results.before_search(study, plan, study_dir)
@@ -115,7 +117,9 @@ def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
         there = isinstance(node, DictConfig) and (name in node or OmegaConf.is_missing(node, name))
         comes_with_another = any(key.startswith(f"{other}.") for other in plan.space)
         if not there and not comes_with_another and not is_group(key):
-            raise UserError(f"tune.space.{key}: train has no key {key}; --cfg job shows those it has.")
+            meant = nearest(key, (name for name in keys_of(cfg) if not name.startswith("tune.")))
+            fix = f"did you mean tune.space.{meant}?" if meant else "--cfg job shows those it has."
+            raise UserError(f"tune.space.{key}: train has no key {key}: {fix}")
     refuse_processes(build.trainer(cfg, [], run_dir=None), "a search")
     if not plan.searches("data"):
         bench.data(cfg)

@@ -384,6 +384,21 @@ def test_a_name_without_a_hash_is_held_to_the_bytes_of_its_first_sight(named_wit
 
 
 @pytest.mark.promise(20)
+def test_a_damaged_file_is_no_first_sight_and_the_whole_one_loads(named_without_a_hash: Path) -> None:
+    path = named_without_a_hash
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    for _ in range(2):
+        with pytest.raises(UserError, match=f"{path} cannot be used as pretrained weights"):
+            load_squeezenet()
+        with pytest.raises(ValueError, match="not enough values"):  # what did not load is not what it has to be
+            record_of(path)
+    path.write_bytes(whole)
+    load_squeezenet()
+    assert record_of(path).is_file()
+
+
+@pytest.mark.promise(20)
 def test_a_file_that_takes_the_place_of_a_deleted_one_is_a_new_one(named_without_a_hash: Path) -> None:
     path = named_without_a_hash
     load_squeezenet()

@@ -56,7 +56,7 @@ def test_help_and_cfg_answer_without_the_heavy_imports(verb: str, run_command: R
         (["monitor=val/acc"], "use one of val/accuracy"),
         (["seed=abc"], "seed=abc"),
         (["checkpoint_minutes=-1"], "checkpoint_minutes=-1"),
-        (["finetune.backbone_lr_factor=-1"], "use 0 or more"),
+        (["finetune.backbone_lr_factor=-1"], "finetune.backbone_lr_factor=-1: use a number from 0"),
         (["data.batch_size=0"], "batch_size=0"),
         (["data.num_workers=-1"], "num_workers=-1"),
         (["data.root=2024"], "data.root=2024: no such folder"),
@@ -380,3 +380,23 @@ def test_a_terminal_that_cannot_show_a_name_ends_no_command(encoding: str, tmp_p
     assert done.returncode == 0, done.stderr
     assert "кот".encode(encoding, "backslashreplace").decode(encoding) in shown
     assert "Traceback" not in done.stderr.decode()
+
+
+def test_what_hydra_itself_writes_is_no_run(run_command: Run, pictures: Path, tmp_path: Path) -> None:
+    own = ["hydra/job_logging=default", "hydra.output_subdir=.hydra", "hydra.run.dir=run"]
+    refused = run_command("train", "data.root=/none", *TINY, *own)
+    assert refused.returncode == 2
+    assert "no such folder" in refused.stderr
+    done = run_command("train", f"data.root={pictures}", *TINY, *own)
+    assert done.returncode == 0, done.stderr
+    assert {"train.log", ".hydra/overrides.yaml", "metrics.json"} <= files_below(tmp_path / "cwd/run")
+    again = run_command("train", f"data.root={pictures}", *TINY, *own)
+    assert again.returncode == 2
+    assert "holds a run already" in again.stderr
+
+
+def test_help_begins_with_the_keys_that_are_used_most(run_command: Run) -> None:
+    first, *lines = run_command("train", "--help").stdout.splitlines()
+    assert "used most" in first
+    assert lines[0].startswith("  data.root=... ")
+    assert lines[10:12] == ["", "train is powered by Hydra."]

@@ -1,8 +1,13 @@
 """What an exception means to a user, however it was wrapped on its way."""
 
-from hydra.errors import InstantiationException
+from collections.abc import Callable
+from typing import Any
 
-from ft_lightning.cli.known_errors import known_error
+import pytest
+from hydra.errors import InstantiationException
+from lightning.pytorch.callbacks import EarlyStopping
+
+from ft_lightning.cli.known_errors import known_error, refusal_of_a_typed_value
 from ft_lightning.system.errors import NumericalError, UserError
 
 
@@ -24,3 +29,31 @@ def test_what_a_library_refuses_is_the_user_s_and_a_bug_is_nobody_s() -> None:
     assert isinstance(known_error(wrapped(ValueError("momentum"), 1)), UserError)
     assert known_error(wrapped(ZeroDivisionError(), 1)) is None
     assert known_error(ZeroDivisionError()) is None
+
+
+def raised_by(call: Callable[[], Any]) -> Exception:
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        call()
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["callback.x.mode=upwards", "seed=1"], "callback.x.mode=upwards: does not fit: `mode` can be"),
+        (["+trainer.sync_batchnorm=true"], "trainer.sync_batchnorm=true: does not fit"),
+        (["logger.x.mode=1"], "logger.x.mode=1: does not fit"),
+        (["seed=1", "optimizer.lr=3"], None),
+        ([], None),
+    ],
+)
+def test_what_a_library_refuses_late_is_of_the_typed_value_that_it_names(typed: list[str], said: str | None) -> None:
+    late = raised_by(lambda: EarlyStopping(monitor="val/loss", mode="upwards"))
+    known = refusal_of_a_typed_value(late, typed)
+    assert said in str(known) if said else known is None
+
+
+def test_an_error_of_our_own_code_and_one_that_is_no_refusal_stay_bugs() -> None:
+    ours = ValueError("four")
+    assert refusal_of_a_typed_value(ours, ["head.four=1"]) is None, "raised nowhere"
+    assert refusal_of_a_typed_value(raised_by(lambda: 1 / 0), ["trainer.division=1"]) is None

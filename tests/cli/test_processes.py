@@ -222,6 +222,8 @@ def test_two_processes_share_the_work_and_find_what_one_finds(
     shares = ["data.val_fraction=0.17", "data.test_fraction=0.17"]  # 24 of train: three whole batches
     options = [*options, *shares, f"data.root={pictures}", "trainer.max_epochs=4"]
     for optimizer, hits in (("adam", 0), ("lbfgs", 36)):
+        if optimizer == "lbfgs":  # has an epoch for each strength, and no others
+            options = [option for option in options if not option.startswith("trainer.max_epochs=")]
         one, two = tmp_path / f"one_{optimizer}", tmp_path / f"two_{optimizer}"
         one.mkdir()
         alone = train(compose("train", *options, f"optimizer={optimizer}", "data.batch_size=8"), one)

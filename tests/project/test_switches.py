@@ -1,11 +1,13 @@
-"""cli/values.py lists the switches of this repository's conf/, and no others."""
+"""The switches of this repository's conf/ are true or false: any other text would count as true."""
 
 from collections.abc import Iterator
 
+import pytest
 from omegaconf import DictConfig
 
 from ft_lightning.cli.compose import CONF, compose
-from ft_lightning.cli.values import SWITCHES
+from ft_lightning.cli.values import check_kinds
+from ft_lightning.system.errors import UserError
 
 VALUES = {"model/timm": ["model.name=x"], "model/torchvision": ["model.name=x"]}
 
@@ -18,14 +20,18 @@ def switches(node: DictConfig, above: str = "") -> Iterator[str]:
             yield f"{above}{name}"
 
 
-def test_every_switch_of_conf_is_looked_at() -> None:
-    found = set()
-    for verb in ("check", "evaluate", "predict", "report"):
-        found |= set(switches(compose(verb)))
-    for path in CONF.glob("*/*.yaml"):
-        choice = f"{path.parent.name}/{path.stem}"
-        verb = "tune" if path.parent.name == "tune" else "train"
-        found |= set(switches(compose(verb, choice.replace("/", "="), *VALUES.get(choice, []))))
-    others = ("trainer.", "model.", "callback.", "logger.", "tune.space.")  # checked by what takes them
-    ours = {key for key in found if not key.startswith(others) and not key.endswith("._partial_")}
-    assert ours | {"trainer.enable_progress_bar"} == set(SWITCHES)
+def test_every_switch_of_conf_takes_only_true_and_false() -> None:
+    refused = set()
+    choices = [path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml")]
+    commands = [(verb, "") for verb in ("check", "evaluate", "predict", "report")]
+    commands += [("tune" if choice.startswith("tune/") else "train", choice) for choice in choices]
+    for verb, choice in commands:
+        typed = [*([choice.replace("/", "=")] if choice else []), *VALUES.get(choice, [])]
+        for key in switches(compose(verb, *typed)):
+            if key in refused or key.startswith("tune.space.") or key.endswith("._partial_"):
+                continue
+            cfg = compose(verb, *typed, f"{key}=off")
+            with pytest.raises(UserError, match=f"{key}=off: use (true or )?false"):
+                check_kinds(cfg)
+            refused.add(key)
+    assert {"cache.enabled", "data.allow_leak", "features", "optimizer.nesterov", "trainer.deterministic"} <= refused

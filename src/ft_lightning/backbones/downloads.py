@@ -26,6 +26,8 @@ _TIMEOUT = 60  # seconds without an answer
 
 log = logging.getLogger(__name__)
 
+_unrecorded: dict[Path, str] = {}  # sha256 of verified files that have none recorded yet
+
 
 def fetch(url: str) -> Path:
     """Return the file of a library's weights in torch's cache, downloaded if missing, and verified."""
@@ -60,8 +62,7 @@ def fetch_from_hub(repository: str) -> Path:
 def verify(path: Path, expected: str) -> None:
     """Raise UserError for a file whose sha256 differs from its name or from the recorded one.
 
-    If the name holds no whole sha256, the first one seen is recorded in the user's cache directory, in the format of
-    sha256sum, and holds from then on.
+    If the name holds no whole sha256, that of the first file that loads (`remember`) holds from then on.
     """
     found = sha256(path)
     again = "Delete it to have it fetched again."
@@ -72,9 +73,19 @@ def verify(path: Path, expected: str) -> None:
             expected = known
             again += f" If you have put another one there yourself, delete {record} too."
         elif found.startswith(expected):
-            _write(record, found, path)
+            _unrecorded[path] = found
     if not found.startswith(expected):
         raise UserError(f"{path} is damaged: its sha256 is {found}, expected {expected}. {again}")
+
+
+def remember(path: Path) -> None:
+    """Record the sha256 of a verified file once its values have loaded, in the user's cache directory.
+
+    Recorded before, that of a damaged file would hold for the whole one that takes its place.
+    """
+    for place in (path, path.resolve()):  # of torch's cache, and behind a link of the hub's
+        if found := _unrecorded.pop(place, None):
+            _write(_record_of(place), found, place)
 
 
 def _reach(endpoint: str) -> None:
@@ -131,7 +142,7 @@ def _read(record: Path) -> str:
 
 
 def _write(record: Path, found: str, path: Path) -> None:
-    try:
+    try:  # in the format of sha256sum
         with replacing(record) as temporary:
             temporary.write_text(f"{found}  {path.absolute()}\n", encoding="utf-8", errors="backslashreplace")
     except OSError as error:

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models import get_model_builder, get_model_weights, list_models
 
 from ft_lightning.backbones.backbone import Identity
-from ft_lightning.backbones.downloads import fetch, fetch_from_hub
+from ft_lightning.backbones.downloads import fetch, fetch_from_hub, remember
 from ft_lightning.backbones.weights import reading, tensors_only, unknown_weights
 from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.system.errors import UserError
@@ -60,6 +60,7 @@ def _torchvision_network(
         path = fetch(chosen.url)
         with reading(path, passing):
             network = get_model_builder(name)(weights=chosen, progress=False, **arguments)
+        remember(path)
     for auxiliary in ("aux1", "aux2", "AuxLogits"):  # classifiers that only help training from scratch
         if hasattr(network, auxiliary):
             network.aux_logits = False
@@ -86,6 +87,7 @@ def _timm_network(name: str, weights: str | None, arguments: dict[str, Any]) -> 
         overlay = {"file": str(path)}  # timm renames and resizes the tensors of older files
         with reading(path, _of(arguments)):
             network = timm.create_model(full_name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
+        remember(path)
     preprocess = Preprocess.from_timm(resolve_data_config(arguments, model=network), full_name)
     return network, preprocess, Identity("timm", full_name, arguments, config.tag if weights else "random")
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ft_lightning.cli import ending, multirun, processes
+from ft_lightning.cli import ending, keys, meanings, multirun, processes
 from ft_lightning.cli.compose import CONF, compose_with_hydra, search_working_directory
 from ft_lightning.cli.job import EXPECTED_ERRORS, Verb, carry_out
 from ft_lightning.cli.known_errors import config_error, print_error
@@ -56,13 +56,15 @@ def _run(verb: Verb) -> None:
         return _attempt(verb, cfg)
 
     try:
-        sys.argv[1:] = _with_run_directory(verb, sys.argv[1:])
+        sys.argv[1:] = words = _with_run_directory(verb, sys.argv[1:])
+        if {"-h", "--help"} & set(words):
+            print(meanings.most_used(verb.name) + "\n")  # noqa: T201
         main()
     except UserError as error:
         print_error(error)
         sys.exit(error.exit_code)
     except _MISCONFIGURED as error:
-        print_error(config_error(error))
+        print_error(keys.explain(verb.name, sys.argv[1:], error) or config_error(error))
         sys.exit(UserError.exit_code)
     except KeyboardInterrupt as error:
         if not error.args:  # else the job has said more
@@ -84,7 +86,7 @@ def run_in_python(verb: Verb, overrides: Sequence[str], run_dir: str | os.PathLi
         folder = Path(cfg.hydra.run.dir)
         folder.mkdir(parents=True, exist_ok=True)
     except _MISCONFIGURED as error:
-        raise config_error(error) from error
+        raise keys.explain(verb.name, list(overrides), error) or config_error(error) from error
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     try:
         with streams.guarded():
@@ -159,6 +161,7 @@ def _with_run_directory(verb: Verb, words: list[str]) -> list[str]:
     a run directory: the others write nothing, and the main one tells them where checkpoints are. Lightning's own
     launcher names the directory on their command line.
     """
+    keys.refuse_words(words)
     if is_main_process():
         resume.refuse_other_directory(words)
     if old := resume.run_directory(words):

@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli.compose import PACKAGE
-from ft_lightning.cli.known_errors import known_error
+from ft_lightning.cli.keys import refuse_unread
+from ft_lightning.cli.known_errors import known_error, refusal_of_a_typed_value
 from ft_lightning.cli.processes import FailedElsewhereError, caused_elsewhere
+from ft_lightning.cli.solver import refuse_other_epochs
+from ft_lightning.cli.values import check_kinds
 from ft_lightning.data.problems import DataProblemsError, write_problems
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs import resume
@@ -87,7 +90,7 @@ def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], mult
 def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner: bool) -> None:
     """Run the job in a directory that no other process uses; translate its errors for the user."""
     writes_outcome = owner or (is_main_process() and in_multirun())
-    begun, goes_on, was_empty = False, False, writes_outcome and not any(run_dir.iterdir())
+    begun, goes_on, was_empty = False, False, writes_outcome and _is_new(Run(run_dir))
     try:
         if OmegaConf.select(cfg, "resume") and not verb.shared:
             cfg = resume.config_of(run_dir, cfg, typed)
@@ -98,6 +101,7 @@ def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner
         goes_on = bool(OmegaConf.select(cfg, "resume"))
         if owner and not goes_on:
             _refuse_used_directory(run_dir)
+        _check(verb, cfg, typed)
         begun = True
         _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), root)
         if owner or (is_main_process() and verb.shared):
@@ -143,6 +147,23 @@ def _load(libraries: Sequence[str]) -> None:
             gc.enable()
 
 
+def _check(verb: Verb, cfg: DictConfig, typed: list[str]) -> None:
+    """Raise UserError for a key or value that does not fit."""
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        example = _usage(verb) if set(missing) <= cfg.keys() else f"Say {missing[0]}=... too."
+        raise UserError(f"{' and '.join(missing)}: not set. {example}")
+    refuse_unread(cfg, typed)
+    check_kinds(cfg)
+    if verb.name == "train" and not in_multirun():  # of several jobs, and of a search, only some may solve
+        refuse_other_epochs(cfg, typed)
+
+
+def _usage(verb: Verb) -> str:
+    """Return the command lines in the first words of the verb's module."""
+    lines = (sys.modules[verb.job.__module__].__doc__ or "").splitlines()
+    return "\n".join(["For example:", *(line for line in lines if line.startswith("python -m"))])
+
+
 def _write_outcome(run_dir: Path, typed: list[str], exit_code: int, error: str) -> None:
     Run(run_dir).write("outcome", {"exit_code": exit_code, "overrides": typed, "error": error})
 
@@ -150,8 +171,9 @@ def _write_outcome(run_dir: Path, typed: list[str], exit_code: int, error: str) 
 def _translated(error: BaseException) -> BaseException:
     if not isinstance(error, Exception | SystemExit):
         return error
-    known = known_error(error) if isinstance(error, Exception) else None
-    return known or _signal_behind(error) or caused_elsewhere(error) or error
+    known: BaseException | None = known_error(error) if isinstance(error, Exception) else None
+    known = known or _signal_behind(error) or caused_elsewhere(error)
+    return known or refusal_of_a_typed_value(error, typed_overrides() or ()) or error
 
 
 def _signal_behind(error: BaseException) -> BaseException | None:
@@ -188,6 +210,11 @@ def _was_cut_off(cfg: DictConfig, run_dir: Path) -> bool:
         return False
     run_config.refuse_other_run(cfg, run_dir)
     return True
+
+
+def _is_new(run: Run) -> bool:
+    """Return whether no command has left anything in a directory."""
+    return not (run.traces() or run.config_file.exists() or run.record_path("outcome").exists())
 
 
 def _refuse_used_directory(run_dir: Path) -> None:

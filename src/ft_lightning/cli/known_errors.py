@@ -1,7 +1,11 @@
 """Translates exceptions of the frameworks and the system into errors that the user can fix."""
 
 import errno
+import re
 import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverrideParseException
 from hydra.errors import HydraException, InstantiationException
@@ -16,14 +20,15 @@ _UNWRITABLE = ("ENOSPC", "EROFS", "EFBIG", "EACCES", "EPERM", "ENOTDIR", "EISDIR
 # Of Lightning and Optuna, by name, to avoid importing them.
 _LIBRARY_ERRORS = ("MisconfigurationException", "StorageInternalError")
 
+# What a function raises for a value that it does not take.
+_REFUSALS = (TypeError, ValueError, ImportError, LookupError, AttributeError, AssertionError, RuntimeError)
+_PACKAGE = Path(__file__).parents[1]
+
 
 def known_error(error: BaseException) -> UserError | NumericalError | None:
     """Return the typed error behind an exception of a job; None for a bug."""
-    cause: BaseException | None = error
-    while cause:  # Hydra wraps a constructor's exception, once per nested config
-        if isinstance(cause, UserError | NumericalError):
-            return cause
-        cause = cause.__cause__
+    if typed := typed_error(error):
+        return typed
     if type(error).__name__ in _LIBRARY_ERRORS:
         return UserError(f"{error} {str(error.__cause__ or '').partition(chr(10))[0]}".strip())
     if isinstance(error, InstantiationException):
@@ -35,7 +40,41 @@ def known_error(error: BaseException) -> UserError | NumericalError | None:
     unwritable = isinstance(error, OSError) and error.errno in {getattr(errno, name, None) for name in _UNWRITABLE}
     if unwritable or isinstance(error, OmegaConfBaseException | HydraException):
         return config_error(error)
-    return _shortage(error)
+    return shortage(error)
+
+
+def typed_error(error: BaseException | None) -> UserError | NumericalError | None:
+    """Return the typed error among an exception and its causes: Hydra wraps them, once per nested config."""
+    while error:
+        if isinstance(error, UserError | NumericalError):
+            return error
+        error = error.__cause__
+    return None
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Return whether a function raises this for a value that it does not take."""
+    return isinstance(error, _REFUSALS) or type(error).__name__ in _LIBRARY_ERRORS
+
+
+def refusal_of_a_typed_value(error: BaseException, typed: Sequence[str]) -> UserError | None:
+    """Return the error for a value that a library refuses only when it is used; None if it may be a bug of ours.
+
+    It is raised in a library, and its text names the key, or quotes the value, of an override that was typed.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    if not (is_refusal(error) and frames) or Path(frames[-1].filename).is_relative_to(_PACKAGE):
+        return None
+    said = set(re.findall(r"[\w./-]{3,}", str(error)))
+    blamed = []
+    for word in typed:
+        key, _, value = word.partition("=")
+        if {key.rpartition(".")[2], value} & said:
+            blamed.append(word.lstrip("+"))
+    # Of what runs in the library only because it was asked for, nearly anything can come.
+    blamed = blamed or [word.lstrip("+") for word in typed if re.match(r"\+*(callback|logger)\.|\+trainer\.", word)]
+    reason = " ".join(str(error).split())[:300].rstrip(".")
+    return UserError(f"{' '.join(blamed)}: does not fit: {reason}.") if blamed else None
 
 
 def config_error(error: BaseException) -> UserError:
@@ -58,7 +97,7 @@ def print_error(message: object, kind: str = "error: ") -> None:
     print(f"{who}{kind}{printable_lines(str(message))}", file=sys.stderr)  # noqa: T201
 
 
-def _shortage(error: BaseException) -> UserError | None:
+def shortage(error: BaseException) -> UserError | None:
     """Return the error for exhausted memory, for which the system kills loader processes without a message."""
     reason = str(error).partition("\n")[0][:200]
     if is_out_of_memory(error):

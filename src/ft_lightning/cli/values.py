@@ -1,65 +1,185 @@
 """Checks config values that would otherwise fail late or be ignored silently."""
 
+import inspect
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from ft_lightning.cli.keys import nearest
+from ft_lightning.cli.meanings import comment_on
 from ft_lightning.cli.monitor import settle_direction
 from ft_lightning.system.errors import UserError
-
-# Boolean keys: any non-empty string would otherwise count as true.
-SWITCHES = (
-    "augment.trivial",
-    "cache.enabled",
-    "data.allow_leak",
-    "data.case_sensitive",
-    "features",
-    "finetune.freeze_bn",
-    "optimizer.nesterov",
-    "scheduler.cycle_momentum",
-    "trainer.enable_progress_bar",
+from ft_lightning.system.kinds import (
+    Count,
+    Natural,
+    NotNegative,
+    Parameter,
+    Range,
+    Seed,
+    Share,
+    as_text,
+    parameters_of,
+    words,
 )
 
+_Batches = Count | Annotated[float, Range(0, 1)] | None
+_Text = str | None
 
-def check_switches(cfg: DictConfig) -> None:
-    """Raise UserError if a boolean key is neither true nor false."""
-    for key in SWITCHES:
-        value = OmegaConf.select(cfg, key, default=False)
-        if not isinstance(value, bool):
-            raise UserError(f"{key}={value}: use true or false.")
+# What fits a key that is no argument of a `_target_`, or of which a library's annotation says too little. The others
+# have the annotation of the argument.
+_KINDS: dict[str, Any] = {
+    "abstain_below": Share | None,
+    "batch_size": Count,
+    "cache.dir": _Text,
+    "cache.enabled": bool,
+    "cache.verify": str,
+    "checkpoint_minutes": NotNegative,
+    "data.case_sensitive": bool,
+    "data.csv": _Text,
+    "data.max_pixels": Count,
+    "data.root": _Text,
+    "data.split": _Text,
+    "device": str,
+    "features": bool,
+    "finetune.backbone_lr_factor": NotNegative,
+    "finetune.freeze_bn": bool,
+    "finetune.k": Count | None,
+    "finetune.mode": str,
+    "head.init": Literal["random", "probe"],
+    "init_from": _Text,
+    "input": str | list[str],
+    "max_pixels": Count,
+    "model_dir": str,
+    "monitor": str,
+    "num_workers": Natural | None,
+    "output": _Text,
+    "precision": str,
+    "repeats": Count,
+    "resume": _Text,
+    "run": _Text,
+    "runs": str | list[str] | None,
+    "seed": Seed,
+    "trainer.accumulate_grad_batches": Count,
+    "trainer.check_val_every_n_epoch": Count,
+    "trainer.enable_progress_bar": bool,
+    "trainer.gradient_clip_val": NotNegative | None,
+    "trainer.limit_predict_batches": _Batches,
+    "trainer.limit_test_batches": _Batches,
+    "trainer.limit_train_batches": _Batches,
+    "trainer.limit_val_batches": _Batches,
+    "trainer.log_every_n_steps": Natural,
+    "trainer.max_epochs": Annotated[int, Range(-1)] | None,
+    "trainer.max_steps": Annotated[int, Range(-1)],
+    "trainer.min_epochs": Natural | None,
+    "trainer.num_nodes": Count,
+    "trainer.num_sanity_val_steps": Annotated[int, Range(-1)],
+    "trainer.use_distributed_sampler": Literal[False],  # the samplers are distributed already
+    "trainer.val_check_interval": _Batches,
+    "tune.name": str,
+    "tune.storage": _Text,
+}
+
+# Arguments of the Trainer that a run sets itself, and what to say in their place.
+_SET_ELSEWHERE = {
+    "barebones": "A run keeps its checkpoints and its table of epochs.",
+    "callbacks": "Say callback=..., or +callback.NAME._target_=... for one more.",
+    "default_root_dir": "Say hydra.run.dir=/another/place.",
+    "enable_checkpointing": "best.ckpt is what is tested and delivered, last.ckpt what resume goes on from.",
+    "logger": "Say logger=..., or +logger.NAME._target_=... for one more.",
+    "overfit_batches": "Say trainer.limit_train_batches=5, or data.limit=10.",
+    "plugins": "It holds what seals checkpoints.",
+    "precision": "Say precision=32-true, or see --help.",
+}
+
+_GROUPS = {key.partition(".")[0] for key in _KINDS if "." in key} | {"callback", "logger"}
+
+
+def check_kinds(cfg: DictConfig) -> None:
+    """Raise UserError for a value of another kind than its key takes, and for a key that its `_target_` does not have.
+
+    A number where only text fits is the text that was typed, such as a folder's name: it becomes text in `cfg`.
+
+    "What fits" is the words of the annotation and the comment in conf/.
+    """
+    for group in _GROUPS & set(map(str, cfg)):
+        if not isinstance(cfg[group], DictConfig):
+            raise UserError(f"{group}={shown(plain(cfg[group]))}: it holds other keys; see --cfg job.")
+    for name in _SET_ELSEWHERE.keys() & (cfg.get("trainer") or {}).keys():
+        raise UserError(f"trainer.{name}: every run sets it itself. {_SET_ELSEWHERE[name]}")
+    for key, node, parameter in _leaves(cfg, ""):
+        name = key.rpartition(".")[2]
+        value = plain(node[name])
+        if isinstance(value, str) and not value.strip() and not key.startswith(("callback.", "logger.")):
+            raise UserError(f"{key} is empty: give it a value, or leave it out.")
+        if value is None and OmegaConf.is_interpolation(node, name):  # ${monitor_mode}: its metric's, written later
+            continue
+        if not parameter.takes(value):
+            comment = comment_on(key)
+            hint = f" ({comment})" if comment else ""
+            raise UserError(f"{key}={written(node, name)}: use {words(parameter.kind) or 'another value'}{hint}.")
+        text = as_text(value, parameter.kind)
+        if text != value and not OmegaConf.is_interpolation(node, name):
+            node[name] = text
+
+
+def _leaves(node: DictConfig, prefix: str) -> Iterator[tuple[str, DictConfig, Parameter]]:
+    """Yield each key whose kind is known, the node that holds it and its parameter."""
+    target, (known, others) = _parameters(node, prefix)
+    for name in map(str, node):
+        key = f"{prefix}{name}"
+        if key in ("hydra", "tune.space") or name in ("_target_", "_partial_", "_convert_", "_args_", "_recursive_"):
+            continue
+        value = node[name]
+        parameter = Parameter(_KINDS[key], inspect.Parameter.empty) if key in _KINDS else known.get(name, others)
+        if isinstance(value, DictConfig) and key not in _KINDS and ("_target_" in value or target is None):
+            yield from _leaves(value, f"{key}.")
+        elif parameter:
+            yield key, node, parameter
+        elif target:
+            near = nearest(name, known)
+            meant = f"did you mean {prefix}{near}?" if near else f"it takes {', '.join(known) or 'none'}."
+            raise UserError(f"{key}: {target} has no argument {name}: {meant}")
+
+
+def _parameters(node: DictConfig, prefix: str) -> tuple[str | None, Any]:
+    """Return the `_target_` of a node and its parameters; without one, any key may be there."""
+    target = node.get("_target_")
+    if "_target_" not in node:
+        return None, ({}, None)
+    if not isinstance(target, str):
+        raise UserError(f"{prefix}_target_={shown(plain(target))}: use the name of a function or class.")
+    try:
+        return target, parameters_of(get_object(target))
+    except Exception as error:
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise UserError(f"{prefix}_target_={target}: it cannot be imported: {reason}") from error
+
+
+def written(node: DictConfig, name: str) -> str:
+    """Return a value as it was written: a reference to the environment is not resolved, as it may be a secret."""
+    raw = next(value for key, value in node.items_ex(resolve=False) if key == name)
+    return shown(OmegaConf.to_container(raw, resolve=False) if OmegaConf.is_config(raw) else raw)
+
+
+def plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def shown(value: Any) -> str:
+    """Write a value as a person types it."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(shown, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def check_values(cfg: DictConfig) -> None:
     """Raise UserError for a value that would fail late or be ignored silently."""
-    from ft_lightning.heads import HEAD_INITS
-
-    check_switches(cfg)
-    if not isinstance(cfg.seed, int):
-        raise UserError(f"seed={cfg.seed}: use a whole number.")
+    check_kinds(cfg)
     settle_direction(cfg)
-    if cfg.head.init not in HEAD_INITS:
-        raise UserError(f"head.init={cfg.head.init} is unknown: use one of {', '.join(HEAD_INITS)}.")
-    if cfg.finetune.backbone_lr_factor < 0:
-        raise UserError(f"finetune.backbone_lr_factor={cfg.finetune.backbone_lr_factor}: use 0 or more.")
-    if not isinstance(cfg.repeats, int) or cfg.repeats < 1:
-        raise UserError(f"repeats={cfg.repeats}: use a whole number from 1, which trains once.")
-    if not isinstance(cfg.checkpoint_minutes, int | float) or cfg.checkpoint_minutes < 0:
-        raise UserError(f"checkpoint_minutes={cfg.checkpoint_minutes}: use a number of minutes, 0 or more.")
+    if cfg.seed + cfg.repeats > 2**32:
+        raise UserError(f"seed={cfg.seed}: repeats={cfg.repeats} trains with this seed and the next ones: use less.")
     for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
         if cfg.trainer[key] == 0:
             raise UserError(f"trainer.{key}=0 leaves nothing to train or to choose the best epoch by: use 1 or more.")
-
-
-def check_beside_solver(cfg: DictConfig) -> None:
-    """Raise UserError for what does not go together with a solver, which takes no steps."""
-    if not cfg.scheduler._target_.endswith(".constant"):
-        raise UserError(
-            "optimizer=lbfgs has no learning rate to schedule: leave scheduler=... out, or say optimizer=adam."
-        )
-    if OmegaConf.select(cfg, "data.sampler", default="shuffle") != "shuffle":
-        raise UserError(
-            f"data.sampler={cfg.data.sampler}: optimizer=lbfgs looks at all samples at once; leave it out, or say "
-            "loss.class_weights=balanced."
-        )
-    if cfg.trainer.check_val_every_n_epoch != 1:
-        raise UserError("trainer.check_val_every_n_epoch: optimizer=lbfgs chooses among all epochs by val; use 1.")
-    if any("WeightAveraging" in callback._target_ for callback in cfg.callback.values()):
-        raise UserError("callback=ema averages over steps, but optimizer=lbfgs has one step an epoch: leave one out.")

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 def excluded_names(table: str) -> set[str]:
     """Read the names in a table's column path."""
+    if not Path(str(table)).expanduser().is_file():
+        raise UserError(f"data.exclude={table}: no such file.")
     rows = read_table(Path(str(table)).expanduser())
     if "path" not in rows.columns:
         raise UserError(

@@ -26,6 +26,7 @@ from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.hardware import default_workers
+from ft_lightning.system.kinds import Count, Share
 from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.task import MakeTask, Task
 
@@ -47,19 +48,19 @@ class ImageFolderDataModule(LightningDataModule):
     csv: str | None
     create: Callable[[], Path] | None  # makes the folder if neither root nor csv is given
     find: FindFiles  # lists the files of root and csv
-    val_fraction: float
-    test_fraction: float
+    val_fraction: Share
+    test_fraction: Share
     split_seed: int
     group_by: str | None
     case_sensitive: bool
     allow_leak: bool
-    max_pixels: int
+    max_pixels: Count
     decode: str
     on_bad_image: str
     max_bad_fraction: float
-    limit: int | None
+    limit: Count | None
     exclude: str | None
-    batch_size: int
+    batch_size: Count
     sampler: str
     num_workers: int | None
     memo: Memo | None = None  # what earlier runs know of files and images

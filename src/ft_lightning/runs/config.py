@@ -60,18 +60,28 @@ def study_digest(cfg: DictConfig) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def join_study(cfg: DictConfig, folder: Path) -> None:
-    """Write the config of a search into its directory; raise UserError if another search's config is there."""
+def refuse_other_study(cfg: DictConfig, folder: Path) -> None:
+    """Raise UserError if a directory holds another search, or something else."""
     with claimed(folder, wait=True):
         sweep(folder)
         if Run(folder).config_file.is_file():
-            _refuse_other_study(cfg, folder)
+            _refuse_other_config(cfg, folder)
         elif others := Run(folder).traces():
             raise UserError(f"hydra.run.dir={folder} holds something else ({others[0]}): name another.")
+
+
+def join_study(cfg: DictConfig, folder: Path) -> None:
+    """Write the config of a search into its directory; raise UserError if another search's config is there.
+
+    Only once its study is open: the config says where the trials are.
+    """
+    with claimed(folder, wait=True):
+        if Run(folder).config_file.is_file():
+            _refuse_other_config(cfg, folder)
         write_config(cfg, folder)
 
 
-def _refuse_other_study(cfg: DictConfig, folder: Path) -> None:
+def _refuse_other_config(cfg: DictConfig, folder: Path) -> None:
     before, content = Run(folder).saved_config(), _content(cfg)
     then, now = ({**_identity(one), "tune.storage": one["tune"]["storage"]} for one in (before, content))
     if changed := sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key)):

@@ -160,9 +160,9 @@ class Run:
         return (self.path if name in _TABLES else self.path / "report_data") / f"{name}.csv"
 
     def traces(self) -> list[str]:
-        """List the names in the directory, except the files of a command that was refused at its start."""
+        """List the names in the directory, except the files of a command that was refused at its start, and Hydra's."""
         refused = {self.config_file, self.log, self.record_path("outcome"), self.record_path("problems")}
-        return sorted(path.name for path in self.path.iterdir() if path not in refused)
+        return sorted(path.name for path in self.path.iterdir() if path not in refused and not _is_of_hydra(path))
 
     def trained_on(self) -> set[str] | None:
         """Return the digests of the samples in its train split; None if unknown."""
@@ -223,6 +223,11 @@ class Run:
             return self.record(name)
         except UserError:
             return {}
+
+
+def _is_of_hydra(path: Path) -> bool:
+    """Return whether Hydra itself writes this: a log (hydra/job_logging), or the config (hydra.output_subdir)."""
+    return path.suffix == ".log" or (path / "overrides.yaml").is_file()
 
 
 def _runs_below(run: Run, depth: int) -> Iterator[tuple[Run, bool]]:

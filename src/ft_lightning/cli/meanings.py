@@ -1,0 +1,96 @@
+"""What conf/ says of the keys of a command, for `--help` and for messages."""
+
+import functools
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from ft_lightning.cli.compose import CONF
+
+# The keys that people use most; conf/ has a line on each.
+_USED = {
+    "train": "data.root model finetune augment optimizer optimizer.lr trainer.max_epochs data.batch_size seed resume",
+    "tune": "data.root tune tune.trials tune.sampler tune.prune_after tune.storage model finetune monitor seed",
+    "evaluate": "model_dir data.root data.csv data.split batch_size num_workers device precision cache.enabled "
+    "data.max_pixels",
+    "predict": "model_dir input output abstain_below batch_size num_workers device precision max_pixels",
+    "check": "data.root data.csv features model data.group_by data.limit data.exclude device precision cache.dir",
+    "report": "run runs",
+}
+_WIDTH = 90  # of what is said of a key
+
+
+class Entry(NamedTuple):
+    """A key in a file of conf/."""
+
+    value: str
+    comment: str
+
+
+def most_used(verb: str) -> str:
+    """Return a line for each of the keys of a command that people use most, from the comments of conf/."""
+    names = _USED[verb].split()
+    lines = []
+    for name in names:
+        entry = _choices(verb, name) if (CONF / name).is_dir() else _entry(verb, name)
+        given = f"{name}={'...' if entry.value in ('???', 'null') else entry.value}"
+        lines.append(f"  {given:26} {textwrap.shorten(entry.comment, _WIDTH, placeholder=' ...')}".rstrip())
+    return "\n".join([f"The keys of {verb} that are used most, with their defaults:", *lines])
+
+
+def comment_on(key: str) -> str:
+    """Return what conf/ says of a key; empty if nothing."""
+    return next((entry.comment for file in files() if (entry := file.get(key)) and entry.comment), "")
+
+
+def _choices(verb: str, group: str) -> Entry:
+    """Return a group's default choice, and a line on it and the others."""
+    defaults = [line for name in (verb, "train") for line in _text(CONF / f"{name}.yaml").splitlines()]
+    chosen = next(match[1] for line in defaults if (match := re.match(rf"  - {group}: (\S+)", line)))
+    lines = _text(CONF / group / f"{chosen}.yaml").splitlines()
+    title = next((line.strip("# ") for line in lines if line.startswith("# ") and "@package" not in line), "")
+    names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return Entry(chosen, f"{' | '.join(names)}" + (f"; {chosen}: {title}" if title else ""))
+
+
+def _entry(verb: str, key: str) -> Entry:
+    """Return a key's value and comment, from the command's own file where it is there."""
+    found = [entry for file in (read(CONF / f"{verb}.yaml"), *files()) if (entry := file.get(key))]
+    return next((entry for entry in found if entry.comment), found[0])
+
+
+@functools.cache
+def files() -> list[dict[str, Entry]]:
+    """Return the entries of each file of conf/: those of the command first, then the default choices of train."""
+    defaults = _text(CONF / "train.yaml") + _text(CONF / "tune.yaml")
+    chosen = re.findall(r"^  - (\w+): (\w+)", defaults, re.MULTILINE)
+    usual = [path for group, name in chosen if (path := CONF / group / f"{name}.yaml").is_file()]
+    rest = [CONF / "train.yaml", *sorted(CONF.glob("*/*.yaml")), *sorted(CONF.glob("*.yaml"))]
+    return [read(path) for path in dict.fromkeys([*usual, *rest])]
+
+
+@functools.cache
+def read(path: Path) -> dict[str, Entry]:
+    text = _text(path)
+    node, lines = yaml.compose(text, yaml.SafeLoader), text.splitlines()
+    in_group = path.parent != CONF and "@package _global_" not in text
+    return dict(_walk(node, lines, f"{path.parent.name}." if in_group else ""))
+
+
+def _walk(node: yaml.Node | None, lines: list[str], prefix: str) -> Iterator[tuple[str, Entry]]:
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        name, end = f"{prefix}{key.value}", value.end_mark
+        comment = lines[end.line][end.column :].partition("# ")[2] if end.line == key.start_mark.line else ""
+        if isinstance(value, yaml.ScalarNode):
+            yield name, Entry(value.value, comment)
+        else:
+            yield name, Entry("...", comment)
+            yield from _walk(value, lines, f"{name}.")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -1,0 +1,73 @@
+"""Makes what a config names; what its constructor, or a later call, refuses is an error that names the keys."""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from ft_lightning.cli.job import typed_overrides
+from ft_lightning.cli.known_errors import is_refusal, shortage, typed_error
+from ft_lightning.cli.values import written
+from ft_lightning.system.errors import UserError
+
+
+def make(cfg: DictConfig, key: str, /, *, over: Collection[str] = (), but: Collection[str] = (), **given: Any) -> Any:
+    """Instantiate what a key of the config names, with arguments that the command itself gives.
+
+    Args:
+        over: arguments that may be in the config too; the given ones are used.
+        but: keys of the config that are no arguments.
+
+    Raises:
+        UserError: the config has one of the given arguments, which would be ignored; or the constructor refuses.
+    """
+    node = OmegaConf.select(cfg, key)
+    if not (isinstance(node, DictConfig) and "_target_" in node):
+        raise UserError(f"{key}={node}: it needs a _target_, the function or class that makes it.")
+    refuse_given(cfg, key, given.keys() - set(over))
+    own = OmegaConf.masked_copy(node, [str(name) for name in node if name not in but])
+    own._set_parent(node._get_parent())  # for its interpolations
+    if own.get("_convert_") not in ("partial", "object"):
+        given["_convert_"] = "all"  # a ListConfig or DictConfig would crash or slow down what it is given to
+    with blaming(cfg, key):
+        return instantiate(own, **given)
+
+
+def refuse_given(cfg: DictConfig, key: str, given: Iterable[str]) -> None:
+    """Raise UserError if the config has an argument that the command itself gives, and that would be ignored."""
+    node = OmegaConf.select(cfg, key)
+    for name in sorted(given):
+        if name in node and not name.startswith("_"):
+            raise UserError(f"{key}.{name}={written(node, name)}: the command sets it itself; leave it out.")
+
+
+@contextmanager
+def blaming(cfg: DictConfig, key: str) -> Iterator[None]:
+    """Turn an error of what the key names, as of a wrong value, into a UserError that names its keys and values."""
+    try:
+        yield
+    except Exception as error:
+        wrapped = isinstance(error, InstantiationException)
+        cause = (error.__cause__ or error) if wrapped else error
+        # Hydra's own error, without a cause, is about a name that cannot be imported.
+        if not (wrapped or is_refusal(cause)) or (error.__cause__ and not is_refusal(cause)):
+            raise
+        raise typed_error(error) or shortage(cause) or _refused(cfg, key, cause) from error
+
+
+def _refused(cfg: DictConfig, key: str, error: BaseException) -> UserError:
+    """Blame the values that the error names, those of them that were typed, or all that were typed; else all."""
+    node = OmegaConf.select(cfg, key)
+    words = [word.lstrip("+").partition("=") for word in typed_overrides() or ()]
+    typed = {name: value for name, _, value in words if name.startswith(f"{key}.")}
+    names = [str(name) for name in node if not str(name).startswith("_")]
+    values = {f"{key}.{name}": written(node, name) for name in names} | typed
+    named = {name for name in values if re.search(rf"\b{name.rpartition('.')[2]}\b", str(error))}
+    blamed = typed.keys() & named or named or typed or values
+    settings = " ".join(f"{name}={value}" for name, value in values.items() if name in blamed)
+    reason = " ".join(str(error).split())[:300].rstrip(".")
+    return UserError(f"{settings or key}: {node['_target_']} refuses this: {reason or type(error).__name__}.")

@@ -1,0 +1,76 @@
+"""Tries what a config names on a blank sample, so that a value that is refused late is refused before time is spent."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from ft_lightning.cli.objects import blaming, make
+from ft_lightning.cli.solver import solves_head
+from ft_lightning.system.errors import UserError
+
+if TYPE_CHECKING:
+    from ft_lightning.data.protocol import Data
+    from ft_lightning.module import FineTuner
+
+_TRIES = 3  # of a random augmentation
+_STEPS = 100.0  # of a schedule
+
+
+def augmentation(cfg: DictConfig, preprocess: Any) -> Any:
+    """Make the augmentation around a preprocess, and turn a blank image with it."""
+    import torch
+    from PIL import Image
+
+    partial = make(cfg, "augment")
+    with blaming(cfg, "augment"), torch.random.fork_rng(devices=[]):
+        augment = partial(preprocess)
+        for _ in range(_TRIES if augment is not preprocess else 0):
+            augment(Image.new("RGB", (64, 48)))
+    return augment
+
+
+def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
+    """Call head, loss, optimizer and schedule once, without a step; raise UserError for what they refuse."""
+    import torch
+
+    from ft_lightning.module import FineTuner
+    from ft_lightning.optim import build_optimizer
+
+    classifier = module.classifier
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with blaming(cfg, "head"):
+            features = torch.zeros(2, classifier.backbone.feature_dim)
+            training = classifier.head.training
+            outputs = classifier.head.eval()(features)
+            classifier.head.train(training)
+        if type(module).loss_of is FineTuner.loss_of:  # one of the user's own may call it in another way
+            with blaming(cfg, "loss"):
+                module.loss(outputs, data.targets("train")[:2])
+    if solves_head(cfg) and cfg.finetune.mode != "frozen":  # said with what it trains on
+        return
+    trainable = [(name, p) for name, p in classifier.named_parameters() if p.requires_grad]
+    with blaming(cfg, "optimizer"):
+        optimizer = build_optimizer(module.optimizer, trainable, module.backbone_lr_factor)
+    with blaming(cfg, "scheduler"):
+        schedule = module.scheduler(optimizer, _STEPS)
+    metrics = [f"val/{name}" for name in module.task.directions]
+    if isinstance(schedule, dict) and schedule.get("monitor", metrics[0]) not in metrics:
+        raise UserError(f"scheduler.monitor={schedule['monitor']} is not measured: use one of {', '.join(metrics)}.")
+    _refuse_parts_of_an_epoch(
+        cfg, {split: math.ceil(len(data.splits[split]) / cfg.data.batch_size) for split in data.splits}
+    )
+
+
+def _refuse_parts_of_an_epoch(cfg: DictConfig, counts: dict[str, int]) -> None:
+    """Raise UserError for a share of an epoch without a batch, or for more batches than it has; `counts` by split."""
+    for split, count in counts.items():
+        limit = cfg.trainer.get(f"limit_{split}_batches")
+        if isinstance(limit, float) and count * limit < 1:
+            raise UserError(f"trainer.limit_{split}_batches={limit}: of {count} batches this leaves none; use more.")
+    interval, batches = cfg.trainer.get("val_check_interval"), counts["train"]
+    if isinstance(interval, int) and interval > batches:
+        raise UserError(
+            f"trainer.val_check_interval={interval}: an epoch has {batches} batches: use as many or less, or "
+            "trainer.check_val_every_n_epoch."
+        )

@@ -1,0 +1,107 @@
+"""The keys of a command: the most used of them in `--help`, and what is meant by one that there is not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import ft_lightning
+from ft_lightning.cli.compose import CONF, compose
+from ft_lightning.cli.keys import keys_of, nearest, refuse_unread, refuse_words
+from ft_lightning.cli.meanings import most_used
+from ft_lightning.system.errors import UserError
+
+VERBS = ("train", "tune", "evaluate", "predict", "check", "report")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_most_used_keys_are_keys_with_their_comments(verb: str) -> None:
+    known = set(keys_of(compose(verb))) | {path.name for path in CONF.iterdir() if path.is_dir()}
+    _, *lines = most_used(verb).splitlines()
+    assert len(lines) == {"predict": 9, "report": 2}.get(verb, 10), "ten, where there are as many"
+    for line in lines:
+        match = re.match(r"  ([\w.]+)=(\S+)( +(.*))?$", line)
+        assert match, line
+        assert match[1] in known
+        if comment := match[4]:
+            assert any(comment.removesuffix(" ...")[:20].partition(" | ")[0] in text for text in texts()), line
+        assert len(line) <= 120
+
+
+def texts() -> list[str]:
+    return [path.read_text(encoding="utf-8") for path in CONF.rglob("*.yaml")] + [path.stem for path in CONF.rglob("*")]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["train", "lr=0.01"], "no key lr: did you mean optimizer.lr=0.01?"),
+        (["train", "epochs=3"], "no key epochs: did you mean trainer.max_epochs=3?"),
+        (["train", "batch_size=16"], "no key batch_size: did you mean data.batch_size=16?"),
+        (["train", "data.rot=/x"], "no key data.rot: did you mean data.root=/x?"),
+        (["train", "data=/path/to/folder"], "data=/path/to/folder: did you mean data.root=/path/to/folder?"),
+        (["train", "data=labels.csv"], "data=labels.csv: did you mean data.csv=labels.csv?"),
+        (["train", "model=weights/mine.pth"], "did you mean model.weights=weights/mine.pth?"),
+        (["train", "/my/folder"], "/my/folder has no key: did you mean data.root=/my/folder?"),
+        (["check", "labels.csv"], "labels.csv has no key: did you mean data.csv=labels.csv?"),
+        (["train", "/my images"], "did you mean 'data.root=\"/my images\"'?"),
+        (["evaluate", "model_dir=x", "data.limit=5"], "no key data.limit: --cfg job shows those of evaluate"),
+        (["predict", "a.jpg", "model_dir=x"], "a.jpg has no key: did you mean input=a.jpg?"),
+        (["evaluate", "outputs/train/x"], "did you mean model_dir=outputs/train/x?"),
+        (["train", "optimizer.lr"], "optimizer.lr has no value: say optimizer.lr=... ."),
+        (["train", "--data.root=/x"], "--data.root=/x: keys have no dashes; say data.root=/x."),
+        (["train", "optimiser=adam"], "did you mean optimizer=adam?"),
+        (
+            ["train", "optimizer=adm"],
+            "no optimizer=adm: did you mean optimizer=adam? There are adam, adamw, lbfgs, sgd.",
+        ),
+        (["train", "model=convnext_atto"], "model=timm model.name=convnext_atto for one of timm's"),
+        (["train", "callback.early_stopping.patience=3"], "with this callback: say callback=early_stopping too."),
+        (["train", "optimizer.momentum=0.9"], "no key optimizer.momentum with this optimizer: say optimizer=sgd too."),
+        (["train", "mix.alpha=1"], "say mix=cutmix or mixup too."),
+        (["train", "workers=2"], "did you mean data.num_workers=2?"),
+        (["tune", "trials=3"], "did you mean tune.trials=3?"),
+        (["predict", "model=x"], "did you mean model_dir=x?"),
+        (["train", "hydra.run.dr=x"], "did you mean hydra.run.dir=x?"),
+        (["train", "xyzzy=1"], "no key xyzzy: --cfg job shows those of train; +xyzzy=... adds one of your own."),
+        (["train", "+lr=0.1"], "+lr=0.1: nothing reads lr: did you mean optimizer.lr=0.1?"),
+        (["train", "+epochs=3"], "+epochs=3: nothing reads epochs: did you mean trainer.max_epochs=3?"),
+        (["train", "+finetune.freeze=true"], "did you mean finetune.freeze_bn=true?"),
+        (["train", "+trainer.max_epoch=3"], "has no argument max_epoch: did you mean trainer.max_epochs?"),
+        (["train", "data.root="], "data.root is empty: give it a value, or leave data.root= out."),
+        (["train", "hydra.run.dir="], "hydra.run.dir is empty"),
+        (["train", "resume="], "resume is empty"),
+        (["train", "model="], "model is empty"),
+        (["predict", "model_dir=x", "+input= "], "input is empty"),
+        (["predict"], "input and model_dir: not set. For example:\npython -m ft_lightning.predict model_dir="),
+        (["evaluate"], "model_dir: not set. For example:\npython -m ft_lightning.evaluate model_dir="),
+        (["train", "model=timm"], "model.name: not set. Say model.name=... too."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_key_that_there_is_not_leads_to_the_one_that_was_meant(
+    typed: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as refused:
+        ft_lightning.run(*typed)
+    assert said in str(refused.value)
+    assert "full_key" not in str(refused.value)
+
+
+def test_a_key_of_one_s_own_that_something_reads_is_fine() -> None:
+    refuse_unread(compose("train", "+lr=0.1", "optimizer.lr=${lr}"), ["+lr=0.1", "optimizer.lr=${lr}"])
+    for word in ("+note=x", "+secret=x", "+again=x", "+project=x", "+name_of_run=x", "+patient=3", "+version=2"):
+        refuse_unread(compose("train", word), [word])
+    for word in ("+model.arguments.dropout=0.1", "+callback.x={_target_:a.b,lr:1}", "+trainer.min_epochs=1"):
+        refuse_unread(compose("train", word), [word])
+    refuse_unread(compose("tune", "+tune.space.seed={low:0,high:9}"), ["+tune.space.seed={low:0,high:9}"])
+    refuse_words(["-m", "~callback", "--cfg", "--info=config", "data.root=x", "logger.tensorboard.version=''"])
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("lr", "optimizer.lr"), ("optimizer.learning_rate", None), ("optim.lr", "optimizer.lr"), ("rooot", "data.root")],
+)
+def test_the_nearest_key(key: str, meant: str | None) -> None:
+    assert nearest(key, keys_of(compose("train"))) == meant
