@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
+from ft_lightning.cli.checks import check_config
 from ft_lightning.cli.compose import PACKAGE
-from ft_lightning.cli.keys import refuse_unread
 from ft_lightning.cli.known_errors import known_error, refusal_of_a_typed_value
 from ft_lightning.cli.processes import FailedElsewhereError, caused_elsewhere
-from ft_lightning.cli.solver import refuse_other_epochs
-from ft_lightning.cli.values import check_kinds
 from ft_lightning.data.problems import DataProblemsError, write_problems
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs import resume
@@ -101,7 +99,7 @@ def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner
         goes_on = bool(OmegaConf.select(cfg, "resume"))
         if owner and not goes_on:
             _refuse_used_directory(run_dir)
-        _check(verb, cfg, typed)
+        check_config(cfg, typed, verb.name, verb.job.__module__, in_multirun())
         begun = True
         _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), root)
         if owner or (is_main_process() and verb.shared):
@@ -145,23 +143,6 @@ def _load(libraries: Sequence[str]) -> None:
     finally:
         if collects:
             gc.enable()
-
-
-def _check(verb: Verb, cfg: DictConfig, typed: list[str]) -> None:
-    """Raise UserError for a key or value that does not fit."""
-    if missing := sorted(OmegaConf.missing_keys(cfg)):
-        example = _usage(verb) if set(missing) <= cfg.keys() else f"Say {missing[0]}=... too."
-        raise UserError(f"{' and '.join(missing)}: not set. {example}")
-    refuse_unread(cfg, typed)
-    check_kinds(cfg)
-    if verb.name == "train" and not in_multirun():  # of several jobs, and of a search, only some may solve
-        refuse_other_epochs(cfg, typed)
-
-
-def _usage(verb: Verb) -> str:
-    """Return the command lines in the first words of the verb's module."""
-    lines = (sys.modules[verb.job.__module__].__doc__ or "").splitlines()
-    return "\n".join(["For example:", *(line for line in lines if line.startswith("python -m"))])
 
 
 def _write_outcome(run_dir: Path, typed: list[str], exit_code: int, error: str) -> None:
