@@ -45,8 +45,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     build.check(cfg)
     build.trainer(cfg, [], None)  # what it refuses, before the data is read
     run, clock = Run(run_dir), write.Stopwatch()
-    data = build.data(cfg)
-    pretrained = build.pretrained(cfg)
+    data, pretrained = build.data(cfg), build.pretrained(cfg)
     module = build.module(cfg, data, pretrained)
     stored = build.stored_features(cfg, list(data.splits), clock)
     epochs = EpochTable(run.table_path("metrics"))
