@@ -27,7 +27,8 @@ CALLS = {
     *("importlib.util.spec_from_file_location", "pandas.read_pickle", "ctypes.CDLL"),
 }
 # Hydra builds what a composed config names: the user's own, as code is. A data file is never such a config.
-INSTANTIATES = {"src/ft_lightning/build.py", "benchmarks"}
+INSTANTIATES = {f"src/ft_lightning/{name}.py" for name in ("build", "cli/objects", "cli/solver", "cli/values")}
+INSTANTIATES |= {"benchmarks"}
 # Modules whose names stand in the source: those that are compared with, and a command's own libraries.
 IMPORTS_BY_NAME = {"benchmarks/peers.py", "src/ft_lightning/cli/job.py"}
 
