@@ -157,3 +157,22 @@ def test_processes_that_left_out_different_images_stop(pictures: Path) -> None:
     _refuse_differences(Told(0, other={str(pictures / "ant/00.png")}), data)
     with pytest.raises(UserError, match="1 images can be read by some processes of this run and not by others"):
         _refuse_differences(Told(0, other=set()), data)
+
+
+@pytest.mark.parametrize(("policy", "share"), [("error", 0), ("skip", 1), ("skip", 0.05)])
+def test_a_policy_that_can_be_followed_is_accepted(policy: str, share: float) -> None:
+    damage.check_policy(policy, share)
+
+
+@pytest.mark.parametrize(
+    ("policy", "share", "said"),
+    [
+        ("skip", -0.01, "max_bad_fraction=-0.01"),
+        ("skip", 1.01, "max_bad_fraction=1.01"),
+        ("skip", "x", "max_bad_fraction=x"),
+        ("leave", 0.5, "on_bad_image=leave"),
+    ],
+)
+def test_a_policy_that_cannot_be_followed_is_refused(policy: str, share: object, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        damage.check_policy(policy, share)

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from conftest import files_below, write_pictures
-from ft_lightning.data.scan import SPLITS, Entry, Listing, OnProblem, scan, split_called
+from ft_lightning.data.folders import unused
+from ft_lightning.data.scan import SPLITS, Entry, Listing, OnProblem, scan, split_called, without_special
 from ft_lightning.data.sources import find_images
 from ft_lightning.data.split import by_split, refuse_conflicting_labels
 from ft_lightning.readers.sample import Sample
@@ -350,3 +351,22 @@ def test_class_names_of_a_source_are_checked(pictures: Path) -> None:
     listing = Listing([Entry("ant/00.png", "cat"), Entry("bee/00.png", "Cat")], pictures)
     with pytest.raises(UserError, match=r"data\.csv=table: the classes 'Cat' and 'cat' read the same"):
         scan(lambda *_: listing, None, "table", False)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_alone_is_passed_over(pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(pictures / "ant/pipe.png")
+    (pictures / "ant/00.png").write_bytes(b"")  # a file all the same
+    found = scanned(pictures)
+    with caplog.at_level(logging.WARNING):
+        kept = without_special(found)
+    assert sorted({*names(found)} - {*names(kept)}) == ["ant/pipe.png"]
+    assert "1 are no files and passed over: ant/pipe.png" in caplog.text
+
+
+def test_files_that_links_lead_to_count_as_used(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "real", {"a": 2})
+    (tmp_path / "root/a").mkdir(parents=True)
+    (tmp_path / "root/a/link.png").symlink_to(tmp_path / "real/a/00.png")
+    (tmp_path / "root/more").symlink_to(tmp_path / "real/a")
+    assert unused(tmp_path / "root", [str(tmp_path / "root/a/link.png")]) == ["more/01.png"]
