@@ -86,7 +86,7 @@ def test_the_command_equals_the_classic_loop(pictures: Path, tmp_path: Path) -> 
     torch.manual_seed(0)
     head = torch.nn.Linear(backbone.feature_dim, 3)
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-3)
-    best, best_state = -1.0, {}
+    best, best_state = (-1.0, 0.0), {}
     for epoch in range(4):
         loader = data.train_dataloader()
         loader.sampler.set_epoch(epoch)
@@ -95,15 +95,16 @@ def test_the_command_equals_the_classic_loop(pictures: Path, tmp_path: Path) -> 
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        accuracy = accuracy_of(head, backbone, data.val_dataloader())
-        if accuracy > best:
-            best, best_state = accuracy, {name: value.clone() for name, value in head.state_dict().items()}
+        val = data.val_dataloader()
+        reached = accuracy_of(head, backbone, val), -loss_of(head, backbone, val)
+        if reached > best:
+            best, best_state = reached, {name: value.clone() for name, value in head.state_dict().items()}
 
     head.load_state_dict(best_state)
     trained = ft_lightning.load(tmp_path / "run").classifier.head
     for name, value in head.state_dict().items():
         assert torch.allclose(trained.state_dict()[name], value, atol=1e-4), name
-    assert metrics["val"]["accuracy"] == pytest.approx(best)
+    assert metrics["val"]["accuracy"] == pytest.approx(best[0])
     assert metrics["test"]["accuracy"] == pytest.approx(accuracy_of(head, backbone, data.test_dataloader()))
 
 
@@ -116,6 +117,14 @@ def data_options(root: Path) -> dict:
 def accuracy_of(head: torch.nn.Module, backbone: torch.nn.Module, loader: torch.utils.data.DataLoader) -> float:
     hits = [head(backbone(backbone.prepare(b["inputs"]))).argmax(1) == b["target"] for b in loader]
     return torch.cat(hits).float().mean().item()
+
+
+@torch.no_grad()
+def loss_of(head: torch.nn.Module, backbone: torch.nn.Module, loader: torch.utils.data.DataLoader) -> float:
+    losses = [
+        F.cross_entropy(head(backbone(backbone.prepare(b["inputs"]))), b["target"], reduction="none") for b in loader
+    ]
+    return torch.cat(losses).mean().item()
 
 
 CASES = {
@@ -298,7 +307,7 @@ def test_the_best_epoch_is_the_one_that_is_kept(pictures: Path, tmp_path: Path) 
     in_process(tmp_path / "run", f"data.root={pictures}", *tiny(), "trainer.max_epochs=6", "optimizer.lr=3")
     history = pd.read_csv(tmp_path / "run/metrics.csv")
     best = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
-    assert best["epoch"] == history["val/accuracy"].idxmax()
+    assert best["epoch"] == history.sort_values(["val/accuracy", "val/loss"], ascending=[False, True]).index[0]
     head = ft_lightning.load(tmp_path / "run").classifier.head
     assert torch.equal(head.weight, best["state_dict"]["classifier.head.weight"])
 

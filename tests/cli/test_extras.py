@@ -5,6 +5,7 @@ from lightning.pytorch.callbacks import BaseFinetuning
 
 from ft_lightning.cli.compose import compose
 from ft_lightning.cli.extras import callbacks
+from ft_lightning.cli.monitor import settle_direction
 from ft_lightning.system.errors import UserError
 
 LIGHTNING_S = "lightning.pytorch.callbacks"
@@ -48,6 +49,7 @@ def test_what_is_no_object_is_refused() -> None:
 
 def test_the_others_are_made() -> None:
     stop = compose("train", "callback=early_stopping", "+callback.timer._target_=lightning.pytorch.callbacks.Timer")
+    settle_direction(stop)
     assert [type(callback).__name__ for callback in callbacks(stop)] == ["EarlyStopping", "Timer"]
     best = [f"+callback.x._target_={LIGHTNING_S}.ModelCheckpoint", "+callback.x.monitor=train/loss"]
     assert len(callbacks(compose("train", *best))) == 1

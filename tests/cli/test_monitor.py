@@ -46,7 +46,7 @@ def test_the_direction_is_that_of_the_metric_everywhere(monitor: str, mode: str,
         (["monitor=val/loss", "monitor_mode=max"], "monitor_mode=max: lower values of val/loss are better: leave it"),
         (["monitor_mode=up"], "monitor_mode=up: higher values"),
         (["monitor=train/loss"], "monitor=train/loss is not measured each epoch: use one of val/accuracy"),
-        (["monitor=null"], "monitor=None is not measured"),
+        (["monitor=null"], "monitor=null: use text"),
         (
             [*FOLLOWERS, "callback.early_stopping.monitor=val/loss"],
             "callback.early_stopping.mode=max: lower values of val/loss are better: use min",

@@ -87,7 +87,7 @@ WRONG = [
     ("scheduler=plateau scheduler.factor=3", "scheduler.factor=3 does not reduce the learning rate"),
     (
         "scheduler=plateau scheduler.monitor=val_loss",
-        "scheduler.monitor=val_loss is not measured: use one of val/accuracy",
+        "scheduler.monitor=val_loss is not measured each epoch: use one of val/accuracy",
     ),
     ("scheduler.warmup_fraction=7", "scheduler.warmup_fraction=7 does not fit"),
     ("loss.label_smoothing=x", "loss.label_smoothing=x: use a number"),
@@ -105,8 +105,8 @@ WRONG = [
     ("cache=false", "cache=false: it holds other keys"),
     ("repeats={}", "repeats={}: use a whole number from 1"),
     ("data=2024", "or did you mean data.root=2024?"),
-    ("callback=[[1]]", "no callback=[[1]]: use one of early_stopping, ema, none."),
-    ("optimizer=2.5", "no optimizer=2.5: use one of adam, adamw, lbfgs, sgd"),
+    ("callback=[[1]]", "no callback=[[1]]: use one of early_stopping, ema, none"),
+    ("optimizer=2.5", "no optimizer=2.5: use one of adam, adamw, lbfgs"),
     ("cache.dir=true", "cache.dir=true: use text or null"),
     ("checkpoint_minutes=often", "checkpoint_minutes=often: use a number from 0"),
     (

@@ -21,7 +21,7 @@ KNOWN = {
     "readers/metadata.py": {1: "01422a1557ea4b8f"},
     "readers/preprocess.py": {1: "18d90b3b1997453a"},
     "backbones/backbone.py": {1: "bdbae0232679f4d5"},
-    "backbones/libraries.py": {1: "aad6ad09d881d0b5"},
+    "backbones/libraries.py": {1: "70caa5818fae9445"},
 }
 VERSIONS = {
     "readers/images.py": images.VERSION,

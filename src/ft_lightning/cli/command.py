@@ -114,7 +114,7 @@ def _attempt(verb: Verb, cfg: DictConfig) -> int:
 def _report(verb: Verb, cfg: DictConfig, folder: Path, typed: list[str], several: bool) -> int:
     """Run one job, print what it raises and return its exit code."""
     try:
-        if HydraConfig.get().job.chdir:
+        if HydraConfig.initialized() and HydraConfig.get().job.chdir:
             _refuse_relative_paths(cfg, Path(HydraConfig.get().runtime.cwd))
         carry_out(verb, cfg, folder, typed, several)
     except EXPECTED_ERRORS as error:

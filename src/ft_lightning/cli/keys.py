@@ -164,7 +164,7 @@ def nearest(key: str, known: Iterable[str], enough: float = _ENOUGH) -> str | No
         """Of the last parts, or of what was typed to the last part; a shared group alone says little."""
         end = other.rpartition(".")[2]
         contained = min(len(last), len(end)) > 1 and (last in end or end in last)
-        return max(_ratio(last, end), _ratio(key, end), _ENOUGH * contained)
+        return max(_ratio(last, end), _ENOUGH * contained)
 
     near = [(likeness(other) + 0.1 * _ratio(key, other), other) for other in known if likeness(other) >= enough]
     return max(near)[1] if near else None

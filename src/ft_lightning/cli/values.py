@@ -131,6 +131,8 @@ def _leaves(node: DictConfig, prefix: str) -> Iterator[tuple[str, DictConfig, Pa
         key = f"{prefix}{name}"
         if key in ("hydra", "tune.space") or name in ("_target_", "_partial_", "_convert_", "_args_", "_recursive_"):
             continue
+        if OmegaConf.is_missing(node, name):  # said before, where the job needs it
+            continue
         value = node[name]
         parameter = Parameter(_KINDS[key], inspect.Parameter.empty) if key in _KINDS else known.get(name, others)
         if isinstance(value, DictConfig) and key not in _KINDS and ("_target_" in value or target is None):
