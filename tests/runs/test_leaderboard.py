@@ -432,7 +432,7 @@ def test_the_command_compares_a_multirun_and_makes_a_page_again(
     run_command: Command, pictures: Path, tmp_path: Path
 ) -> None:
     done = run_command(
-        "train", "-m", f"data.root={pictures}", *TINY, QUIET, "optimizer.lr=1e-3,1e-2,1e30", "hydra.sweep.dir=multi"
+        "train", "-m", f"data.root={pictures}", *TINY, QUIET, "optimizer.lr=1e-3,1e-2,1e39", "hydra.sweep.dir=multi"
     )
     assert done.returncode == 3, done.stderr
     done = run_command("report", 'runs="mul*"', "hydra.run.dir=out")

@@ -166,7 +166,7 @@ def nearest(key: str, known: Iterable[str], enough: float = _ENOUGH) -> str | No
         contained = min(len(last), len(end)) > 1 and (last in end or end in last)
         return max(_ratio(last, end), _ENOUGH * contained)
 
-    near = [(likeness(other) + 0.1 * _ratio(key, other), other) for other in known if likeness(other) >= enough]
+    near = [(likeness(other) + 0.3 * _ratio(key, other), other) for other in known if likeness(other) >= enough]
     return max(near)[1] if near else None
 
 

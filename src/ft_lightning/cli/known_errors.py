@@ -27,7 +27,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 def known_error(error: BaseException) -> UserError | NumericalError | None:
     """Return the typed error behind an exception of a job; None for a bug."""
-    if typed := typed_error(error):
+    if typed := typed_error(error) or _overflow(error):
         return typed
     if type(error).__name__ in _LIBRARY_ERRORS:
         return UserError(f"{error} {str(error.__cause__ or '').partition(chr(10))[0]}".strip())
@@ -49,6 +49,13 @@ def typed_error(error: BaseException | None) -> UserError | NumericalError | Non
         if isinstance(error, UserError | NumericalError):
             return error
         error = error.__cause__
+    return None
+
+
+def _overflow(error: BaseException) -> NumericalError | None:
+    """Return the error for a step that torch's optimizers cannot take; its gradients may be sound."""
+    if isinstance(error, RuntimeError) and "to type float without overflow" in str(error):
+        return NumericalError("A step of the optimizer is too large for float32: use a lower optimizer.lr.")
     return None
 
 
