@@ -500,3 +500,13 @@ def test_a_look_through_a_dataset_that_is_decoded_fast_finds_the_same(pictures: 
     ]
     assert said[0] == said[1]
     assert len(said[0]) == 2
+
+
+def test_a_file_without_bytes_has_no_digest_in_the_table(pictures: Path) -> None:
+    entries = [f"{path.parent.name}/{path.name},{path.parent.name}" for path in sorted(pictures.rglob("*.png"))]
+    table = pictures / "table.csv"
+    table.write_text("\n".join(["path,label", "ant/none.png,ant", *entries]))
+    rows = datamodule(None, csv=str(table), on_bad_image="skip").table().set_index("path")
+    assert rows.loc["ant/none.png", "digest"] == ""
+    assert rows.loc["ant/none.png", "excluded"]
+    assert rows.drop("ant/none.png")["digest"].str.fullmatch("[0-9a-f]{64}").all()
