@@ -57,7 +57,7 @@ def main() -> None:
                 raise SystemExit(
                     f"{module}: its tests fail, or take longer than {_SECONDS} s, before anything changes."
                 )
-            changes = list(changes_of((ROOT / PACKAGE / module).read_text(encoding="utf-8")))
+            changes = list(changes_of((clone / PACKAGE / module).read_text(encoding="utf-8")))
             drawn = random.Random(module).sample(changes, min(options.changes, len(changes)))
             for change in drawn:
                 noticed = is_noticed(clone, module, change)
