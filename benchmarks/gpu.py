@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ft_lightning.data.datasets import InspectedDataset, collating
+from ft_lightning.data.labels import Labels
 from ft_lightning.data.scan import scan
 from ft_lightning.data.sources import find_images
 from ft_lightning.features.extract import Computing, Extractor, open_store
@@ -56,7 +57,7 @@ def passes(cfg: DictConfig, root: Path, count: int) -> Iterator[dict[str, Any]]:
     """Measure the feature pass, and its two halves alone."""
     backbone = instantiate(cfg.model)
     how = Computing(backbone.reader, DEVICE, PRECISION, None, show_progress=False)
-    samples = scan(find_images, str(root / "train"), None, case_sensitive=False)[:count]
+    samples = scan(find_images, str(root / "train"), None, Labels())[:count]
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(folder, backbone, how)
         extractor = Extractor(backbone, store, how)

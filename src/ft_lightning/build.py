@@ -4,10 +4,11 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ft_lightning.cli import extras, processes, rehearsal
 from ft_lightning.cli.job import in_multirun
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 
     from ft_lightning.backbones.backbone import Backbone
     from ft_lightning.callbacks.stored_features import RowCache, StoredFeatures
+    from ft_lightning.data.labels import Labels
     from ft_lightning.data.protocol import Data
     from ft_lightning.data.scan import FindFiles
     from ft_lightning.deploy.predictor import TrainedModel
     from ft_lightning.model import Classifier
     from ft_lightning.module import FineTuner
     from ft_lightning.runs.write import Stopwatch
-    from ft_lightning.tasks.task import MakeTask
+    from ft_lightning.tasks.task import MakeTask, Task
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +56,32 @@ def data(cfg: DictConfig) -> "Data":
     from ft_lightning.data.memo import open_memo
 
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
-    return make(cfg, "data", over=("root",), root=data_location(cfg), memo=memo, make_task=task(cfg))
+    location = data_location(cfg)
+    return make(cfg, "data", over=("root",), root=location, memo=memo, task_name=cfg.task.name, make_task=task(cfg))
 
 
 def task(cfg: DictConfig) -> "MakeTask":
     """Return the function that makes a task from a dataset's labels."""
-    return make(cfg, "task")
+    made: MakeTask = make(cfg, "task")
+    columns = _columns(cfg.data)
+    named = [columns] if isinstance(columns, str) else columns
+    return partial(made, columns=named) if named else made  # type: ignore[call-arg]
 
 
 def source(data: DictConfig) -> "FindFiles":
     """Return the function that lists a dataset's files."""
     return make(data, "find")
+
+
+def labels(data: DictConfig, task: "type[Task]") -> "Labels":
+    """Return how a dataset's labels are read for a task."""
+    from ft_lightning.data.labels import Labels
+
+    return Labels(task, _columns(data), data.label_sep, data.empty_label, data.case_sensitive)
+
+
+def _columns(data: DictConfig) -> str | list[str] | None:
+    return list(data.label) if isinstance(data.label, ListConfig) else data.label
 
 
 def data_location(cfg: DictConfig) -> str | None:

@@ -13,6 +13,7 @@ from ft_lightning.cli import command
 from ft_lightning.cli.job import Verb, typed_overrides
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
+from ft_lightning.tasks.registry import task_class
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +41,8 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     found = Findings()
     root = build.data_location(cfg)
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
-    looked = look_at_files(cfg.data, root, build.source(cfg.data), build.task(cfg), memo, found)
+    labels = build.labels(cfg.data, task_class(cfg.task.name))
+    looked = look_at_files(cfg.data, root, build.source(cfg.data), labels, build.task(cfg), memo, found)
     pairs: list[tuple[str, str, float]] = []
     closer = cfg.features and bool(looked.splits)
     try:

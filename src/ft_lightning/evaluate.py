@@ -110,7 +110,8 @@ def labelled_samples(
     from ft_lightning.data.scan import SPLITS, scan, without_special
 
     root = data.root or (Run.folder_of(data.csv) if data.csv else None)
-    samples = without_special(scan(build.source(data), root, data.csv, data.case_sensitive, memo))
+    labels = build.labels(data, type(model.task))
+    samples = without_special(scan(build.source(data), root, data.csv, labels, memo))
     if data.split not in (None, "all", *SPLITS):
         raise UserError(f"data.split={data.split} is unknown: use one of {', '.join(SPLITS)}, all.")
     given = {sample.split for sample in samples}

@@ -12,6 +12,7 @@ from ft_lightning.callbacks.stored_features import _refuse_differences
 from ft_lightning.data import damage
 from ft_lightning.data.damage import Inspector
 from ft_lightning.data.datasets import InspectedDataset, collating
+from ft_lightning.data.labels import Labels
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.data.scan import scan
@@ -45,7 +46,7 @@ def inspected(samples: list[Sample], memo: Memo | None, max_pixels: int = 10**6)
 def test_each_content_is_decoded_once_and_never_again(pictures: Path, tmp_path: Path, decoded: list[str]) -> None:
     (pictures / "ant/bad.png").write_bytes((pictures / "ant/00.png").read_bytes()[:90])
     (pictures / "ant/copy.png").write_bytes((pictures / "ant/bad.png").read_bytes())
-    samples = scan(find_images, str(pictures), None, False)
+    samples = scan(find_images, str(pictures), None, Labels())
     memo = Memo(tmp_path / "memo.sqlite", True)
     found = inspected(samples, memo)
     assert found.keys() == {"ant/bad.png", "ant/copy.png"}
@@ -61,7 +62,7 @@ def test_a_remembered_problem_has_all_others_looked_at_and_none_leaves_them(
     pictures: Path, tmp_path: Path, decoded: list[str]
 ) -> None:
     memo = Memo(tmp_path / "memo.sqlite", True)
-    samples = scan(find_images, str(pictures), None, False)
+    samples = scan(find_images, str(pictures), None, Labels())
     Inspector({"": samples}, memo, 10**6).refuse_known(show_progress=False)
     assert not decoded, "something else will decode them"
     Inspector({"": samples[:5]}, memo, 10**6).decode_unknown(show_progress=False)
@@ -73,7 +74,7 @@ def test_a_remembered_problem_has_all_others_looked_at_and_none_leaves_them(
 
 def test_a_limit_is_not_remembered(pictures: Path, tmp_path: Path) -> None:
     memo = Memo(tmp_path / "memo.sqlite", True)
-    samples = scan(find_images, str(pictures), None, False)
+    samples = scan(find_images, str(pictures), None, Labels())
     assert len(inspected(samples, memo, 1000)) == 36
     assert not inspected(samples, memo)
     assert len(inspected(samples, memo, 1000)) == 36
@@ -82,7 +83,7 @@ def test_a_limit_is_not_remembered(pictures: Path, tmp_path: Path) -> None:
 def test_a_file_that_changed_is_named_and_looked_at_anew_the_next_time(pictures: Path, tmp_path: Path) -> None:
     memo = Memo(tmp_path / "memo.sqlite", True)
     path = str(pictures / "ant/00.png")
-    samples = scan(find_images, str(pictures), None, False)
+    samples = scan(find_images, str(pictures), None, Labels())
     memo.remember_files([(path, 1, 1, samples[0].digest)])
     Path(path).write_bytes(Path(pictures / "ant/01.png").read_bytes())
     found = inspected(samples, memo)
@@ -93,7 +94,7 @@ def test_a_file_that_changed_is_named_and_looked_at_anew_the_next_time(pictures:
 
 def test_equal_files_of_which_one_changed_are_told_apart(pictures: Path) -> None:
     (pictures / "ant/zz.png").write_bytes((pictures / "ant/00.png").read_bytes())
-    samples = scan(find_images, str(pictures), None, False)
+    samples = scan(find_images, str(pictures), None, Labels())
     (pictures / "ant/00.png").unlink()
     assert inspected(samples, None) == {"ant/00.png": "cannot be read (No such file or directory)"}
 
@@ -101,7 +102,7 @@ def test_equal_files_of_which_one_changed_are_told_apart(pictures: Path) -> None
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_feature_pass_teaches_the_same_as_looking(pictures: Path, tmp_path: Path, workers: int) -> None:
     (pictures / "ant/00.png").write_bytes(b"no picture")
-    samples = scan(find_images, str(pictures), None, False)
+    samples = scan(find_images, str(pictures), None, Labels())
     found = []
     for name, batchwise in (("one", False), ("two", True)):
         memo = Memo(tmp_path / name, True)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from conftest import files_below, write_pictures
 from ft_lightning.data.folders import unused
+from ft_lightning.data.labels import Labels
 from ft_lightning.data.scan import SPLITS, Entry, Listing, OnProblem, scan, split_called, without_special
 from ft_lightning.data.sources import find_images
 from ft_lightning.data.split import by_split, refuse_conflicting_labels
@@ -20,7 +21,7 @@ from ft_lightning.tasks.multiclass import MultiClass
 
 
 def scanned(root: Path | str | None, csv: Path | None = None, case_sensitive: bool = False) -> list[Sample]:
-    return scan(find_images, root, csv, case_sensitive)  # type: ignore[arg-type] # Hydra gives texts, paths do too
+    return scan(find_images, root, csv, Labels(case_sensitive=case_sensitive))  # type: ignore[arg-type] # Hydra gives texts, paths do too
 
 
 def classes(samples: list[Sample]) -> list[str]:
@@ -309,7 +310,7 @@ def test_a_source_of_ones_own_lists_files(pictures: Path) -> None:
         absolute = pictures / "bee" / ".." / "bee" / "00.png"
         return Listing([Entry("ant/00.png", " a", group="g"), Entry(str(absolute), "b")], Path(str(root)))
 
-    found = scan(find_two, str(pictures), None, False)
+    found = scan(find_two, str(pictures), None, Labels())
     assert [(s.name, s.label, s.split, s.group) for s in found] == [
         ("ant/00.png", "a", None, "g"), ("bee/00.png", "b", None, None),
     ]  # fmt: skip
@@ -319,8 +320,8 @@ def test_a_source_of_ones_own_lists_files(pictures: Path) -> None:
 @pytest.mark.parametrize("label", [None, "", " ", 1])
 def test_a_source_without_a_label_is_explained(pictures: Path, label: object) -> None:
     listing = Listing([Entry("ant/00.png", "a"), Entry("bee/00.png", label)], pictures)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"data.root=/somewhere: bee/00\.png has the label .*; a label is a text"):
-        scan(lambda *_: listing, "/somewhere", None, False)
+    with pytest.raises(UserError, match=r"data.root=/somewhere: bee/00\.png has the label .*; a label is a text, or"):
+        scan(lambda *_: listing, "/somewhere", None, Labels())
 
 
 @pytest.mark.parametrize(
@@ -335,22 +336,22 @@ def test_a_source_without_a_label_is_explained(pictures: Path, label: object) ->
 )
 def test_what_a_source_of_ones_own_may_not_list_is_told(entries: list, said: str, pictures: Path) -> None:
     with pytest.raises(UserError, match=said):
-        scan(lambda *_: Listing(entries, pictures), str(pictures), None, False)
+        scan(lambda *_: Listing(entries, pictures), str(pictures), None, Labels())
 
 
 def test_a_source_of_ones_own_that_finds_nothing_or_returns_something_else_is_told(pictures: Path) -> None:
     with pytest.raises(UserError, match=r"data\.root=/nowhere cannot be read: .*No such file.*labels\.jsonl"):
-        scan(lambda root, *_: Path(root, "labels.jsonl").read_text(), "/nowhere", None, False)  # type: ignore[arg-type]
+        scan(lambda root, *_: Path(root, "labels.jsonl").read_text(), "/nowhere", None, Labels())  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"data\.find returned a list: make it return a Listing"):
-        scan(lambda *_: [], str(pictures), None, False)  # type: ignore[arg-type, return-value]
-    found = scan(lambda *_: Listing((Entry("ant/00.png", "a") for _ in "a"), pictures), None, None, False)  # type: ignore[arg-type]
+        scan(lambda *_: [], str(pictures), None, Labels())  # type: ignore[arg-type, return-value]
+    found = scan(lambda *_: Listing((Entry("ant/00.png", "a") for _ in "a"), pictures), None, None, Labels())  # type: ignore[arg-type]
     assert [sample.name for sample in found] == ["ant/00.png"], "of a generator too"
 
 
 def test_class_names_of_a_source_are_checked(pictures: Path) -> None:
     listing = Listing([Entry("ant/00.png", "cat"), Entry("bee/00.png", "Cat")], pictures)
     with pytest.raises(UserError, match=r"data\.csv=table: the classes 'Cat' and 'cat' read the same"):
-        scan(lambda *_: listing, None, "table", False)
+        scan(lambda *_: listing, None, "table", Labels())
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ft_lightning.data.labels import Labels
 from ft_lightning.data.scan import scan
 from ft_lightning.data.sources import find_images
 from ft_lightning.data.table import list_table
@@ -18,7 +19,7 @@ from ft_lightning.system.errors import UserError
 
 
 def listed(table: Path, root: Path | None = None) -> list[Sample]:
-    return scan(find_images, root and str(root), str(table), False)
+    return scan(find_images, root and str(root), str(table), Labels())
 
 
 def test_a_csv_gives_labels_splits_and_groups(pictures: Path, tmp_path: Path) -> None:
@@ -46,7 +47,7 @@ def test_a_csv_may_be_named_by_a_relative_path(pictures: Path, tmp_path: Path, m
         ("path,label\nant/00.png,a,\n", "more cells than the header"),
         ("path,label\nnone.png,a\n", r"names 1 files, none of which exists: .*none\.png"),
         ("path,label,split\nant/00.png,a,holdout\n", "split 'holdout' is unknown"),
-        ("path,label\nant/00.png,\n", "row 2 has no label"),
+        ("path,label\nant/00.png,\n", "1 samples have no label: ant/00.png"),
         ("path,label\nant/00.png,a\nant/00.png,b\n", "more than once"),
         ("path,label\nant/00.png,a\nant/../ant/00.png,b\n", "more than once"),
     ],
@@ -82,7 +83,7 @@ def table_of(folder: Path, content: str | bytes) -> Path:
         ("path,label\nhttps://a.org/1.jpg,a\ns3://b/2.jpg,b\nant/00.png,c\n", r"2 paths are addresses: https://a\.org"),
         ("path,label\nfile:///d/1.jpg,a\n", "1 paths are addresses"),
         ("path,label\n,a\nant/00.png,b\n", r"row 2 has no path \(1 such"),
-        ("path,label\nant/00.png, \n", "row 2 has no label"),
+        ("path,label\nant/00.png, \n", "1 samples have no label: ant/00.png"),
         ("path,label,label\nant/00.png,a,b\n", "two columns are called 'label'"),
         ("path; label ;label\nant/00.png;a;b\n", "two columns are called 'label'"),
         ("path,label\nant/00.png,0\nbee/00.png,0.0\ncat/00.png,1\n", "classes '0' and '0.0' read the same"),

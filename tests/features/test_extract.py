@@ -10,6 +10,7 @@ from torch import Tensor
 from conftest import write_pictures
 from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.backbones.load import load_backbone
+from ft_lightning.data.labels import Labels
 from ft_lightning.data.scan import scan
 from ft_lightning.data.sources import find_images
 from ft_lightning.features import extract
@@ -38,7 +39,7 @@ def extractor_of(tmp_path: Path, root: Path) -> tuple[Extractor, ImageBackbone, 
     backbone = load_backbone("timm", "test_resnet", None, {})
     how = computing(backbone)
     extractor = Extractor(backbone, open_store(str(tmp_path / "store"), backbone, how), how)
-    return extractor, backbone, scan(find_images, str(root), None, False)
+    return extractor, backbone, scan(find_images, str(root), None, Labels())
 
 
 def missing(extractor: Extractor, samples: list[Sample]) -> list[int]:

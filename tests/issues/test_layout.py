@@ -7,6 +7,7 @@ from hydra.errors import InstantiationException
 
 from conftest import write_pictures
 from ft_lightning.cli.compose import compose
+from ft_lightning.data.labels import Labels
 from ft_lightning.data.scan import scan
 from ft_lightning.data.sources import find_images
 from ft_lightning.issues.layout import about_folder, about_groups, about_nesting, quick_findings
@@ -44,7 +45,7 @@ def test_names_in_findings_neither_clear_a_screen_nor_begin_a_line(tmp_path: Pat
 def nested(root: Path, *folders: str) -> list[Sample]:
     for number, folder in enumerate(folders):
         write_pictures(root / folder, {"": 2}, seed=number)
-    return scan(find_images, str(root), None, False)
+    return scan(find_images, str(root), None, Labels())
 
 
 @pytest.mark.parametrize(

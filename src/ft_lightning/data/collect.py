@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 def narrow(
-    samples: list[Sample], group_by: str | None, limit: int | None, split_seed: int
+    samples: list[Sample], group_by: str | None, limit: int | None, split_seed: int, task: "type[Task]"
 ) -> tuple[list[Sample], list[Sample]]:
     """Return the samples that a run uses, with their groups, and those beyond `data.limit`."""
     if group_by:
         samples = grouped(samples, group_by)
     if limit is None:
         return samples, []
-    chosen, beyond = limited(samples, limit, split_seed)
+    chosen, beyond = limited(samples, limit, split_seed, task)
     log.warning("data.limit=%s: %d of %d samples are used.", limit, len(chosen), len(samples))
     return chosen, beyond
 

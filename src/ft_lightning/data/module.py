@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from ft_lightning.data.collect import divide, narrow, split_table
 from ft_lightning.data.damage import Inspector, check_policy
 from ft_lightning.data.datasets import Indexed, SampleDataset, StoredDataset, check_loader, collating
+from ft_lightning.data.labels import Labels
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import Problem
 from ft_lightning.data.protocol import Data
@@ -28,6 +29,7 @@ from ft_lightning.system.errors import UserError
 from ft_lightning.system.hardware import default_workers
 from ft_lightning.system.kinds import Count, Share
 from ft_lightning.tasks.multiclass import MultiClass
+from ft_lightning.tasks.registry import task_class
 from ft_lightning.tasks.task import MakeTask, Task
 
 
@@ -52,6 +54,9 @@ class ImageFolderDataModule(LightningDataModule):
     test_fraction: Share
     split_seed: int
     group_by: str | None
+    label: str | list[str] | None
+    label_sep: str
+    empty_label: str | None
     case_sensitive: bool
     allow_leak: bool
     max_pixels: Count
@@ -64,7 +69,8 @@ class ImageFolderDataModule(LightningDataModule):
     sampler: str
     num_workers: int | None
     memo: Memo | None = None  # what earlier runs know of files and images
-    make_task: MakeTask = MultiClass.of  # what the labels mean
+    task_name: str = MultiClass.name  # what the labels mean
+    make_task: MakeTask | None = None  # None: the task's own `of`
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -76,10 +82,12 @@ class ImageFolderDataModule(LightningDataModule):
         self.location = self.csv or root
         self.left_out: Sequence[Problem] = []
         self._start: dict[str, int] | None = None
-        samples = without_special(scan(self.find, root, self.csv, self.case_sensitive, self.memo))
-        samples, beyond = narrow(samples, self.group_by, self.limit, self.split_seed)
+        labels = Labels(task_class(self.task_name), self.label, self.label_sep, self.empty_label, self.case_sensitive)
+        samples = without_special(scan(self.find, root, self.csv, labels, self.memo))
+        samples, beyond = narrow(samples, self.group_by, self.limit, self.split_seed, labels.task)
+        make_task = self.make_task or labels.task.of
         task, splits, excluded = divide(
-            samples, self.make_task, self.val_fraction, self.test_fraction, self.split_seed, self.exclude
+            samples, make_task, self.val_fraction, self.test_fraction, self.split_seed, self.exclude
         )
         self.splits: Mapping[str, Sequence[Sample]] = splits
         self._without_split = [(sample, "data.limit") for sample in beyond]  # and why

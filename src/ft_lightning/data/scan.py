@@ -1,15 +1,17 @@
-"""Makes samples of what a source lists: checks the classes' names, and reads each file's digest."""
+"""Makes samples of what a source lists: checks it, and reads each file's digest."""
 
 import hashlib
+import inspect
 import logging
 import os
 import re
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from ft_lightning.data.labels import Cells, Labels, OnProblem, tidy
 from ft_lightning.data.memo import NOT_A_FILE, Memo, digest_files
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, name_few
@@ -23,14 +25,12 @@ _SPELLINGS = {split: split for split in SPLITS} | {
     **dict.fromkeys(("testing", "tst"), "test"),
 }
 
-OnProblem = Callable[[str], None]
-
 
 class Entry(NamedTuple):
     """A labelled file."""
 
     path: str  # absolute, or relative to the listing's base
-    label: str
+    label: Cells  # a text; or, for a label of several columns, the cell of each
     split: str | None = None  # train, val or test; None for all entries if the split is to be made
     group: str | None = None  # entries of a group stay in one split
 
@@ -43,7 +43,10 @@ class Listing(NamedTuple):
 
 
 class FindFiles(Protocol):
-    """A data source: lists the labelled files of `data.root` and `data.csv`."""
+    """A data source: lists the labelled files of `data.root` and `data.csv`.
+
+    One that can read the columns of `data.label` has a parameter `label` too: a column's name, or a list of them.
+    """
 
     def __call__(self, root: str | None, csv: str | None, on_problem: OnProblem) -> Listing:
         """Return the files; UserError if there is no such source.
@@ -67,7 +70,7 @@ def scan(
     find: FindFiles,
     root: str | None,
     csv: str | None,
-    case_sensitive: bool,
+    labels: Labels,
     memo: Memo | None = None,
     on_problem: OnProblem = refuse,
 ) -> list[Sample]:
@@ -77,12 +80,25 @@ def scan(
 
     Args:
         memo: files that it knows are not read again.
-        on_problem: called with each problem of the classes; if it returns, the scan goes on.
+        on_problem: called with each problem of the labels; if it returns, the scan goes on.
     """
     where = f"data.csv={csv}" if csv else f"data.root={root}"
-    entries, base = _listed(find, root, csv, on_problem, where)
-    _check_class_names({entry.label for entry in entries}, case_sensitive, where, on_problem)
-    return _samples_of(entries, base, memo)
+    entries, base = _listed(_with_columns(find, labels), root, csv, on_problem, where)
+    read = labels.read([(_name(entry, base), entry.label) for entry in entries], where, on_problem)
+    labelled = [(entry, label) for entry, label in zip(entries, read, strict=True) if label is not None]
+    return _samples_of(labelled, base, memo)
+
+
+def _with_columns(find: FindFiles, labels: Labels) -> FindFiles:
+    """Return the source that reads the columns of `data.label`; itself where none are set."""
+    if labels.columns is None:
+        return find
+    if "label" not in inspect.signature(find).parameters:
+        raise UserError(
+            f"data.label={labels.columns}: data.find={getattr(find, '__name__', find)} has no parameter label, so "
+            "takes no columns: leave it out."
+        )
+    return partial(find, label=labels.columns)  # type: ignore[call-arg]
 
 
 def _listed(find: FindFiles, root: str | None, csv: str | None, on_problem: OnProblem, where: str) -> Listing:
@@ -96,9 +112,9 @@ def _listed(find: FindFiles, root: str | None, csv: str | None, on_problem: OnPr
     entries = list(listing.entries)
     if strange := [entry for entry in entries if not isinstance(entry, Entry)]:
         raise UserError(f"data.find lists {strange[0]!r}: make it an Entry.")
-    if nameless := [entry for entry in entries if not (isinstance(entry.label, str) and _shows(entry.label))]:
+    if nameless := [entry for entry in entries if not _is_text(entry.label)]:
         path, label, *_ = nameless[0]
-        raise UserError(f"{where}: {path} has the label {label!r}; a label is a text, and not empty.")
+        raise UserError(f"{where}: {path} has the label {label!r}; a label is a text, or texts by column.")
     given = {entry.split for entry in entries}
     if unknown := sorted(map(str, given - {None, *SPLITS})):
         raise UserError(f"{where}: split {unknown[0]!r} is unknown; use {', '.join(SPLITS)}, or None.")
@@ -120,35 +136,31 @@ def without_special(samples: list[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.problem != NOT_A_FILE]
 
 
-def _check_class_names(names: set[str], case_sensitive: bool, where: str, on_problem: OnProblem) -> None:
-    ways: list[tuple[Callable[[str], str], str]] = [(_tidy, "rename one"), (_whole, "write the number in one way")]
-    if not case_sensitive:
-        ways.append((str.casefold, "rename one, or set data.case_sensitive=true if they are two classes"))
-    for reading, fix in ways:
-        alike: dict[str, list[str]] = defaultdict(list)
-        for name in sorted(names):
-            alike[reading(name)].append(name)
-        for group in alike.values():
-            if len(group) > 1:
-                on_problem(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
-        names = {_tidy(name) for name in names}  # so that none is reported twice
-
-
-def _samples_of(entries: list[Entry], base: Path, memo: Memo | None) -> list[Sample]:
+def _samples_of(entries: Sequence[tuple[Entry, str]], base: Path, memo: Memo | None) -> list[Sample]:
     """Return the samples of these files, sorted by name, which is the path relative to `base`; read each file once."""
     # Surrogates stand for bytes of a name that Python cannot decode.
-    if undecodable := [ascii(path) for path, label, *_ in entries if re.search("[\ud800-\udfff]", path + label)]:
+    undecodable = [ascii(entry.path) for entry, label in entries if re.search("[\ud800-\udfff]", entry.path + label)]
+    if undecodable:
         raise UserError(
             f"{len(undecodable)} file names are not valid UTF-8: {name_few(undecodable)}. Rename the files."
         )
     samples = []
-    digests = digest_files([path for path, *_ in entries], memo)
-    for (path, label, split, group), (digest, problem) in zip(entries, digests, strict=True):
-        place = Path(path)
-        name = (place.relative_to(base) if place.is_relative_to(base) else place).as_posix()
+    digests = digest_files([entry.path for entry, _ in entries], memo)
+    for (entry, label), (digest, problem) in zip(entries, digests, strict=True):
+        name = _name(entry, base)
         identity = digest or hashlib.sha256(f"no bytes: {name}".encode()).hexdigest()
-        samples.append(Sample(path, name, _tidy(label), identity, split, group, problem))
+        samples.append(Sample(entry.path, name, label, identity, entry.split, entry.group, problem))
     return sorted(samples, key=lambda sample: sample.name)
+
+
+def _name(entry: Entry, base: Path) -> str:
+    place = Path(entry.path)
+    return (place.relative_to(base) if place.is_relative_to(base) else place).as_posix()
+
+
+def _is_text(label: object) -> bool:
+    cells = label.values() if isinstance(label, Mapping) else [label]
+    return all(isinstance(cell, str) for cell in cells)
 
 
 def absolute(path: Path) -> Path:
@@ -166,21 +178,7 @@ def nested_folders(samples: Iterable[Sample]) -> dict[str, list[str]]:
     for sample in samples:
         parts = sample.name.split("/")
         top = 1 if sample.split and split_called(parts[0]) == sample.split else 0
-        if len(parts) > top + 1 and _tidy(parts[top]) == sample.label:
+        if len(parts) > top + 1 and tidy(parts[top]) == sample.label:
             inner["/".join(parts[: top + 1])].add(parts[top + 1] if len(parts) > top + 2 else "")
     nested = {folder: sorted(names) for folder, names in inner.items() if "" not in names}
     return {folder: names for folder, names in nested.items() if len(names) > 1 or split_called(names[0])}
-
-
-def _tidy(label: str) -> str:
-    return unicodedata.normalize("NFC", label).strip()
-
-
-def _whole(label: str) -> str:
-    """Return a whole number without the decimals that spreadsheets and pandas add."""
-    return re.sub(r"^([+-]?\d+)\.0*$", r"\1", label)
-
-
-def _shows(label: str) -> bool:
-    """Return whether a label has a visible letter; zero-width spaces are not."""
-    return any(letter.isprintable() and not letter.isspace() for letter in label)

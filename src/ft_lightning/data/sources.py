@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ft_lightning.data.folders import is_image, left_out, loose_files, subfolders, walk
@@ -13,11 +14,19 @@ from ft_lightning.system.errors import UserError, name_few
 log = logging.getLogger(__name__)
 
 
-def find_images(root: str | None, csv: str | None, on_problem: OnProblem) -> Listing:
-    """List a folder, or a CSV whose relative paths start at `root` or at the CSV's own folder."""
+def find_images(
+    root: str | None, csv: str | None, on_problem: OnProblem, label: str | Sequence[str] | None = None
+) -> Listing:
+    """List a folder, or a CSV whose relative paths start at `root` or at the CSV's own folder.
+
+    Args:
+        label: the CSV's column with the label, or several; None: the one called label.
+    """
     folder = Path(str(root)).expanduser() if root else None  # Hydra parses a folder called 2024 as a number
     if csv:
-        return list_table(Path(str(csv)).expanduser(), folder)
+        return list_table(Path(str(csv)).expanduser(), folder, label)
+    if label is not None:
+        raise UserError(f"data.label={label} names columns of a table, but there is none: set data.csv.")
     if folder:
         return _of_folder(folder, on_problem)
     raise UserError(

@@ -103,19 +103,20 @@ def _group(match: re.Match[str]) -> str:
     return json.dumps([first, *others]) if others or first is None else first
 
 
-def limited(samples: list[Sample], limit: int, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Choose at most `limit` samples of each label and given split by a hash of seed and content.
+def limited(samples: list[Sample], limit: int, seed: int, task: "type[Task]") -> tuple[list[Sample], list[Sample]]:
+    """Choose at most `limit` samples of each stratum and given split by a hash of seed and content.
 
     Returns:
         The chosen samples and the others.
     """
     if limit < 3:
         raise UserError(f"data.limit={limit}: each class needs 3 at least, for train, val and test.")
+    stratum = dict(zip(samples, task.strata([sample.label for sample in samples]), strict=True))
     taken: Counter[tuple[str, str | None]] = Counter()
     kept: list[Sample] = []
     left: list[Sample] = []
     for sample in sorted(samples, key=lambda sample: (_hash(seed, sample.digest), sample.name)):
-        key = (sample.label, sample.split)
+        key = (stratum[sample], sample.split)
         (kept if taken[key] < limit else left).append(sample)
         taken[key] += 1
     return sorted(kept, key=lambda sample: sample.name), left

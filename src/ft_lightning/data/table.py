@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,22 +17,26 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 log = logging.getLogger(__name__)
 
 
-def list_table(table: Path, root: Path | None) -> Listing:
+def list_table(table: Path, root: Path | None, label: str | Sequence[str] | None = None) -> Listing:
     """List a CSV with the columns path, label and, optionally, split and group.
 
     Args:
         root: where relative paths start; None: at the table's own folder.
+        label: the column, or the columns, of the label; None: the one called label.
     """
     where = f"data.csv={table}"
-    rows = _with_label(read_table(table), where)
-    if missing := [column for column in ("path", "label") if column not in rows.columns]:
-        raise UserError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(str, rows.columns))}.")
+    rows, label = _with_label(read_table(table), label, where)
+    columns = [label] if isinstance(label, str) else list(label)
+    for column in ["path", *columns]:
+        if column not in rows.columns:
+            raise UserError(f"{where}: no column {column!r}; it has {', '.join(map(str, rows.columns))}.")
     if len(rows) == 0:
         raise UserError(f"{where} has no rows.")
-    rows = rows.reindex(columns=["path", "label", "split", "group"], fill_value="").map(_text)
-    for column in ("path", "label"):
-        if without := [row for row, value in enumerate(rows[column], start=2) if not value.strip()]:
-            raise UserError(f"{where}: row {without[0]} has no {column} ({len(without)} such rows).")
+    cells = rows[columns].map(_text)
+    labels = cells[label].tolist() if isinstance(label, str) else cells.to_dict("records")
+    rows = rows.reindex(columns=["path", "split", "group"], fill_value="").map(_text)
+    if without := [row for row, value in enumerate(rows["path"], start=2) if not value.strip()]:
+        raise UserError(f"{where}: row {without[0]} has no path ({len(without)} such rows).")
     if addresses := [path for path in rows["path"] if _ADDRESS.match(path)]:
         raise UserError(
             f"{where}: {len(addresses)} paths are addresses: {name_few(addresses)}. Download them, and write the "
@@ -42,18 +47,21 @@ def list_table(table: Path, root: Path | None) -> Listing:
     rows["split"] = _splits(rows["split"], where)
     if not any(map(os.path.exists, paths)):  # Path.exists raises where a name is too long
         raise UserError(f"{where} names {len(paths)} files, none of which exists: {name_few(paths)}. Set data.root.")
-    entries = [Entry(path, label, split or None, group or None) for path, label, split, group in rows.to_numpy()]
-    return Listing(entries, base)
+    listed = zip(rows["path"], labels, rows["split"], rows["group"], strict=True)
+    return Listing([Entry(path, label, split or None, group or None) for path, label, split, group in listed], base)
 
 
-def _with_label(rows: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Return the rows of a run's split.csv that took part, with its class as label; other tables as they are."""
-    if "label" in rows.columns or not {"class", "digest", "excluded"} <= set(rows.columns):
-        return rows
+def _with_label(
+    rows: pd.DataFrame, label: str | Sequence[str] | None, where: str
+) -> tuple[pd.DataFrame, str | Sequence[str]]:
+    """Return the rows and the label's columns; of a run's split.csv those that took part, with its class as label."""
+    asked = ["label"] if label is None else [label] if isinstance(label, str) else label
+    if set(asked) & set(rows.columns) or not {"class", "digest", "excluded"} <= set(rows.columns):
+        return rows, "label" if label is None else label
     kept = rows[rows["excluded"] == ""]
     if left := len(rows) - len(kept):
         log.warning("%s: samples that the run left out stay out: %d.", where, left)
-    return kept.rename(columns={"class": "label"})
+    return kept, "class"
 
 
 def _splits(cells: pd.Series, where: str) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ft_lightning.data.collect import divide, narrow
 from ft_lightning.data.damage import Inspector
 from ft_lightning.data.exclude import excluded_names
+from ft_lightning.data.labels import Labels
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import Problem
 from ft_lightning.data.scan import FindFiles, scan, without_special
@@ -42,7 +43,13 @@ class Looked(NamedTuple):
 
 
 def look_at_files(
-    data: "DictConfig", root: str | None, find: FindFiles, make_task: "MakeTask", memo: Memo | None, found: Findings
+    data: "DictConfig",
+    root: str | None,
+    find: FindFiles,
+    labels: Labels,
+    make_task: "MakeTask",
+    memo: Memo | None,
+    found: Findings,
 ) -> Looked:
     """Add the findings on files, names and images to `found`; unlike train, do not stop at the first problem.
 
@@ -54,8 +61,8 @@ def look_at_files(
         found.add([Finding("layout", message, "", blocks=True)])
 
     try:
-        scanned = scan(find, root, data.csv, data.case_sensitive, memo, refuse)
-        samples, _ = narrow(without_special(scanned), data.group_by, data.limit, data.split_seed)
+        scanned = scan(find, root, data.csv, labels, memo, refuse)
+        samples, _ = narrow(without_special(scanned), data.group_by, data.limit, data.split_seed, labels.task)
     except UserError as error:
         refuse(str(error))
         return Looked([], {}, {})

@@ -67,9 +67,10 @@ class MultiClass:
     columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}
     answer: ClassVar[str | None] = "predicted"
     share_right: ClassVar[str] = "accuracy"
+    empty: ClassVar[str] = "error"
 
     @classmethod
-    def of(cls, labels: Mapping[str | None, Sequence[str]]) -> Self:
+    def of(cls, labels: Mapping[str | None, Sequence[str]], columns: Sequence[str] = ()) -> Self:
         """Make the task of train's classes; raise UserError if another split has others or there is only one."""
         names = sorted({*labels.get("train", ()), *labels.get(None, ())})
         if not names:
@@ -86,6 +87,16 @@ class MultiClass:
             raise UserError(f"The data has one class only ({name_few(names)}): a classifier needs at least two.")
         return cls(names, [])
 
+    @classmethod
+    def read(cls, cells: str | Mapping[str, str], sep: str) -> str:
+        if not isinstance(cells, str):
+            raise ValueError("several columns; for one class, name one column")
+        return cells
+
+    @classmethod
+    def names_in(cls, label: str) -> Sequence[str]:
+        return [label]
+
     @property
     def width(self) -> int:
         return len(self.class_names)
@@ -97,7 +108,8 @@ class MultiClass:
     def missing(self, labels: Sequence[str]) -> list[str]:
         return [f"the class {name}" for name in sorted(set(self.class_names) - set(labels))]
 
-    def strata(self, labels: Sequence[str]) -> Sequence[str]:
+    @classmethod
+    def strata(cls, labels: Sequence[str]) -> Sequence[str]:
         return labels
 
     def encode(self, labels: Sequence[str]) -> "Tensor":

@@ -13,9 +13,9 @@ from ft_lightning.tasks.task import Task
 TASKS: dict[str, type[Task]] = {MultiClass.name: MultiClass}
 
 
-def make_task(labels: Mapping[str | None, Sequence[str]], name: str) -> Task:
-    """Make the task called `name` from the labels of each split; the key is None if there are no splits yet."""
-    return task_class(name).of(labels)
+def make_task(labels: Mapping[str | None, Sequence[str]], name: str, columns: Sequence[str] = ()) -> Task:
+    """Make the task called `name` from the labels of each split, and the columns of `data.label`."""
+    return task_class(name).of(labels, columns)
 
 
 def task_class(name: str) -> type[Task]:

@@ -33,10 +33,31 @@ class Task(Protocol):
     columns: ClassVar[Mapping[str, str]]  # the metrics that a comparison of runs shows, by title; `monitor` is first
     answer: ClassVar[str | None]  # the column of predictions.csv to compare with the label, if any
     share_right: ClassVar[str]  # what the share of right answers is called, where there is an answer
+    empty: ClassVar[str]  # what a sample without a label is, unless `data.empty_label` says it: "error" or "none"
 
     @classmethod
-    def of(cls, labels: Mapping[str | None, Sequence[str]]) -> Self:
-        """Make the task from the labels of each split; the key is None if there are no splits yet."""
+    def of(cls, labels: Mapping[str | None, Sequence[str]], columns: Sequence[str] = ()) -> Self:
+        """Make the task from the labels of each split; the key is None if there are no splits yet.
+
+        Args:
+            columns: of a table, that `data.label` names.
+        """
+
+    @classmethod
+    def read(cls, cells: str | Mapping[str, str], sep: str) -> str:
+        """Return a label in the one way in which this project writes it.
+
+        Args:
+            cells: a text, or the cell of each of its columns.
+            sep: what stands between several labels in a text.
+
+        Raises:
+            ValueError: they are no label of this task; its message is a phrase, such as "'x' is no number".
+        """
+
+    @classmethod
+    def names_in(cls, label: str) -> Sequence[str]:
+        """Return the names that a label consists of, such as its class; none for a number."""
 
     @classmethod
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
@@ -52,7 +73,8 @@ class Task(Protocol):
     def missing(self, labels: Sequence[str]) -> list[str]:
         """List what cannot be learnt from these labels, as phrases; empty if everything can."""
 
-    def strata(self, labels: Sequence[str]) -> Sequence[str]:
+    @classmethod
+    def strata(cls, labels: Sequence[str]) -> Sequence[str]:
         """Return the stratum of each sample for a stratified split."""
 
     def encode(self, labels: Sequence[str]) -> "Tensor":

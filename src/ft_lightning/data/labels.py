@@ -1,0 +1,113 @@
+"""What the labels of a source mean to a task: `data.label`, `data.label_sep` and `data.empty_label`."""
+
+import logging
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.tasks.multiclass import MultiClass
+from ft_lightning.tasks.task import Task
+
+log = logging.getLogger(__name__)
+
+EMPTY = ("error", "skip", "none")
+OnProblem = Callable[[str], None]
+Cells = str | Mapping[str, str]  # a label as its source has it: a text, or the cell of each of its columns
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """How a source's labels are read.
+
+    Args:
+        task: whose targets they are.
+        columns: of a table: the label's column, or several; None: the one called label.
+        sep: what stands between the labels of a sample that may have several.
+        empty: what a sample without a label means: one of `EMPTY`; None: as the task says.
+        case_sensitive: whether Cat and cat are two names.
+    """
+
+    task: type[Task] = MultiClass
+    columns: str | Sequence[str] | None = None
+    sep: str = ";"
+    empty: str | None = None
+    case_sensitive: bool = False
+
+    def __post_init__(self) -> None:
+        if self.empty not in (None, *EMPTY):
+            raise UserError(f"data.empty_label={self.empty} is unknown: use one of {', '.join(EMPTY)}.")
+        if self.empty == "none" and self.task.empty != "none":
+            raise UserError(f"data.empty_label=none: a sample of task={self.task.name} cannot be without a label.")
+        if not self.sep.strip():
+            raise UserError("data.label_sep is blank: use a sign that stands in no label, such as ;.")
+
+    def read(self, named: Sequence[tuple[str, Cells]], where: str, on_problem: OnProblem) -> list[str | None]:
+        """Return the label of each sample, written as the task writes it; None for a sample to be left out.
+
+        Args:
+            named: the name and label of each sample.
+            where: what the labels stand in, for messages.
+            on_problem: called with each problem of the labels; if it returns, what has one is left out.
+        """
+        written: list[str | None] = []
+        without: list[str] = []
+        refused: list[str] = []
+        for name, cells in named:
+            each = [cells] if isinstance(cells, str) else list(cells.values())
+            if not any(map(_shows, each)):
+                without.append(name)
+                written.append("" if self._empty == "none" else None)
+                continue
+            try:
+                written.append(self.task.read(cells, self.sep))
+            except ValueError as error:
+                refused.append(f"{name} ({error})")
+                written.append(None)
+        if refused:
+            on_problem(f"{where}: {len(refused)} labels cannot be read: {name_few(refused)}.")
+        if without and self._empty == "error":
+            on_problem(
+                f"{where}: {len(without)} samples have no label: {name_few(without)}; a label is a text, and not "
+                "empty. Label them, or say data.empty_label=skip."
+            )
+        elif without and self._empty == "skip":
+            log.warning("%s: %d samples without a label are left out: %s.", where, len(without), name_few(without))
+        self._check_names({label for label in written if label}, where, on_problem)
+        return [None if label is None else tidy(label) for label in written]
+
+    @property
+    def _empty(self) -> str:
+        return self.empty or self.task.empty
+
+    def _check_names(self, labels: Iterable[str], where: str, on_problem: OnProblem) -> None:
+        """Report names that are written in two ways."""
+        ways: list[tuple[Callable[[str], str], str]] = [(tidy, "rename one"), (_whole, "write the number in one way")]
+        if not self.case_sensitive:
+            ways.append((str.casefold, "rename one, or set data.case_sensitive=true if they are two classes"))
+        names = {name for label in labels for name in self.task.names_in(label)}
+        for reading, fix in ways:
+            alike: dict[str, list[str]] = defaultdict(list)
+            for name in sorted(names):
+                alike[reading(name)].append(name)
+            for group in alike.values():
+                if len(group) > 1:
+                    on_problem(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
+            names = {tidy(name) for name in names}  # so that none is reported twice
+
+
+def tidy(label: str) -> str:
+    """Return a name without blanks at its ends, each letter as one character where Unicode has one."""
+    return unicodedata.normalize("NFC", label).strip()
+
+
+def _whole(label: str) -> str:
+    """Return a whole number without the decimals that spreadsheets and pandas add."""
+    return re.sub(r"^([+-]?\d+)\.0*$", r"\1", label)
+
+
+def _shows(label: str) -> bool:
+    """Return whether a label has a visible letter; zero-width spaces are not."""
+    return any(letter.isprintable() and not letter.isspace() for letter in label)
