@@ -48,7 +48,6 @@ OF_A_TASK = re.compile(
 # By module: the words that it may know, and why.
 KNOWN_ELSEWHERE = {
     "callbacks/best_epoch.py": {"accurac"},  # an example of a metric in a comment
-    "data/module.py": {"multiclass"},  # the default
     "data/scan.py": {"class_name"},  # folders of a dataset, whatever a task makes of them
     "deploy/predictor.py": {"predicted", "uncertain"},  # examples of columns in the docstring of `predict`
     "loss.py": {"class_count"},  # a loss of one task, chosen in its conf

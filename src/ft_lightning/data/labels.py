@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ft_lightning.system.errors import UserError, name_few
-from ft_lightning.tasks.multiclass import MultiClass
+from ft_lightning.tasks.registry import DEFAULT
 from ft_lightning.tasks.task import Task
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Labels:
         case_sensitive: whether Cat and cat are two names.
     """
 
-    task: type[Task] = MultiClass
+    task: type[Task] = DEFAULT
     columns: str | Sequence[str] | None = None
     sep: str = ";"
     empty: str | None = None

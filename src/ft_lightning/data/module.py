@@ -28,8 +28,7 @@ from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.hardware import default_workers
 from ft_lightning.system.kinds import Count, Share
-from ft_lightning.tasks.multiclass import MultiClass
-from ft_lightning.tasks.registry import task_class
+from ft_lightning.tasks.registry import DEFAULT, task_class
 from ft_lightning.tasks.task import MakeTask, Task
 
 
@@ -69,7 +68,7 @@ class ImageFolderDataModule(LightningDataModule):
     sampler: str
     num_workers: int | None
     memo: Memo | None = None  # what earlier runs know of files and images
-    task_name: str = MultiClass.name  # what the labels mean
+    task_name: str = DEFAULT.name  # what the labels mean
     make_task: MakeTask | None = None  # None: the task's own `of`
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ft_lightning.system.errors import UserError, name_few, printable
+from ft_lightning.tasks.columns import probabilities_by_name
 from ft_lightning.tasks.intervals import wilson_interval
 from ft_lightning.tasks.metric import Metric, torchmetric
 from ft_lightning.tasks.task import Details, Outputs, Task
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Methods import torch themselves, because a check of files needs classes but no torch.
-ALL_CLASSES_UP_TO = 100  # above, a table lists the most probable classes only
-TOP = 10
 _SHOWN = 10  # classes on the terminal
 _SAMPLES_SHOWN = 24  # on a page, in each of its two lists
 
@@ -191,14 +190,7 @@ class MultiClass:
         }
         if self.abstain_below is not None:
             columns["uncertain"] = (best.numpy() < self.abstain_below).astype(object)  # beside None
-        if self.width <= ALL_CLASSES_UP_TO:
-            columns |= {f"p({name})": probabilities[:, i].numpy() for i, name in enumerate(self.class_names)}
-        else:
-            values, order = probabilities.topk(TOP)
-            for rank in range(TOP):
-                columns[f"class_{rank + 1}"] = [self.class_names[i] for i in order[:, rank]]
-                columns[f"p_{rank + 1}"] = values[:, rank].numpy()
-        return pd.DataFrame(columns)
+        return pd.DataFrame(columns | probabilities_by_name(self.class_names, probabilities, "class"))
 
     def abstaining(self, below: float) -> Self:
         is_number = isinstance(below, int | float) and not isinstance(below, bool)

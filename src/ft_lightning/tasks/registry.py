@@ -11,6 +11,7 @@ from ft_lightning.tasks.task import Task
 
 # For a task of your own, add a class like MultiClass, a line here and a file in conf/task.
 TASKS: dict[str, type[Task]] = {MultiClass.name: MultiClass}
+DEFAULT: type[Task] = MultiClass  # of models and runs that are older than tasks
 
 
 def make_task(labels: Mapping[str | None, Sequence[str]], name: str, columns: Sequence[str] = ()) -> Task:
@@ -48,7 +49,7 @@ class Score(NamedTuple):
 
 def score_of(metrics: object, name: str) -> Score:
     """Return the score of a split's metrics for the task of that name; both may have been edited by hand."""
-    task = TASKS.get(name, MultiClass)
+    task = TASKS.get(name, DEFAULT)
     metric = task.monitor
     found = metrics if isinstance(metrics, dict) else {}
     bounds = found.get(f"{metric}_ci95")
@@ -67,9 +68,9 @@ def task_name(card: Mapping[str, Any]) -> str:
     """Return the name of the task in model.json or config.yaml; without one it is multiclass."""
     described = card.get("task")
     name = described.get("name") if isinstance(described, dict) else None
-    return name if isinstance(name, str) else MultiClass.name
+    return name if isinstance(name, str) else DEFAULT.name
 
 
 def task_of(card: Mapping[str, Any]) -> Task:
     """Make the task that model.json describes; MultiClass if it names none."""
-    return TASKS[card.get("task", {}).get("name", MultiClass.name)].from_dict(card)
+    return TASKS[card.get("task", {}).get("name", DEFAULT.name)].from_dict(card)
