@@ -161,7 +161,7 @@ def trained_samples(samples: "list[Sample]", run: Run) -> int | None:
     return seen
 
 
-VERB = Verb("evaluate", evaluate, libraries=("torchvision", "pandas"))
+VERB = Verb("evaluate", evaluate, scores=True, libraries=("torchvision", "pandas"))
 
 if __name__ == "__main__":
     command.run(VERB)

@@ -122,7 +122,7 @@ def checkpoint_to_resume(cfg: DictConfig, run: Run, data: "Data") -> Path | None
     return start
 
 
-VERB = Verb("train", train, distributed=True, libraries=("lightning", "torchvision", "pandas"))
+VERB = Verb("train", train, distributed=True, scores=True, libraries=("lightning", "torchvision", "pandas"))
 
 if __name__ == "__main__":
     command.run(VERB)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -227,7 +228,27 @@ def test_a_multirun_goes_on_after_a_failure_and_ends_with_the_worst_code(
     assert table["exit_code"].tolist() == [0, 2, 0]
     assert table["test_accuracy"].notna().tolist() == [True, False, True]
     assert {"model/model.json", "metrics.json"} <= files_below(sweep / "0") & files_below(sweep / "2")
-    assert "no_such_net" in done.stdout
+    first, last = (sweep / "0/log.txt").read_text(), (sweep / "2/log.txt").read_text()
+    for log in (first, last):
+        assert "samples    train" in log
+        assert "majority accuracy" in log, "a job's log has all that it would print alone"
+        assert "input=FOLDER" in log
+    assert "features" in first
+    jobs = [line for line in done.stdout.splitlines() if line.startswith("job ")]
+    assert re.fullmatch(r"job 0  model.name=test_resnet    val accuracy [01]\.\d{4}  \d+ s", jobs[0])
+    assert re.fullmatch(r"job 1  model.name=no_such_net    exit code 2  \d+ s", jobs[1])
+    assert re.fullmatch(r"job 2  model.name=test_convnext  val accuracy [01]\.\d{4}  \d+ s", jobs[2])
+    rows = [line.split() for line in done.stdout.splitlines() if "model.name=" in line][3:6]
+    best = f"model.name={table.loc[table['val_accuracy'].idxmax(), 'overrides'].partition('=')[2]}"
+    assert rows[0][0] == "best"
+    assert [row[0] == "best" for row in rows].count(True) == 1
+    assert rows[0][2] == best or table["val_accuracy"].nunique() < 3, "the lower loss decides between equal values"
+    assert done.stdout.count("95 %") == 1, "only the winner's number on test is shown"
+    for word in ("majority", "trainable", "loading", "Epoch"):
+        assert word not in done.stdout
+    assert "outputs/train/" + sweep.name + "/report.html" in done.stdout
+    assert "2 runs compared" in (sweep / "report.html").read_text()
+    assert len(pd.read_csv(sweep / "leaderboard.csv")) == 2
 
 
 def test_an_outcome_is_a_file_that_does_not_block_its_directory(

@@ -141,6 +141,31 @@ def test_an_outcome_that_somebody_changed_is_none_and_a_multirun_without_jobs_sa
         assert "no job has begun" in capsys.readouterr().err
 
 
+def test_evaluations_choose_none_and_ties_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [[f"data.root={name}", "seed=1"] for name in "ab"]
+    said = []
+    for split, sweep in (("test", tmp_path / "evaluations"), ("val", tmp_path / "runs")):
+        for number, overrides in enumerate(jobs):
+            job = Directory(sweep / str(number))
+            job.write("outcome", {"exit_code": 0, "overrides": overrides, "error": ""})
+            scored = {name: {"accuracy": 0.5, "loss": 2 - number, "n": 8} for name in ("test", split)}
+            scored["test"] |= {"accuracy": 0.25 * number, "accuracy_ci95": [0.0, 0.5]}
+            job.write("metrics", scored)
+        multirun._plans[:] = [multirun.Plan(sweep, jobs)]
+        assert multirun.conclude() == 0
+        said.append(capsys.readouterr().out)
+    evaluations, runs = said
+    assert "test accuracy" in evaluations
+    assert evaluations.count("0.0000 to 0.5000") == 2, "nothing is chosen, so test may be shown"
+    assert "best" not in evaluations
+    assert [line.split()[:4] for line in runs.splitlines() if "val" not in line and "data.root=" in line][:2] == [
+        ["best", "1", "data.root=b", "0.5000"],
+        ["0", "data.root=a", "0.5000"],
+    ]
+    assert "2 of 2 share the best val accuracy: the lower loss on val decides" in runs
+    assert "accuracy 0.2500, 95 % 0.0000 to 0.5000" in runs, "the winner's number on test"
+
+
 def test_jobs_that_a_launcher_no_longer_waits_for_are_waited_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,7 +218,7 @@ def test_a_job_that_was_cut_off_goes_on_where_it_stopped(pictures: Path, run_com
     (tmp_path / "cwd/sweep/multirun.csv").unlink()
     done = run_command(*sweep, env=paths)
     assert done.returncode == 0, done.stderr
-    assert "goes on from last.ckpt" in done.stdout
+    assert "goes on from last.ckpt" in (job / "log.txt").read_text()
     assert len(read_table(job / "metrics.csv")) == 3
     ended = Directory(job).outcome
     assert ended

@@ -84,8 +84,10 @@ def test_a_multirun_lists_the_lowest_first_and_failures_last(
         }
         run_of(tmp_path / name, val, 3.5).write("outcome", outcome)
     assert multirun.conclude() == 3
-    said = [line.split() for line in capsys.readouterr().out.splitlines()[1:4]]
-    assert [words[:3] for words in said] == [["2", "a=3", "2.0000"], ["0", "a=1", "9.0000"], ["1", "a=2", "-"]]
+    said = capsys.readouterr().out
+    rows = [line.split() for line in said.splitlines()[2:5]]
+    assert rows == [["best", "2", "a=3", "2.0000"], ["0", "a=1", "9.0000"], ["1", "a=2", "not", "finite"]]
+    assert said.count("3.5000") == 1, "only the winner's number on test is shown"
     table = read_table(tmp_path / "multirun.csv")
     assert table["val_mae"].tolist() == ["9.0", "", "2.0"]
     assert table["error"].tolist() == ["", "not finite", ""]

@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def _attempt(verb: Verb, cfg: DictConfig) -> int:
     """Run one job and report its error; exit with its code, or return the code to a multirun."""
     typed: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     folder, several = Path(HydraConfig.get().runtime.output_dir), HydraConfig.get().mode == RunMode.MULTIRUN
-    with streams.guarded():
+    with multirun.one_line(verb, folder, typed) if several else nullcontext(), streams.guarded():
         code = _report(verb, cfg, folder, typed, several)
     if not several:
         if code == UserError.exit_code:
@@ -131,7 +132,7 @@ def _report(verb: Verb, cfg: DictConfig, folder: Path, typed: list[str], several
             print_error(ending.kept(verb.name, folder, signal.SIGTERM), kind="")
         raise
     except Exception:
-        traceback.print_exc()
+        sys.stderr.write(traceback.format_exc())
         return 1
     return 0
 

@@ -36,6 +36,7 @@ class Verb(NamedTuple):
         job: (config, run directory) -> results.
         distributed: whether several processes, started by torchrun or srun, can do the job together.
         shared: whether several processes may work in one run directory, at once or later; the job coordinates them.
+        scores: whether its result is metrics.json, so that a line is enough for a job of a multirun.
         libraries: those that take long to import, which the job needs.
     """
 
@@ -43,6 +44,7 @@ class Verb(NamedTuple):
     job: Callable[[DictConfig, Path], dict[str, Any]]
     distributed: bool = False
     shared: bool = False
+    scores: bool = False
     libraries: tuple[str, ...] = ()
 
 

@@ -1,8 +1,10 @@
-"""A multirun: the jobs that Hydra launches, and at the end a table of their outcomes, wherever they ran."""
+"""A multirun: a line for each job that Hydra launches, and at the end their outcomes, wherever they ran."""
 
 import sys
+import time
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +15,14 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning.cli.job import refuse_run_inside_dataset
+from ft_lightning.cli.job import Verb, refuse_run_inside_dataset
+from ft_lightning.cli.jobs import Job, begun_jobs, compared, print_jobs, score_title, table_row, winner, without
 from ft_lightning.cli.known_errors import print_error
 from ft_lightning.runs.run import Run
-from ft_lightning.system.console import interval, number, pairs, short, table
-from ft_lightning.system.errors import UserError
-from ft_lightning.tasks.registry import Score
+from ft_lightning.system.commands import command_line
+from ft_lightning.system.console import console, number, pairs, short
+from ft_lightning.system.errors import UserError, printable
+from ft_lightning.system.one_row import one_row
 
 
 class Plan(NamedTuple):
@@ -27,30 +31,13 @@ class Plan(NamedTuple):
     sweep_dir: Path
     jobs: list[list[str]]
 
-
-class Job(NamedTuple):
-    """A job, read from its directory."""
-
-    folder: Path
-    overrides: list[str]
-    exit_code: int
-    error: str
-
     @property
-    def reason(self) -> str:
-        """The first line of its error."""
-        return self.error.partition("\n")[0]
-
-    def without(self, common: set[str]) -> str:
-        """Return its overrides except those common to all jobs."""
-        return " ".join(override for override in self.overrides if override not in common)
-
-    def score(self, split: str) -> Score:
-        """Return its score; an empty one if the job failed."""
-        score = Run(self.folder).score(split)
-        return score._replace(value=None, ci95=None) if self.exit_code else score
+    def common(self) -> set[str]:
+        """The overrides that all jobs have, if there are several."""
+        return set.intersection(*map(set, self.jobs)) if len(self.jobs) > 1 else set()
 
 
+_WIDEST = 60  # overrides, for which the lines of jobs are aligned
 _plans: list[Plan] = []  # of this process; global, because Hydra creates the callback and gives no access to it
 _refused: list[Job] = []  # jobs of this process whose directory belongs to another run and holds no outcome of theirs
 
@@ -71,6 +58,8 @@ class KeepPlan(Callback):
             sys.exit(error.exit_code)
         _plans[:] = [Plan(sweep_dir, _planned(config))]
         _refused.clear()
+        number_of_jobs = {"jobs": f"{len(_plans[0].jobs):,}"} if _plans[0].jobs else {}
+        pairs(**number_of_jobs, multirun=str(short(sweep_dir)))
 
 
 def _planned(config: DictConfig) -> list[list[str]]:
@@ -92,7 +81,7 @@ def record_outcome(folder: Path, overrides: list[str], exit_code: int, error: st
 
 def wait_for_other_jobs(error: Exception) -> None:
     """Wait for the remaining jobs after a launcher has given up at the first lost one."""
-    if not _plans or not any(_begun(_plans[0].sweep_dir)):
+    if not _plans or not any(begun_jobs(_plans[0].sweep_dir)):
         raise error
     print_error(" ".join(str(error).split("\n", 2)[:2]))
     for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -100,8 +89,31 @@ def wait_for_other_jobs(error: Exception) -> None:
             job.wait()
 
 
+@contextmanager
+def one_line(verb: Verb, folder: Path, overrides: list[str]) -> Iterator[None]:
+    """Show a job that scores by one line: what it tries, its value on val, its time; log.txt has what it prints.
+
+    A job of another command, or of a launcher that runs it in another process, is shown as if it were alone.
+    """
+    if not (_plans and verb.scores):
+        yield
+        return
+    common, begun = _plans[0].common, time.monotonic()
+    jobs = _plans[0].jobs or [overrides]
+    widths = len(str(len(jobs) - 1)), min(_WIDEST, max(len(without(job, common)) for job in jobs))
+    tried = f"{printable(without(overrides, common)):{widths[1]}}" if widths[1] else ""
+    head = "  ".join(filter(None, [f"job {folder.name:>{widths[0]}}", tried]))
+    with one_row(head):
+        yield
+    refused, val = [job.exit_code for job in _refused if job.folder == folder], Run(folder).score("val")
+    code = refused[0] if refused else Run(folder).outcome.get("exit_code", 1)
+    known = "" if val.value is None else f"val {score_title(val)} {number(val.value)}"
+    said = f"exit code {code}" if code else known
+    console.print("  ".join(filter(None, [head, said, f"{time.monotonic() - begun:.0f} s"])), soft_wrap=True)
+
+
 def conclude() -> int:
-    """Print one row a job, best first, and write them with more columns to multirun.csv.
+    """Print one row a job, best on val first, and test that one; write multirun.csv, with more columns, and a page.
 
     Returns the worst exit code; 0 if there was no multirun.
     """
@@ -116,21 +128,21 @@ def conclude() -> int:
         return 1
     common = set.intersection(*(set(job.overrides) for job in jobs))
     metric = next((job for job in jobs if job.score("val").value is not None), jobs[0]).score("val").metric
-    path = Run(plan.sweep_dir).write("multirun", pd.DataFrame([_row(job, common, metric) for job in jobs]))
-    shown = []
-    for job in sorted(jobs, key=lambda job: job.score("val").rank):
-        val, test = job.score("val"), job.score("test")
-        numbers = (number(val.value), number(test.value), interval(test.ci95))
-        shown.append((job.folder.name, job.without(common), *numbers, job.reason))
-    columns = [f"{split} {metric}".replace("_", " ") for split in ("val", "test")]
-    table(["job", "overrides", *columns, "95 % interval", "error"], shown)
-    pairs(table=str(short(path)))
+    path = Run(plan.sweep_dir).write("multirun", pd.DataFrame([table_row(job, common, metric) for job in jobs]))
+    ranked = sorted(jobs, key=lambda job: job.score("val").rank)
+    console.print()
+    print_jobs(ranked, common)
+    page = compared([Run(job.folder) for job in jobs if not job.exit_code], Run(plan.sweep_dir))
+    pairs(**winner(ranked, common), table=str(short(path)), **({"page": str(short(page))} if page else {}))
+    if ranked[0].score("val").value is not None:
+        use = command_line("predict", ["input=FOLDER"], model_dir=short(ranked[0].folder))
+        console.print(use + "\n", soft_wrap=True)
     return max(job.exit_code for job in jobs)
 
 
 def _jobs(plan: Plan) -> list[Job]:
     """Return the planned jobs, or, without a plan, those that started; a job without an outcome is lost."""
-    begun = sorted(_begun(plan.sweep_dir), key=lambda job: (len(job.folder.name), job.folder))
+    begun = sorted(begun_jobs(plan.sweep_dir), key=lambda job: (len(job.folder.name), job.folder))
     jobs, known = [], [*begun, *_refused]
     for position, overrides in enumerate(plan.jobs):
         own = next((job for job in known if job.overrides == overrides), None)
@@ -138,32 +150,3 @@ def _jobs(plan: Plan) -> list[Job]:
             known.remove(own)
         jobs.append(own or Job(plan.sweep_dir / str(position), overrides, 1, "lost"))
     return jobs or begun
-
-
-def _begun(sweep_dir: Path) -> Iterator[Job]:
-    here = Run(sweep_dir)
-    names = (here.config_file.name, here.record_path("outcome").name)
-    for folder in {path.parent for name in names for path in sweep_dir.rglob(name)}:
-        run = Run(folder)
-        match run.outcome:
-            case {"exit_code": int(code), "overrides": list(typed), "error": str(error)}:
-                yield Job(folder, [str(override) for override in typed], code, error)
-            case _ if run.command:  # else a logger wrote this config.yaml
-                yield Job(folder, run.command[3:], 1, "lost")  # after python -m ft_lightning.train
-
-
-def _row(job: Job, common: set[str], metric: str) -> dict[str, Any]:
-    """Return a job's row of multirun.csv; `metric` stands for a score that a failed job does not have."""
-    val, test = job.score("val"), job.score("test")
-    metric = metric if val.value is None else val.metric
-    low, high = test.ci95 or (None, None)
-    return {
-        "job": job.folder.name,
-        "overrides": job.without(common),
-        f"val_{metric}": val.value,
-        f"test_{metric}": test.value,
-        "test_low": low,
-        "test_high": high,
-        "exit_code": job.exit_code,
-        "error": job.reason,
-    }

@@ -9,6 +9,7 @@ from ft_lightning.issues.findings import Finding, Findings
 from ft_lightning.runs.run import Run
 from ft_lightning.system.commands import command_line
 from ft_lightning.system.console import console, interval, number, pairs, short, table
+from ft_lightning.system.one_row import aloud
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,9 @@ def after_evaluate(run_dir: Path, task: "Task", metrics: dict[str, Any], page: P
 def glance(findings: Sequence[Finding]) -> None:
     """Print the findings about a dataset before training; nothing if there are none."""
     if findings:
-        pairs(check="\n".join(f"{finding.said} {finding.fix}".strip() for finding in findings))
+        told = "\n".join(f"{finding.said} {finding.fix}".strip() for finding in findings)
+        with aloud(told):
+            pairs(check=told)
 
 
 def after_check(run_dir: Path, found: Findings, overrides: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 _ROWS = 10  # above the cursor of a terminal, which a progress bar may still redraw
-_CONTROL = re.compile(r"[\r\n]|\x1b\[[\d;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+CONTROL = re.compile(r"[\r\n]|\x1b\[[\d;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
 @contextmanager
@@ -122,7 +122,7 @@ class _Copy:
             return
         with self._lock:
             end = 0
-            for control in _CONTROL.finditer(text):
+            for control in CONTROL.finditer(text):
                 self._put(text[end : control.start()])
                 self._obey(control[0])
                 end = control.end()
