@@ -163,7 +163,7 @@ def module(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "FineTuner"
             f"optimizer=lbfgs minimises `loss`, but {cfg.module._target_} minimises something else: use optimizer=adam."
         )
     given: dict[str, Any] = {
-        "loss": make(cfg, "loss", **data.task.arguments()),
+        "loss": rehearsal.loss(cfg, data.task.arguments()),
         "optimizer": make(cfg, "optimizer"),
         "scheduler": make(cfg, "scheduler"),
         "mix": make(cfg, "mix", num_classes=data.task.width),

@@ -55,7 +55,7 @@ def explain(verb: str, words: list[str], error: BaseException) -> UserError | No
     if not isinstance(error, HydraException):
         return None
     overrides: list[Override] = []
-    for word in (word for word in words if not word.startswith("-")):
+    for word in _without_flags(words):
         try:
             overrides += OverridesParser.create().parse_overrides([word])
         except HydraException:
@@ -71,6 +71,12 @@ def explain(verb: str, words: list[str], error: BaseException) -> UserError | No
     if not message and (inner := getattr(error.__cause__, "full_key", None)):
         message = f"no key {inner}: +{inner}=... adds it, where what reads it takes it."
     return UserError(message) if message else None
+
+
+def _without_flags(words: list[str]) -> list[str]:
+    """Return the overrides among words, without flags and what follows a flag, such as job after --cfg."""
+    said = [before in (*_FLAGS, "-c", "-cd", "-cn", "-cp", "-p", "-i") for before in ["", *words]]
+    return [word for word, follows in zip(words, said, strict=False) if not (follows or word.startswith("-"))]
 
 
 def _without_key(verb: str, word: str) -> str:

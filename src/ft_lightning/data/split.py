@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ft_lightning.data.cover import cover
 from ft_lightning.data.scan import SPLITS
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, name_few
@@ -168,6 +169,10 @@ def _cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task") 
             small.append(label)
         for unit, split in zip(units, _split_names([len(unit) for unit in units], shares), strict=True):
             result |= {sample.name: split for sample in unit}
+    names = {sample.name: task.names_in(sample.label) for sample in pool}
+    if any(len(those) > 1 for those in names.values()):
+        units = sorted((unit for those in by_stratum.values() for unit in those), key=lambda unit: unit[0].digest)
+        return cover(units, result, names, [*shares, "train"])
     if small:
         log.warning(
             "%d classes have too few different images to be tested, all are in train: %s.", len(small), name_few(small)

@@ -1,6 +1,7 @@
 """Calibration: temperature scaling, and the distance between confidence and accuracy."""
 
 import math
+from collections.abc import Callable
 
 import pandas as pd
 import torch
@@ -21,10 +22,20 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     little about T, and if all answers are right, the likelihood alone would demand certainty. The likelihood of these
     samples, which were not trained on, is never lower than with T = 1.
     """
+    return _fitted(lambda scaled: F.cross_entropy(scaled, targets, reduction="sum"), logits)
+
+
+def fit_temperature_of_labels(logits: Tensor, targets: Tensor) -> float:
+    """Fit T as `fit_temperature` does, for sigmoid(logits / T) (N, L) and targets (N, L) of 0 and 1."""
+    targets = targets.double()
+    return _fitted(lambda scaled: F.binary_cross_entropy_with_logits(scaled, targets, reduction="sum"), logits)
+
+
+def _fitted(loss_of: Callable[[Tensor], Tensor], logits: Tensor) -> float:
     logits = logits.double()
 
     def objective(log_temperature: float) -> float:
-        loss = F.cross_entropy(logits / math.exp(log_temperature), targets, reduction="sum").item()
+        loss = loss_of(logits / math.exp(log_temperature)).item()
         return loss + log_temperature**2 / (2 * _PRIOR_SD**2)
 
     found = minimize_scalar(objective, bounds=(-_LARGEST, _LARGEST), method="bounded", options={"xatol": 1e-6})

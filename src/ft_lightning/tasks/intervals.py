@@ -1,11 +1,14 @@
-"""95 % intervals: of a share of samples, of the difference of two paired shares, of macro F1."""
+"""95 % intervals: of a share of samples, of the difference of two paired shares, of anything by bootstrap."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 _Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 _RESAMPLES = 1000
+_FEWEST_RESAMPLES = 200
+_WORK = 400_000_000  # numbers that a bootstrap of many samples may look at: some seconds
 _CELLS_AT_ONCE = 20_000_000  # bounds the bootstrap's memory to a few hundred MB
 
 
@@ -55,3 +58,18 @@ def macro_f1_interval(confusion: np.ndarray) -> list[float]:
         scores.append(f1.sum(1) / (occurrences > 0).sum(1))
     low, high = np.percentile(np.concatenate(scores), [2.5, 97.5])
     return [float(low), float(high)]
+
+
+def resamples(n: int, width: int = 1) -> Iterator[np.ndarray]:
+    """Yield how often each of n samples is drawn in bootstrap resamples, in parts (R, n) that fit in memory.
+
+    They are the same each time: 1,000, or fewer, down to 200, where samples times `width`, the numbers of each, are
+    many.
+    """
+    rng = np.random.default_rng(0)
+    left = min(_RESAMPLES, max(_FEWEST_RESAMPLES, _WORK // (n * width)))
+    while left > 0:
+        rows = min(left, max(1, _CELLS_AT_ONCE // n))
+        drawn = rng.integers(n, size=(rows, n)) + np.arange(rows)[:, None] * n
+        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
+        left -= rows

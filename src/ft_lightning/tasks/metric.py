@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Measure = Callable[[Tensor, Tensor], Tensor]
+    Measure = Callable[..., Tensor]
 
 
 class Metric(NamedTuple):
     """A metric of a split, always present in metrics.json.
 
     Args:
-        of: (the task's outputs, such as probabilities (N, C), targets (N,)) -> scalar; None if the task computes it
-            separately.
+        of: (what the task gives its metrics, such as probabilities (N, C) and targets (N,)) -> scalar; None if the task
+            computes it separately.
         direction: "max" or "min": which is better; None: as torchmetrics has it in `higher_is_better`, if it does.
         title: its title in a comparison of runs; empty: its name.
         each_epoch: whether it is measured after each epoch too, for metrics.csv and `monitor`.

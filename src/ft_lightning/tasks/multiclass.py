@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ft_lightning.system.errors import UserError, name_few, printable
+from ft_lightning.tasks import label_sets
 from ft_lightning.tasks.columns import probabilities_by_name
 from ft_lightning.tasks.intervals import wilson_interval
 from ft_lightning.tasks.metric import Metric, torchmetric
@@ -72,6 +73,7 @@ class MultiClass:
     def of(cls, labels: Mapping[str | None, Sequence[str]], columns: Sequence[str] = ()) -> Self:
         """Make the task of train's classes; raise UserError if another split has others or there is only one."""
         names = sorted({*labels.get("train", ()), *labels.get(None, ())})
+        label_sets.suspect(names)
         if not names:
             raise UserError(
                 f"There is no train split, only {name_few(sorted(map(str, labels)))}: nothing to learn from."

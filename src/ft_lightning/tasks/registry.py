@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
+from ft_lightning.tasks.multilabel import MultiLabel
 from ft_lightning.tasks.selection import rank
 from ft_lightning.tasks.task import Task
 
 # For a task of your own, add a class like MultiClass, a line here and a file in conf/task.
-TASKS: dict[str, type[Task]] = {MultiClass.name: MultiClass}
+TASKS: dict[str, type[Task]] = {each.name: each for each in (MultiClass, MultiLabel)}
 DEFAULT: type[Task] = MultiClass  # of models and runs that are older than tasks
 
 

@@ -1,0 +1,90 @@
+"""Labels of a sample as one text, such as "cat;dog": how it is read, split and compared."""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ft_lightning.system.errors import name_few
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+SEP = ";"  # between labels wherever this project writes them; no label holds it
+_RARE = 10  # samples: a set of labels with fewer is split with its rarest label
+_SAMPLES_SHOWN = 24
+_YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")
+
+
+def read(cells: str | Mapping[str, str], sep: str) -> str:
+    """Return the sorted labels of a text with `sep` between them, or of the columns that hold 1.
+
+    Raises:
+        ValueError: a column holds neither 0 nor 1, or its name could not be written.
+    """
+    if isinstance(cells, str):
+        names = {part.strip() for text in cells.split(sep) for part in text.split(SEP)} - {""}
+        return SEP.join(sorted(names))
+    told = {name: cell.strip().lower() for name, cell in cells.items()}
+    if strange := [f"{cells[name]!r} in {name}" for name, cell in told.items() if cell not in _YES + _NO]:
+        raise ValueError(f"{strange[0]} is neither 0 nor 1")
+    if odd := [name for name in cells if SEP in name]:
+        raise ValueError(f"the column {odd[0]!r} holds {SEP}, which stands between labels")
+    return SEP.join(sorted(name.strip() for name, cell in told.items() if cell in _YES))
+
+
+def suspect(names: Sequence[str]) -> None:
+    """Warn if names of classes look like sets of labels: most hold the separator, and share their parts."""
+    several = [name for name in names if SEP in name]
+    parts = Counter(part for name in several for part in set(name.split(SEP)))
+    if 2 * len(several) > len(names) and any(count > 1 for count in parts.values()):
+        log.warning(
+            "%d of %d classes hold a %s (%s): if those are several labels each, say task=multilabel.",
+            *(len(several), len(names), SEP, name_few(several)),
+        )
+
+
+def names_in(label: str) -> list[str]:
+    """Return the labels in a text; none in an empty one."""
+    return label.split(SEP) if label else []
+
+
+def strata(labels: Sequence[str]) -> list[str]:
+    """Return each sample's set of labels or, where fewer than ten samples have that, its rarest label."""
+    sets = Counter(labels)
+    names = Counter(name for label in labels for name in names_in(label))
+    stratum = {
+        label: label if count >= _RARE or not label else min(names_in(label), key=lambda name: (names[name], name))
+        for label, count in sets.items()
+    }
+    return [stratum[label] for label in labels]
+
+
+def worst(predictions: "pd.DataFrame") -> "pd.DataFrame":
+    """Return the wrong answers, those with the highest loss first, with the columns missed, extra and loss."""
+    pairs = [
+        (set(names_in(label)), set(names_in(predicted)))
+        for label, predicted in predictions[["label", "predicted"]].fillna("").to_numpy()
+    ]
+    found = predictions.assign(
+        missed=[SEP.join(sorted(label - predicted)) for label, predicted in pairs],
+        extra=[SEP.join(sorted(predicted - label)) for label, predicted in pairs],
+        loss=_losses(predictions, [label for label, _ in pairs]),
+    )
+    found = found[(found["missed"] != "") | (found["extra"] != "")]
+    return found.sort_values("loss", ascending=False, kind="stable").head(_SAMPLES_SHOWN)
+
+
+def _losses(predictions: "pd.DataFrame", labels: Sequence[set[str]]) -> "pd.Series":
+    """Return each sample's cross-entropy in nats, from the columns p(label); 0 where a table lacks them."""
+    total = predictions["label"].map(lambda _: 0.0)
+    for column in (name for name in predictions.columns if name.startswith("p(")):
+        has = [column[2:-1] in names for names in labels]
+        probability = predictions[column].astype(float)
+        total -= probability.where(np.array(has), 1 - probability).clip(lower=1e-12).map(math.log)
+    return total

@@ -1,0 +1,51 @@
+"""What the metrics of several tasks share."""
+
+import logging
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ft_lightning.system.errors import NumericalError
+from ft_lightning.tasks.metric import Metric
+
+log = logging.getLogger(__name__)
+
+
+def refuse_non_finite(outputs: Tensor) -> None:
+    """Raise NumericalError if outputs (N, C) of a model are not finite."""
+    broken = int((~torch.isfinite(outputs)).any(1).sum())
+    if broken:
+        raise NumericalError(
+            f"The model's outputs for {broken} of {len(outputs)} samples are not finite: "
+            "use a lower optimizer.lr, or precision=32-true."
+        )
+
+
+def value_of(metric: Metric, *given: Tensor) -> float:
+    """Return a metric's value; NaN for one that fails and is first measured when the training has ended."""
+    assert metric.of
+    try:
+        return float(metric.of(*given))
+    except Exception:
+        if metric.each_epoch:
+            raise
+        log.exception("The metric %s is left out, because of an error in it:", metric.name)
+        return math.nan
+
+
+def rank_auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
+    """Compute AUROC of scores (N,) from ranks, ties counting half (Hanley & McNeil 1982); None if one side is empty.
+
+    torchmetrics scores that 0. For 1,000 classes and 50,000 samples it takes two minutes, SciPy's `rankdata` 12 s with
+    exactly the same result, and sorting the scores only 4 s.
+    """
+    n, positives = len(scores), scores[positive]
+    p = len(positives)
+    if not 0 < p < n:
+        return None
+    ranked = np.sort(scores)
+    # Twice the pairs that a positive wins, over all samples; p * p of them are among the positives themselves.
+    won = sum(int(np.searchsorted(ranked, positives, side).sum()) for side in ("left", "right")) - p * p
+    return won / (2 * p * (n - p))
