@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
@@ -18,20 +19,20 @@ _WIDE = 10  # largest / smallest value from which an axis is logarithmic
 _LONGEST_PATH = 40
 
 
-def training_curves(history: pd.DataFrame) -> Figure:
-    """Plot loss and accuracy of train and val by epoch.
+def training_curves(history: pd.DataFrame, metric: str = "accuracy") -> Figure:
+    """Plot loss and a metric of train and val by epoch.
 
     Args:
-        history: metrics.csv: epoch, and any of train/loss, val/loss, train/accuracy, val/accuracy.
+        history: metrics.csv: epoch, and any of train/loss, val/loss, train/<metric>, val/<metric>.
     """
     figure = Figure(figsize=(9, 3.2), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+    for axes, name in zip(figure.subplots(1, 2), ("loss", metric), strict=True):
         for split, colour in (("train", GREY), ("val", BLUE)):
             if f"{split}/{name}" in history.columns:
                 rows = history[["epoch", f"{split}/{name}"]].dropna()
                 marker = "o" if len(rows) < 40 else ""
                 axes.plot(rows["epoch"], rows[f"{split}/{name}"], color=colour, label=split, marker=marker, ms=3)
-        _plain(axes, "epoch", name)
+        _plain(axes, "epoch", name.replace("_", " "))
         axes.xaxis.get_major_locator().set_params(integer=True)
         if axes.lines:
             axes.legend(frameon=False)
@@ -106,6 +107,36 @@ def coverage_curve(probability: pd.Series, right: pd.Series) -> Figure:
     axes.plot((answered / len(hits))[shown], (hits.cumsum() / answered)[shown], color=BLUE)
     axes.set(xlim=(0, 1.02))
     _plain(axes, "share of samples that is answered", "accuracy among them")
+    return figure
+
+
+def precision_recall_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Plot precision by recall for each label: {label: (recall (N,), precision (N,))}."""
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    colours = colormaps["turbo"](np.linspace(0.05, 0.95, len(curves)))
+    for (name, (recall, precision)), colour in zip(curves.items(), colours, strict=True):
+        axes.step(recall, precision, where="post", color=colour, lw=1.2, label=_short(name))
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
+    _plain(axes, "recall", "precision")
+    if len(curves) > 1:
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), ncols=1 + len(curves) // 16)
+    return figure
+
+
+def co_occurrence(counts: np.ndarray, names: Sequence[str]) -> Figure:
+    """Plot how often labels occur together, (L, L) as shares of the samples that have the row's label."""
+    size = min(9.0, 2.2 + 0.42 * len(names))
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / counts.diagonal()[:, None].clip(1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    labels = [_short(name) for name in names]
+    turned = 45 if max(map(len, labels)) > 3 else 0
+    axes.set_xticks(range(len(names)), labels, rotation=turned, ha="right" if turned else "center", parse_math=False)
+    axes.set_yticks(range(len(names)), labels, parse_math=False)
+    axes.set(xlabel="has this one too", ylabel="of the samples with")
+    axes.spines[:].set_color(GREY)
     return figure
 
 

@@ -6,12 +6,11 @@ import pandas as pd
 
 from ft_lightning.pages import figures
 from ft_lightning.pages.page import Section, Thumbnail, number
+from ft_lightning.pages.training import training
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails
 from ft_lightning.tasks.intervals import wilson_interval
 from ft_lightning.tasks.multiclass import METRICS, least_certain, worst_errors
-from ft_lightning.tasks.registry import direction_of
-from ft_lightning.tasks.selection import best_epoch
 
 _MATRIX_UP_TO = 30  # classes; with more, only the most confused pairs are shown
 _PAIRS_SHOWN = 50
@@ -56,36 +55,21 @@ def headline(metrics: dict[str, Any]) -> Section:
     return Section("Result", text, facts)
 
 
+def counts(split: pd.DataFrame) -> pd.DataFrame:
+    """Count the samples of each class in each split, from the columns class and split of split.csv."""
+    return pd.crosstab(split["class"], split["split"])
+
+
 def sections(run: Run, metrics: dict[str, Any]) -> list[Section]:
     """Build the sections on training, confused classes, wrong and uncertain predictions, and calibration."""
     predictions = run.table("predictions")
     predictions["probability"] = predictions["probability"].astype(float)
     return [
-        *_training(run),
+        *training(run, "accuracy"),
         *_classes(metrics["test"]),
         *_galleries(run, predictions),
         *_trust(run, metrics, predictions),
     ]
-
-
-def _training(run: Run) -> list[Section]:
-    history = run.table("metrics", missing_ok=True).apply(pd.to_numeric)
-    if history.empty:
-        return []
-    return [Section("Training", _best_epoch(run, history), figures=[figures.training_curves(history)])]
-
-
-def _best_epoch(run: Run, history: pd.DataFrame) -> str:
-    """Say which epoch was kept; empty if none was validated."""
-    monitor = str(run.config.get("monitor") or "val/accuracy")
-    mode = run.config.get("monitor_mode") or direction_of(monitor, run.task)
-    best = best_epoch(history.to_dict("records"), monitor, mode)
-    if best is None:
-        return ""
-    metric, value = monitor.removeprefix("val/").replace("_", " "), best[monitor]
-    ties = int((history[monitor] == value).sum())
-    shared = f" {ties} epochs share it: the loss on val decides." if ties > 1 else ""
-    return f"Best {metric} on val in epoch {best['epoch']:.0f}: {value:.4f}.{shared}"
 
 
 def _classes(test: dict[str, Any]) -> list[Section]:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ft_lightning.data.scan import SPLITS
-from ft_lightning.pages import multiclass
+from ft_lightning.pages import multiclass, multilabel
 from ft_lightning.pages.page import Section, write_page
 from ft_lightning.runs.run import Run
 from ft_lightning.system.console import short
@@ -22,8 +22,8 @@ MakeSections = Callable[[Run, dict[str, Any]], list[Section]]
 _ROWS_SHOWN = 1000
 
 
-# The parts of a page that depend on the task. A task of your own adds a module with the same three functions.
-_TASK_PAGES = {"multiclass": multiclass}
+# The parts of a page that depend on the task. A task of your own adds a module with the same four functions.
+_TASK_PAGES = {"multiclass": multiclass, "multilabel": multilabel}
 
 
 def figures(run: Run) -> dict[str, Figure]:
@@ -84,10 +84,11 @@ def _data(run: Run, _: dict[str, Any]) -> list[Section]:
     if split.empty:
         return []
     used = split[split["excluded"] == ""]
-    counts = pd.crosstab(used["class"], used["split"])
+    counts = _TASK_PAGES[run.task].counts(used)
     counts = counts[[name for name in SPLITS if name in counts]]
-    facts = {name: f"{counts[name].sum():,}" for name in counts.columns}
-    sections = [Section("Data", "Samples of each class.", facts, table=counts.rename_axis(columns=None).reset_index())]
+    facts = {name: f"{(used['split'] == name).sum():,}" for name in counts.columns}
+    text = f"Samples by {counts.index.name}."
+    sections = [Section("Data", text, facts, table=counts.rename_axis(columns=None).reset_index())]
     left_out = split.loc[split["excluded"] != "", ["path", "class", "excluded"]]
     if len(left_out):
         sections.append(

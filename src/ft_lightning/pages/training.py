@@ -1,0 +1,35 @@
+"""The section on a run's epochs."""
+
+import pandas as pd
+
+from ft_lightning.pages import figures
+from ft_lightning.pages.page import Section
+from ft_lightning.runs.run import Run
+from ft_lightning.tasks.registry import direction_of
+from ft_lightning.tasks.selection import best_epoch
+
+
+def training(run: Run, metric: str) -> list[Section]:
+    """Build the section with the curves of the loss and a metric; none where there are no epochs, as of an evaluation.
+
+    Args:
+        metric: the task's own, such as accuracy.
+    """
+    history = run.table("metrics", missing_ok=True).apply(pd.to_numeric)
+    if history.empty:
+        return []
+    curves = figures.training_curves(history, metric)
+    return [Section("Training", _best_epoch(run, history, metric), figures=[curves])]
+
+
+def _best_epoch(run: Run, history: pd.DataFrame, metric: str) -> str:
+    """Say which epoch was kept; empty if none was validated."""
+    monitor = str(run.config.get("monitor") or f"val/{metric}")
+    mode = run.config.get("monitor_mode") or direction_of(monitor, run.task)
+    best = best_epoch(history.to_dict("records"), monitor, mode)
+    if best is None:
+        return ""
+    name, value = monitor.removeprefix("val/").replace("_", " "), best[monitor]
+    ties = int((history[monitor] == value).sum())
+    shared = f" {ties} epochs share it: the loss on val decides." if ties > 1 else ""
+    return f"Best {name} on val in epoch {best['epoch']:.0f}: {value:.4f}.{shared}"
