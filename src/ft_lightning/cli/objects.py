@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli.job import typed_overrides
 from ft_lightning.cli.known_errors import is_refusal, shortage, typed_error
 from ft_lightning.cli.values import written
 from ft_lightning.system.errors import UserError
+from ft_lightning.system.kinds import parameters_of
 
 
 def make(cfg: DictConfig, key: str, /, *, over: Collection[str] = (), but: Collection[str] = (), **given: Any) -> Any:
@@ -35,6 +36,18 @@ def make(cfg: DictConfig, key: str, /, *, over: Collection[str] = (), but: Colle
         given["_convert_"] = "all"  # a ListConfig or DictConfig would crash or slow down what it is given to
     with blaming(cfg, key):
         return instantiate(own, **given)
+
+
+def make_loss(cfg: DictConfig, of_task: dict[str, Any]) -> Any:
+    """Make the loss with what the task gives it; raise UserError for one that is of another task."""
+    takes, others = parameters_of(get_object(cfg.loss._target_))
+    unknown = sorted(of_task.keys() - takes)
+    if unknown and takes and not others:
+        raise UserError(
+            f"loss: {cfg.loss._target_} takes no {' and no '.join(unknown)}, so is no loss for task={cfg.task.name}: "
+            "leave it out, and the task chooses its own."
+        )
+    return make(cfg, "loss", **of_task)
 
 
 def refuse_given(cfg: DictConfig, key: str, given: Iterable[str]) -> None:

@@ -3,13 +3,11 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from ft_lightning.cli.objects import blaming, make
 from ft_lightning.cli.solver import solves_head
 from ft_lightning.system.errors import UserError
-from ft_lightning.system.kinds import parameters_of
 
 if TYPE_CHECKING:
     from ft_lightning.data.protocol import Data
@@ -30,18 +28,6 @@ def augmentation(cfg: DictConfig, preprocess: Any) -> Any:
         for _ in range(_TRIES if augment is not preprocess else 0):
             augment(Image.new("RGB", (64, 48)))
     return augment
-
-
-def loss(cfg: DictConfig, of_task: dict[str, Any]) -> Any:
-    """Make the loss with what the task gives it; raise UserError for one that is of another task."""
-    takes, others = parameters_of(get_object(cfg.loss._target_))
-    unknown = sorted(of_task.keys() - takes)
-    if unknown and takes and not others:
-        raise UserError(
-            f"loss: {cfg.loss._target_} takes no {' and no '.join(unknown)}, so is no loss for task={cfg.task.name}: "
-            "leave it out, and the task chooses its own."
-        )
-    return make(cfg, "loss", **of_task)
 
 
 def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:

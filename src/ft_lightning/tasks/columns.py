@@ -1,13 +1,16 @@
-"""Columns of predictions.csv that several tasks share."""
+"""How several tasks list names: in predictions.csv, and on the terminal."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from ft_lightning.system.errors import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 ALL_UP_TO = 100  # names; above, a table lists the most probable ones only
 TOP = 10
+_SHOWN = 10  # on the terminal
 
 
 def probabilities_by_name(names: Sequence[str], probabilities: "Tensor", noun: str) -> dict[str, Any]:
@@ -23,3 +26,9 @@ def probabilities_by_name(names: Sequence[str], probabilities: "Tensor", noun: s
         columns[f"{noun}_{rank + 1}"] = [names[i] for i in order[:, rank]]
         columns[f"p_{rank + 1}"] = values[:, rank].numpy()
     return columns
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - _SHOWN
+    return ", ".join(map(printable, names[:_SHOWN])) + (f", ... {more:,} more" if more > 0 else "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ft_lightning.system.errors import UserError, name_few, printable
 from ft_lightning.tasks import label_sets
-from ft_lightning.tasks.columns import probabilities_by_name
+from ft_lightning.tasks.columns import probabilities_by_name, some_of
 from ft_lightning.tasks.intervals import wilson_interval
 from ft_lightning.tasks.metric import Metric, torchmetric
 from ft_lightning.tasks.task import Details, Outputs, Task
@@ -214,9 +214,7 @@ class MultiClass:
         return [*worst_errors(predictions)["path"], *least_certain(predictions)["path"]]
 
     def describe(self) -> dict[str, str]:
-        more = self.width - _SHOWN
-        names = ", ".join(map(printable, self.class_names[:_SHOWN]))
-        return {"classes": f"{self.width}: {names}" + (f", ... {more:,} more" if more > 0 else "")}
+        return {"classes": f"{self.width}: {some_of(self.class_names)}"}
 
     def facts(self) -> dict[str, Any]:
         return {"classes": self.width}

@@ -4,12 +4,12 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ft_lightning.system.errors import UserError, name_few, printable
 from ft_lightning.tasks import label_sets
-from ft_lightning.tasks.columns import probabilities_by_name
+from ft_lightning.tasks.columns import probabilities_by_name, some_of
 from ft_lightning.tasks.metric import Metric
 from ft_lightning.tasks.task import Details, Outputs, Task
 
@@ -118,12 +118,8 @@ class MultiLabel:
     def fit(self, labels: Sequence[str]) -> Self:
         counts = Counter(name for label in labels for name in self.names_in(label))
         commonest = min(Counter(labels).items(), key=lambda found: (-found[1], found[0]), default=("", 0))[0]
-        return replace(
-            self,
-            label_counts=[counts[name] for name in self.label_names],
-            samples=len(labels),
-            commonest=commonest,
-        )
+        by_name = [counts[name] for name in self.label_names]
+        return replace(self, label_counts=by_name, samples=len(labels), commonest=commonest)
 
     def missing(self, labels: Sequence[str]) -> list[str]:
         found = {name for label in labels for name in self.names_in(label)}
@@ -217,12 +213,8 @@ class MultiLabel:
         return list(label_sets.worst(predictions)["path"])
 
     def describe(self) -> dict[str, str]:
-        more = self.width - _SHOWN
-        names = ", ".join(map(printable, self.label_names[:_SHOWN]))
         each = sum(self.label_counts) / max(1, self.samples)
-        return {
-            "labels": f"{self.width}: {names}" + (f", ... {more:,} more" if more > 0 else "") + f"; {each:.2f} a sample"
-        }
+        return {"labels": f"{self.width}: {some_of(self.label_names)}; {each:.2f} a sample"}
 
     def facts(self) -> dict[str, Any]:
         return {"labels": self.width}
@@ -231,8 +223,7 @@ class MultiLabel:
         return {"label_counts": self.label_counts, "samples": self.samples}
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("name", "label_names", "label_counts", "samples", "commonest", "temperature", "thresholds")
-        return {"task": {name: getattr(self, name) for name in names}}
+        return {"task": {"name": self.name, **asdict(self)}}
 
     @classmethod
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
