@@ -1,27 +1,46 @@
 """How much of the code its tests guard: changes a line of a module at a time and runs the tests of that module.
 
-    python benchmarks/mutants.py                                  # three changes a module: two hours on two cores
+    nice -n 19 python benchmarks/mutants.py                      # three changes a module, in one process
     python benchmarks/mutants.py --changes 1 data/split.py loss.py
+    python benchmarks/mutants.py --unnoticed                     # those of the last time that no test noticed, again
 
 A change replaces a comparison, an operator, a condition or a number, drawn from all of a module's, the same ones each
-time. A module's tests are the test file of its name, or, where it has none, those of its room. Prints the changes that
-no test noticed, and their share; writes mutants.json into --out. Docstrings and messages are never changed.
+time. A module's tests are the test file of its name, or, where it has none, those that `ELSEWHERE` names; they stop at
+the first failure. Prints the changes that no test noticed, and their share. Writes mutants.json into --out as it goes:
+started again, it goes on behind the last module that is whole there. Docstrings and messages are never changed.
 """
 
 import argparse
 import ast
+import json
 import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
+import time
+import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ft_lightning.system.files import write_json
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
+# Imported once, for most of a short test's time is their import; the tests run in forks. Nothing of ft_lightning.
+import hydra
+import lightning
+import optuna
+import pandas
+import pytest
+import sklearn.datasets
+import timm
+import torch
+import torchmetrics
+import torchvision
+
+LIBRARIES = (hydra, lightning, optuna, pandas, sklearn, timm, torch, torchmetrics, torchvision)
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path("src/ft_lightning")
 SWAPPED: dict[type[ast.AST], type[Any]] = {
@@ -29,7 +48,68 @@ SWAPPED: dict[type[ast.AST], type[Any]] = {
     ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.Add: ast.Sub, ast.Sub: ast.Add,
     ast.Mult: ast.Div, ast.Div: ast.Mult, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
-_SECONDS = 300
+# The tests of modules without a test file of their name, the quickest first.
+ELSEWHERE = {
+    "__init__.py": "cli/test_python.py",
+    "__main__.py": "cli/test_main.py",
+    "augment.py": "readers/test_preprocess.py data/test_module.py",
+    "backbones/__init__.py": "backbones/test_load.py",
+    "backbones/backbone.py": "backbones/test_load.py features/test_extract.py",
+    "backbones/blocks.py": "backbones/test_load.py test_finetune.py",
+    "backbones/downloads.py": "backbones/test_load.py",
+    "backbones/embedded.py": "backbones/test_load.py",
+    "backbones/libraries.py": "backbones/test_load.py",
+    "backbones/weights.py": "backbones/test_load.py",
+    "callbacks/best_epoch.py": "callbacks/test_best.py",
+    "callbacks/checkpoints.py": "callbacks/test_best.py",
+    "callbacks/early_stopping.py": "callbacks/test_best.py",
+    "callbacks/finite.py": "test_module.py",
+    "callbacks/solve_head.py": "test_heads.py callbacks/test_stored_features.py",
+    "cli/checks.py": "cli/test_values.py cli/test_keys.py test_conf.py",
+    "cli/compose.py": "cli/test_python.py cli/test_command.py",
+    "cli/meanings.py": "cli/test_keys.py",
+    "cli/objects.py": "test_optim.py test_conf.py",
+    "cli/rehearsal.py": "test_conf.py test_bad_input.py",
+    "cli/solver.py": "test_heads.py test_conf.py",
+    "cli/summary.py": "cli/test_command.py test_check.py",
+    "data/__init__.py": "data/test_module.py",
+    "data/collect.py": "data/test_scan.py data/test_module.py",
+    "data/datasets.py": "data/test_module.py data/test_damage.py",
+    "data/exclude.py": "data/test_module.py data/test_table.py",
+    "data/folders.py": "data/test_scan.py",
+    "data/samplers.py": "data/test_module.py",
+    "data/sources.py": "data/test_scan.py data/test_module.py data/test_table.py",
+    "deploy/model_dir.py": "test_module.py test_predict.py",
+    "deploy/predictor.py": "test_predict.py",
+    "evaluate.py": "test_old.py test_predict.py",
+    "features/fill.py": "features/test_extract.py features/test_store.py",
+    "features/rows.py": "features/test_store.py",
+    "issues/look.py": "issues/test_suspects.py test_check.py",
+    "model.py": "test_module.py test_finetune.py",
+    "pages/check.py": "test_check.py",
+    "pages/comparison.py": "tasks/test_another_task.py runs/test_run.py runs/test_leaderboard.py",
+    "pages/multiclass.py": "pages/test_page.py pages/test_run.py",
+    "readers/image_reader.py": "readers/test_fast.py readers/test_images.py",
+    "readers/sample.py": "readers/test_images.py data/test_scan.py",
+    "rename.py": "project/test_rename.py",
+    "report.py": "tasks/test_another_task.py runs/test_leaderboard.py",
+    "runs/config.py": "runs/test_run.py test_old.py",
+    "runs/names.py": "test_old.py runs/test_run.py",
+    "runs/paired.py": "runs/test_leaderboard.py",
+    "runs/trained_part.py": "runs/test_checkpoint.py",
+    "runs/write.py": "runs/test_run.py test_train.py",
+    "search/results.py": "search/test_study.py test_tune.py",
+    "search/workbench.py": "search/test_repeats.py test_tune.py",
+    "system/console.py": "callbacks/test_epoch_bar.py cli/test_ending.py system/test_streams.py",
+    "system/distributed.py": "data/test_module.py data/test_damage.py cli/test_processes.py",
+    "system/hardware.py": "test_gpu.py test_module.py features/test_extract.py",
+    "system/seeds.py": "search/test_repeats.py test_module.py",
+    "tasks/metric.py": "tasks/test_metrics.py tasks/test_selection.py",
+    "tasks/registry.py": "tasks/test_multiclass.py tasks/test_another_task.py",
+}
+OUTPUT = "output.txt"  # of the tests
+_MANY_TIMES = 5  # what takes so much longer than with the module as it is hangs, which is noticed
+_SECONDS = 900
 
 
 class Change(NamedTuple):
@@ -46,26 +126,60 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*", help="below src/ft_lightning; default: all")
     parser.add_argument("--changes", type=int, default=3, help="of each module")
+    parser.add_argument("--unnoticed", action="store_true", help="only what the last time left unnoticed")
     parser.add_argument("--out", type=Path, default=Path("outputs/mutants"))
     options = parser.parse_args()
     chosen = options.modules or sorted(p.relative_to(ROOT / PACKAGE).as_posix() for p in (ROOT / PACKAGE).rglob("*.py"))
-    rows: list[dict[str, Any]] = []
+    file = options.out / "mutants.json"
+    rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(shutil.copytree(ROOT, Path(folder) / "tree", ignore=shutil.ignore_patterns(".*", "outputs")))
         for module in chosen:
-            if not passes(clone, tests_of(clone, module)):
-                raise SystemExit(
-                    f"{module}: its tests fail, or take longer than {_SECONDS} s, before anything changes."
-                )
+            earlier = [row for row in rows if row["module"] == module]
             changes = list(changes_of((clone / PACKAGE / module).read_text(encoding="utf-8")))
-            drawn = random.Random(module).sample(changes, min(options.changes, len(changes)))
-            for change in drawn:
-                noticed = is_noticed(clone, module, change)
-                rows.append({"module": module, **change._asdict(), "noticed": noticed})
-                place = f"{module}:{change.line}: {change.before} -> {change.after}"
-                print("noticed  " if noticed else "UNNOTICED", place, flush=True)
-                write_json(options.out / "mutants.json", rows)
+            if options.unnoticed:
+                drawn = [nearest(row, changes) for row in earlier if not row["noticed"]]
+            else:
+                drawn = random.Random(module).sample(changes, min(options.changes, len(changes)))
+            if not drawn or (earlier and not options.unnoticed):
+                continue
+            found = [change._asdict() | {"noticed": told} for change, told in tried(clone, module, drawn)]
+            kept = [row for row in earlier if row["noticed"]]
+            rows = [row for row in rows if row["module"] != module] + kept + [{"module": module} | row for row in found]
+            write(file, rows)
     print(f"{sum(row['noticed'] for row in rows)} of {len(rows)} changes were noticed")
+
+
+def write(file: Path, rows: list[dict[str, Any]]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    new.replace(file)
+
+
+def nearest(row: dict[str, Any], changes: list[Change]) -> Change:
+    """Return the same change in a module that may have moved on."""
+    same = [change for change in changes if (change.before, change.after) == (row["before"], row["after"])]
+    if not same:
+        raise SystemExit(f"{row['module']}: {row['before']} is not there any more: take its row out of mutants.json.")
+    return min(same, key=lambda change: abs(change.line - row["line"]))
+
+
+def tried(clone: Path, module: str, drawn: list[Change]) -> Iterator[tuple[Change, bool]]:
+    """Yield each change with whether the module's tests noticed it."""
+    begun = time.monotonic()
+    if not passes(clone, tests_of(clone, module), _SECONDS):
+        print(
+            f"SKIPPED   {module}: before anything changes, its tests fail or take longer than {_SECONDS} s", flush=True
+        )
+        print((clone / OUTPUT).read_text(encoding="utf-8", errors="replace")[-2000:], flush=True)
+        return
+    seconds = time.monotonic() - begun
+    for change in drawn:
+        noticed = is_noticed(clone, module, change, 60 + _MANY_TIMES * seconds)
+        place = f"{module}:{change.line}: {change.before} -> {change.after}"
+        print("noticed  " if noticed else "UNNOTICED", place, flush=True)
+        yield change, noticed
 
 
 def changes_of(source: str) -> Iterator[Change]:
@@ -73,12 +187,20 @@ def changes_of(source: str) -> Iterator[Change]:
     starts = [0]
     for line in source.encode().splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
-    for node in ast.walk(ast.parse(source)):
+    for node in _outside_texts(ast.parse(source)):
         if isinstance(node, ast.expr) and (changed := _changed(node)):
             assert node.end_lineno
             assert node.end_col_offset
             start, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
             yield Change(node.lineno, ast.unparse(node), f"({ast.unparse(changed)})", start, end)
+
+
+def _outside_texts(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield all nodes but what stands in braces in a text."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.JoinedStr):
+            yield child
+            yield from _outside_texts(child)
 
 
 def _changed(node: ast.AST) -> ast.expr | None:
@@ -108,36 +230,58 @@ def _is_text(*sides: ast.expr) -> bool:
 def tests_of(clone: Path, module: str) -> list[str]:
     """Return the test files of a module."""
     path = Path(module)
-    own = [clone / "tests" / path.parent / f"test_{path.name}"]
-    if not own[0].is_file():
-        own = (
-            sorted((clone / "tests" / path.parent).glob("test_*.py"))
-            if path.parent.name
-            else [clone / "tests/test_build.py"]
-        )
-    return [str(file.relative_to(clone)) for file in own]
+    own = f"{path.parent / f'test_{path.name}'}"
+    files = [own] if (clone / "tests" / own).is_file() else ELSEWHERE[module].split()
+    return [f"tests/{file}" for file in files]
 
 
-def is_noticed(clone: Path, module: str, change: Change) -> bool:
+def is_noticed(clone: Path, module: str, change: Change, seconds: float) -> bool:
     """Run the module's tests with the change in place."""
     place = clone / PACKAGE / module
     whole = place.read_bytes()
     place.write_bytes(whole[: change.start] + change.after.encode() + whole[change.end :])
     try:
-        return not passes(clone, tests_of(clone, module))
+        return not passes(clone, tests_of(clone, module), seconds)
     finally:
         place.write_bytes(whole)
 
 
-def passes(clone: Path, tests: list[str]) -> bool:
+def passes(clone: Path, tests: list[str], seconds: float) -> bool:
     """Return whether these tests pass; not if they take too long."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    environment = os.environ | {"PYTHONPATH": str(clone / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, check=False, timeout=_SECONDS)
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode == 0
+    child = os.fork()
+    if child == 0:
+        try:
+            _be_pytest(clone, tests)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(70)
+    until, ended, status = time.monotonic() + seconds, 0, 1
+    while not ended and time.monotonic() < until:
+        time.sleep(0.05)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # what the tests have started, too
+    if not ended:
+        os.waitpid(child, 0)
+    return bool(ended) and status == 0
+
+
+def _be_pytest(clone: Path, tests: list[str]) -> None:
+    os.setsid()
+    os.chdir(clone)
+    os.environ |= {"PYTHONPATH": str(clone / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # some are imported already, which pytest minds
+    sys.dont_write_bytecode = True
+    sys.path[:0] = [str(clone), str(clone / "src")]
+    output = os.open(clone / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    temporary = f"--basetemp={clone.parent / 'tests'}"
+    code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", temporary, *tests])
+    sys.stdout.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
