@@ -149,7 +149,7 @@ def sweep(folder: Path) -> None:
     from psutil import pid_exists
 
     for path in folder.glob(".*.tmp"):
-        if written_by := re.search(r"\.(\d+)@(.*)\.tmp$", path.name):
+        if written_by := re.search(r"\.(\d+)@([^@]*)\.tmp$", path.name):
             with suppress(OSError):  # renamed by its process or swept by another meanwhile
                 old = time.time() - path.stat().st_mtime > _A_DAY
                 if old or (written_by[2] == platform.node() and not pid_exists(int(written_by[1]))):
