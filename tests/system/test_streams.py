@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.progress import Progress
@@ -52,6 +52,8 @@ def test_what_an_encoding_lacks_is_escaped_and_the_rest_is_as_it_was(
 @pytest.mark.promise(36)
 @settings(max_examples=100)
 @given(text=st.text(), encoding=st.sampled_from(ENCODINGS))
+@example(text="0\x80§", encoding="iso2022_jp")
+@example(text="猫\x80", encoding="iso2022_jp")
 def test_no_text_in_no_encoding_raises(text: str, encoding: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         out = stream_in(encoding)

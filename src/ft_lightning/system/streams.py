@@ -68,14 +68,20 @@ class _Guard:
         if self.copy:
             self.copy.write(text)
         try:
-            try:
-                self._stream.write(text)
-            except UnicodeEncodeError:
-                encoding = self._stream.encoding or "ascii"
-                self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            self._stream.write(self._encodable(text))
         except (OSError, ValueError):  # ValueError: somebody has closed it
             self._lose()
         return len(text)
+
+    def _encodable(self, text: str) -> str:
+        """Escape what the stream cannot encode, before it tries: an encoder with a state would lose it."""
+        encoding = getattr(self._stream, "encoding", None)
+        try:
+            if encoding and not text.isascii():
+                text.encode(encoding, getattr(self._stream, "errors", None) or "strict")
+        except UnicodeEncodeError:
+            return text.encode(encoding, "backslashreplace").decode(encoding)
+        return text
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
