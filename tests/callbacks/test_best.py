@@ -10,8 +10,9 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
+from ft_lightning.callbacks import checkpoints
 from ft_lightning.callbacks.best_epoch import BestEpoch
-from ft_lightning.callbacks.checkpoints import BestCheckpoint, best_and_last
+from ft_lightning.callbacks.checkpoints import BestCheckpoint, WithinEpoch, best_and_last
 from ft_lightning.callbacks.early_stopping import EarlyStopping
 from ft_lightning.callbacks.epoch_table import EpochTable
 
@@ -142,3 +143,28 @@ def test_early_stopping_goes_on_where_it_was_also_from_a_checkpoint_of_lightning
     assert theirs.state_key == ours.state_key
     again.load_state_dict(theirs.state_dict())
     assert again.state_dict() == theirs.state_dict() | {"best_loss": -math.inf}, "an unknown loss is not improved upon"
+
+
+@pytest.mark.filterwarnings(*IGNORED, "ignore:You defined a `validation_step`")
+@pytest.mark.parametrize(
+    ("minutes", "accumulated", "batches"),
+    [(0, 1, [0, 1, 2, 3, 4]), (0, 2, [1, 3]), (0, 3, [2]), (1, 1, [1, 3]), (2, 1, [3]), (3, 1, [])],
+)
+def test_within_an_epoch_a_checkpoint_is_due_by_the_clock_and_only_after_a_step_of_the_optimizer(
+    minutes: float, accumulated: int, batches: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    class Clock(Callback):
+        def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int) -> None:
+            monkeypatch.setattr(checkpoints.time, "monotonic", lambda: 30.2 * (batch_idx + 1))
+
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: 0.0)
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    trainer = Trainer(
+        accelerator="cpu", callbacks=[Clock(), WithinEpoch(tmp_path, minutes)], max_epochs=1, limit_val_batches=0,
+        accumulate_grad_batches=accumulated, **quiet,
+    )  # fmt: skip
+    monkeypatch.setattr(trainer, "save_checkpoint", lambda path: seen.append(trainer.fit_loop.batch_idx))
+    trainer.fit(Scripted([]), DataLoader(torch.zeros(6, 1), batch_size=1))
+    assert seen == batches
