@@ -1,10 +1,13 @@
 """Callbacks that a run can use, and those that it cannot."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from lightning.pytorch.callbacks import BaseFinetuning
 
 from ft_lightning.cli.compose import compose
-from ft_lightning.cli.extras import callbacks
+from ft_lightning.cli.extras import callbacks, loggers
 from ft_lightning.cli.monitor import settle_direction
 from ft_lightning.system.errors import UserError
 
@@ -53,3 +56,15 @@ def test_the_others_are_made() -> None:
     assert [type(callback).__name__ for callback in callbacks(stop)] == ["EarlyStopping", "Timer"]
     best = [f"+callback.x._target_={LIGHTNING_S}.ModelCheckpoint", "+callback.x.monitor=train/loss"]
     assert len(callbacks(compose("train", *best))) == 1
+
+
+def test_a_logger_whose_package_is_missing_says_which_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    monkeypatch.setattr("lightning.pytorch.loggers.mlflow._MLFLOW_AVAILABLE", False)
+    with pytest.raises(UserError, match=r"^logger=mlflow needs a package: pip install mlflow \("):
+        loggers(compose("train", "logger=mlflow"), tmp_path)
+    with pytest.raises(UserError, match="refuses this") as refused:
+        loggers(compose("train", "+logger.x._target_=torch.nn.ReLU"), tmp_path)
+    assert "needs a package" not in str(refused.value)

@@ -28,6 +28,13 @@ def test_the_most_used_keys_are_keys_with_their_comments(verb: str) -> None:
         assert len(line) <= 120
 
 
+def test_the_line_of_a_group_has_its_choices_and_what_the_default_does() -> None:
+    _, title, *_ = (CONF / "finetune/frozen.yaml").read_text(encoding="utf-8").splitlines()
+    lines = most_used("train").splitlines()
+    assert f"  finetune=frozen            frozen | full | partial; frozen: {title.removeprefix('# ')}" in lines
+    assert "  optimizer=adam             adam | adamw | lbfgs | sgd" in lines, "which says nothing of itself"
+
+
 def texts() -> list[str]:
     return [path.read_text(encoding="utf-8") for path in CONF.rglob("*.yaml")] + [path.stem for path in CONF.rglob("*")]
 
@@ -105,3 +112,11 @@ def test_a_key_of_one_s_own_that_something_reads_is_fine() -> None:
 )
 def test_the_nearest_key(key: str, meant: str | None) -> None:
     assert nearest(key, keys_of(compose("train"))) == meant
+
+
+@pytest.mark.parametrize(
+    ("key", "other", "alike"),
+    [("k", "a.mask", False), ("lr", "a.lr_min", True), ("lr_min", "a.lr", True), ("x.seeds", "seed", True)],
+)
+def test_a_part_of_a_name_is_like_the_name_unless_it_is_a_letter(key: str, other: str, alike: bool) -> None:
+    assert nearest(key, [other]) == (other if alike else None)

@@ -1,13 +1,15 @@
 """What an exception means to a user, however it was wrapped on its way."""
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hydra.errors import InstantiationException
+from hydra.errors import InstantiationException, MissingConfigException
 from lightning.pytorch.callbacks import EarlyStopping
+from omegaconf.errors import ConfigKeyError
 
-from ft_lightning.cli.known_errors import known_error, refusal_of_a_typed_value
+from ft_lightning.cli.known_errors import config_error, known_error, refusal_of_a_typed_value
 from ft_lightning.system.errors import NumericalError, UserError
 
 
@@ -57,3 +59,30 @@ def test_an_error_of_our_own_code_and_one_that_is_no_refusal_stay_bugs() -> None
     ours = ValueError("four")
     assert refusal_of_a_typed_value(ours, ["head.four=1"]) is None, "raised nowhere"
     assert refusal_of_a_typed_value(raised_by(lambda: 1 / 0), ["trainer.division=1"]) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "users"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EROFS, "Read-only file system"), True),
+        (OSError(errno.EBADF, "Bad file descriptor"), False),
+        (OSError("no number"), False),
+        (ConfigKeyError("no key"), True),
+        (MissingConfigException("no config"), True),
+    ],
+    ids=str,
+)
+def test_a_disk_that_takes_nothing_and_a_config_that_cannot_be_read_are_the_user_s(
+    error: Exception, users: bool
+) -> None:
+    assert (str(known_error(error)) == str(error)) == users
+    assert (known_error(error) is None) != users
+
+
+def test_the_cause_of_an_error_of_hydra_is_said_once() -> None:
+    error = wrapped(ConfigKeyError("no key x"), 1)
+    assert str(config_error(error)) == "Error in call to target\nno key x"
+    assert str(config_error(ConfigKeyError("a:\n\tb\n\tc"))) == "a: b, c"
+    same = wrapped(ConfigKeyError("Error in call to target"), 1)
+    assert str(config_error(same)) == "Error in call to target"

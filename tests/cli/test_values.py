@@ -192,3 +192,16 @@ def test_a_number_becomes_text_where_only_text_fits() -> None:
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_conf_fits(choice: str) -> None:
     check_kinds(composed(choice))
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("+optimizer.epsilon=1", "torch.optim.Adam has no argument epsilon: did you mean optimizer.eps?"),
+        ("+optimizer.zzzz=1", "torch.optim.Adam has no argument zzzz: it takes params, lr, betas, eps"),
+    ],
+)
+def test_an_argument_that_there_is_not_leads_to_the_nearest_or_to_all(typed: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        check_kinds(compose("train", typed))
+    assert said in str(refused.value)
