@@ -18,7 +18,7 @@ from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.data.scan import scan
 from ft_lightning.data.sources import find_images
 from ft_lightning.readers.image_reader import ImageReader
-from ft_lightning.readers.sample import Sample
+from ft_lightning.readers.sample import Inspection, Sample
 from ft_lightning.system.distributed import Processes
 from ft_lightning.system.errors import UserError
 
@@ -177,3 +177,17 @@ def test_a_policy_that_can_be_followed_is_accepted(policy: str, share: float) ->
 def test_a_policy_that_cannot_be_followed_is_refused(policy: str, share: object, said: str) -> None:
     with pytest.raises(UserError, match=said):
         damage.check_policy(policy, share)
+
+
+def test_what_is_left_out_counts_once_more_when_something_breaks_later(pictures: Path) -> None:
+    (pictures / "ant/00.png").write_bytes(b"no picture")
+    (pictures / "bee/00.png").write_bytes(b"no picture either")
+    inspector = Inspector({"": scan(find_images, str(pictures), None, False)}, None, 10**6)
+    inspector.leave_out(2 / 36, lambda splits: [], show_progress=False)
+    assert len(inspector.samples()) == 34
+    (broken, *_) = inspector.samples()
+    inspector.record([broken], [Inspection(0, 0, "", "torn", True)])
+    with pytest.raises(DataProblemsError, match=r"^3 of 36 images cannot be used, more than data\.max_bad_fraction="):
+        inspector.leave_out(2 / 36, lambda splits: [], show_progress=False)
+    inspector.leave_out(3 / 36, lambda splits: [], show_progress=False)
+    assert [len(inspector.samples()), len(inspector.left_out)] == [33, 3]

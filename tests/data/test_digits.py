@@ -32,6 +32,7 @@ def test_all_digits_are_written_once_under_their_label(cache: Path) -> None:
 
 def same_digit(written: np.ndarray, real: np.ndarray) -> bool:
     margin, scale = digits._MARGIN, digits._SCALE
+    assert written.shape == (224, 224), "as the default network takes them"
     ink = 255.0 - written
     inside = ink[margin:-margin, margin:-margin]
     outside_is_white = ink.sum() == inside.sum()

@@ -224,3 +224,15 @@ def test_where_it_is_and_when_there_is_none(tmp_path: Path) -> None:
     assert open_memo(False, str(tmp_path), "stat") is None
     with pytest.raises(UserError, match=r"cache\.verify=always is unknown: use one of stat, content"):
         open_memo(True, None, "always")
+
+
+@pytest.mark.parametrize(
+    "change", ["width = 'x'", "height = NULL", "error = x'07'", "error = NULL", "digest = x'00'", "digest = 'abc'"]
+)
+def test_a_row_of_another_kind_is_no_verdict(change: str, tmp_path: Path) -> None:
+    digests = ["0" * 64, "1" * 64]
+    at(tmp_path).remember_inspections(dict.fromkeys(digests, GOOD))
+    with sqlite3.connect(tmp_path / "cache/memo.sqlite") as database:
+        database.execute(f"UPDATE pictures SET {change} WHERE digest = ?", [bytes(32)])
+    database.close()
+    assert at(tmp_path).inspections([*digests, "00"]) == {digests[1]: GOOD}

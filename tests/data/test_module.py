@@ -1,6 +1,7 @@
 """The datamodule: indices by name, order and augmentation as functions of seed, epoch and sample."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from torch.utils.data import BatchSampler
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+import ft_lightning.data
 from conftest import files_below, write_pictures
 from ft_lightning.augment import augmentation
-from ft_lightning.data.datasets import InspectedDataset
+from ft_lightning.data.datasets import InspectedDataset, check_loader
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.data.problems import DataProblemsError
@@ -513,3 +515,42 @@ def test_a_file_without_bytes_has_no_digest_in_the_table(pictures: Path) -> None
     assert rows.loc["ant/none.png", "digest"] == ""
     assert rows.loc["ant/none.png", "excluded"]
     assert rows.drop("ant/none.png")["digest"].str.fullmatch("[0-9a-f]{64}").all()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "num_workers", "said"),
+    [
+        (1, None, ""),
+        (2, 0, ""),
+        (64, 3, ""),
+        (0, 0, "batch_size=0"),
+        (-1, 0, "batch_size=-1"),
+        (2.5, 0, "batch_size=2.5"),
+        (8, -1, "num_workers=-1"),
+        (8, 1.5, "num_workers=1.5"),
+        (8, "all", "num_workers=all"),
+    ],
+)
+def test_what_a_loader_cannot_work_with_is_refused(batch_size: Any, num_workers: Any, said: str) -> None:
+    if not said:
+        check_loader(batch_size, num_workers)
+        return
+    with pytest.raises(UserError, match=f"^{re.escape(said)}: use a number from"):
+        check_loader(batch_size, num_workers)
+
+
+def test_the_package_has_what_configs_name_and_nothing_else() -> None:
+    assert ft_lightning.data.ImageFolderDataModule is ImageFolderDataModule
+    with pytest.raises(AttributeError, match=r"'ft_lightning.data' has no attribute 'Folder'"):
+        ft_lightning.data.__getattr__("Folder")
+
+
+def test_the_same_content_in_two_splits_is_refused_unless_it_is_allowed(tmp_path: Path) -> None:
+    root = tmp_path / "pictures"
+    for number, split in enumerate(("train", "val", "test")):
+        write_pictures(root / split, {"ant": 4, "bee": 4}, seed=number)
+    datamodule(root)
+    shutil.copy(root / "train/ant/00.png", root / "test/ant/copy.png")
+    with pytest.raises(UserError, match=r"data\.allow_leak=true"):
+        datamodule(root)
+    assert len(datamodule(root, allow_leak=True).splits["test"]) == 9

@@ -35,3 +35,8 @@ def test_a_name_cannot_write_lines_of_its_own() -> None:
 def test_it_travels_between_processes() -> None:
     again = pickle.loads(pickle.dumps(error(2)))
     assert (str(again), again.problems, again.exit_code) == (str(error(2)), error(2).problems, 2)
+
+
+def test_as_many_as_are_shown_are_not_cut() -> None:
+    assert len(str(error(1000)).splitlines()) == 1002
+    assert str(error(1001)).splitlines()[-2] == "... and 1 more, in problems.json of the run's directory."

@@ -10,9 +10,19 @@ import pytest
 from PIL import Image
 
 from conftest import files_below, write_pictures
-from ft_lightning.data.folders import unused
+from ft_lightning.data import folders
+from ft_lightning.data.folders import left_out, unused
 from ft_lightning.data.labels import Labels
-from ft_lightning.data.scan import SPLITS, Entry, Listing, OnProblem, scan, split_called, without_special
+from ft_lightning.data.scan import (
+    SPLITS,
+    Entry,
+    Listing,
+    OnProblem,
+    nested_folders,
+    scan,
+    split_called,
+    without_special,
+)
 from ft_lightning.data.sources import find_images
 from ft_lightning.data.split import by_split, refuse_conflicting_labels
 from ft_lightning.readers.sample import Sample
@@ -371,3 +381,35 @@ def test_files_that_links_lead_to_count_as_used(tmp_path: Path) -> None:
     (tmp_path / "root/a/link.png").symlink_to(tmp_path / "real/a/00.png")
     (tmp_path / "root/more").symlink_to(tmp_path / "real/a")
     assert unused(tmp_path / "root", [str(tmp_path / "root/a/link.png")]) == ["more/01.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "install"), [(["a.heic", "b.txt"], True), (["a.HEIF"], True), (["b.txt"], False), (["c.avif"], False)]
+)
+def test_a_package_is_named_to_those_who_have_images_that_it_reads(
+    names: list[str], install: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "UNSUPPORTED", frozenset({".heic", ".heif", ".avif"}))
+    assert (
+        "convert them to PNG or JPEG, or pip install pillow-heif" in left_out(list(map(Path, names)), [])
+    ) == install
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "split", "nested"),
+    [
+        (["ant/x/1.png", "ant/y/2.png"], "ant", None, {"ant": ["x", "y"]}),
+        (["ant/x/1.png", "ant/y/2.png"], "bee", None, {}),  # the label is of a table
+        (["ant/x/1.png", "ant/y/2.png"], "ant", "val", {"ant": ["x", "y"]}),  # the split is of a table
+        (["ant/x/1.png", "ant/2.png"], "ant", None, {}),
+        (["ant/x/1.png", "ant/x/2.png"], "ant", None, {}),
+        (["train/ant/x/1.png", "train/ant/y/2.png"], "ant", "train", {"train/ant": ["x", "y"]}),
+        (["Training/ant/x/1.png", "Training/ant/y/2.png"], "ant", "train", {"Training/ant": ["x", "y"]}),
+        (["train/ant/1.png", "train/bee/2.png"], "train", None, {"train": ["ant", "bee"]}),
+        (["photos/train/1.png"], "photos", None, {"photos": ["train"]}),
+    ],
+)
+def test_a_class_folder_of_folders_alone_is_nested(
+    names: list[str], label: str, split: str | None, nested: dict[str, list[str]]
+) -> None:
+    assert nested_folders(Sample(f"/d/{name}", name, label, name, split) for name in names) == nested

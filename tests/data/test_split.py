@@ -244,3 +244,18 @@ def test_any_pattern_keeps_its_groups_whole(pattern: str, seed: int) -> None:
     except UserError:  # too few groups to split
         return
     assert len({(key[name], split) for name, split in where.items()}) == len(set(key.values()))
+
+
+@pytest.mark.parametrize(
+    ("val", "test", "said"),
+    [
+        (0.0, 0.2, r"^data\.val_fraction=0\.0: give a share"),
+        (0.2, 1.0, r"^data\.test_fraction=1\.0: give a share"),
+        (1.5, 0.2, r"^data\.val_fraction=1\.5: give a share"),
+        (0.2, -0.1, r"^data\.test_fraction=-0\.1: give a share"),
+        (0.5, 0.5, r"^data\.val_fraction=0\.5 and data\.test_fraction=0\.5 leave nothing for train"),
+    ],
+)
+def test_fractions_that_leave_a_split_empty_are_refused(val: float, test: float, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        cut([sample(label, i) for label in "ab" for i in range(10)], val, test)
