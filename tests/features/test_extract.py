@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -167,3 +168,22 @@ def test_features_that_are_not_finite_are_refused(pictures: Path, tmp_path: Path
     with pytest.raises(NumericalError, match=r"16 of 16 .* precision=32-true: its weights are broken"):
         extractor.compute(samples)
     assert len(missing(extractor, samples)) == 36
+
+
+@pytest.mark.parametrize(("seconds", "passes", "speed"), [(0.4, 4, 40.0), (5.0, 2, 3.2), (0.25, 5, 64.0)])
+def test_the_speed_is_that_of_a_second_of_passes_after_the_first(
+    seconds: float, passes: int, speed: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, shapes = [100.0], []
+
+    class Slow(torch.nn.Module):
+        backbone = SimpleNamespace(preprocess=SimpleNamespace(crop=(8, 8)))
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            clock[0] += seconds
+            shapes.append(tuple(inputs.shape))
+            return inputs
+
+    monkeypatch.setattr(extract.time, "perf_counter", lambda: clock[0])
+    assert extract.samples_per_s(Slow(), torch.device("cpu"), "32-true") == pytest.approx(speed)  # type: ignore[arg-type]
+    assert shapes == [(16, 3, 8, 8)] * passes

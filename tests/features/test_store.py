@@ -336,3 +336,31 @@ def test_a_folder_that_is_pruned_while_it_is_used_is_made_again_whole(tmp_path: 
     assert again.locate([digest(i) for i in range(6)]).missing == [0, 1, 2]
     assert json.loads((store.folder / "key.json").read_text()) == {"a": 1}
     assert store.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_rows_that_fit_are_copied_into_one_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "_IN_MEMORY", 3 * 5 * 2)
+    shards = [torch.arange(10).reshape(2, 5).bfloat16(), torch.arange(20, 30).reshape(2, 5).bfloat16()]
+
+    def of(*places: tuple[int, int]) -> Rows:
+        shard, row = (torch.tensor(numbers) for numbers in zip(*places, strict=True))
+        return Rows(shards, shard, row)
+
+    three, four = of((1, 1), (0, 0), (1, 0)), of((1, 1), (0, 0), (1, 0), (0, 1))
+    assert len(three.compacted()._tensors) == 1
+    assert len(four.compacted()._tensors) == 2, "30 bytes are the limit"
+    for some in (three, four):
+        everything = torch.arange(len(some))
+        assert torch.equal(some.compacted()[everything], some[everything])
+    nothing = Rows([], torch.tensor([], dtype=torch.int64), torch.tensor([], dtype=torch.int64))
+    assert nothing.compacted() is nothing
+
+
+def test_a_shard_is_laid_out_as_in_earlier_versions(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path, {})
+    fill(store, range(3))
+    (file,) = store.folder.glob("*.safetensors")
+    shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in load_file(file).items()}
+    assert shapes == {
+        "features": ((3, D), torch.float32), "digests": ((3, 32), torch.uint8), "checksums": ((3, 8), torch.uint8),
+    }  # fmt: skip
