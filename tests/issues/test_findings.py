@@ -118,6 +118,12 @@ def test_odd_sizes_and_a_colour_mode_that_gives_a_class_away() -> None:
     looks[samples[0].digest] = looks[samples[1].digest] = Inspection(64, 64, "L", "", True)
     assert about_images(samples, looks) == [], "two of ten are grey too"
 
+    for number, sample in enumerate(samples):  # nine of ten, and one of ten
+        mode = "RGB" if (sample.label == "ant") == (number % 10 > 0) else "L"
+        looks[sample.digest] = Inspection(64, 64, mode, "", True)
+    (found,) = about_images(samples, looks)
+    assert found.said == "Images of bee are L, those of ant are not."
+
 
 def test_what_is_suspicious_is_a_row_with_what_to_do() -> None:
     a, b, c = some_of("ant", 3)
