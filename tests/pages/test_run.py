@@ -6,14 +6,17 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from conftest import write_pictures
 from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
+from ft_lightning.pages import multiclass
 from ft_lightning.pages import run as run_page
 from ft_lightning.pages.page import Section
 from ft_lightning.pages.run import write as write_page
@@ -406,3 +409,28 @@ def test_a_section_of_one_s_own_that_fails_costs_neither_the_page_nor_the_traini
     assert "none ended with an error" in page
     assert "Config and versions" in page
     assert "KeyError: 'nothing'" in caplog.text
+
+
+def test_figures_have_the_title_of_their_section_and_a_number_from_the_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sections(run: Run, metrics: dict[str, Any]) -> list[Section]:
+        return [Section("None"), Section("One", figures=[Figure()]), Section("More", figures=[Figure(), Figure()])]
+
+    monkeypatch.setattr(run_page, "SECTIONS", [sections])
+    (tmp_path / "metrics.json").write_text("{}")
+    assert list(run_page.figures(Run(tmp_path))) == ["One", "More", "More 2"]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, "Best accuracy on val in epoch 2: 0.9000. 2 epochs share it: the loss on val decides."),
+        ({"monitor": "val/loss"}, "Best loss on val in epoch 0: 0.1000."),
+        ({"monitor": "val/loss", "monitor_mode": "max"}, "Best loss on val in epoch 1: 0.4000."),
+        ({"monitor": "val/accuracy", "monitor_mode": "min"}, "Best accuracy on val in epoch 0: 0.5000."),
+    ],
+)
+def test_the_best_epoch_is_that_of_the_monitor(config: dict[str, str], said: str) -> None:
+    history = pd.DataFrame({"epoch": [0, 1, 2], "val/accuracy": [0.5, 0.9, 0.9], "val/loss": [0.1, 0.4, 0.3]})
+    assert multiclass._best_epoch(SimpleNamespace(config=config, task="multiclass"), history) == said  # type: ignore[arg-type]
