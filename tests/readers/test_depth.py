@@ -10,6 +10,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from ft_lightning.readers.depth import UnusableError, refuse_dark
 from ft_lightning.readers.images import inspect_image, read_image
 
 LIMIT = 10**6
@@ -91,6 +92,14 @@ def test_few_bits_in_16_are_refused_by_name_as_they_look_black(kind: str, highes
     else:
         assert found is None
         assert "looks black, as 12 bits stored in 16 do" in said.error
+
+
+def test_from_the_first_value_that_shows_an_image_is_used() -> None:
+    values = (GREY.astype(np.int64) * 4096 // 255).astype(np.uint16)
+    assert look(values).max() == 16
+    refuse_dark(16, 255)
+    with pytest.raises(UnusableError, match="its values end at 15 of 255"):
+        refuse_dark(15, 255)
 
 
 def test_black_is_black() -> None:

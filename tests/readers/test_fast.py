@@ -124,3 +124,16 @@ def test_a_preview_of_a_large_jpeg_looks_as_ever(tmp_path: Path) -> None:
     assert shown.size == (240, 160)
     expected = PHOTO.resize((240, 160), Image.Resampling.BICUBIC)
     assert np.abs(np.asarray(shown).astype(int) - np.asarray(expected)).mean() < 5
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize(("wanted", "upright", "on_its_side"), [((200, 50), 4, 2), ((50, 200), 2, 4)])
+def test_the_scale_is_that_of_the_image_as_it_is_looked_at(
+    turn: int, wanted: tuple[int, int], upright: int, on_its_side: int
+) -> None:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = turn
+    Image.new("RGB", (1600, 800)).save(file, "JPEG", exif=exif)
+    image = Image.open(file)
+    shrink_on_load(image, lambda width, height: wanted)
+    assert image.size[0] == 1600 // (on_its_side if turn > 4 else upright)

@@ -5,14 +5,18 @@ import subprocess
 import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from ft_lightning.readers.images import read_image
-from ft_lightning.readers.sample import SampleError
+from ft_lightning.cli.compose import compose
+from ft_lightning.readers.image_reader import MAX_PIXELS
+from ft_lightning.readers.images import inspect_image, read_image
+from ft_lightning.readers.sample import Sample, SampleError
+from ft_lightning.system.errors import UserError
 
 LIMIT = 10_000
 
@@ -199,3 +203,53 @@ def test_a_decompression_bomb_is_refused_without_its_memory(tmp_path: Path) -> N
     ).stdout.splitlines()
     assert "14000 x 14000" in message
     assert int(grown) < 300_000  # kB
+
+
+def test_of_two_reasons_the_one_is_told_that_says_more() -> None:
+    file = BytesIO()
+    Image.new("RGB", (64, 64), "red").save(file, "JPEG")
+    whole = file.getvalue()
+    unknown = whole[:2] + b"\xff\xe0\x00\x07JFIF\0" + whole[2:]  # Pillow alone does not know it
+    assert inspect_image(unknown, 10**6)[0] is not None
+    assert "truncated" in inspect_image(unknown[:-40], 10**6)[1].error
+    assert "truncated" in inspect_image(whole[:-40], 10**6)[1].error
+    assert "a JPEG of a rare kind" in inspect_image(b"\xff\xd8\xff" + bytes(40), 10**6)[1].error
+
+
+@pytest.mark.parametrize("verb", ["predict", "check", "train"])
+def test_the_limit_of_conf_is_that_of_a_reader(verb: str) -> None:
+    cfg = compose(verb)
+    assert cfg.get("max_pixels", cfg.get("data", {}).get("max_pixels")) == MAX_PIXELS
+
+
+class Table:
+    columns = ("path", "label")
+
+
+@pytest.mark.parametrize(
+    ("given", "paths"),
+    [
+        ("a.png", ["a.png"]),
+        (Path("a.png"), ["a.png"]),
+        (["a.png", Path("b.png")], ["a.png", "b.png"]),
+        (b"bytes", ["input 0"]),
+        ([b"bytes", bytearray(b"more"), "c.png"], ["input 0", "input 1", "c.png"]),
+        (Image.new("L", (2, 2)), ["input 0"]),
+        (np.zeros((2, 2)), ["input 0"]),
+        (np.zeros((2, 2, 3)), ["input 0"]),
+        (np.zeros((4, 2, 2, 3)), ["input 0", "input 1", "input 2", "input 3"]),
+        (np.array(["a.png", "b.png"]), ["a.png", "b.png"]),
+        (np.array(["a.png", "b.png"], dtype=object), ["a.png", "b.png"]),
+        ((name for name in "ab"), ["a", "b"]),
+        ([], []),
+    ],
+    ids=repr,
+)
+def test_one_or_several_become_samples(given: object, paths: list[str]) -> None:
+    assert [sample.path for sample in Sample.several(given)] == paths
+
+
+@pytest.mark.parametrize("given", [{"path": "a.png"}, Table(), 3, [3], [None], [["a.png"]]], ids=repr)
+def test_what_is_no_sample_is_refused(given: object) -> None:
+    with pytest.raises(UserError, match=r"give a path|use a path"):
+        Sample.several(given)

@@ -198,3 +198,54 @@ def test_the_two_of_the_field(tmp_path: object) -> None:
         entries = [turn("<", 6), (0x011A, kind, count, struct.pack("<I", 8 + 2 + 24 + 4))]
         content = saved("JPEG", exif=block("<", entries, after=bytes(4) + value))
         assert read_image(content, LIMIT).size == (8, 6)
+
+
+def test_of_a_jpeg_all_is_kept_that_says_what_its_pixels_mean() -> None:
+    beside = [segment(0xE0, b"JFXX\0thumbnail"), segment(0xE1, b"http://ns.adobe.com"), segment(0xEF, b"the last"),
+              segment(0xED, b"Photoshop"), segment(0xFE, b"a comment"), segment(0xEE, b"Adobe")]  # fmt: skip
+    adobe = segment(0xEE, b"Adobe" + bytes(7))
+    exif = block("<", [turn("<", 6)])
+    bare = metadata.bare(jpeg(b"".join([*beside, adobe, segment(0xE1, exif), b"\xff\xff"])))
+    assert bare is not None
+    assert bare == (metadata.bare(saved("JPEG"))[0].replace(b"\xff\xd8", b"\xff\xd8" + adobe, 1), exif[6:])  # type: ignore[index]
+    plain = saved("JPEG")
+    assert metadata.bare(plain) == (plain, b""), "JFIF itself, tables, sizes and pixels"
+
+
+def test_of_a_tiff_all_tags_are_kept_that_say_what_its_pixels_mean() -> None:
+    kept = [
+        254,
+        255,
+        274,
+        280,
+        281,
+        284,
+        292,
+        293,
+        317,
+        320,
+        322,
+        323,
+        324,
+        325,
+        332,
+        338,
+        339,
+        347,
+        512,
+        521,
+        529,
+        532,
+    ]
+    content = tiff(*((number, 3, 1, 1) for number in (*kept, 270, 282, 296, 315, 511, 522, 700, 34665)))
+    found = metadata.bare(content)
+    assert found is not None
+    assert len(found[0]) == len(content)
+
+    def tags(of: bytes) -> list[int]:
+        (at,) = struct.unpack_from("<I", of, 4)
+        (count,) = struct.unpack_from("<H", of, at)
+        return [struct.unpack_from("<H", of, at + 2 + 12 * i)[0] for i in range(count)]
+
+    always = [256, 257, 258, 259, 262, 273, 277, 278, 279]
+    assert sorted(tags(found[0])) == sorted([*always, *kept, *[65_000] * 8])

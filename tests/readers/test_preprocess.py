@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 from torchvision.models import get_model_weights, list_models
+from torchvision.transforms.v2 import functional as F
 
 from conftest import ROOT
 from ft_lightning.augment import augmentation
@@ -107,3 +108,22 @@ def test_what_is_erased_gets_the_mean_colour() -> None:
     changed = (pixels != SOME(PHOTOGRAPHS[0])).any(0)
     assert changed.any()
     assert {tuple(colour) for colour in pixels[:, changed].T.tolist()} == {tuple(round(255 * m) for m in SOME.mean)}
+
+
+@pytest.mark.parametrize(("scale", "fits"), [((0.5, 1.0), True), ((0.5, 0.5), True), ((0.5, 0.4), False)])
+def test_a_crop_keeps_from_the_smaller_share_to_the_larger(scale: tuple[float, float], fits: bool) -> None:
+    def made() -> object:
+        return augmentation(SOME, crop_scale=scale, flip=0.0, trivial=False, erase=0.0)
+
+    if fits:
+        assert made()
+    else:
+        with pytest.raises(UserError, match=r"augment\.crop_scale=\[0\.5,0\.4\]: use the smaller share first"):
+            made()
+
+
+@pytest.mark.parametrize("size", [(100, 50), (50, 100), (33, 33), (1001, 7)])
+@pytest.mark.parametrize("resize", [(24,), (24, 40)])
+def test_the_size_of_a_resize_is_told_beforehand(resize: tuple[int, ...], size: tuple[int, int]) -> None:
+    resized = F.resize(Image.new("L", size), list(resize))
+    assert Preprocess(resize, (8, 8), "bilinear", (0.5,), (0.5,)).resized(*size) == resized.size
