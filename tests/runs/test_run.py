@@ -240,3 +240,29 @@ def test_reading_a_run_and_making_its_page_load_nothing_heavy(module: str, unwan
     script = f"import sys, ft_lightning.{module}; print({unwanted!r} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_runs_are_found_two_levels_below_and_no_further(tmp_path: Path) -> None:
+    for place in ("a", "b/c", "b/d/e", "f/g"):
+        (tmp_path / place).mkdir(parents=True)
+        run_with(tmp_path / place, metrics={"test": {"accuracy": 1}})
+    runs, others = Run.find(str(tmp_path))
+    assert [Path(run).relative_to(tmp_path).as_posix() for run in runs] == ["a", "b/c", "f/g"]
+    assert others == []
+
+
+def test_the_folder_of_the_data_is_that_of_the_config_or_of_its_table(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    for data, folder in (
+        ({"root": "/a", "csv": None}, "/a"),
+        ({"root": "/a", "csv": "/b/labels.csv"}, "/a"),
+        ({"root": None, "csv": "/b/labels.csv"}, "/b"),
+        ({"root": None, "csv": str(tmp_path / "earlier/split.csv")}, "/images"),
+        ({"root": None, "csv": str(tmp_path / "nobody/split.csv")}, str(tmp_path / "nobody")),
+        ({"root": "${oc.env:HOME}", "csv": None}, None),
+        ({}, None),
+    ):
+        (tmp_path / "earlier").mkdir(exist_ok=True)
+        (tmp_path / "earlier/config.yaml").write_text("data: {root: /images}")
+        (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml({"data": data}))
+        assert run.data_folder() == folder, data
