@@ -33,6 +33,7 @@ from torchvision.models import (
     list_models,
 )
 
+from ft_lightning import backbones
 from ft_lightning.backbones import backbone, blocks, libraries
 from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.backbones.load import build_backbone, load_backbone
@@ -642,3 +643,9 @@ def test_a_mistake_is_named_with_what_there_is(
 ) -> None:
     with pytest.raises(UserError, match=said):
         load_backbone(source, name, weights, arguments)
+
+
+def test_the_package_has_what_configs_name_and_nothing_else() -> None:
+    assert backbones.load_backbone is load_backbone
+    with pytest.raises(AttributeError, match=r"'ft_lightning.backbones' has no attribute 'load'"):
+        backbones.__getattr__("load")
