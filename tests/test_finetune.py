@@ -134,3 +134,22 @@ def test_a_parameter_shared_across_the_cut_stays_frozen() -> None:
 def test_a_wrong_mode_or_k_names_the_key_and_what_fits(mode: str, k: int | None, named: str) -> None:
     with pytest.raises(UserError, match=named):
         classifier(mode, k)
+
+
+@pytest.mark.parametrize(("mode", "k"), [("frozen", None), ("partial", 1), ("full", None)])
+def test_features_carry_a_graph_only_where_the_backbone_trains_and_gradients_are_wanted(
+    mode: str, k: int | None
+) -> None:
+    model = classifier(mode, k)
+    inputs = torch.randn(4, 8, requires_grad=True)
+    assert (model.features(inputs).grad_fn is not None) == (mode != "frozen")
+    with torch.no_grad():
+        assert model.features(inputs).grad_fn is None
+
+
+def test_what_stands_before_the_cut_and_in_no_block_is_held() -> None:
+    torch.manual_seed(0)
+    backbone, head = Backbone(), nn.Linear(8, 3)
+    backbone.network._modules = {"noise": nn.Dropout(0.5), **backbone.network._modules}
+    model = Classifier(backbone, head, freeze_plan(backbone, head, "partial", 1, freeze_bn=False))
+    assert modules_in_train_mode(model.train()) == {"stages.1", "stages.1.0", "stages.1.1", "stages.1.2", "drop"}

@@ -8,6 +8,7 @@ import pytest
 
 from conftest import write_pictures
 from ft_lightning.cli.compose import compose
+from ft_lightning.loggers import TensorBoard
 from ft_lightning.train import train
 
 TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "precision=32-true", "trainer.max_epochs=2"]
@@ -83,3 +84,12 @@ def test_mlflow_has_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert found.data.params["optimizer.lr"] == "0.0123"
     assert {artifact.path for artifact in client.list_artifacts(found.info.run_id)} >= {"Confusion.png", "Training.png"}
     assert {path.name for path in tmp_path.iterdir()} == {"pictures", "run", "cache"}
+
+
+def test_tensorboard_writes_no_file_for_a_run_that_has_logged_nothing(tmp_path: Path) -> None:
+    logger = TensorBoard(str(tmp_path), "", "tensorboard")
+    logger.finalize("failed")
+    assert not list(tmp_path.rglob("*"))
+    logger.log_metrics({"x": 1.0}, 0)
+    logger.finalize("success")
+    assert {path.name.partition(".")[0] for path in (tmp_path / "tensorboard").iterdir()} == {"events", "hparams"}

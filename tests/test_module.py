@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lightning import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate
 
@@ -157,6 +157,37 @@ def test_training_learns_what_can_be_learned() -> None:
     fit.fit(module, datamodule=Sentences())
     assert 0.9 < fit.callback_metrics["train/accuracy"] <= 1
     assert fit.callback_metrics["train/loss"] < 0.5
+    assert set(fit.progress_bar_metrics) == {"train/loss", "val/accuracy"}
+
+
+@pytest.mark.promise(4)
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_what_is_said_of_training_is_a_mean_over_samples(drop_last: bool) -> None:
+    module, rows = finetuner("frozen", lr=0.0), Sentences().rows(11, 5)
+    module.classifier.head.eval()
+    fit = trainer(max_epochs=1)
+    module.classifier.train = lambda mode=True: module.classifier  # type: ignore[method-assign]  # no dropout
+    fit.fit(module, DataLoader(rows, batch_size=4, drop_last=drop_last), DataLoader(rows[:2], batch_size=2))
+    rows = rows[:8] if drop_last else rows
+    with torch.no_grad():
+        logits = torch.stack([module({k: v[None] for k, v in row["inputs"].items()})[0] for row in rows])
+    targets = torch.tensor([row["target"] for row in rows])
+    right = (logits.argmax(1) == targets).float().mean()
+    assert fit.callback_metrics["train/accuracy"].item() == pytest.approx(right.item())
+    assert fit.callback_metrics["train/loss"].item() == pytest.approx(
+        nn.functional.cross_entropy(logits, targets).item(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(("waited", "ended_in", "stopped"), [(2, 0, False), (3, 0, True), (4, 0, True), (0, 5, True)])
+def test_a_checkpoint_says_whether_early_stopping_has_ended_the_run(waited: int, ended_in: int, stopped: bool) -> None:
+    module, stopping = finetuner("frozen"), EarlyStopping("val/loss", patience=3)
+    fit = trainer(max_epochs=1, callbacks=[stopping])
+    fit.fit(module, datamodule=Sentences())
+    stopping.wait_count, stopping.stopped_epoch = waited, ended_in
+    checkpoint = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    assert checkpoint["stopped"] == stopped
 
 
 class CallTrain(Callback):

@@ -22,7 +22,7 @@ from ft_lightning.cli.objects import blaming
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.model import Classifier
 from ft_lightning.module import FineTuner
-from ft_lightning.optim import build_optimizer, constant, cosine, onecycle, plateau
+from ft_lightning.optim import build_optimizer, constant, cosine, onecycle, plateau, setting_of
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
 from test_conf import SHIPPED
@@ -222,6 +222,8 @@ def test_the_groups_keep_their_ratio(name: str, lr: float) -> None:
         (lambda optimizer: cosine(optimizer, 10, 1.5), "scheduler.warmup_fraction=1.5"),
         (lambda optimizer: onecycle(optimizer, 10, -0.1, True), "scheduler.warmup_fraction=-0.1"),
         (lambda optimizer: plateau(optimizer, 10, 1.0, 3, "val/loss", "min"), "scheduler.factor=1.0"),
+        (lambda optimizer: plateau(optimizer, 10, 0.0, 3, "val/loss", "min"), "scheduler.factor=0.0"),
+        (lambda optimizer: plateau(optimizer, 10, -0.5, 3, "val/loss", "min"), "scheduler.factor=-0.5"),
     ],
 )
 def test_a_wrong_value_names_its_key(make: Callable[[Optimizer], object], named: str) -> None:
@@ -346,3 +348,8 @@ def test_plateau_counts_validations_when_they_are_rarer_than_epochs() -> None:
 def test_training_without_an_end_is_refused_by_name(scheduler: str) -> None:
     with pytest.raises(UserError, match=rf"scheduler={scheduler} .* trainer.max_epochs"):
         fit(f"scheduler={scheduler}", max_epochs=-1)
+
+
+def test_the_setting_that_is_told_is_the_head_s() -> None:
+    groups = [{"params": [nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 0.2, 0.3)]
+    assert setting_of(torch.optim.SGD(groups, lr=1.0)) == ("lr", 0.3)
