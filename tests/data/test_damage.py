@@ -182,7 +182,7 @@ def test_a_policy_that_cannot_be_followed_is_refused(policy: str, share: object,
 def test_what_is_left_out_counts_once_more_when_something_breaks_later(pictures: Path) -> None:
     (pictures / "ant/00.png").write_bytes(b"no picture")
     (pictures / "bee/00.png").write_bytes(b"no picture either")
-    inspector = Inspector({"": scan(find_images, str(pictures), None, False)}, None, 10**6)
+    inspector = Inspector({"": scan(find_images, str(pictures), None, Labels())}, None, 10**6)
     inspector.leave_out(2 / 36, lambda splits: [], show_progress=False)
     assert len(inspector.samples()) == 34
     (broken, *_) = inspector.samples()

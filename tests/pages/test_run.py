@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from conftest import write_pictures
 from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
-from ft_lightning.pages import multiclass
 from ft_lightning.pages import run as run_page
+from ft_lightning.pages import training
 from ft_lightning.pages.page import Section
 from ft_lightning.pages.run import write as write_page
 from ft_lightning.runs.config import write_config
@@ -433,4 +433,5 @@ def test_figures_have_the_title_of_their_section_and_a_number_from_the_second(
 )
 def test_the_best_epoch_is_that_of_the_monitor(config: dict[str, str], said: str) -> None:
     history = pd.DataFrame({"epoch": [0, 1, 2], "val/accuracy": [0.5, 0.9, 0.9], "val/loss": [0.1, 0.4, 0.3]})
-    assert multiclass._best_epoch(SimpleNamespace(config=config, task="multiclass"), history) == said  # type: ignore[arg-type]
+    run = SimpleNamespace(config=config, task="multiclass")
+    assert training._best_epoch(run, history, "accuracy") == said  # type: ignore[arg-type]
