@@ -160,7 +160,6 @@ def test_training_learns_what_can_be_learned() -> None:
     assert set(fit.progress_bar_metrics) == {"train/loss", "val/accuracy"}
 
 
-@pytest.mark.promise(4)
 @pytest.mark.parametrize("drop_last", [False, True])
 def test_what_is_said_of_training_is_a_mean_over_samples(drop_last: bool) -> None:
     module, rows = finetuner("frozen", lr=0.0), Sentences().rows(11, 5)

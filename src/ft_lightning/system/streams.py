@@ -75,7 +75,7 @@ class _Guard:
 
     def _encodable(self, text: str) -> str:
         """Escape what the stream cannot encode, before it tries: an encoder with a state would lose it."""
-        encoding = getattr(self._stream, "encoding", None)
+        encoding: str = getattr(self._stream, "encoding", None) or ""
         try:
             if encoding and not text.isascii():
                 text.encode(encoding, getattr(self._stream, "errors", None) or "strict")
