@@ -181,7 +181,7 @@ class Explode(Callback):
 def test_a_checkpoint_within_an_epoch_is_never_of_a_broken_state(pictures: Path, tmp_path: Path) -> None:
     explode = ["+callback.explode._target_=test_faults.Explode", "+callback.explode.step=13"]
     (tmp_path / "run").mkdir()
-    with pytest.raises(NumericalError, match="step 13"):
+    with pytest.raises(NumericalError, match="step 14"):
         train(compose("train", *TINY, f"data.root={pictures}", "checkpoint_minutes=0", *explode), tmp_path / "run")
     last = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     assert last["global_step"] == 13
@@ -216,7 +216,7 @@ def test_a_loss_that_is_not_finite_is_told_and_the_best_checkpoint_stays(picture
     explode = ["+callback.explode._target_=test_faults.Explode", "+callback.explode.step=13"]
     begin(tmp_path / "two", *common, stop_at=10)
     (tmp_path / "run").mkdir()
-    with pytest.raises(NumericalError, match=r"step 13 \(epoch 2, batch 3\) is nan at optimizer\.lr=0\.\d+") as caught:
+    with pytest.raises(NumericalError, match=r"step 14 \(epoch 3, batch 4\) is nan at optimizer\.lr=0\.\d+") as caught:
         train(compose("train", *TINY, *common, *explode), tmp_path / "run")
     named = [
         path for path in pictures.rglob("*.png") if f"{path.relative_to(pictures).as_posix()}" in str(caught.value)

@@ -256,7 +256,7 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step_rate_and_samples(valida
 
     fit = trainer(max_epochs=3, limit_val_batches=validates, callbacks=[Poison(), Finite()])
     samples = ", ".join(f"sample {i}" for i in range(48, 64))
-    said = rf"step 11 \(epoch 1, batch 3\) is nan at optimizer\.lr=0\.5: .* batch: {samples}\."
+    said = rf"step 12 \(epoch 2, batch 4\) is nan at optimizer\.lr=0\.5: .* batch: {samples}\."
     with pytest.raises(NumericalError, match=said):
         fit.fit(finetuner("full", lr=0.5), datamodule=Sentences())
     assert fit.current_epoch == 1
@@ -267,7 +267,7 @@ def test_a_long_epoch_does_not_go_on_for_long_with_a_loss_that_is_not_finite() -
     module = finetuner("full")
     nn.init.constant_(module.classifier.head[0].weight, math.inf)
     fit = trainer(max_epochs=1, callbacks=[Finite()])
-    with pytest.raises(NumericalError, match=r"step 0 .* batch: sample 0\."):
+    with pytest.raises(NumericalError, match=r"step 1 .* batch: sample 0\."):
         fit.fit(module, DataLoader(Sentences().rows(120, 0), batch_size=1), Sentences().val_dataloader())
     assert fit.global_step < 40
 

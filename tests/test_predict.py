@@ -145,7 +145,7 @@ def test_a_glob_below_a_folder_with_brackets_and_what_it_passes_over(
     assert found("a [2024]/[12].png") == ["1"]
     assert not caplog.records
     assert found("a*/*") == ["1"]
-    assert "1 folders that it matches are not searched: a [2024]/x" in caplog.text
+    assert "1 folder that it matches is not searched: a [2024]/x" in caplog.text
 
 
 @pytest.mark.promise(35)
@@ -430,7 +430,7 @@ def test_evaluate_warns_of_pictures_the_model_was_trained_on(
 def test_evaluate_matches_classes_by_name_and_refuses_strangers(world: Path, tmp_path: Path) -> None:
     root = write_pictures(tmp_path / "new", {"bee": 3, "zebra": 3})
     cfg = compose("evaluate", f"model_dir={world / 'run'}", f"data.root={root}")
-    with pytest.raises(UserError, match="1 labels are no classes of this model: zebra"):
+    with pytest.raises(UserError, match="1 label is no class of this model: zebra"):
         evaluate(cfg, tmp_path)
     shutil.rmtree(root / "zebra")
     assert set(evaluate(cfg, tmp_path)["test"]["confusion"]) == {"bee"}

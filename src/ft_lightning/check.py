@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from ft_lightning.cli import command
 from ft_lightning.cli.job import Verb, typed_overrides
 from ft_lightning.runs.run import Run
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, number_of
 from ft_lightning.tasks.registry import task_class
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     if found.blocking:
         first = [f"{finding.said} {finding.fix}" for finding in found.blocking[:_SHOWN]]
         page, count = short(Run(run_dir).page), len(found.blocking)
-        raise UserError("\n".join([f"This dataset cannot train as it is: {count} findings, all in {page}:", *first]))
+        raise UserError(
+            "\n".join([f"This dataset cannot train as it is: {number_of(count, 'finding')}, all on {page}:", *first])
+        )
     return written
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from ft_lightning.cli import command
 from ft_lightning.cli.job import Verb
 from ft_lightning.runs.run import Run
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, number_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,7 +125,9 @@ def labelled_samples(
             "data.split=all."
         )
     if len(chosen) < len(samples):
-        log.warning("data.split=%s: %d of %d samples are scored.", split, len(chosen), len(samples))
+        log.warning(
+            "data.split=%s: %d of %s scored.", split, len(chosen), number_of(len(samples), "sample is", "samples are")
+        )
     model.task.encode([sample.label for sample in chosen])  # raises for labels that the model does not know
     return chosen
 
@@ -156,7 +158,9 @@ def trained_samples(samples: "list[Sample]", run: Run) -> int | None:
     seen = sum(sample.digest in trained for sample in samples)
     if seen:
         log.warning(
-            "%d of %d samples were in this model's train split: the numbers will flatter it.", seen, len(samples)
+            "%d of %s in this model's train split: the numbers will flatter it.",
+            seen,
+            number_of(len(samples), "sample was", "samples were"),
         )
     return seen
 

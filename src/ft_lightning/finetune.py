@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, number_of
 
 if TYPE_CHECKING:
     from ft_lightning.backbones.backbone import Backbone
@@ -85,7 +85,8 @@ def _blocks_after_the_cut(blocks: tuple[tuple[str, ...], ...], mode: str, k: int
     if k is None or not 1 <= k <= len(blocks):
         listing = ", ".join(block[0] for block in blocks)
         raise UserError(
-            f"finetune.k={k} does not fit: this backbone has {len(blocks)} blocks ({listing}); use 1 to {len(blocks)}."
+            f"finetune.k={k} does not fit: this backbone has {number_of(len(blocks), 'block')} ({listing}); "
+            f"use 1 to {len(blocks)}."
         )
     return blocks[-k:]
 

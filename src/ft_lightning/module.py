@@ -14,7 +14,7 @@ from ft_lightning.mix import Mix
 from ft_lightning.model import Classifier
 from ft_lightning.optim import build_optimizer, setting_of
 from ft_lightning.runs.trained_part import TrainedPart
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError, name_few, number_of
 from ft_lightning.system.seeds import reseed, seed_of
 from ft_lightning.tasks.task import Outputs, Task
 
@@ -173,7 +173,8 @@ class FineTuner(LightningModule):
         if "seen" in checkpoint:
             if len(checkpoint["seen"]) != self.trainer.world_size:
                 raise UserError(
-                    f"trainer.devices: the run stopped within an epoch of {len(checkpoint['seen'])} processes, but "
+                    "trainer.devices: the run stopped within an epoch of "
+                    f"{number_of(len(checkpoint['seen']), 'process', 'processes')}, but "
                     f"{self.trainer.world_size} would divide the rest differently: use as many as before."
                 )
             self._seen["train"] = [tuple(step) for step in checkpoint["seen"][self.global_rank]]

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, ListConfig
 from ft_lightning.cli import command
 from ft_lightning.cli.job import Verb
 from ft_lightning.runs.run import Run
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError, name_few, number_of
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +56,15 @@ def find_files(pattern: str) -> list[Path]:
         matched = matches(path)
         found = [file for file in matched if not file.is_dir()]
         if (folders := [file for file in matched if file.is_dir()]) and "**" not in path.parts:
-            said = f"{len(folders):,} folders that it matches are not searched: {name_few(folders)}."
+            said = number_of(len(folders), "folder that it matches is", "folders that it matches are")
+            said += f" not searched: {name_few(folders)}."
     if special := {file for file in found if is_special(file)}:
-        log.warning("input=%s: %d are no files and passed over: %s.", pattern, len(special), name_few(sorted(special)))
+        log.warning(
+            "input=%s: %s passed over: %s.",
+            pattern,
+            number_of(len(special), "is no file and", "are no files and"),
+            name_few(sorted(special)),
+        )
         found = [file for file in found if file not in special]
     if not found:
         raise UserError(

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig
 from ft_lightning.cli import command
 from ft_lightning.cli.job import Verb
 from ft_lightning.runs.run import Run
-from ft_lightning.system.errors import UserError, name_few, printable
+from ft_lightning.system.errors import UserError, name_few, number_of, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,9 @@ def page_of_run(typed: str) -> Path:
     if not runs:
         raise UserError(f"run={typed}: no finished run, which has a metrics.json with its score on test.")
     if len(runs) > 1:
-        raise UserError(f"run={typed} stands for {len(runs)} runs: name one, or compare them: 'runs=\"{typed}\"'.")
+        raise UserError(
+            f"run={typed} stands for {number_of(len(runs), 'run')}: name one, or compare them: 'runs=\"{typed}\"'."
+        )
     try:
         return check_page.write(named) if is_check else run_page.write(runs[0])
     except (AttributeError, LookupError, ValueError, TypeError, ArithmeticError) as error:

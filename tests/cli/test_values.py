@@ -24,7 +24,7 @@ WRONG = [
     ("seed=99999999999", "seed=99999999999: use a whole number from 0 to 4294967295"),
     ("seed=4294967295 repeats=2", "seed=4294967295: repeats=2"),
     ("seed=null", "seed=null: use a whole number"),
-    ("+trainer.val_check_interval=100", "trainer.val_check_interval=100: an epoch has 1 batches"),
+    ("+trainer.val_check_interval=100", "trainer.val_check_interval=100: an epoch has 1 batch:"),
     (
         "+trainer.val_check_interval=1.5",
         "trainer.val_check_interval=1.5: use a whole number from 1 or a number from 0 to 1",
@@ -98,7 +98,7 @@ WRONG = [
     ("model.arguments=7", "model.arguments=7: use keys and values"),
     ("model.arguments={depth:0}", "no key model.arguments.depth: +model.arguments.depth=... adds it"),
     ("+model.arguments.depth=0", "model.arguments"),
-    ("trainer.limit_train_batches=0.1", "trainer.limit_train_batches=0.1: of 1 batches this leaves none"),
+    ("trainer.limit_train_batches=0.1", "trainer.limit_train_batches=0.1: of 1 batch this leaves none"),
     ("data.csv=''", "data.csv is empty"),
     ("model.name=''", "model.name is empty"),
     ("data.exclude=${oc.env:NO_SUCH,''}", "data.exclude is empty"),

@@ -156,7 +156,7 @@ def test_processes_that_left_out_different_images_stop(pictures: Path) -> None:
     data = datamodule(pictures, on_bad_image="skip")
     assert [problem.path for problem in data.left_out] == [str(pictures / "ant/00.png")]
     _refuse_differences(Told(0, other={str(pictures / "ant/00.png")}), data)
-    with pytest.raises(UserError, match="1 images can be read by some processes of this run and not by others"):
+    with pytest.raises(UserError, match="1 image can be read by some processes of this run and not by others"):
         _refuse_differences(Told(0, other=set()), data)
 
 

@@ -389,7 +389,7 @@ def test_a_conflict_that_is_excluded_is_none(pictures: Path, tmp_path: Path) -> 
     ("names", "column", "message"),
     [
         (["a.png"], "file", r"x\.csv: no column 'path'; it has file\. Save it with the header"),
-        (["none.png"], "path", r"x\.csv: none of its 1 paths is one of this dataset: none\.png"),
+        (["none.png"], "path", r"x\.csv: none of its 1 path is one of this dataset: none\.png"),
         ([f"ant/{number:02d}.png" for number in range(12)], "path", "leaves nothing of the class ant in train"),
         (None, "path", r"x\.csv: no such file"),
     ],

@@ -265,7 +265,7 @@ def test_files_beside_the_folders_are_counted_at_each_level(tmp_path: Path, capl
         "2 files have no name of an image",
         "(1 .md, 1 without a suffix)",
         f"1 hidden or system files are not used: {tmp_path / 'train/.hidden'}",
-        "1 folders beside train are not used: x",
+        "1 folder beside train is not used: x",
     ):
         assert said in caplog.text
 
@@ -297,7 +297,7 @@ def test_what_cannot_be_trained_is_said_in_clear_words(tmp_path: Path) -> None:
 def test_a_class_that_train_does_not_know_is_refused(tmp_path: Path) -> None:
     write_pictures(tmp_path / "train", {"a": 2, "b": 2})
     write_pictures(tmp_path / "val", {"a": 2, "zebra": 2}, seed=1)
-    with pytest.raises(UserError, match="val split has 1 classes that train does not know: zebra"):
+    with pytest.raises(UserError, match="val split has 1 class that train does not know: zebra"):
         classes(scanned(tmp_path))
 
 
@@ -339,7 +339,7 @@ def test_a_source_without_a_label_is_explained(pictures: Path, label: object) ->
     [
         ([Entry("ant/00.png", "a", "valid")], "split 'valid' is unknown"),
         ([Entry("ant/00.png", "a", "train"), Entry("bee/00.png", "b")], "some files have a split and some have none"),
-        ([Entry("ant/00.png", "a"), Entry("ant/../ant/00.png", "b")], "1 files more than once: .*ant/00.png"),
+        ([Entry("ant/00.png", "a"), Entry("ant/../ant/00.png", "b")], "1 file more than once: .*ant/00.png"),
         ([("ant/00.png", "a")], r"data\.find lists \('ant/00.png', 'a'\): make it an Entry"),
         ([], "no image is listed"),
     ],

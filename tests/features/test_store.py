@@ -210,7 +210,7 @@ def test_a_disabled_store_leaves_no_trace(tmp_path: Path) -> None:
 
 def test_rows_that_are_missing_are_never_served() -> None:
     rows = Rows([torch.zeros(1, D)], torch.tensor([0, -1]), torch.tensor([0, 0]))
-    with pytest.raises(AssertionError, match="1 samples have no features"):
+    with pytest.raises(AssertionError, match="1 sample has no features"):
         rows.compacted()
 
 

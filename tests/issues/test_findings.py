@@ -1,6 +1,9 @@
 """Each finding is said where it is so, and not where it is not."""
 
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from ft_lightning.data.problems import Problem
 from ft_lightning.issues.findings import (
@@ -54,8 +57,8 @@ def test_small_missing_and_unequal_classes() -> None:
     found = about_classes(splits)
     assert kinds(found) == ["small class", "missing class", "missing class", "imbalance"]
     assert "2 classes have fewer than 10 samples in train: bee, cat" in found[0].said
-    assert "val has no sample of 1 classes: cat" in found[1].said
-    assert "test has no sample of 1 classes: cat" in found[2].said
+    assert "val has no sample of 1 class: cat" in found[1].said
+    assert "test has no sample of 1 class: cat" in found[2].said
     assert "ant has 50 samples in train, cat 5" in found[3].said
     assert not any(finding.blocks for finding in found)
     assert quick_findings(splits, in_folders=True) == found
@@ -135,3 +138,43 @@ def test_what_is_suspicious_is_a_row_with_what_to_do() -> None:
     assert about_suspects([(a, "bee", 0.9)], 0, [], []) == ([], []), "none of them is probably wrong"
     _, issues = about_suspects([(a, "bee", 0.9), (b, "bee", 0.8), (c, "bee", 0.7)], 1, [], [])
     assert [issue.path for issue in issues] == [a.name, b.name], "twice as many as are probably wrong"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (1, ["1 class has fewer than 10 samples in train: c0", "1 file is a copy of another", "1 of 30 images cannot"]),
+        (
+            2,
+            ["2 classes have fewer than 10 samples in train: c0, c1", "2 files are copies of others", "2 of 30 images"],
+        ),
+    ],
+)
+def test_one_is_singular(number: int, said: list[str], tmp_path: Path) -> None:
+    small = [sample for i in range(number) for sample in some_of(f"c{i}", 9, "train")]
+    first, *_ = healthy = some_of("ant", 30, "train")
+    copies = [replace(first, path=f"/again/{i}", name=f"again/{i}") for i in range(number)]
+    problems = [Problem(sample.path, "damaged", "ant") for sample in healthy[:number]]
+    found = [
+        *about_classes({"train": [*healthy, *small], "val": [*healthy, *small], "test": [*healthy, *small]}),
+        *about_copies([first, *copies])[0],
+        *about_damage(problems, healthy, may_be_skipped=False)[0],
+    ]
+    assert [finding.said[: len(words)] for finding, words in zip(found, said, strict=True)] == said
+    for name in ["loose.png", "notes.txt", "raw.heic", ".hidden"] + ["2.png", "2.txt", "2.nef", ".2"] * (number - 1):
+        (tmp_path / name).touch()
+    looked = " ".join(finding.said for finding in about_folder(tmp_path, []))
+    singular = ("image is in no class", "file has a format", "file has no name", "hidden or system file is skipped")
+    plural = (
+        "images are in no class",
+        "files have formats",
+        "files have no name",
+        "hidden or system files are skipped",
+    )
+    for words in singular if number == 1 else plural:
+        assert f"{number} {words}" in looked
+    pairs = [(first, copies[0], 0.9)] * number
+    looked = " ".join(
+        f.said for f in about_suspects([(first, "bee", 0.1)] * 4, number, [(first, 0.1)] * number, pairs)[0]
+    )
+    assert (" is " in looked, " are " in looked) == (number == 1, number == 2)

@@ -85,8 +85,8 @@ def test_a_figure_stands_for_itself(name: str) -> None:
 
 def test_curves_pass_through_the_numbers_of_the_epochs_that_have_one() -> None:
     figure = figures.training_curves(HISTORY)
-    assert drawn(figure, 0) == {"train": [(0, 1.5), (1, 0.75), (2, 0.5)], "val": [(0, 1.25), (2, 0.625)]}
-    assert drawn(figure, 1) == {"train": [(0, 0.25), (1, 0.5), (2, 0.75)], "val": [(0, 0.5), (2, 0.875)]}
+    assert drawn(figure, 0) == {"train": [(1, 1.5), (2, 0.75), (3, 0.5)], "val": [(1, 1.25), (3, 0.625)]}
+    assert drawn(figure, 1) == {"train": [(1, 0.25), (2, 0.5), (3, 0.75)], "val": [(1, 0.5), (3, 0.875)]}
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy"]
     assert set(drawn(figures.training_curves(HISTORY[["epoch", "train/loss"]]))) == {"train"}
 

@@ -154,7 +154,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         changed_table("metrics.csv", "val/accuracy", 0.54321),
         [": 0.5432. 2 epochs share it: the loss on val decides."],
     ),
-    "metrics.csv epoch": (changed_table("metrics.csv", "epoch", [40, 41]), ["in epoch 4"]),
+    "metrics.csv epoch": (changed_table("metrics.csv", "epoch", [40, 41]), ["in epoch 4", "metrics.csv counts from 0"]),
     "split.csv class": (changed_table("split.csv", "class", "renamed"), ["<td>renamed</td>"]),
     "split.csv split": (changed_table("split.csv", "split", "val"), ['data-key="15">15<', "<dd>45</dd>"]),
     "split.csv excluded": (

@@ -237,13 +237,13 @@ def test_what_would_not_be_the_same_run_is_refused(pictures: Path, tmp_path: Pat
     changed = next(pictures.rglob("*.png"))
     before = changed.read_bytes()
     changed.write_bytes(before + b"\0")
-    with pytest.raises(UserError, match=r"1 files of the dataset are new, gone, changed .*\.png"):
+    with pytest.raises(UserError, match=r"1 file of the dataset is new, gone, changed .*\.png"):
         go_on(tmp_path / "run")
     changed.write_bytes(before)
 
     table = read_table(tmp_path / "run/split.csv")
     table.loc[0, "split"] = "test" if table.loc[0, "split"] == "train" else "train"
-    with pytest.raises(UserError, match=r"1 files of the dataset .* in another split"):
+    with pytest.raises(UserError, match=r"1 file of the dataset .* in another split"):
         refuse_other_data(table, Directory(tmp_path / "run"))
 
     last = tmp_path / "run/checkpoints/last.ckpt"

@@ -1,8 +1,8 @@
-"""How messages show names, and which errors mean that memory ran out."""
+"""How messages show numbers and names, and which errors mean that memory ran out."""
 
 import pytest
 
-from ft_lightning.system.errors import is_out_of_memory, name_few, printable, printable_lines
+from ft_lightning.system.errors import is_out_of_memory, name_few, number_of, printable, printable_lines
 
 
 def test_five_names_are_listed_and_more_are_said() -> None:
@@ -30,3 +30,20 @@ def test_a_name_writes_no_line_and_moves_no_cursor() -> None:
 )
 def test_memory_that_ran_out_is_known_on_each_device(error: Exception, memory: bool) -> None:
     assert is_out_of_memory(error) == memory
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "said"),
+    [
+        (1, ("image",), "1 image"),
+        (2, ("image",), "2 images"),
+        (0, ("image",), "0 images"),
+        (1200, ("image",), "1,200 images"),
+        (1, ("class", "classes"), "1 class"),
+        (2, ("class", "classes"), "2 classes"),
+        (1, ("file is", "files are"), "1 file is"),
+        (2, ("file is", "files are"), "2 files are"),
+    ],
+)
+def test_one_is_singular(number: int, words: tuple[str, ...], said: str) -> None:
+    assert number_of(number, *words) == said

@@ -42,7 +42,7 @@ def test_what_was_before_calibration_is_known_afterwards() -> None:
 
 def test_labels_become_targets_and_what_is_unknown_is_named() -> None:
     assert TASK.encode(["b", "a", "e", "b"]).tolist() == [1, 0, 4, 1]
-    with pytest.raises(UserError, match=r"1 labels are no classes of this model: x\. It knows a, b, c, d, e\."):
+    with pytest.raises(UserError, match=r"1 label is no class of this model: x\. It knows a, b, c, d, e\."):
         TASK.encode(["a", "x"])
     assert TASK.missing(["a", "b", "d"]) == ["the class c", "the class e"]
     assert TASK.missing(list("eabcda")) == []
@@ -103,7 +103,7 @@ def test_a_search_keeps_accuracy_with_its_interval() -> None:
     [
         ({"val": ["a", "b"]}, "There is no train split, only val"),
         ({None: ["a", "a"]}, r"one class only \(a\)"),
-        ({"train": ["a", "b"], "test": ["c", "a"]}, "The test split has 1 classes that train does not know: c"),
+        ({"train": ["a", "b"], "test": ["c", "a"]}, "The test split has 1 class that train does not know: c"),
     ],
 )
 def test_labels_that_cannot_be_learnt_are_refused(labels: dict[str | None, list[str]], said: str) -> None:

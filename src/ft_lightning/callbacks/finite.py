@@ -39,7 +39,7 @@ class Finite(Callback):
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         samples, batch_idx = self._batch
-        place = f"step {trainer.global_step} (epoch {trainer.current_epoch}, batch {batch_idx})"
+        place = f"step {trainer.global_step + 1} (epoch {trainer.current_epoch + 1}, batch {batch_idx + 1})"
         setting, value = setting_of(trainer.optimizers[0])
         self._steps.append(_Step(place, f"optimizer.{setting}={value:g}", loss.detach(), samples))
         if len(self._steps) == _CHECK_EVERY:

@@ -20,7 +20,7 @@ from ft_lightning.optim import STRENGTHS
 from ft_lightning.runs.write import Stopwatch
 from ft_lightning.system import console
 from ft_lightning.system.distributed import Processes
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError, name_few, number_of
 from ft_lightning.tasks.selection import rank
 
 if TYPE_CHECKING:
@@ -192,6 +192,6 @@ def _refuse_differences(processes: Processes, data: Data) -> None:
     left_out = processes.gather({problem.path for problem in data.left_out})
     if differing := sorted(set[str]().union(*left_out) - left_out[0].intersection(*left_out)):
         raise UserError(
-            f"{len(differing)} images can be read by some processes of this run and not by others: "
+            f"{number_of(len(differing), 'image')} can be read by some processes of this run and not by others: "
             f"{name_few(differing)}. Start again; if it happens again, look at the disk they are on."
         )

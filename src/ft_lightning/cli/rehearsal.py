@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from ft_lightning.cli.objects import blaming, make
 from ft_lightning.cli.solver import solves_head
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, number_of
 
 if TYPE_CHECKING:
     from ft_lightning.data.protocol import Data
@@ -67,10 +67,13 @@ def _refuse_parts_of_an_epoch(cfg: DictConfig, counts: dict[str, int]) -> None:
     for split, count in counts.items():
         limit = cfg.trainer.get(f"limit_{split}_batches")
         if isinstance(limit, float) and count * limit < 1:
-            raise UserError(f"trainer.limit_{split}_batches={limit}: of {count} batches this leaves none; use more.")
+            raise UserError(
+                f"trainer.limit_{split}_batches={limit}: of {number_of(count, 'batch', 'batches')} this leaves none; "
+                "use more."
+            )
     interval, batches = cfg.trainer.get("val_check_interval"), counts["train"]
     if isinstance(interval, int) and interval > batches:
         raise UserError(
-            f"trainer.val_check_interval={interval}: an epoch has {batches} batches: use as many or less, or "
-            "trainer.check_val_every_n_epoch."
+            f"trainer.val_check_interval={interval}: an epoch has {number_of(batches, 'batch', 'batches')}: use as "
+            "many or less, or trainer.check_val_every_n_epoch."
         )

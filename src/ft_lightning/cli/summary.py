@@ -117,4 +117,6 @@ def _cut(plan: "FreezePlan") -> str:
         return "frozen: after the last block, only the head trains"
     if plan.mode == "full":
         return "full: everything trains"
-    return f"partial: before {plan.trained_blocks[0]}, the last {len(plan.trained_blocks)} blocks and the head train"
+    several = len(plan.trained_blocks)
+    last = f"the last {several} blocks" if several > 1 else "the last block"
+    return f"partial: before {plan.trained_blocks[0]}, {last} and the head train"

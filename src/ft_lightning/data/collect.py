@@ -10,7 +10,7 @@ from ft_lightning.data.exclude import drop_excluded
 from ft_lightning.data.scan import nested_folders
 from ft_lightning.data.split import Splits, by_split, grouped, limited, split_samples
 from ft_lightning.readers.sample import Sample
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError, name_few, number_of
 
 if TYPE_CHECKING:
     from ft_lightning.tasks.task import MakeTask, Task
@@ -27,7 +27,9 @@ def narrow(
     if limit is None:
         return samples, []
     chosen, beyond = limited(samples, limit, split_seed, task)
-    log.warning("data.limit=%s: %d of %d samples are used.", limit, len(chosen), len(samples))
+    log.warning(
+        "data.limit=%s: %d of %s used.", limit, len(chosen), number_of(len(samples), "sample is", "samples are")
+    )
     return chosen, beyond
 
 

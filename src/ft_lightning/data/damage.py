@@ -15,7 +15,7 @@ from ft_lightning.readers.images import inspect_image, size_error
 from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.distributed import Processes
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError, name_few, number_of
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Inspector:
     def refuse(self) -> None:
         """Raise DataProblemsError with all known problems, if there are any."""
         if problems := self.problems():
-            summary = f"{len(problems)} of {len(self.samples())} images cannot be used:"
+            summary = f"{len(problems):,} of {number_of(len(self.samples()), 'image')} cannot be used:"
             raise DataProblemsError(problems, summary, self.fix)
 
     def leave_out(
@@ -119,7 +119,7 @@ class Inspector:
         """
         self.decode_unknown(show_progress)
         problems, count = [*self.left_out, *self.problems()], len(self.samples()) + len(self.left_out)
-        summary = f"{len(problems)} of {count} images cannot be used"
+        summary = f"{len(problems):,} of {number_of(count, 'image')} cannot be used"
         if len(problems) > max_bad_fraction * count:
             fix = "Mend or remove them, or raise data.max_bad_fraction."
             limit = f"more than data.max_bad_fraction={max_bad_fraction}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ft_lightning.data.split import lost
 from ft_lightning.readers.sample import Sample
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError, name_few, number_of
 from ft_lightning.system.tables import read_table
 
 if TYPE_CHECKING:
@@ -37,11 +37,17 @@ def drop_excluded(
     left_out = {split: [sample for sample in samples if sample.name in names] for split, samples in splits.items()}
     excluded = [sample for samples in left_out.values() for sample in samples]
     if names and not excluded:
-        raise UserError(f"{setting}: none of its {len(names)} paths is one of this dataset: {name_few(sorted(names))}.")
+        raise UserError(
+            f"{setting}: none of its {number_of(len(names), 'path')} is one of this dataset: {name_few(sorted(names))}."
+        )
     if gone := lost(task, kept):
         raise UserError(f"{setting} leaves nothing of {name_few(gone)}: take rows out of it.")
     counts = ", ".join(f"{split} {len(samples):,}" for split, samples in left_out.items() if samples)
     log.warning("%s: left out of %s.", setting, counts or "nothing: it is empty")
     if unknown := len(names) - len(excluded):
-        log.warning("%s: %d of its paths are not in this dataset, or in no split.", setting, unknown)
+        log.warning(
+            "%s: %s not in this dataset, or in no split.",
+            setting,
+            number_of(unknown, "of its paths is", "of its paths are"),
+        )
     return kept, excluded

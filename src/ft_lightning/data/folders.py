@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from ft_lightning.readers.opening import SUFFIXES
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError, name_few, number_of
 
 _SYSTEM_NAMES = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
@@ -80,12 +80,13 @@ def left_out(others: Sequence[Path], hidden: Sequence[Path]) -> str:
         kinds = Counter(path.suffix.lower() or "without a suffix" for path in likely)
         counted = sorted(kinds.items(), key=lambda kind: (kind[0] not in UNSUPPORTED, -kind[1]))
         said.append(
-            f"{len(others):,} files have no name of an image: {name_few(likely)} "
+            f"{number_of(len(others), 'file has', 'files have')} no name of an image: {name_few(likely)} "
             f"({name_few([f'{count:,} {kind}' for kind, count in counted])}). They are not used: give "
             f"those that are images their suffix ({', '.join(sorted(SUFFIXES))}), or convert them to PNG or JPEG{heif}."
         )
     if hidden:
-        said.append(f"{len(hidden):,} hidden or system files are not used: {name_few(hidden)}.")
+        skipped = number_of(len(hidden), "hidden or system file is", "hidden or system files are")
+        said.append(f"{skipped} not used: {name_few(hidden)}.")
     return " ".join(said)
 
 

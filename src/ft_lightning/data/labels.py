@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError, name_few, number_of
 from ft_lightning.tasks.registry import DEFAULT
 from ft_lightning.tasks.task import Task
 
@@ -67,14 +67,15 @@ class Labels:
                 refused.append(f"{name} ({error})")
                 written.append(None)
         if refused:
-            on_problem(f"{where}: {len(refused)} labels cannot be read: {name_few(refused)}.")
+            on_problem(f"{where}: {number_of(len(refused), 'label')} cannot be read: {name_few(refused)}.")
         if without and self._empty == "error":
             on_problem(
-                f"{where}: {len(without)} samples have no label: {name_few(without)}; a label is a text, and not "
-                "empty. Label them, or say data.empty_label=skip."
+                f"{where}: {number_of(len(without), 'sample has', 'samples have')} no label: {name_few(without)}; "
+                "a label is a text, and not empty. Label them, or say data.empty_label=skip."
             )
         elif without and self._empty == "skip":
-            log.warning("%s: %d samples without a label are left out: %s.", where, len(without), name_few(without))
+            number = number_of(len(without), "sample without a label is", "samples without a label are")
+            log.warning("%s: %s left out: %s.", where, number, name_few(without))
         self._check_names({label for label in written if label}, where, on_problem)
         return [None if label is None else tidy(label) for label in written]
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from ft_lightning.data.labels import Cells, Labels, OnProblem, tidy
 from ft_lightning.data.memo import NOT_A_FILE, Memo, digest_files
 from ft_lightning.readers.sample import Sample
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError, name_few, number_of
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def _listed(find: FindFiles, root: str | None, csv: str | None, on_problem: OnPr
     base = absolute(Path(listing.base))
     entries = [entry._replace(path=str(absolute(base / entry.path))) for entry in entries]
     if repeated := [path for path, count in Counter(entry.path for entry in entries).items() if count > 1]:
-        raise UserError(f"{where} names {len(repeated)} files more than once: {name_few(repeated)}.")
+        raise UserError(f"{where} names {number_of(len(repeated), 'file')} more than once: {name_few(repeated)}.")
     if not entries:
         on_problem(f"{where}: no image is listed.")
     return Listing(entries, base)
@@ -132,7 +132,9 @@ def _listed(find: FindFiles, root: str | None, csv: str | None, on_problem: OnPr
 def without_special(samples: list[Sample]) -> list[Sample]:
     """Leave out named pipes, sockets, devices and folders, whatever they are called, and say how many."""
     if special := [sample.name for sample in samples if sample.problem == NOT_A_FILE]:
-        log.warning("%d are no files and passed over: %s.", len(special), name_few(special))
+        log.warning(
+            "%s passed over: %s.", number_of(len(special), "is no file and", "are no files and"), name_few(special)
+        )
     return [sample for sample in samples if sample.problem != NOT_A_FILE]
 
 
@@ -142,7 +144,8 @@ def _samples_of(entries: Sequence[tuple[Entry, str]], base: Path, memo: Memo | N
     undecodable = [ascii(entry.path) for entry, label in entries if re.search("[\ud800-\udfff]", entry.path + label)]
     if undecodable:
         raise UserError(
-            f"{len(undecodable)} file names are not valid UTF-8: {name_few(undecodable)}. Rename the files."
+            f"{number_of(len(undecodable), 'file name is', 'file names are')} not valid UTF-8: {name_few(undecodable)}."
+            " Rename the files."
         )
     samples = []
     digests = digest_files([entry.path for entry, _ in entries], memo)

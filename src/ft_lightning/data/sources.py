@@ -9,7 +9,7 @@ from ft_lightning.data.folders import is_image, left_out, loose_files, subfolder
 from ft_lightning.data.scan import SPLITS, Entry, Listing, OnProblem, absolute, split_called
 from ft_lightning.data.table import list_table
 from ft_lightning.readers.opening import SUFFIXES
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError, name_few, number_of
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ def _of_folder(root: Path, on_problem: OnProblem) -> Listing:
         others += [path for path in files if not is_image(path)]
         empty += [] if images else [folder]
     if beside := [path for path in loose if is_image(path)]:
-        log.warning("%s: %d images beside the class folders are not used: %s.", root, len(beside), name_few(beside))
+        number = number_of(len(beside), "image beside the class folders is", "images beside the class folders are")
+        log.warning("%s: %s not used: %s.", root, number, name_few(beside))
     if said := left_out(others, hidden):
         log.warning("%s: %s", root, said)
     if empty:
@@ -90,7 +91,11 @@ def _split_folders(root: Path) -> list[tuple[str | None, Path]]:
             log.warning("%s is used as %s.", root / names[0], split)
     if unused := [name for name in folders if name not in meant]:
         log.warning(
-            "%s: %d folders beside %s are not used: %s.", root, len(unused), name_few(list(meant)), name_few(unused)
+            "%s: %s beside %s not used: %s.",
+            root,
+            number_of(len(unused), "folder"),
+            f"{name_few(list(meant))} {'is' if len(unused) == 1 else 'are'}",
+            name_few(unused),
         )
     return [(split, root / names[0]) for split, names in called.items() if names]
 
@@ -99,5 +104,5 @@ def _class_folders(root: Path, top: Path) -> list[str]:
     if names := subfolders(top):
         return names
     images = list(filter(is_image, loose_files(top)))
-    there = f"{len(images)} images lie directly in it" if images else "it is empty"
+    there = f"{number_of(len(images), 'image lies', 'images lie')} directly in it" if images else "it is empty"
     raise UserError(f"data.root={root}: no class folders in {top}, {there}; expected <class>/<image>.")

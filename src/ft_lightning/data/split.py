@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ft_lightning.data.cover import cover
 from ft_lightning.data.scan import SPLITS
 from ft_lightning.readers.sample import Sample
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError, name_few, number_of
 
 if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
@@ -47,7 +47,7 @@ def refuse_conflicting_labels(samples: Iterable[Sample]) -> None:
     """Raise UserError where the same bytes have two labels: one of them must be wrong."""
     if pairs := conflicting_labels(samples):
         named = name_few([f"{one.name} and {other.name}" for one, other in pairs])
-        raise UserError(f"{len(pairs)} times the same image has two labels: {named}. Keep one of each.")
+        raise UserError(f"{number_of(len(pairs), 'time')} the same image has two labels: {named}. Keep one of each.")
 
 
 def leaks(samples: Iterable[Sample]) -> list[tuple[Sample, Sample, str]]:
@@ -77,7 +77,7 @@ def refuse_leaks(samples: Iterable[Sample]) -> None:
     if found := leaks(samples):
         named = name_few([f"{one.name} and {other.name} ({shared})" for one, other, shared in found])
         raise UserError(
-            f"{len(found)} images of val or test are in train too: {named}. "
+            f"{number_of(len(found), 'image of val or test is', 'images of val or test are')} in train too: {named}. "
             "Take them out of one, or set data.allow_leak=true."
         )
 
@@ -93,7 +93,9 @@ def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
         raise UserError(f"data.group_by={pattern} is not a regular expression: {error}.") from None
     matches = [expression.search(sample.name) for sample in samples]
     if unmatched := [sample.name for sample, match in zip(samples, matches, strict=True) if not match]:
-        raise UserError(f"data.group_by={pattern} does not match {len(unmatched)} paths, for example {unmatched[0]}.")
+        raise UserError(
+            f"data.group_by={pattern} does not match {number_of(len(unmatched), 'path')}, for example {unmatched[0]}."
+        )
     groups = [_group(match) for match in matches if match]
     return [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
 
@@ -175,7 +177,9 @@ def _cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task") 
         return cover(units, result, names, [*shares, "train"])
     if small:
         log.warning(
-            "%d classes have too few different images to be tested, all are in train: %s.", len(small), name_few(small)
+            "%s too few different images to be tested, all are in train: %s.",
+            number_of(len(small), "class has", "classes have"),
+            name_few(small),
         )
     return result
 

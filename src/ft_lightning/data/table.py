@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ft_lightning.data.scan import SPLITS, Entry, Listing, absolute, split_called
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError, name_few, number_of
 from ft_lightning.system.tables import read_table
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -36,17 +36,19 @@ def list_table(table: Path, root: Path | None, label: str | Sequence[str] | None
     labels = cells[label].tolist() if isinstance(label, str) else cells.to_dict("records")
     rows = rows.reindex(columns=["path", "split", "group"], fill_value="").map(_text)
     if without := [row for row, value in enumerate(rows["path"], start=2) if not value.strip()]:
-        raise UserError(f"{where}: row {without[0]} has no path ({len(without)} such rows).")
+        raise UserError(f"{where}: row {without[0]} has no path ({number_of(len(without), 'such row')}).")
     if addresses := [path for path in rows["path"] if _ADDRESS.match(path)]:
         raise UserError(
-            f"{where}: {len(addresses)} paths are addresses: {name_few(addresses)}. Download them, and write the "
-            "paths of the files."
+            f"{where}: {number_of(len(addresses), 'path is an address', 'paths are addresses')}: {name_few(addresses)}."
+            " Download them, and write the paths of the files."
         )
     base = absolute(root or table.parent)
     rows["path"] = paths = [str(absolute(_place(path, base))) for path in rows["path"]]
     rows["split"] = _splits(rows["split"], where)
     if not any(map(os.path.exists, paths)):  # Path.exists raises where a name is too long
-        raise UserError(f"{where} names {len(paths)} files, none of which exists: {name_few(paths)}. Set data.root.")
+        raise UserError(
+            f"{where} names {number_of(len(paths), 'file')}, none of which exists: {name_few(paths)}. Set data.root."
+        )
     listed = zip(rows["path"], labels, rows["split"], rows["group"], strict=True)
     return Listing([Entry(path, label, split or None, group or None) for path, label, split, group in listed], base)
 

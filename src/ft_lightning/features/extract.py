@@ -19,7 +19,7 @@ from ft_lightning.finetune import digest_of
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Inputs, Reader, Sample
 from ft_lightning.system.console import sample_progress
-from ft_lightning.system.errors import NumericalError, UserError, is_out_of_memory
+from ft_lightning.system.errors import NumericalError, UserError, is_out_of_memory, number_of
 from ft_lightning.system.hardware import autocast, default_workers, moved
 from ft_lightning.system.versions import versions
 
@@ -105,7 +105,7 @@ class Extractor:
                 appender.add([samples[i].digest for i in batch["index"][readable]], rows[readable])
                 progress.advance(bar, len(rows))
         if errors:
-            raise UserError("\n".join([f"{len(errors)} samples cannot be read:", *errors]))
+            raise UserError("\n".join([f"{number_of(len(errors), 'sample')} cannot be read:", *errors]))
 
     def _features(self, inputs: Inputs) -> Tensor:
         """Compute features (B, D); if memory runs out, halve the batch size from then on."""
@@ -120,7 +120,7 @@ class Extractor:
                 if self.batch_size == 1 or not is_out_of_memory(error):
                     raise
             self.batch_size //= 2
-            log.warning("Out of memory: features are computed %d samples at a time now.", self.batch_size)
+            log.warning("Out of memory: features are computed %s at a time now.", number_of(self.batch_size, "sample"))
             if self.how.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -131,7 +131,7 @@ class Extractor:
     def _refuse_non_finite(self, rows: Tensor) -> None:
         if broken := int((~rows.isfinite()).any(1).sum()):
             raise NumericalError(
-                f"The backbone's features of {broken} of {len(rows)} samples are not finite at "
+                f"The backbone's features of {broken} of {number_of(len(rows), 'sample')} are not finite at "
                 f"precision={self.how.precision}: "
                 + ("its weights are broken." if self.how.precision == "32-true" else "use precision=32-true.")
             )

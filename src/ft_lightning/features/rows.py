@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ft_lightning.system.errors import number_of
+
 _IN_MEMORY = 256 * 2**20  # bytes of features up to which a split is copied, because one tensor is faster to index
 
 
@@ -29,7 +31,7 @@ class Rows:
 
     def compacted(self) -> "Rows":
         """Return the same rows, copied into one tensor if they are small enough; none may be missing."""
-        assert not self.missing, f"{len(self.missing)} samples have no features"
+        assert not self.missing, f"{number_of(len(self.missing), 'sample has', 'samples have')} no features"
         if not len(self) or len(self) * self._like().shape[1] * self._like().itemsize > _IN_MEMORY:
             return self
         everything = torch.arange(len(self))

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ft_lightning.features.rows import Rows
+from ft_lightning.system.errors import number_of
 from ft_lightning.system.files import replacing, sweep, write_json
 
 SHARD_ROWS = 512  # a killed process loses at most this many samples,
@@ -179,7 +180,7 @@ class _Shard:
         self.verified = True
         intact = (_checksums(self.digests, self.features) == self.checksums).all(1)
         if damaged := int((~intact).sum()):
-            log.warning("%s: %d rows are damaged and not used.", self.path, damaged)
+            log.warning("%s: %s damaged and not used.", self.path, number_of(damaged, "row is", "rows are"))
             self.features, self.digests = self.features[torch.from_numpy(intact)], self.digests[intact]
         return damaged
 

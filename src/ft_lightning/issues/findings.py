@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ft_lightning.data.problems import Problem
 from ft_lightning.data.split import Splits, conflicting_labels, leaked, leaks, lost
 from ft_lightning.readers.sample import Inspection, Sample
-from ft_lightning.system.errors import name_few
+from ft_lightning.system.errors import name_few, number_of
 
 if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
@@ -56,9 +56,13 @@ class Findings:
         return [finding for finding in self.findings if finding.blocks]
 
 
-def listed(kind: str, names: Sequence[str], what: str, fix: str, blocks: bool = False) -> list[Finding]:
-    """Return a finding that lists names; none without names."""
-    return [Finding(kind, f"{len(names)} {what}: {name_few(names)}.", fix, blocks)] if names else []
+def listed(kind: str, names: Sequence[str], what: tuple[str, str], fix: str, blocks: bool = False) -> list[Finding]:
+    """Return a finding that lists names; none without names.
+
+    Args:
+        what: is said of them, of one and of several.
+    """
+    return [Finding(kind, f"{number_of(len(names), *what)}: {name_few(names)}.", fix, blocks)] if names else []
 
 
 def about_classes(splits: Splits) -> list[Finding]:
@@ -67,16 +71,17 @@ def about_classes(splits: Splits) -> list[Finding]:
     train = counts["train"]
     found: list[Finding] = []
     few = sorted(label for label in train if train[label] < _FEW)
-    fix = "Add samples, or join classes: no number about them will be certain."
-    found += listed("small class", few, f"classes have fewer than {_FEW} samples in train", fix)
+    fix = "Add samples, or join classes: no number about so few will be certain."
+    what = f"class has fewer than {_FEW} samples in train", f"classes have fewer than {_FEW} samples in train"
+    found += listed("small class", few, what, fix)
     for split in ("val", "test"):
         if missing := sorted(train.keys() - counts[split].keys()):
-            said = f"{split} has no sample of {len(missing)} classes: {name_few(missing)}."
+            said = f"{split} has no sample of {number_of(len(missing), 'class', 'classes')}: {name_few(missing)}."
             found.append(Finding("missing class", said, f"Add some to {split}: nothing is measured about them."))
     ordered = train.most_common() or [("", 0)]
     (most, high), (least, low) = ordered[0], ordered[-1]
     if high >= _UNBALANCED * low > 0:
-        said = f"{most} has {high:,} samples in train, {least} {low:,}."
+        said = f"{most} has {number_of(high, 'sample')} in train, {least} {low:,}."
         fix = "loss.class_weights=balanced weighs them; look at macro F1 rather than accuracy."
         found.append(Finding("imbalance", said, fix))
     return found
@@ -88,9 +93,9 @@ def about_copies(samples: Iterable[Sample]) -> tuple[list[Finding], list[Issue]]
     pairs = [(first.setdefault((s.digest, s.label, s.split), s), s) for s in samples]
     copies = [(a, b) for a, b in pairs if a is not b]
     named = [f"{b.name} of {a.name}" for a, b in copies]
-    fix = "Remove them, or exclude them: they count twice. They stay in one split."
+    fix = "Remove or exclude copies: they count twice. They stay in one split."
     issues = [Issue(b.name, "copy", 1.0, b.label, f"the same bytes as {a.name}") for a, b in copies]
-    return listed("copy", named, "files are copies of others", fix), issues
+    return listed("copy", named, ("file is a copy of another", "files are copies of others"), fix), issues
 
 
 def about_contradictions(samples: Sequence[Sample], allow_leak: bool) -> tuple[list[Finding], list[Issue]]:
@@ -98,10 +103,17 @@ def about_contradictions(samples: Sequence[Sample], allow_leak: bool) -> tuple[l
     two, shared = conflicting_labels(samples), leaks(samples)
     named = [f"{a.name} and {b.name}" for a, b in two]
     fix = "Keep the one that is right, and take its row out of issues.csv."
-    found = listed("two labels", named, "times the same image has two labels", fix, blocks=True)
+    found = listed(
+        "two labels",
+        named,
+        ("time the same image has two labels", "times the same image has two labels"),
+        fix,
+        blocks=True,
+    )
     named = [f"{a.name} and {b.name} ({what})" for a, b, what in shared]
     fix = "Exclude those in train; data.allow_leak=true if it is meant."
-    found += listed("leak", named, "images of val or test are in train too", fix, blocks=not allow_leak)
+    what = "image of val or test is in train too", "images of val or test are in train too"
+    found += listed("leak", named, what, fix, blocks=not allow_leak)
     issues = _two_labels(samples, {one.digest for one, _ in two})
     issues += [Issue(a.name, "leak", 1.0, a.label, f"{what} as {b.name}") for a, b, what in leaked(samples)]
     return found, issues
@@ -129,8 +141,8 @@ def about_damage(
     lines = [str(problem).rstrip(".") for problem in problems]
     fix = "Mend, remove or exclude them" + ("." if may_be_skipped else ", or leave them out: data.on_bad_image=skip.")
     issues = [Issue(names[p.path], "damaged", 1.0, p.label, p.problem) for p in problems]
-    said = f"of {len(samples)} images cannot be used"
-    return listed("damaged", lines, said, fix, blocks=not may_be_skipped), issues
+    said = f"of {number_of(len(samples), 'image')} cannot be used"
+    return listed("damaged", lines, (said, said), fix, blocks=not may_be_skipped), issues
 
 
 def about_lost(task: "Task", usable: Splits) -> list[Finding]:
@@ -145,10 +157,12 @@ def about_images(samples: Iterable[Sample], inspections: Mapping[str, Inspection
     seen = [(sample, inspections[sample.digest]) for sample in samples if sample.digest in inspections]
     small = [s.name for s, look in seen if min(look.width, look.height) < _SMALL]
     fix = "They are enlarged, which shows little: use the originals."
-    found = listed("small image", small, f"images have an edge below {_SMALL} pixels", fix)
+    what = f"image has an edge below {_SMALL} pixels", f"images have an edge below {_SMALL} pixels"
+    found = listed("small image", small, what, fix)
     long = [s.name for s, look in seen if max(look.width, look.height) > _LONG * min(look.width, look.height)]
     fix = "Only the middle is seen, as most weights crop to a square: cut them."
-    found += listed("long image", long, f"images are more than {_LONG} times as long as wide", fix)
+    what = f"image is more than {_LONG} times as long as wide", f"images are more than {_LONG} times as long as wide"
+    found += listed("long image", long, what, fix)
     modes = modes_by_class(samples, inspections)
     for mode in sorted({mode for counts in modes.values() for mode in counts}):
         shares = {label: counts[mode] / counts.total() for label, counts in modes.items() if counts.total() >= _FEW}
@@ -189,17 +203,18 @@ def about_suspects(
     # A tenth or two of planted errors ranked behind the first `estimated`; more rows would be mostly hard images.
     suspects = labels[: 2 * estimated]
     if pairs:
-        said = f"{len(pairs)} images of val or test are in train in another size or quality."
+        said = number_of(len(pairs), "image of val or test is", "images of val or test are")
+        said += " in train in another size or quality."
         fix = "Exclude those in train, or keep what belongs together in one split: data.group_by."
         found.append(Finding("near-duplicate", said, fix))
     if estimated:
         said = (
-            f"Some {estimated} labels are probably wrong; the {len(suspects)} most suspicious images look more like "
-            "another class than like their own to heads that were not trained on them."
+            f"Some {number_of(estimated, 'label is', 'labels are')} probably wrong; the {len(suspects)} most "
+            "suspicious images look more like another class than like their own to heads that were not trained on them."
         )
         found.append(Finding("label", said, "Look at them from the top; mend the labels, or exclude what is wrong."))
     if outliers:
-        said = f"{len(outliers)} images are unlike all others."
+        said = f"{number_of(len(outliers), 'image is', 'images are')} unlike all others."
         found.append(Finding("outlier", said, "Look at them: do they belong to the dataset?"))
     issues = [Issue(a.name, "near-duplicate", value, a.label, f"as {b.name}") for a, b, value in pairs]
     issues += [Issue(s.name, "label", score, s.label, likely) for s, likely, score in suspects]

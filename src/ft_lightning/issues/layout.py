@@ -10,7 +10,7 @@ from ft_lightning.data.split import Splits
 from ft_lightning.issues.findings import Finding, about_classes, about_copies, listed
 from ft_lightning.readers.opening import SUFFIXES
 from ft_lightning.readers.sample import Sample
-from ft_lightning.system.errors import name_few
+from ft_lightning.system.errors import name_few, number_of
 
 _ALONE = 0.9  # share of images, alone in their groups, from which groups hold next to nothing together
 _FEW_GROUPS = 10  # groups of a class: with fewer, its shares in val and test are rough
@@ -35,13 +35,29 @@ def about_folder(folder: Path, samples: Iterable[Sample]) -> list[Finding]:
         suffix = Path(name).suffix.lower()
         kinds["image" if suffix in SUFFIXES else "unsupported" if suffix in UNSUPPORTED else "other"].append(name)
     fix = "Move each into the folder of its class if it belongs to the dataset."
-    found = listed("unused", kinds["image"], "images are in no class folder and not used", fix)
+    found = listed(
+        "unused",
+        kinds["image"],
+        ("image is in no class folder and not used", "images are in no class folder and not used"),
+        fix,
+    )
     fix = "Convert them to PNG or JPEG if they belong to the dataset; .heic is read after pip install pillow-heif."
-    found += listed("unsupported", kinds["unsupported"], "files have formats that are not read", fix)
+    found += listed(
+        "unsupported",
+        kinds["unsupported"],
+        ("file has a format that is not read", "files have formats that are not read"),
+        fix,
+    )
     fix = f"Nothing to do, unless some are: {', '.join(sorted(SUFFIXES))}."
-    found += listed("no image", kinds["other"], "files have no name of an image and are not used", fix)
+    found += listed(
+        "no image",
+        kinds["other"],
+        ("file has no name of an image and is not used", "files have no name of an image and are not used"),
+        fix,
+    )
     fix = "Nothing to do, unless images are among them."
-    return found + listed("hidden", passed_over(folder), "hidden or system files are skipped", fix)
+    what = "hidden or system file is skipped", "hidden or system files are skipped"
+    return found + listed("hidden", passed_over(folder), what, fix)
 
 
 def about_nesting(samples: Iterable[Sample]) -> list[Finding]:
@@ -60,14 +76,18 @@ def about_groups(samples: Sequence[Sample]) -> list[Finding]:
     by_class = Counter(label for label, _ in own)
     counted = name_few([f"{label} {count:,}" for label, count in sorted(by_class.items())])
     smallest, largest = min(sizes.values()), max(sizes.values())
-    said = f"{len(grouped):,} images are in {len(sizes):,} groups of {smallest} to {largest} ({counted})"
+    said = f"{number_of(len(grouped), 'image is', 'images are')} in {number_of(len(sizes), 'group')}"
+    said += f" of {smallest} to {largest} ({counted})"
     alone = sum(count == 1 for count in own.values())
     few = sorted(label for label, count in by_class.items() if count < _FEW_GROUPS)
     fix = ""
     if alone == len(own):
         said, fix = f"{said}: each image is its own group in its class", "Is that what data.group_by should do?"
     elif alone > _ALONE * len(grouped):
-        said, fix = f"{said}: {alone:,} of them have one image of a class", "Is that what data.group_by should do?"
+        said, fix = (
+            f"{said}: {number_of(alone, 'of them has', 'of them have')} one image of a class",
+            "Is that what data.group_by should do?",
+        )
     elif largest > _LARGE * len(grouped):
         said, fix = f"{said}: one has more than half of them", "It stays whole: is that what data.group_by should do?"
     elif few:

@@ -10,6 +10,7 @@ from ft_lightning.pages.page import Section, number, write_page
 from ft_lightning.runs.leaderboard import common_task, short_names, two_best
 from ft_lightning.runs.paired import Comparison, compare
 from ft_lightning.runs.run import Run
+from ft_lightning.system.errors import number_of
 from ft_lightning.tasks.selection import share_best
 
 _IN_FIGURE = 30  # runs
@@ -26,7 +27,7 @@ def write(run: Run, board: pd.DataFrame, others: Sequence[Path], typed: str) -> 
     pair = _pair(board)
     sections = [_headline(board), *([pair] if pair else []), _table(board), *_passed_over(others)]
     run.write("leaderboard", board)
-    write_page(run.page, f"{len(board):,} run{'s' * (len(board) != 1)} compared", typed, sections)
+    write_page(run.page, f"{number_of(len(board), 'run')} compared", typed, sections)
     return pair.text if pair else ""
 
 
@@ -90,11 +91,11 @@ def _verdict(comparison: Comparison, first: str, second: str, share_right: str) 
         than = "the same as"
     share = f"{comparison.p_value:.1%}" if comparison.p_value >= 0.001 else "less than 0.1%"
     return (
-        f"On {comparison.n:,} test samples of both, matched by {comparison.matched_by}, the {share_right} of {first} "
-        f"is {than} that of {second} (95 % interval of the difference {low:+.4f} to {high:+.4f}): "
-        f"{comparison.only_first:,} samples that only the first has right, {comparison.only_second:,} that only the "
-        f"second. Were both equally good, chance would part them this far in {share} of such test sets (McNemar's "
-        f"exact test, p = {comparison.p_value:.2g})."
+        f"On {number_of(comparison.n, 'test sample')} of both, matched by {comparison.matched_by}, the {share_right} "
+        f"of {first} is {than} that of {second} (95 % interval of the difference {low:+.4f} to {high:+.4f}): "
+        f"{number_of(comparison.only_first, 'sample')} that only the first has right, {comparison.only_second:,} that "
+        f"only the second. Were both equally good, chance would part them this far in {share} of such test sets "
+        f"(McNemar's exact test, p = {comparison.p_value:.2g})."
     )
 
 

@@ -23,7 +23,8 @@ def training_curves(history: pd.DataFrame, metric: str = "accuracy") -> Figure:
     """Plot loss and a metric of train and val by epoch.
 
     Args:
-        history: metrics.csv: epoch, and any of train/loss, val/loss, train/<metric>, val/<metric>.
+        history: metrics.csv: epoch, which counts from 0 there and from 1 in the figure, as on the terminal, and any of
+            train/loss, val/loss, train/<metric>, val/<metric>.
     """
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", metric), strict=True):
@@ -31,7 +32,7 @@ def training_curves(history: pd.DataFrame, metric: str = "accuracy") -> Figure:
             if f"{split}/{name}" in history.columns:
                 rows = history[["epoch", f"{split}/{name}"]].dropna()
                 marker = "o" if len(rows) < 40 else ""
-                axes.plot(rows["epoch"], rows[f"{split}/{name}"], color=colour, label=split, marker=marker, ms=3)
+                axes.plot(rows["epoch"] + 1, rows[f"{split}/{name}"], color=colour, label=split, marker=marker, ms=3)
         _plain(axes, "epoch", name.replace("_", " "))
         axes.xaxis.get_major_locator().set_params(integer=True)
         if axes.lines:

@@ -9,6 +9,7 @@ from ft_lightning.pages.page import Section, Thumbnail, number
 from ft_lightning.pages.training import training
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails
+from ft_lightning.system.errors import number_of
 from ft_lightning.tasks.intervals import wilson_interval
 from ft_lightning.tasks.multiclass import METRICS, least_certain, worst_errors
 
@@ -86,7 +87,7 @@ def _classes(test: dict[str, Any]) -> list[Section]:
         ],
         columns=["labelled", "answered", "samples", "share of the class"],
     ).sort_values(["samples", "share of the class"], ascending=False, kind="stable")
-    text = f"{len(pairs):,} pairs of classes were confused" + (
+    text = f"{number_of(len(pairs), 'pair of classes was', 'pairs of classes were')} confused" + (
         f"; the {_PAIRS_SHOWN} commonest are shown." if len(pairs) > _PAIRS_SHOWN else "."
     )
     matrix = [figures.confusion_matrix(confusion, names)] if len(names) <= _MATRIX_UP_TO else []

@@ -14,7 +14,7 @@ from ft_lightning.pages import multiclass, multilabel
 from ft_lightning.pages.page import Section, write_page
 from ft_lightning.runs.run import Run
 from ft_lightning.system.console import short
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, number_of
 
 log = logging.getLogger(__name__)
 MakeSections = Callable[[Run, dict[str, Any]], list[Section]]
@@ -92,7 +92,11 @@ def _data(run: Run, _: dict[str, Any]) -> list[Section]:
     left_out = split.loc[split["excluded"] != "", ["path", "class", "excluded"]]
     if len(left_out):
         sections.append(
-            Section("Left out", f"{len(left_out):,} samples were left out.", table=left_out.head(_ROWS_SHOWN))
+            Section(
+                "Left out",
+                f"{number_of(len(left_out), 'sample was', 'samples were')} left out.",
+                table=left_out.head(_ROWS_SHOWN),
+            )
         )
     return sections
 

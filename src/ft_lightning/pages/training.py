@@ -32,4 +32,5 @@ def _best_epoch(run: Run, history: pd.DataFrame, metric: str) -> str:
     name, value = monitor.removeprefix("val/").replace("_", " "), best[monitor]
     ties = int((history[monitor] == value).sum())
     shared = f" {ties} epochs share it: the loss on val decides." if ties > 1 else ""
-    return f"Best {name} on val in epoch {best['epoch']:.0f}: {value:.4f}.{shared}"
+    where = f"epoch {best['epoch'] + 1:.0f} (metrics.csv counts from 0)"
+    return f"Best {name} on val in {where}: {value:.4f}.{shared}"

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.runs.config import DEFAULTS
 from ft_lightning.runs.run import Run
-from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.system.errors import UserError, name_few, number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +88,7 @@ def refuse_other_data(table: "pd.DataFrame", run: Run) -> None:
     before, now = (set(map(tuple, rows[columns].to_numpy().tolist())) for rows in (saved, table))
     if changed := sorted({path for path, *_ in before ^ now}):
         raise UserError(
-            f"{run}: {len(changed)} files of the dataset are new, gone, changed or in another split since it "
-            f"began: {name_few(changed)}. Restore them, or start a new run in another directory."
+            f"{run}: {number_of(len(changed), 'file of the dataset is', 'files of the dataset are')} new, gone, "
+            f"changed or in another split since it began: {name_few(changed)}. Restore them, or start a new run in "
+            "another directory."
         )

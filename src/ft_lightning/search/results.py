@@ -18,7 +18,7 @@ from ft_lightning.cli.compose import is_group
 from ft_lightning.runs.run import Run
 from ft_lightning.search.study import Plan, has_outcome, is_of_defaults
 from ft_lightning.system.console import console, interval, number, pairs, short, table
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, number_of
 from ft_lightning.system.files import replacing
 from ft_lightning.tasks.selection import rank, share_best
 
@@ -86,7 +86,7 @@ def winner(study: optuna.Study) -> FrozenTrial:
         return ranked[0]
     failed = [trial for trial in trials if "error" in trial.user_attrs]
     reason = f"trial {failed[0].number}: {failed[0].user_attrs['error']}" if failed else "all were pruned."
-    raise UserError(f"None of {len(trials)} trials has a value; {reason}")
+    raise UserError(f"None of {number_of(len(trials), 'trial')} has a value; {reason}")
 
 
 def ties(study: optuna.Study, monitor: str) -> str:

@@ -109,8 +109,8 @@ class TrialBar:
         self._progress.stop()
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Show the last value of the trial in progress."""
-        self._progress.update(self._bar, now=f" · trial {number}, epoch {epoch}: {value:.4f}")
+        """Show the last value of the trial in progress; `epoch` counts from 0."""
+        self._progress.update(self._bar, now=f" · trial {number}, epoch {epoch + 1}: {value:.4f}")
 
     def watch(self, lines: dict[int, str], best: str) -> None:
         """Show the finished trials; `lines` has one line for each."""

@@ -30,6 +30,15 @@ def name_few(names: Sequence[object]) -> str:
     return ", ".join(printable(str(name)) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
+def number_of(number: int, one: str, several: str | None = None) -> str:
+    """Return a number and what it counts: "1 image", "1,200 images".
+
+    Args:
+        several: the words for any other number than 1; None: `one` with an s.
+    """
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
+
+
 def printable(text: str) -> str:
     """Escape control characters, so that a name cannot clear the terminal or start a new line."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ft_lightning.system.errors import NumericalError
+from ft_lightning.system.errors import NumericalError, number_of
 from ft_lightning.tasks.metric import Metric
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ def refuse_non_finite(outputs: Tensor) -> None:
     broken = int((~torch.isfinite(outputs)).any(1).sum())
     if broken:
         raise NumericalError(
-            f"The model's outputs for {broken} of {len(outputs)} samples are not finite: "
+            f"The model's outputs for {broken} of {number_of(len(outputs), 'sample')} are not finite: "
             "use a lower optimizer.lr, or precision=32-true."
         )
 
@@ -27,7 +27,7 @@ def value_of(metric: Metric, *given: Tensor) -> float:
     """Return a metric's value; NaN for one that fails and is first measured when the training has ended."""
     assert metric.of
     try:
-        return float(metric.of(*given))
+        return float(metric.of(*(one.clone() for one in given)))  # a function may change what it gets
     except Exception:
         if metric.each_epoch:
             raise

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from ft_lightning.system.errors import UserError, name_few, printable
+from ft_lightning.system.errors import UserError, name_few, number_of, printable
 from ft_lightning.tasks import label_sets
 from ft_lightning.tasks.columns import probabilities_by_name, some_of
 from ft_lightning.tasks.intervals import wilson_interval
@@ -81,8 +81,8 @@ class MultiClass:
         for split, those in labels.items():
             if unknown := sorted(set(those) - set(names)):
                 raise UserError(
-                    f"The {split} split has {len(unknown)} classes that train does not know: {name_few(unknown)}. "
-                    "Add them to train, or take them out."
+                    f"The {split} split has {number_of(len(unknown), 'class', 'classes')} that train does not know: "
+                    f"{name_few(unknown)}. Add them to train, or take them out."
                 )
         if len(names) < 2:
             raise UserError(f"The data has one class only ({name_few(names)}): a classifier needs at least two.")
@@ -122,7 +122,8 @@ class MultiClass:
         if unknown := sorted(set(labels) - number.keys()):
             known = name_few(self.class_names)
             raise UserError(
-                f"{len(unknown)} labels are no classes of this model: {name_few(unknown)}. It knows {known}."
+                f"{number_of(len(unknown), 'label is no class', 'labels are no classes')} of this model: "
+                f"{name_few(unknown)}. It knows {known}."
             )
         return torch.tensor([number[label] for label in labels])
 

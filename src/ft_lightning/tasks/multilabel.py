@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from ft_lightning.system.errors import UserError, name_few, printable
+from ft_lightning.system.errors import UserError, name_few, number_of, printable
 from ft_lightning.tasks import label_sets
 from ft_lightning.tasks.columns import probabilities_by_name, some_of
 from ft_lightning.tasks.metric import Metric
@@ -92,8 +92,8 @@ class MultiLabel:
         for split, those in labels.items():
             if unknown := sorted({name for label in those for name in cls.names_in(label)} - known):
                 raise UserError(
-                    f"The {split} split has {len(unknown)} labels that train does not know: {name_few(unknown)}. "
-                    "Add them to train, or take them out."
+                    f"The {split} split has {number_of(len(unknown), 'label')} that train does not know: "
+                    f"{name_few(unknown)}. Add them to train, or take them out."
                 )
         if len(columns) > 1 and (unused := sorted(set(columns) - known)):
             log.warning("data.label: no sample has %s: left out.", name_few(unused))
@@ -133,7 +133,10 @@ class MultiLabel:
         number = {name: i for i, name in enumerate(self.label_names)}
         if unknown := sorted({name for label in labels for name in self.names_in(label)} - number.keys()):
             known = name_few(self.label_names)
-            raise UserError(f"{len(unknown)} labels are unknown to this model: {name_few(unknown)}. It knows {known}.")
+            raise UserError(
+                f"{number_of(len(unknown), 'label is', 'labels are')} unknown to this model: {name_few(unknown)}. "
+                f"It knows {known}."
+            )
         targets = torch.zeros(len(labels), self.width)
         for row, label in enumerate(labels):
             targets[row, [number[name] for name in self.names_in(label)]] = 1.0
