@@ -177,6 +177,7 @@ def test_skip_trains_without_them_and_says_so(
         assert all(expected[name] in left_out.loc[name, "excluded"] for name in expected)
         assert {row["path"] for row in listed(run)} == {str(pictures / name) for name in expected}
         metrics = json.loads((run / "metrics.json").read_text())
+        assert metrics["data"]["left_out"] == len(expected)
         used = table[table["excluded"] == ""]
         assert metrics["data"]["samples"] == used["split"].value_counts().to_dict()
         assert metrics["test"]["n"] == (used["split"] == "test").sum()

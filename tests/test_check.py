@@ -319,7 +319,7 @@ def test_a_pipe_is_passed_over_and_what_a_resize_makes_huge_is_damaged(
     run = tmp_path / "check"
     run.mkdir()
     check(compose("check", f"data.root={root}", *TINY, "data.on_bad_image=skip", "data.max_pixels=1000000"), run)
-    assert "1 are no files and passed over: ant/pipe.png" in caplog.text
+    assert "1 is no file and passed over: ant/pipe.png" in caplog.text
     findings = {finding["kind"]: finding for finding in json.loads((run / "check.json").read_text())["findings"]}
     assert "thin.png" in findings["damaged"]["said"]
     assert "resized to" in findings["damaged"]["said"]

@@ -1,11 +1,13 @@
 """The freeze plan: what trains, what never moves."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from ft_lightning.backbones.backbone import Identity
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.model import Classifier
 from ft_lightning.system.errors import UserError
@@ -30,6 +32,7 @@ class Body(nn.Module):
 class Backbone(nn.Module):
     blocks = (("stem",), ("stages.0",), ("stages.1",))
     feature_dim = 8
+    identity = Identity("mine", "tiny", {}, "random")
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,6 +94,29 @@ def test_freeze_bn_holds_statistics_but_trains_their_weights() -> None:
     after = model.state_dict()
     assert torch.equal(after["backbone.network.stem.1.running_mean"], before["backbone.network.stem.1.running_mean"])
     assert not torch.equal(after["backbone.network.stem.1.weight"], before["backbone.network.stem.1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "freeze_bn", "weights", "warns"),
+    [
+        ("full", True, "random", True),
+        ("partial", True, "random", True),
+        ("full", False, "random", False),
+        ("frozen", True, "random", False),
+        ("full", True, "in1k", False),
+    ],
+)
+def test_random_weights_with_fixed_statistics_are_warned_of(
+    mode: str,
+    freeze_bn: bool,
+    weights: str,
+    warns: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(Backbone, "identity", replace(Backbone.identity, weights=weights))
+    classifier(mode, k=3 if mode == "partial" else None, freeze_bn=freeze_bn)
+    assert ("set finetune.freeze_bn=false" in caplog.text) == warns
 
 
 @pytest.mark.promise(1)

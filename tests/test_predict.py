@@ -172,7 +172,11 @@ def test_files_without_the_name_of_an_image_are_counted_by_every_command(
         caplog.clear()
         (tmp_path / str(number)).mkdir()
         work(tmp_path / str(number))
-        (said,) = (record.getMessage() for record in caplog.records if "have no name" in record.getMessage())
+        told = [record.getMessage() for record in caplog.records if "have no name" in record.getMessage()]
+        if number == 1:  # its findings say it
+            assert not told
+            continue
+        (said,) = told
         assert "18 files have no name of an image" in said
         assert f"9 {odd[0].lower() or 'without a suffix'}" in said
         assert "3 hidden or system files are not used" in said

@@ -126,6 +126,27 @@ FAILING = ["+callback.fail._target_=test_tune.FailAs", "+callback.fail.kind=no"]
 KINDS = ["tune.sampler=grid", "tune.space.optimizer=null", "tune.space.loss=null", "tune.space.head=null"]
 
 
+def test_a_bug_that_every_trial_would_meet_ends_the_search(pictures: Path, tmp_path: Path) -> None:
+    space = ["tune.space.head=null", "tune.space.loss=null", "tune.space.optimizer.weight_decay=null"]
+    with pytest.raises(KeyError, match="of somebody's callback"):
+        search(tmp_path / "study", pictures, FAILING[0], "+callback.fail.kind=bug", *space, "tune.trials=9")
+    first, second = trials_of(tmp_path / "study")
+    assert has_outcome(first)
+    assert not has_outcome(second), "the same command tries it again once the bug is mended"
+
+
+def test_a_bug_in_building_ends_the_search_before_its_first_trial(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        search(tmp_path / "study", pictures, "module._target_=test_tune.Broken", "tune.trials=9")
+    assert not (tmp_path / "study/study.db").exists()
+
+
+class Broken(FineTuner):
+    def __init__(self, *parts: Any, **rest: Any) -> None:
+        super().__init__(*parts, **rest)
+        self.share = 1 / 0
+
+
 @pytest.mark.promise(27)
 def test_a_search_with_every_kind_of_failing_trial_has_a_winner(pictures: Path, tmp_path: Path) -> None:
     kinds = "+tune.space.callback.fail.kind.choices=[bug,memory,diverges,no]"

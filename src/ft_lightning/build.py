@@ -103,7 +103,7 @@ def pretrained(cfg: DictConfig) -> Pretrained:
         return Pretrained(make(cfg, "model"), None)
     from ft_lightning.deploy import model_dir
 
-    earlier = model_dir.load(cfg.init_from)
+    earlier = model_dir.load(cfg.init_from, key="init_from")
     backbone = earlier.classifier.backbone
     found = asdict(backbone.identity)
     if _network(found) != _network(OmegaConf.to_container(cfg.model, resolve=True)):

@@ -1,6 +1,7 @@
 """Freeze plans: which parts of a classifier train under each finetune mode, and which stay fixed."""
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from ft_lightning.backbones.backbone import Backbone
 
 MODES = ("frozen", "partial", "full")
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,12 @@ def freeze_plan(backbone: "Backbone", head: nn.Module, mode: str, k: int | None,
     held = {
         name for name, module in modules.items() if name not in live or (freeze_bn and isinstance(module, _BatchNorm))
     }
+    if any(isinstance(modules[name], _BatchNorm) for name in held & live) and backbone.identity.weights == "random":
+        log.warning(
+            "finetune=%s trains random weights (model.weights=null) with BatchNorm fixed at its initial statistics: "
+            "set finetune.freeze_bn=false, so that it follows your data.",
+            mode,
+        )
     trainable = {f"backbone.network.{name}" for name, p in network.named_parameters() if id(p) not in frozen}
     return FreezePlan(
         mode=mode,

@@ -87,6 +87,7 @@ def _replace_documents(clone: Path, new: str) -> None:
         kept = [heading for heading in sections if heading not in _DROPPED_SECTIONS]
         text = first + "".join(f"## {heading}\n{sections[heading]}" for heading in kept)
         text = re.sub(r"^\*\*\.\.\. make it mine(.|\n)*?(?=^\*\*\.\.\.)", "", text, flags=re.MULTILINE)
+        text = re.sub(r"^\$ make test\n=.*\n", "", text, flags=re.MULTILINE)  # how long this template's tests take
         readme.write_text(text.rstrip() + "\n", **_ANY_ENCODING)
         documents.append(readme)
     gone = "|".join([*map(re.escape, _TEMPLATE_ONLY), r"\(measured\.md"])

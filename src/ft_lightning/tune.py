@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     import optuna
 
     from ft_lightning.data.protocol import Data
+    from ft_lightning.search.bugs import Bugs
     from ft_lightning.search.study import Plan
-    from ft_lightning.search.workbench import Training, Workbench
+    from ft_lightning.search.workbench import Workbench
     from ft_lightning.system.console import TrialBar
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
         typed: the overrides that made `cfg`; None on the command line, where they are known.
     """
     from ft_lightning.search import results as search_results
+    from ft_lightning.search.bugs import Bugs
     from ft_lightning.search.study import open_study, work
     from ft_lightning.search.workbench import Workbench
     from ft_lightning.system.console import TrialBar
@@ -62,12 +64,13 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     if not plan.searches("data"):
         write_split(bench.data(cfg), study, study_dir)
     search_results.before_search(study, plan, study_dir)
+    bugs = Bugs()
     try:
         with TrialBar(plan.wanted, cfg.trainer.enable_progress_bar) as bar:
             work(
                 study,
                 plan,
-                lambda trial: run_trial(trial, plan, configured, bench, bar),
+                lambda trial: run_trial(trial, plan, configured, bench, bar, bugs),
                 study_dir,
                 watch=lambda trials: bar.watch(*search_results.trial_lines(trials, plan.direction)),
             )
@@ -109,6 +112,7 @@ def overrides_of_train(typed: list[str]) -> list[str]:
 def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
     """Load what all trials share, so that an error in it ends the command instead of failing every trial."""
     from ft_lightning import build
+    from ft_lightning.cli.known_errors import known_error
     from ft_lightning.cli.processes import refuse_processes
 
     for key in plan.space:
@@ -125,6 +129,12 @@ def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
         bench.data(cfg)
     if not plan.searches("model", "init_from"):
         bench.pretrained(cfg)
+    if not plan.searches("data", "model", "init_from", "module"):
+        try:
+            build.module(cfg, bench.data(cfg), bench.pretrained(cfg))
+        except Exception as error:
+            if not known_error(error):  # a value that does not fit is not that of every trial; a bug is
+                raise
 
 
 def write_split(data: "Data", study: "optuna.Study", study_dir: Path) -> None:
@@ -144,6 +154,7 @@ def run_trial(
     configured: Callable[[list[str]], DictConfig],
     bench: "Workbench",
     bar: "TrialBar",
+    bugs: "Bugs",
 ) -> float:
     """Train with the trial's suggestions and return the best value; `configured` makes a config from overrides."""
     import optuna
@@ -151,6 +162,7 @@ def run_trial(
     from ft_lightning.cli.known_errors import known_error
     from ft_lightning.search.space import overrides, suggest
     from ft_lightning.search.study import TrialFailed, is_of_defaults
+    from ft_lightning.search.workbench import found_by
 
     def report(epoch: int, value: float) -> None:
         bar.report(trial.number, epoch, value)
@@ -166,36 +178,19 @@ def run_trial(
             words = overrides(suggest(trial, plan.space))
         training = bench.train(configured(words), report, weights=False)
         trial.set_user_attr("loss", training.best.metrics.get("val/loss"))  # decides between equal values
-        trial.set_user_attr("found", findings(training, plan.searches("model", "init_from")))
+        trial.set_user_attr("found", found_by(training, plan.searches("model", "init_from")))
     except (optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError, DataProblemsError):
         raise
     except Exception as error:
         known = known_error(error)
         if not known:
+            if bugs.again(trial, error):
+                log.warning("Trial %d failed by the same bug as the defaults: so would the others.", trial.number)
+                raise
             log.exception("Trial %d has failed.", trial.number)
         raise TrialFailed(str(known) if known else repr(error)) from error
+    bugs.none()
     return training.best.value
-
-
-def findings(training: "Training", of_backbone: bool) -> dict[str, Any]:
-    """Return what trials.csv holds of a trial besides its value."""
-    from ft_lightning.features.extract import samples_per_s
-
-    module = training.module
-    classifier, outputs = module.classifier, module.outputs["val"]
-    epoch_metrics = {name.removeprefix("val/"): value for name, value in training.best.metrics.items()}
-    found = {
-        "epoch": training.best.epoch,
-        **module.task.summary(epoch_metrics, len(outputs.positions)),
-        "parameters": sum(p.numel() for p in classifier.parameters()),
-        "trainable": sum(p.numel() for p in classifier.parameters() if p.requires_grad),
-        "computed": training.stored.computed,
-        **{name: round(seconds, 3) for name, seconds in training.seconds.items() if name != "total_s"},
-    }
-    if of_backbone:
-        trainer = training.trainer
-        found["samples_per_s"] = samples_per_s(classifier, trainer.strategy.root_device, str(trainer.precision))
-    return found
 
 
 def conclude(study: "optuna.Study", cfg: DictConfig, base: list[str], study_dir: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ft_lightning.callbacks.best_epoch import BestEpoch
 from ft_lightning.callbacks.checkpoints import BestCheckpoint, WithinEpoch, best_and_last
 from ft_lightning.callbacks.early_stopping import EarlyStopping
 from ft_lightning.callbacks.epoch_table import EpochTable
+from ft_lightning.system.errors import NumericalError
 
 IGNORED = ["ignore:Checkpoint directory", "ignore:.*could not find the monitored key"]  # as in a run: build._NOISE
 TIED = [(1.0, 0.5), (1.0, 0.3), (1.0, 0.4), (1.0, 0.3), (0.9, 0.1)]
@@ -117,7 +118,7 @@ def test_checkpoints_name_it_as_lightning_s(tmp_path: Path) -> None:
         ([(0.5 + i / 20, 0.1 * i) for i in range(8)], {}, 8),
         ([(1.0, 0.5), (0.9, 0.1), (1.0, 0.4), (0.9, 0.1), (0.9, 0.1), (1.0, 0.1)], {}, 5),
         (FALLING, {"monitor": "val/loss", "mode": "min"}, 8),
-        ([(math.nan, 0.5), (1.0, 0.4)], {}, 1),
+        ([(1.0, 0.5), (math.nan, 0.4), (1.0, 0.3)], {}, 2),
     ],
 )
 def test_a_lower_loss_at_the_same_value_is_an_improvement(
@@ -126,6 +127,28 @@ def test_a_lower_loss_at_the_same_value_is_an_improvement(
     stopping = EarlyStopping(**{"monitor": "val/accuracy", "mode": "max", "patience": 2, "min_delta": 0.0} | options)
     fit(script, tmp_path, stopping)
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) - 1 == epochs
+
+
+NAN = math.nan
+NEVER = r"monitor=val/accuracy is nan in epoch 1: no epoch can be chosen by it\. Mend the function of accuracy, or"
+PASSED = "monitor=val/accuracy is nan in epoch 2: that epoch is never the best"
+
+
+@pytest.mark.filterwarnings(*IGNORED)
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize("options", [{}, {"check_val_every_n_epoch": 2}])
+def test_a_monitored_value_that_is_not_finite_is_told(
+    in_memory: bool, options: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = [BestEpoch("val/accuracy", "max", lambda number, value: None, weights=False)] if in_memory else []
+    said = NEVER.replace("epoch 1", "epoch 2") if options else NEVER
+    with pytest.raises(NumericalError, match=said):
+        fit([(NAN, 0.5), (NAN, 0.5), (1.0, 0.5)], tmp_path / "never", *memory, **options)
+    assert "never the best" not in caplog.text
+    fit([(0.5, 0.5), (NAN, 0.1), (0.4, 0.5)], tmp_path / "passed", *memory)
+    assert kept(tmp_path / "passed") == 0
+    assert PASSED in caplog.text
+    assert caplog.text.count("monitor=") == 1 + in_memory
 
 
 def test_early_stopping_goes_on_where_it_was_also_from_a_checkpoint_of_lightning_s(tmp_path: Path) -> None:

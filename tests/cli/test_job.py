@@ -14,6 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from ft_lightning.cli import command
 from ft_lightning.cli.job import Verb, carry_out
 from ft_lightning.cli.processes import FailedElsewhereError
+from ft_lightning.runs.config import write_config
+from ft_lightning.system import streams
+from ft_lightning.system.errors import UserError
 
 WORDS = ["a=1"]
 
@@ -57,6 +60,24 @@ def test_a_signal_counts_whatever_a_library_makes_of_it(
     with pytest.raises(meant):
         carry_out(verb(error), OmegaConf.create({"a": 1}), tmp_path, WORDS)
     assert outcome(tmp_path)["exit_code"] == code
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_run_that_went_on_and_ended_late_keeps_its_log_and_says_how(late: bool, tmp_path: Path) -> None:
+    def job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
+        print("this attempt")  # noqa: T201
+        if late:  # as train does when it begins to train
+            write_config(cfg, run_dir)
+        raise UserError("the disk is full")
+
+    with streams.guarded(), pytest.raises(KeyboardInterrupt):
+        carry_out(verb(KeyboardInterrupt()), OmegaConf.create({"a": 1, "resume": None}), tmp_path, WORDS)
+    (tmp_path / "log.txt").write_text("the first attempt\n")
+    again = OmegaConf.create({"a": 1, "resume": str(tmp_path)})
+    with streams.guarded(), pytest.raises(UserError, match="the disk is full"):
+        carry_out(Verb("train", job), again, tmp_path, [f"resume={tmp_path}"])
+    assert (tmp_path / "log.txt").read_text() == "the first attempt\n" + "this attempt\n" * late
+    assert outcome(tmp_path)["exit_code"] == (2 if late else 130)
 
 
 def test_a_run_that_cannot_go_on_keeps_the_outcome_it_has(tmp_path: Path) -> None:

@@ -173,6 +173,14 @@ def test_true_and_false_are_fine_and_so_are_keys_a_command_lacks() -> None:
     check_kinds(compose("evaluate", "model_dir=x", "cache.enabled=true"))
 
 
+@pytest.mark.parametrize("name", ["2024_01", "2024_01_15", "1e3", "1_0", "1.50", "007"])
+def test_a_folder_whose_name_yaml_reads_as_a_number_is_that_folder(name: str) -> None:
+    typed = ["data.root=elsewhere", f"data.root={name}", f"+cache.dir={name}", "optimizer.lr=1e-3", f"init_from={name}"]
+    cfg = compose("train", *(word.lstrip("+") for word in typed))
+    check_kinds(cfg, typed)
+    assert (cfg.data.root, cfg.cache.dir, cfg.init_from, cfg.optimizer.lr) == (name, name, name, 1e-3)
+
+
 def test_a_number_becomes_text_where_only_text_fits() -> None:
     cfg = compose("train", "data.root=2024", "data.group_by=7", "cache.dir=1.5", "data.limit=5")
     check_kinds(cfg)

@@ -372,7 +372,7 @@ def test_a_pipe_alone_is_passed_over(pictures: Path, caplog: pytest.LogCaptureFi
     with caplog.at_level(logging.WARNING):
         kept = without_special(found)
     assert sorted({*names(found)} - {*names(kept)}) == ["ant/pipe.png"]
-    assert "1 are no files and passed over: ant/pipe.png" in caplog.text
+    assert "1 is no file and passed over: ant/pipe.png" in caplog.text
 
 
 def test_files_that_links_lead_to_count_as_used(tmp_path: Path) -> None:

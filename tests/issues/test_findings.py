@@ -154,7 +154,7 @@ def test_one_is_singular(number: int, said: list[str], tmp_path: Path) -> None:
     small = [sample for i in range(number) for sample in some_of(f"c{i}", 9, "train")]
     first, *_ = healthy = some_of("ant", 30, "train")
     copies = [replace(first, path=f"/again/{i}", name=f"again/{i}") for i in range(number)]
-    problems = [Problem(sample.path, "damaged", "ant") for sample in healthy[:number]]
+    problems = [Problem(sample.path, "ant", "train", "damaged") for sample in healthy[:number]]
     found = [
         *about_classes({"train": [*healthy, *small], "val": [*healthy, *small], "test": [*healthy, *small]}),
         *about_copies([first, *copies])[0],

@@ -121,6 +121,8 @@ def test_its_documents_are_one_s_own_to_fill(renamed: Path) -> None:
     assert readme.startswith(f"# {NAME}\n")
     assert re.findall(r"^## (.*)$", readme, re.M) == ["Two commands", "The tree", "I want to ..."]
     assert "make it mine" not in readme
+    assert "passed" not in readme, "how long this template's tests take"
+    assert "$ make train" in readme
     assert readme.count("**... ") == RECIPES.count("**... ") - 1
     for document in [*renamed.glob("*.md"), *renamed.glob("docs/*.md"), *renamed.glob("benchmarks/*.md")]:
         for target in re.findall(r"\]\(([^)\s#]+)", document.read_text(encoding="utf-8")):

@@ -189,6 +189,23 @@ def test_a_metric_of_one_s_own_that_fails_at_the_end_costs_nothing_but_itself(
         epoch_metrics(logits, targets)
 
 
+def test_a_metric_that_changes_its_arguments_changes_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(probabilities: Tensor, targets: Tensor) -> Tensor:
+        probabilities.zero_()
+        targets.numpy()[:] = 0
+        return torch.tensor(0.5)
+
+    logits, targets = problem(50, 3, range(3))
+    before = logits.clone(), targets.clone()
+    alone = full_metrics(logits, targets, names(3), [20, 20, 10])
+    monkeypatch.setattr(metrics, "METRICS", (Metric("greedy", greedy, "max"), *METRICS))
+    beside = full_metrics(logits, targets, names(3), [20, 20, 10])
+    assert beside.pop("greedy") == 0.5
+    assert beside == alone
+    assert torch.equal(logits, before[0])
+    assert torch.equal(targets, before[1])
+
+
 def test_each_metric_has_a_name_and_a_direction_of_its_own() -> None:
     listed = [metric.name for metric in METRICS]
     assert len(set(listed)) == len(listed)

@@ -1,5 +1,6 @@
 """Keeps the best epoch in memory, for trainings that leave no files."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from ft_lightning.callbacks.finite import check_monitored
 from ft_lightning.tasks.selection import rank
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class BestEpoch(Callback):
         if trainer.state.fn != "fit":
             return
         now = {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        others = bool(self.metrics) and math.isfinite(self.value)
+        check_monitored(self.monitor, now[self.monitor], trainer.current_epoch, others)
         if not self.metrics or self._rank(now) < self._rank(self.metrics):
             self.epoch, self.metrics, self._best = trainer.current_epoch, now, self._now
         self.report(trainer.current_epoch, now[self.monitor])

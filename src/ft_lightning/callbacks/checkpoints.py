@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, W
 from torch import Tensor
 
 from ft_lightning.callbacks.epoch_table import EpochTable
+from ft_lightning.callbacks.finite import check_monitored
 from ft_lightning.runs.checkpoint import BEST, LAST
 from ft_lightning.tasks.selection import best_epoch
 
@@ -34,8 +35,10 @@ class BestCheckpoint(ModelCheckpoint):
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Return whether the epoch that has just ended is the best so far."""
         assert self.monitor
-        best = best_epoch(self.table.rows, self.monitor, self.mode)
-        return trainer.strategy.reduce_boolean_decision(best is not None and best is self.table.rows[-1])
+        best, last = best_epoch(self.table.rows, self.monitor, self.mode), self.table.rows[-1]
+        if self.monitor in last:  # the epoch was validated
+            check_monitored(self.monitor, last[self.monitor], trainer.current_epoch, others=best is not None)
+        return trainer.strategy.reduce_boolean_decision(best is not None and best is last)
 
 
 def best_and_last(folder: Path, monitor: str, mode: str, table: EpochTable) -> tuple[ModelCheckpoint, ModelCheckpoint]:

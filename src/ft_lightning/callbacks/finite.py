@@ -1,5 +1,7 @@
-"""The callback that detects training losses that are not finite."""
+"""Detects training losses and monitored values that are not finite."""
 
+import logging
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +13,25 @@ from ft_lightning.optim import setting_of
 from ft_lightning.system.distributed import Processes
 from ft_lightning.system.errors import NumericalError
 
+log = logging.getLogger(__name__)
+
 _CHECK_EVERY = 32  # steps: reading each loss would make a GPU wait at each step
+
+
+def check_monitored(monitor: str, value: float, epoch: int, others: bool) -> None:
+    """Raise NumericalError for a monitored value that is not finite, or warn if another epoch can be chosen.
+
+    Args:
+        epoch: counts from 0.
+        others: whether an earlier epoch has a finite value.
+    """
+    if math.isfinite(value):
+        return
+    said = f"monitor={monitor} is {value} in epoch {epoch + 1}"
+    fix = f"Mend the function of {monitor.rpartition('/')[2]}, or monitor something else, such as val/loss."
+    if not others:
+        raise NumericalError(f"{said}: no epoch can be chosen by it. {fix}")
+    log.warning("%s: that epoch is never the best. %s", said, fix)
 
 
 class _Step(NamedTuple):

@@ -21,7 +21,7 @@ def check_config(cfg: DictConfig, typed: list[str], verb: str, module: str, in_m
         example = _usage(module) if set(missing) <= cfg.keys() else f"Say {missing[0]}=... too."
         raise UserError(f"{' and '.join(missing)}: not set. {example}")
     refuse_unread(cfg, typed)
-    check_kinds(cfg)
+    check_kinds(cfg, typed)
     if verb == "train" and not in_multirun:  # of several jobs, and of a search, only some may solve
         refuse_other_epochs(cfg, typed)
 

@@ -91,6 +91,7 @@ def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner
     """Run the job in a directory that no other process uses; translate its errors for the user."""
     writes_outcome = owner or (is_main_process() and in_multirun())
     begun, goes_on, was_empty = False, False, writes_outcome and _is_new(Run(run_dir))
+    before = _written(Run(run_dir).config_file)
     try:
         if OmegaConf.select(cfg, "resume") and not verb.shared:
             cfg = resume.config_of(run_dir, cfg, typed)
@@ -103,6 +104,8 @@ def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner
             _refuse_used_directory(run_dir)
         check_config(cfg, typed, verb.name, verb.job.__module__, in_multirun())
         begun = True
+        if root != (root := OmegaConf.select(cfg, "data.root")):  # a folder whose name YAML reads as a number
+            refuse_run_inside_dataset(run_dir, root)
         _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), root)
         if owner or (is_main_process() and verb.shared):
             log_to(Run(run_dir).log)
@@ -117,9 +120,12 @@ def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner
         # Never in another run's directory; a run that refuses to resume with these overrides keeps its outcome.
         code = _exit_code(translated)
         refused = code == UserError.exit_code
-        if goes_on and refused:
+        went_on = goes_on and _written(Run(run_dir).config_file) != before  # train writes it when it goes on
+        if goes_on and refused and not went_on:
             drop_log()
-        own_directory = not (goes_on and refused) if begun else was_empty and refused and run_dir.is_dir()
+        own_directory = (
+            not (goes_on and refused and not went_on) if begun else was_empty and refused and run_dir.is_dir()
+        )
         if writes_outcome and own_directory and code is not None:
             with suppress(OSError):  # the first error counts
                 message = str(translated) if isinstance(translated, EXPECTED_ERRORS) else repr(translated)
@@ -193,6 +199,11 @@ def _was_cut_off(cfg: DictConfig, run_dir: Path) -> bool:
         return False
     run_config.refuse_other_run(cfg, run_dir)
     return True
+
+
+def _written(path: Path) -> int | None:
+    """Return when a file was written last; None if there is none."""
+    return path.stat().st_mtime_ns if path.is_file() else None
 
 
 def _is_new(run: Run) -> bool:

@@ -1,9 +1,10 @@
 """Checks config values that would otherwise fail late or be ignored silently."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
@@ -99,10 +100,11 @@ _SET_ELSEWHERE = {
 _GROUPS = {key.partition(".")[0] for key in _KINDS if "." in key} | {"callback", "logger"}
 
 
-def check_kinds(cfg: DictConfig) -> None:
+def check_kinds(cfg: DictConfig, typed: Sequence[str] = ()) -> None:
     """Raise UserError for a value of another kind than its key takes, and for a key that its `_target_` does not have.
 
-    A number where only text fits is the text that was typed, such as a folder's name: it becomes text in `cfg`.
+    A number where only text fits is the text that was typed, such as a folder's name: it becomes text in `cfg`. As
+    YAML, the folder 2024_01 is the number 202401.
 
     "What fits" is the words of the annotation and the comment in conf/.
     """
@@ -124,7 +126,14 @@ def check_kinds(cfg: DictConfig) -> None:
             raise UserError(f"{key}={written(node, name)}: use {words(parameter.kind) or 'another value'}{hint}.")
         text = as_text(value, parameter.kind)
         if text != value and not OmegaConf.is_interpolation(node, name):
-            node[name] = text
+            node[name] = _as_typed(key, value, typed) or text
+
+
+def _as_typed(key: str, value: Any, typed: Sequence[str]) -> str:
+    """Return the text after `key=` in the last of these overrides that gives this number; empty if none does."""
+    words = [word for word in reversed(typed) if word.partition("=")[0].lstrip("+") == key]
+    read = OverridesParser.create().parse_override
+    return next((word.partition("=")[2] for word in words if read(word).value() == value), "")
 
 
 def _leaves(node: DictConfig, prefix: str) -> Iterator[tuple[str, DictConfig, Parameter]]:

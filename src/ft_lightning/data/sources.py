@@ -13,6 +13,8 @@ from ft_lightning.system.errors import UserError, name_few, number_of
 
 log = logging.getLogger(__name__)
 
+A_FINDING = {"a_finding": True}  # marks a warning that `check` has as a finding too
+
 
 def find_images(
     root: str | None, csv: str | None, on_problem: OnProblem, label: str | Sequence[str] | None = None
@@ -61,9 +63,9 @@ def _of_folder(root: Path, on_problem: OnProblem) -> Listing:
         empty += [] if images else [folder]
     if beside := [path for path in loose if is_image(path)]:
         number = number_of(len(beside), "image beside the class folders is", "images beside the class folders are")
-        log.warning("%s: %s not used: %s.", root, number, name_few(beside))
+        log.warning("%s: %s not used: %s.", root, number, name_few(beside), extra=A_FINDING)
     if said := left_out(others, hidden):
-        log.warning("%s: %s", root, said)
+        log.warning("%s: %s", root, said, extra=A_FINDING)
     if empty:
         suffixes = ", ".join(sorted(SUFFIXES))
         on_problem(f"{name_few(empty)}: a class folder without images; add some ({suffixes}) or remove the folder.")

@@ -75,17 +75,22 @@ def save(
         assert all(torch.equal(reloaded[name], state[name]) for name in state), "the saved model has other values"
 
 
-def load(model_dir: str | os.PathLike[str], build_backbone: Callable[..., Backbone] = build_backbone) -> TrainedModel:
+def load(
+    model_dir: str | os.PathLike[str],
+    build_backbone: Callable[..., Backbone] = build_backbone,
+    key: str = "model_dir",
+) -> TrainedModel:
     """Read a model directory, or the run directory that holds one, without network, pickle or the original weights.
 
     Args:
         build_backbone: (identity, preprocess) of model.json, both dictionaries -> backbone; for a backbone of your own.
+        key: where the user has named the directory, for messages.
 
     Raises:
         UserError: no model there, a newer format, or weights that do not match model.json.
     """
     # str: Hydra parses a folder name such as 2024 as a number
-    folder = _find(Path(model_dir if isinstance(model_dir, os.PathLike) else str(model_dir)).expanduser())
+    folder = _find(Path(model_dir if isinstance(model_dir, os.PathLike) else str(model_dir)).expanduser(), key)
     card = _read_card(folder / CARD)
     found = sha256(folder / WEIGHTS)
     if found != card.get("sha256"):
@@ -125,12 +130,12 @@ def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
 
 
-def _find(folder: Path) -> Path:
+def _find(folder: Path, key: str) -> Path:
     for candidate in (folder, Run(folder).model):
         if (candidate / CARD).is_file() and (candidate / WEIGHTS).is_file():
             return candidate
     raise UserError(
-        f"model_dir={folder} holds no model: expected {CARD} and {WEIGHTS} there or in its model/ folder, "
+        f"{key}={folder} holds no model: expected {CARD} and {WEIGHTS} there or in its model/ folder, "
         "as a finished run leaves them (outputs/train/<run>/model)."
     )
 

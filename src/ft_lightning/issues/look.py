@@ -1,8 +1,12 @@
 """Examines a dataset: its files and images first, then a network's features of them."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ft_lightning.data import sources
 from ft_lightning.data.collect import divide, narrow
 from ft_lightning.data.damage import Inspector
 from ft_lightning.data.exclude import excluded_names
@@ -10,6 +14,7 @@ from ft_lightning.data.labels import Labels
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import Problem
 from ft_lightning.data.scan import FindFiles, scan, without_special
+from ft_lightning.data.sources import A_FINDING
 from ft_lightning.issues import findings, layout
 from ft_lightning.issues.findings import Finding, Findings, Issue
 from ft_lightning.readers.images import read_image
@@ -61,7 +66,8 @@ def look_at_files(
         found.add([Finding("layout", message, "", blocks=True)])
 
     try:
-        scanned = scan(find, root, data.csv, labels, memo, refuse)
+        with _said_once():
+            scanned = scan(find, root, data.csv, labels, memo, refuse)
         samples, _ = narrow(without_special(scanned), data.group_by, data.limit, data.split_seed, labels.task)
     except UserError as error:
         refuse(str(error))
@@ -95,6 +101,28 @@ def look_at_files(
     found.add(layout.about_groups(samples))
     found.add(findings.about_images(sound, inspector.usable))
     return Looked(samples, splits, inspector.usable)
+
+
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """Leave out warnings that follow as findings; after an error no findings follow."""
+    held: list[logging.LogRecord] = []
+
+    def hold(record: logging.LogRecord) -> bool:
+        marked = A_FINDING.items() <= vars(record).items()
+        held.extend([record] * marked)
+        return not marked
+
+    sources.log.addFilter(hold)
+    try:
+        yield
+    except UserError:
+        sources.log.removeFilter(hold)
+        for record in held:
+            sources.log.handle(record)
+        raise
+    finally:
+        sources.log.removeFilter(hold)
 
 
 def look_at_sizes(looked: Looked, reader: Reader, data: "DictConfig", found: Findings) -> dict[Sample, str]:

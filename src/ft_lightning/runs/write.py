@@ -65,6 +65,7 @@ def write(
             "location": str(data.location),
             **task.facts(),
             "samples": {split: len(samples) for split, samples in data.splits.items()},
+            "left_out": len(data.left_out),
         },
     }
     return _write(run, outputs, task, samples["test"], data.reader, {f"knn_{task.monitor}": knn_score}, about)

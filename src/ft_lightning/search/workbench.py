@@ -5,6 +5,7 @@ import gc
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning import Trainer
@@ -103,6 +104,27 @@ class Workbench:
                 "there is none to choose."
             )
         return Training(trainer, module, best, stored, clock.seconds)
+
+
+def found_by(training: Training, of_backbone: bool) -> dict[str, Any]:
+    """Return what trials.csv holds of a trial besides its value."""
+    from ft_lightning.features.extract import samples_per_s
+
+    module = training.module
+    classifier, outputs = module.classifier, module.outputs["val"]
+    epoch_metrics = {name.removeprefix("val/"): value for name, value in training.best.metrics.items()}
+    found = {
+        "epoch": training.best.epoch,
+        **module.task.summary(epoch_metrics, len(outputs.positions)),
+        "parameters": sum(p.numel() for p in classifier.parameters()),
+        "trainable": sum(p.numel() for p in classifier.parameters() if p.requires_grad),
+        "computed": training.stored.computed,
+        **{name: round(seconds, 3) for name, seconds in training.seconds.items() if name != "total_s"},
+    }
+    if of_backbone:
+        trainer = training.trainer
+        found["samples_per_s"] = samples_per_s(classifier, trainer.strategy.root_device, str(trainer.precision))
+    return found
 
 
 def _key(cfg: DictConfig, *names: str) -> str:
