@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from ft_lightning.tasks.calibration import fit_temperature, reliability
+from ft_lightning.tasks.calibration import before_scaling, fit_temperature, reliability
 
 
 def made_up(n: int, seed: int = 0, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,3 +51,13 @@ def test_reliability_adds_up_to_the_calibration_error_of_torchmetrics(n: int) ->
     ours = ((bins["confidence"] - bins["accuracy"]).abs() * bins["n"]).sum() / n
     expected = multiclass_calibration_error(logits.double().softmax(1), targets, 5, n_bins=15)
     assert ours == pytest.approx(expected.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_what_was_before_scaling_is_that_of_the_raw_logits(temperature: float) -> None:
+    logits, targets = made_up(500, scale=2.0)
+    expected = {
+        "loss": F.cross_entropy(logits.double(), targets).item(),
+        "ece": multiclass_calibration_error(logits.double().softmax(1), targets, 5, n_bins=15).item(),
+    }
+    assert before_scaling(logits.double() / temperature, targets, temperature) == pytest.approx(expected, abs=1e-6)

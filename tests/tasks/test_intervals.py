@@ -6,7 +6,7 @@ import torch
 from scipy.stats import binomtest
 
 from ft_lightning.tasks import intervals
-from ft_lightning.tasks.intervals import wilson_interval
+from ft_lightning.tasks.intervals import difference_interval, wilson_interval
 from ft_lightning.tasks.metrics import epoch_metrics, full_metrics
 from tasks.test_metrics import names, problem
 
@@ -61,3 +61,20 @@ def test_bootstrap_drawn_in_pieces_gives_the_same_interval(monkeypatch: pytest.M
     whole = full_metrics(*arguments)["f1_macro_ci95"]
     monkeypatch.setattr(intervals, "_CELLS_AT_ONCE", 700)
     assert full_metrics(*arguments)["f1_macro_ci95"] == whole
+
+
+@pytest.mark.parametrize(("first", "second", "n"), [(10, 4, 100), (0, 0, 30), (30, 1, 40), (3, 3, 2000)])
+def test_the_interval_of_a_difference_is_walds_with_half_a_sample_more_in_each_cell(
+    first: int, second: int, n: int
+) -> None:
+    values, samples = np.array([1, -1, 0]), np.array([first + 0.5, second + 0.5, n - first - second + 1])
+    mean = np.average(values, weights=samples)
+    error = np.sqrt(np.average((values - mean) ** 2, weights=samples) / samples.sum())
+    low, high = mean - 1.96 * error, mean + 1.96 * error
+    assert difference_interval(first, second, n) == pytest.approx((low, high), abs=1e-4)
+    assert difference_interval(second, first, n) == pytest.approx((-high, -low), abs=1e-4)
+
+
+def test_the_interval_of_a_difference_stays_within_what_can_be() -> None:
+    assert difference_interval(3, 0, 3)[1] == 1.0
+    assert difference_interval(0, 3, 3)[0] == -1.0

@@ -115,3 +115,16 @@ def test_an_unknown_task_names_those_there_are() -> None:
     assert make_task({None: ["b", "a"]}, "multiclass") == MultiClass(["a", "b"], [])
     with pytest.raises(UserError, match=r"task\.name=multi is unknown: use one of multiclass"):
         task_class("multi")
+
+
+@pytest.mark.parametrize(("below", "fits"), [(0, True), (0.8, True), (1, True), (-0.1, False), (1.1, False),
+                                             (True, False), ("0.8", False)])  # fmt: skip
+def test_a_task_abstains_below_a_probability(below: float, fits: bool) -> None:
+    if not fits:
+        with pytest.raises(UserError, match=f"abstain_below={below}: use a probability from 0 to 1"):
+            TASK.abstaining(below)
+        return
+    rows = torch.tensor([[9.0, 0, 0, 0, 0], [0, 0.5, 0, 0, 0]])
+    uncertain = TASK.abstaining(below).table(["x", "y"], rows, [])["uncertain"].tolist()
+    assert uncertain == {0: [False, False], 0.8: [False, True], 1: [True, True]}[below]
+    assert "uncertain" not in TASK.table(["x", "y"], rows, [])
