@@ -5,8 +5,9 @@
     python benchmarks/mutants.py --unnoticed                     # those of the last time that no test noticed, again
 
 A change replaces a comparison, an operator, a condition or a number, drawn from all of a module's, the same ones each
-time. A module's tests are the test file of its name and those that `ELSEWHERE` names; they stop at the first failure. Prints the changes that no test noticed, and their share. Writes mutants.json into --out as it goes:
-started again, it goes on behind the last module that is whole there. Docstrings and messages are never changed.
+time. A module's tests are the test file of its name and those that `ELSEWHERE` names; they stop at the first failure.
+Prints the changes that no test noticed, and their share. Writes mutants.json into --out as it goes: started again, it
+goes on behind the last module that is whole there. Docstrings and messages are never changed.
 """
 
 import argparse

@@ -668,6 +668,7 @@ def test_what_is_no_file_is_passed_over_and_counted(
             caplog.clear()
             assert find_files(str(pattern)) == sorted(folder.glob("[0-9]*.png"))
             assert "3 are no files and passed over" in caplog.text
+    assert find_files(str(folder / "pipe.png")) == [folder / "pipe.png"], "named itself, it has a row that says so"
     model = ft_lightning.load(world / "run")
     answered = model.predict([folder / "pipe.png", folder / "folder.png", folder / "00.png"])
     assert [error.partition(": ")[2] for error in answered["error"]] == ["not a file.", "a folder, not a file.", ""]

@@ -649,3 +649,13 @@ def test_the_package_has_what_configs_name_and_nothing_else() -> None:
     assert backbones.load_backbone is load_backbone
     with pytest.raises(AttributeError, match=r"'ft_lightning.backbones' has no attribute 'load'"):
         backbones.__getattr__("load")
+
+
+@pytest.mark.parametrize(
+    ("convolution", "convolves"),
+    [((8, 8, 2), True), ((4, 8, (1, 3)), True), ((8, 8, 1), False), ((3, 8, 16), False)],
+)
+def test_a_network_convolves_that_looks_at_neighbours_in_a_feature_map(
+    convolution: tuple[Any, ...], convolves: bool
+) -> None:
+    assert backbone._is_convolutional(nn.Sequential(nn.ReLU(), nn.Conv2d(*convolution))) == convolves

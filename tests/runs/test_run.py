@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from ft_lightning.pages import comparison
+from ft_lightning.runs import write as runs_write
 from ft_lightning.runs.config import write_config
 from ft_lightning.runs.leaderboard import leaderboard
 from ft_lightning.runs.run import Run
@@ -266,3 +268,16 @@ def test_the_folder_of_the_data_is_that_of_the_config_or_of_its_table(tmp_path: 
         (tmp_path / "earlier/config.yaml").write_text("data: {root: /images}")
         (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml({"data": data}))
         assert run.data_folder() == folder, data
+
+
+def test_a_stopwatch_gives_each_phase_its_seconds_and_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([100.0, 103.0, 104.5, 110.0])
+    monkeypatch.setattr(runs_write.time, "perf_counter", lambda: next(ticks))
+    clock = runs_write.Stopwatch()
+    for phase in ("setup_s", "features_s", "fit_s"):
+        clock.lap(phase)
+    assert clock.seconds == {"setup_s": 3.0, "features_s": 1.5, "fit_s": 5.5, "total_s": 10.0}
+    data = SimpleNamespace(splits={"train": range(30), "val": range(14), "test": range(99)})
+    timing = clock.timing(4, data, found=7, computed=3)  # type: ignore[arg-type]
+    assert timing["images_per_s"] == 4 * (30 + 14) / 5.5
+    assert timing["cache"] == {"hits": 7, "computed": 3}

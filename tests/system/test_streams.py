@@ -221,3 +221,9 @@ def test_a_log_can_be_taken_back(before: str | None, tmp_path: Path, monkeypatch
         streams.drop_log()
         print("error: why")
     assert (log.read_text() if log.exists() else None) == before
+
+
+def test_a_log_that_there_is_not_is_dropped_too() -> None:
+    streams.drop_log()
+    with streams.guarded():
+        streams.drop_log()
