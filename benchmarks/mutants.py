@@ -128,15 +128,16 @@ def main() -> None:
             earlier = [row for row in rows if row["module"] == module]
             changes = list(changes_of((clone / PACKAGE / module).read_text(encoding="utf-8")))
             if options.unnoticed:
-                drawn = [nearest(row, changes) for row in earlier if not row["noticed"]]
+                drawn = [again for row in earlier if not row["noticed"] and (again := nearest(row, changes))]
             else:
                 drawn = random.Random(module).sample(changes, min(options.changes, len(changes)))
             if not drawn or (earlier and not options.unnoticed):
                 continue
             found = [change._asdict() | {"noticed": told} for change, told in tried(clone, module, drawn)]
-            kept = [row for row in earlier if row["noticed"]]
-            rows = [row for row in rows if row["module"] != module] + kept + [{"module": module} | row for row in found]
-            write(file, rows)
+            if found:
+                kept = [row for row in earlier if row["noticed"]] + [{"module": module} | row for row in found]
+                rows = [row for row in rows if row["module"] != module] + kept
+                write(file, rows)
     print(f"{sum(row['noticed'] for row in rows)} of {len(rows)} changes were noticed")
 
 
@@ -147,11 +148,12 @@ def write(file: Path, rows: list[dict[str, Any]]) -> None:
     new.replace(file)
 
 
-def nearest(row: dict[str, Any], changes: list[Change]) -> Change:
-    """Return the same change in a module that may have moved on."""
+def nearest(row: dict[str, Any], changes: list[Change]) -> Change | None:
+    """Return the same change in a module that may have moved on; None if its code is gone."""
     same = [change for change in changes if (change.before, change.after) == (row["before"], row["after"])]
     if not same:
-        raise SystemExit(f"{row['module']}: {row['before']} is not there any more: take its row out of mutants.json.")
+        print(f"GONE      {row['module']}: {row['before']}", flush=True)
+        return None
     return min(same, key=lambda change: abs(change.line - row["line"]))
 
 

@@ -43,7 +43,7 @@ def test_equal_values_are_decided_by_the_loss_then_by_the_number(
 def test_where_no_trial_has_a_value_the_reason_is_said() -> None:
     made = study("maximize")
     made.add_trial(create_trial(state=TrialState.PRUNED))
-    with pytest.raises(UserError, match=r"None of 1 trials has a value; all were pruned\."):
+    with pytest.raises(UserError, match=r"None of 1 trial has a value; all were pruned\."):
         winner(made)
     made.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"error": "no room"}))
     with pytest.raises(UserError, match=r"None of 2 trials has a value; trial 1: no room"):
