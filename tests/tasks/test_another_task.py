@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -28,6 +29,10 @@ class Distance:
     headline: ClassVar[Sequence[str]] = ("mae", "r2")
     columns: ClassVar[Mapping[str, str]] = {"mae": "mean error", "r2": "R²"}
     answer: ClassVar[str | None] = None
+
+    @classmethod
+    def resampled(cls, answers: pd.DataFrame, draws: np.ndarray) -> None:
+        return None
 
     def abstaining(self, below: float) -> Self:
         raise UserError(f"abstain_below={below}: an answer of the task {self.name} has no probability; leave it out.")

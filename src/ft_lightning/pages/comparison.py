@@ -8,7 +8,7 @@ import pandas as pd
 from ft_lightning.pages import figures
 from ft_lightning.pages.page import Section, number, write_page
 from ft_lightning.runs.leaderboard import common_task, short_names, two_best
-from ft_lightning.runs.paired import Comparison, compare
+from ft_lightning.runs.paired import Comparison, Difference, compare, difference
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import number_of
 from ft_lightning.tasks.selection import share_best
@@ -50,25 +50,50 @@ def _headline(board: pd.DataFrame) -> Section:
 
 def _pair(board: pd.DataFrame) -> Section | None:
     runs = two_best(board)
-    if len(runs) < 2 or not (task := common_task(map(Run, runs))).answer:
+    if len(runs) < 2:
         return None
-    first, second = short_names(runs)
-    comparison = compare(Run(runs[0]), Run(runs[1]))
-    if comparison is None:
-        text = (
-            f"{first} and {second} share no test sample: no paired test can compare them, and scores on different "
-            "samples differ for that reason alone."
-        )
-        return Section("The two best", text)
-    text = _verdict(comparison, first, second, task.share_right)
+    task, names = common_task(map(Run, runs)), short_names(runs)
+    found = difference(Run(runs[0]), Run(runs[1])) or (compare(Run(runs[0]), Run(runs[1])) if task.answer else None)
+    if found is None:
+        return _unpaired(*names) if task.answer else None
+    if isinstance(found, Difference):
+        text, facts = _apart(found, *names, _metric(board))
+    else:
+        text, facts = _verdict(found, *names, task.share_right), _counts(found)
     chosen = board[board["run"].isin(runs)]
     letter, *others = chosen["test set"].unique()
     if not others and runs != board["run"].head(2).tolist():
         text = f"The first two of those with test set {letter}. {text}"
     if chosen[f"val {_metric(board)}"].isna().any() and len(board) > 2:
-        text += f" They were chosen by their {_metric(board)} on test, as one has none on val: p flatters the first."
+        text += f" They were chosen by their {_metric(board)} on test, as one has none on val: this flatters the first."
+    return Section("The two best", text, facts)
+
+
+def _unpaired(first: str, second: str) -> Section:
+    text = (
+        f"{first} and {second} share no test sample: no paired test can compare them, and scores on different samples "
+        "differ for that reason alone."
+    )
+    return Section("The two best", text)
+
+
+def _apart(found: Difference, first: str, second: str, metric: str) -> tuple[str, dict[str, str]]:
+    """Say how far two runs are apart in their metric."""
+    (low, high), size = found.ci95, abs(found.difference)
+    than = f"{size:.4f} {'lower' if found.difference < 0 else 'higher'} than" if size else "the same as"
+    text = (
+        f"On {found.n:,} test samples of both, matched by {found.matched_by}, the {metric} of {first} is {than} that "
+        f"of {second} (95 % interval of the difference {low:+.4f} to {high:+.4f}, by a bootstrap over these samples)."
+    )
+    if low <= 0 <= high:
+        text += " Other samples could turn that around."
+    facts = {"difference": f"{found.difference:+.4f} ({low:+.4f} to {high:+.4f})", "samples of both": f"{found.n:,}"}
+    return text, facts
+
+
+def _counts(comparison: Comparison) -> dict[str, str]:
     low, high = comparison.ci95
-    facts = {
+    return {
         "difference": f"{comparison.difference:+.4f} ({low:+.4f} to {high:+.4f})",
         "McNemar's exact p": number(comparison.p_value),
         "samples of both": f"{comparison.n:,}",
@@ -76,7 +101,6 @@ def _pair(board: pd.DataFrame) -> Section | None:
         "only the first right": f"{comparison.only_first:,}",
         "only the second right": f"{comparison.only_second:,}",
     }
-    return Section("The two best", text, facts)
 
 
 def _metric(board: pd.DataFrame) -> str:

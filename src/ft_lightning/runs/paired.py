@@ -1,14 +1,15 @@
-"""Compares two runs on their common test samples: how much more often one is right, and its p-value."""
+"""Compares two runs on their common test samples: by a paired bootstrap, or by how much more often one is right."""
 
 import hashlib
 import json
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
 from ft_lightning.runs.run import Run
-from ft_lightning.tasks.intervals import difference_interval
+from ft_lightning.tasks.intervals import difference_interval, resamples
 from ft_lightning.tasks.registry import task_class
 
 
@@ -26,14 +27,52 @@ class Comparison:
     p_value: float  # of McNemar's exact test, two-sided
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far two runs are apart in the metric of their task."""
+
+    matched_by: str  # content or path
+    n: int  # samples that both were tested on
+    difference: float  # first minus second
+    ci95: tuple[float, float]  # by a percentile bootstrap over these samples, the same ones for both
+
+
+def difference(first: Run, second: Run) -> Difference | None:
+    """Compare the metric of two runs of one task on the samples that both were tested on.
+
+    Returns None if they share none, or where right answers are to be counted instead (`compare`).
+    """
+    tables, matched_by = _matched(first, second)
+    keyed = [table.set_index(_keys(table, matched_by)) for table in tables]
+    common = keyed[0].index.intersection(keyed[1].index)
+    if common.empty:
+        return None
+    rows, task, n = [table.loc[common] for table in keyed], task_class(first.task), len(common)
+    values = [task.resampled(table, np.ones((1, n), dtype=int)) for table in rows]
+    if values[0] is None or values[1] is None:
+        return None
+    parts = []
+    for draws in resamples(n):
+        one, other = (task.resampled(table, draws) for table in rows)
+        assert one is not None
+        assert other is not None
+        parts.append(one - other)
+    low, high = np.nanpercentile(np.concatenate(parts), [2.5, 97.5])
+    return Difference(
+        "content" if matched_by == "digest" else "path",
+        n,
+        float(values[0][0] - values[1][0]),
+        (float(low), float(high)),
+    )
+
+
 def compare(first: Run, second: Run) -> Comparison | None:
     """Compare two runs by their predictions.csv, matched by content, or by path if one has no digests.
 
     Their task must have answers that are right or wrong. Samples only match if their labels do. Returns None if the
     runs share no sample.
     """
-    tables = [answers(first), answers(second)]
-    column = "digest" if all("digest" in table.columns for table in tables) else "path"
+    tables, column = _matched(first, second)
     right = pd.concat([_by_sample(table, column) for table in tables], axis=1, join="inner", keys=("first", "second"))
     if right.empty:
         return None
@@ -51,6 +90,12 @@ def compare(first: Run, second: Run) -> Comparison | None:
     )
 
 
+def _matched(first: Run, second: Run) -> tuple[list[pd.DataFrame], str]:
+    """Return the answers of both, and the column that tells which samples are the same."""
+    tables = [answers(first), answers(second)]
+    return tables, "digest" if all("digest" in table.columns for table in tables) else "path"
+
+
 def mcnemar(only_first: int, only_second: int) -> float:
     """Return the two-sided p-value of McNemar's exact test, whose null hypothesis is that both are equally good."""
     discordant = only_first + only_second
@@ -64,6 +109,7 @@ def answers(run: Run) -> pd.DataFrame:
     """
     answer = task_class(run.task).answer
     table = run.table("predictions", ["path", "label", *([answer] if answer else [])])
+    table["label"] = table["label"].fillna("")
     if answer:
         table["right"] = table["label"] == table[answer]
     digests = run.table("split", ["path", "digest"], missing_ok=True)
@@ -82,6 +128,11 @@ def fingerprint(table: pd.DataFrame) -> str:
 
 def _by_sample(table: pd.DataFrame, column: str) -> pd.Series:
     """Return whether each answer is right, indexed by sample and label; duplicates are numbered."""
-    table = table.sort_values("path", kind="stable")
-    nth = table.groupby([column, "label"]).cumcount()
-    return table["right"].set_axis(pd.MultiIndex.from_arrays([table[column], table["label"], nth]))
+    return table["right"].set_axis(_keys(table, column))
+
+
+def _keys(table: pd.DataFrame, column: str) -> pd.MultiIndex:
+    """Return what is equal for the same sample in two tables: its column and label, and its number among duplicates."""
+    ordered = table.sort_values("path", kind="stable")
+    nth = ordered.groupby([column, "label"]).cumcount().reindex(table.index)
+    return pd.MultiIndex.from_arrays([table[column], table["label"], nth])

@@ -124,14 +124,21 @@ def _intervals(probabilities: np.ndarray, truth: np.ndarray, answers: np.ndarray
     """Return the bootstrap intervals of average_precision, f1_macro and f1_micro."""
     drawn: dict[str, list[np.ndarray]] = {"average_precision": [], "f1_macro": [], "f1_micro": []}
     for weights in resamples(*truth.shape):
-        each = [_precision(probabilities[:, i], truth[:, i], weights) for i in range(truth.shape[1])]
         right, either = weights @ (truth & answers), weights @ (truth.astype(int) + answers)  # (R, L)
         f1 = np.divide(2 * right, either, out=np.full(right.shape, math.nan), where=either > 0)
-        drawn["average_precision"].append(_row_means(np.stack(each, 1)))
+        drawn["average_precision"].append(resampled_precision(probabilities, truth, weights))
         drawn["f1_macro"].append(_row_means(f1))
         drawn["f1_micro"].append(2 * right.sum(1) / np.maximum(1, either.sum(1)))
     bounds = {name: np.nanpercentile(np.concatenate(values), [2.5, 97.5]) for name, values in drawn.items()}
     return {f"{name}_ci95": [float(low), float(high)] for name, (low, high) in bounds.items()}
+
+
+def resampled_precision(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean average precision (R,) of the labels that occur, by scores (N, L) and truth (N, L), in resamples
+    that hold each sample so often: weights (R, N).
+    """
+    each = [_precision(scores[:, i], truth[:, i], weights) for i in range(truth.shape[1])]
+    return _row_means(np.stack(each, 1))
 
 
 def _row_means(values: np.ndarray) -> np.ndarray:

@@ -1,9 +1,8 @@
 """Labels of a sample as one text, such as "cat;dog": how it is read, split and compared."""
 
 import logging
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,24 +66,26 @@ def strata(labels: Sequence[str]) -> list[str]:
 
 def worst(predictions: "pd.DataFrame") -> "pd.DataFrame":
     """Return the wrong answers, those with the highest loss first, with the columns missed, extra and loss."""
-    pairs = [
-        (set(names_in(label)), set(names_in(predicted)))
-        for label, predicted in predictions[["label", "predicted"]].fillna("").to_numpy()
-    ]
+    labels, answers = (predictions[name].fillna("").map(names_in) for name in ("label", "predicted"))
+    pairs = [(set(label), set(answer)) for label, answer in zip(labels, answers, strict=True)]
+    scores = probabilities(predictions)
+    of_the_truth = np.where(has_each(predictions["label"], list(scores)), scores, 1 - scores)
     found = predictions.assign(
-        missed=[SEP.join(sorted(label - predicted)) for label, predicted in pairs],
-        extra=[SEP.join(sorted(predicted - label)) for label, predicted in pairs],
-        loss=_losses(predictions, [label for label, _ in pairs]),
+        missed=[SEP.join(sorted(label - answer)) for label, answer in pairs],
+        extra=[SEP.join(sorted(answer - label)) for label, answer in pairs],
+        loss=-np.log(of_the_truth.clip(1e-12)).sum(1),
     )
     found = found[(found["missed"] != "") | (found["extra"] != "")]
     return found.sort_values("loss", ascending=False, kind="stable").head(_SAMPLES_SHOWN)
 
 
-def _losses(predictions: "pd.DataFrame", labels: Sequence[set[str]]) -> "pd.Series":
-    """Return each sample's cross-entropy in nats, from the columns p(label); 0 where a table lacks them."""
-    total = predictions["label"].map(lambda _: 0.0)
-    for column in (name for name in predictions.columns if name.startswith("p(")):
-        has = [column[2:-1] in names for names in labels]
-        probability = predictions[column].astype(float)
-        total -= probability.where(np.array(has), 1 - probability).clip(lower=1e-12).map(math.log)
-    return total
+def probabilities(predictions: "pd.DataFrame") -> "pd.DataFrame":
+    """Return the columns p(label) of predictions.csv by label; none where it lists the most probable labels only."""
+    columns = {name: name[2:-1] for name in predictions.columns if name.startswith("p(")}
+    return predictions[list(columns)].astype(float).rename(columns=columns)
+
+
+def has_each(labels: Iterable[str], names: Sequence[str]) -> np.ndarray:
+    """Return whether each sample has each of these labels (N, L)."""
+    held = [set(names_in(label)) for label in labels]
+    return np.array([[name in those for name in names] for those in held], dtype=bool).reshape(len(held), len(names))

@@ -14,6 +14,7 @@ from ft_lightning.tasks.metric import Metric, torchmetric
 from ft_lightning.tasks.task import Details, Outputs, Task
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from torch import Tensor
 
@@ -207,6 +208,10 @@ class MultiClass:
         if "uncertain" in answers.columns:
             tally["uncertain"] = f"{answers['uncertain'].eq(True).sum():,}"
         return tally
+
+    @classmethod
+    def resampled(cls, answers: "pd.DataFrame", draws: "np.ndarray") -> "np.ndarray | None":
+        return None
 
     def answers_like(self, other: Task) -> bool:
         return isinstance(other, MultiClass) and other.class_names == self.class_names

@@ -14,6 +14,7 @@ from ft_lightning.tasks.metric import Metric
 from ft_lightning.tasks.task import Details, Outputs, Task
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from torch import Tensor
 
@@ -208,6 +209,16 @@ class MultiLabel:
         none = int((answers["predicted"] == "").sum())
         counts = [f"{printable(name)} {count:,}" for name, count in found.most_common(_SHOWN)]
         return {"predicted": ", ".join([*counts, *([f"none {none:,}"] if none else [])])}
+
+    @classmethod
+    def resampled(cls, answers: "pd.DataFrame", draws: "np.ndarray") -> "np.ndarray | None":
+        from ft_lightning.tasks.label_metrics import resampled_precision
+
+        scores = label_sets.probabilities(answers)
+        if not len(scores.columns):
+            return None
+        truth = label_sets.has_each(answers["label"].fillna(""), list(scores))
+        return resampled_precision(scores.to_numpy(), truth, draws)
 
     def answers_like(self, other: Task) -> bool:
         return isinstance(other, MultiLabel) and other.label_names == self.label_names

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:  # a check of files needs no torch
+    import numpy as np
     import pandas as pd
     from torch import Tensor
 
@@ -112,6 +113,13 @@ class Task(Protocol):
 
     def tally(self, answers: "pd.DataFrame") -> dict[str, str]:
         """Summarise a table of answers for the terminal, by title; rows of unreadable files have no answer."""
+
+    @classmethod
+    def resampled(cls, answers: "pd.DataFrame", draws: "np.ndarray") -> "np.ndarray | None":
+        """Return `monitor` (R,) of rows of predictions.csv in resamples that hold them so often: draws (R, N).
+
+        None where right and wrong answers are to be counted instead, or the table lacks what it takes.
+        """
 
     def answers_like(self, other: "Task") -> bool:
         """Return whether a head can serve both tasks: the same outputs in the same order."""
