@@ -58,12 +58,8 @@ def difference(first: Run, second: Run) -> Difference | None:
         assert other is not None
         parts.append(one - other)
     low, high = np.nanpercentile(np.concatenate(parts), [2.5, 97.5])
-    return Difference(
-        "content" if matched_by == "digest" else "path",
-        n,
-        float(values[0][0] - values[1][0]),
-        (float(low), float(high)),
-    )
+    known_by = "content" if matched_by == "digest" else "path"
+    return Difference(known_by, n, float(values[0][0] - values[1][0]), (float(low), float(high)))
 
 
 def compare(first: Run, second: Run) -> Comparison | None:

@@ -69,7 +69,7 @@ def worst(predictions: "pd.DataFrame") -> "pd.DataFrame":
     labels, answers = (predictions[name].fillna("").map(names_in) for name in ("label", "predicted"))
     pairs = [(set(label), set(answer)) for label, answer in zip(labels, answers, strict=True)]
     scores = probabilities(predictions)
-    of_the_truth = np.where(has_each(predictions["label"], list(scores)), scores, 1 - scores)
+    of_the_truth = np.where(has_each(predictions["label"], scores.columns.tolist()), scores, 1 - scores)
     found = predictions.assign(
         missed=[SEP.join(sorted(label - answer)) for label, answer in pairs],
         extra=[SEP.join(sorted(answer - label)) for label, answer in pairs],

@@ -217,7 +217,7 @@ class MultiLabel:
         scores = label_sets.probabilities(answers)
         if not len(scores.columns):
             return None
-        truth = label_sets.has_each(answers["label"].fillna(""), list(scores))
+        truth = label_sets.has_each(answers["label"].fillna(""), scores.columns.tolist())
         return resampled_precision(scores.to_numpy(), truth, draws)
 
     def answers_like(self, other: Task) -> bool:
