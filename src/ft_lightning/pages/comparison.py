@@ -52,14 +52,14 @@ def _pair(board: pd.DataFrame) -> Section | None:
     runs = two_best(board)
     if len(runs) < 2:
         return None
-    task, names = common_task(map(Run, runs)), short_names(runs)
+    task, (one, other) = common_task(map(Run, runs)), short_names(runs)
     found = difference(Run(runs[0]), Run(runs[1])) or (compare(Run(runs[0]), Run(runs[1])) if task.answer else None)
     if found is None:
-        return _unpaired(*names) if task.answer else None
+        return _unpaired(one, other) if task.answer else None
     if isinstance(found, Difference):
-        text, facts = _apart(found, *names, _metric(board))
+        text, facts = _apart(found, one, other, _metric(board))
     else:
-        text, facts = _verdict(found, *names, task.share_right), _counts(found)
+        text, facts = _verdict(found, one, other, task.share_right), _counts(found)
     chosen = board[board["run"].isin(runs)]
     letter, *others = chosen["test set"].unique()
     if not others and runs != board["run"].head(2).tolist():

@@ -15,23 +15,24 @@ from ft_lightning.tasks.multilabel import METRICS
 
 _DRAWN_UP_TO = 30  # labels; with more, curves and pairs could not be told apart
 _PAIRS_SHOWN = 50
-_INTERVALS = ("average_precision", "f1_macro", "f1_micro", "exact_match")
 
 
 def title(metrics: dict[str, Any]) -> str:
     """Return the page's title."""
     test = metrics["test"]
-    return f"Average precision {number(test['average_precision'])}, {test['exact_match']:.1%} of {test['n']:,} right"
+    return f"Average precision {number(test['average_precision']) or '-'}, {test['exact_match']:.1%} of {test['n']:,} right"
 
 
 def headline(metrics: dict[str, Any]) -> Section:
     """Build the section of the result beside its baselines."""
     test = metrics["test"]
-    low, high = test["average_precision_ci95"]
-    text = (
-        f"On other samples of the same kind, expect an average precision of {low:.3f} to {high:.3f} (95 % interval), "
-        f"as a mean over the labels that occur. Chance has {number(test['chance_average_precision'])}"
-    )
+    text = "No sample of test has a label"
+    if "average_precision_ci95" in test:
+        low, high = test["average_precision_ci95"]
+        text = (
+            f"On other samples of the same kind, expect an average precision of {low:.3f} to {high:.3f} (95 % "
+            f"interval), as a mean over the labels that occur. Chance has {number(test['chance_average_precision'])}"
+        )
     if test.get("knn_average_precision") is not None:
         text += (
             ", answering by the most similar training samples, without any training, "
@@ -46,8 +47,8 @@ def headline(metrics: dict[str, Any]) -> Section:
     facts = {}
     for metric in (metric for metric in METRICS if metric.shown):
         value = number(test.get(metric.name))
-        if metric.name in _INTERVALS:
-            value += " ({:.4f} to {:.4f})".format(*test[f"{metric.name}_ci95"])
+        if around := test.get(f"{metric.name}_ci95"):
+            value += " ({:.4f} to {:.4f})".format(*around)
         facts["AUROC" if metric.name == "auroc" else metric.column] = value
     if "knn_average_precision" in test:
         facts["nearest neighbours"] = number(test["knn_average_precision"]) or "features not stored"

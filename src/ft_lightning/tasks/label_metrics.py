@@ -121,7 +121,7 @@ def _precision(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np
 
 
 def _intervals(probabilities: np.ndarray, truth: np.ndarray, answers: np.ndarray) -> dict[str, list[float]]:
-    """Return the bootstrap intervals of average_precision, f1_macro and f1_micro."""
+    """Return the bootstrap intervals of average_precision, f1_macro and f1_micro; of those that have a value."""
     drawn: dict[str, list[np.ndarray]] = {"average_precision": [], "f1_macro": [], "f1_micro": []}
     for weights in resamples(*truth.shape):
         right, either = weights @ (truth & answers), weights @ (truth.astype(int) + answers)  # (R, L)
@@ -129,8 +129,12 @@ def _intervals(probabilities: np.ndarray, truth: np.ndarray, answers: np.ndarray
         drawn["average_precision"].append(resampled_precision(probabilities, truth, weights))
         drawn["f1_macro"].append(_row_means(f1))
         drawn["f1_micro"].append(2 * right.sum(1) / np.maximum(1, either.sum(1)))
-    bounds = {name: np.nanpercentile(np.concatenate(values), [2.5, 97.5]) for name, values in drawn.items()}
-    return {f"{name}_ci95": [float(low), float(high)] for name, (low, high) in bounds.items()}
+    values = {name: np.concatenate(parts) for name, parts in drawn.items()}
+    return {
+        f"{name}_ci95": np.nanpercentile(each, [2.5, 97.5]).tolist()
+        for name, each in values.items()
+        if not np.isnan(each).all()
+    }
 
 
 def resampled_precision(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
