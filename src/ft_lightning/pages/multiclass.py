@@ -11,7 +11,8 @@ from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails
 from ft_lightning.system.errors import number_of
 from ft_lightning.tasks.intervals import wilson_interval
-from ft_lightning.tasks.multiclass import METRICS, least_certain, worst_errors
+from ft_lightning.tasks.multiclass import METRICS
+from ft_lightning.tasks.shown import least_certain, worst_errors
 
 _MATRIX_UP_TO = 30  # classes; with more, only the most confused pairs are shown
 _PAIRS_SHOWN = 50

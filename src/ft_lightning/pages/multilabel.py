@@ -10,8 +10,9 @@ from ft_lightning.pages.page import Section, Thumbnail, number
 from ft_lightning.pages.training import training
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails
-from ft_lightning.tasks.label_sets import names_in, worst
+from ft_lightning.tasks.label_sets import names_in
 from ft_lightning.tasks.multilabel import METRICS
+from ft_lightning.tasks.shown import worst_sets
 
 _DRAWN_UP_TO = 30  # labels; with more, curves and pairs could not be told apart
 _PAIRS_SHOWN = 50
@@ -20,7 +21,8 @@ _PAIRS_SHOWN = 50
 def title(metrics: dict[str, Any]) -> str:
     """Return the page's title."""
     test = metrics["test"]
-    return f"Average precision {number(test['average_precision']) or '-'}, {test['exact_match']:.1%} of {test['n']:,} right"
+    average = number(test["average_precision"]) or "-"
+    return f"Average precision {average}, {test['exact_match']:.1%} of {test['n']:,} samples right"
 
 
 def headline(metrics: dict[str, Any]) -> Section:
@@ -133,7 +135,7 @@ def _gallery(run: Run, predictions: pd.DataFrame) -> list[Section]:
     thumbnails = read_thumbnails(run.thumbnails)
     wrong = int((predictions["label"] != predictions["predicted"]).sum())
     images = []
-    for row in worst(predictions).astype({"loss": float}).to_dict("records"):
+    for row in worst_sets(predictions).astype({"loss": float}).to_dict("records"):
         mistakes = [f"{what} {row[what]}" for what in ("missed", "extra") if row[what]]
         lines = [row["label"] or "(none)", " · ".join(mistakes), f"loss {row['loss']:.2f}", row["path"]]
         images.append(Thumbnail(thumbnails.get(row["path"]), lines))

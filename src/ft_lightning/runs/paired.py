@@ -42,7 +42,7 @@ def difference(first: Run, second: Run) -> Difference | None:
 
     Returns None if they share none, or where right answers are to be counted instead (`compare`).
     """
-    tables, matched_by = _matched(first, second)
+    tables, matched_by = _matched(first, second, whole=True)
     keyed = [table.set_index(_keys(table, matched_by)) for table in tables]
     common = keyed[0].index.intersection(keyed[1].index)
     if common.empty:
@@ -86,9 +86,9 @@ def compare(first: Run, second: Run) -> Comparison | None:
     )
 
 
-def _matched(first: Run, second: Run) -> tuple[list[pd.DataFrame], str]:
+def _matched(first: Run, second: Run, whole: bool = False) -> tuple[list[pd.DataFrame], str]:
     """Return the answers of both, and the column that tells which samples are the same."""
-    tables = [answers(first), answers(second)]
+    tables = [answers(first, whole), answers(second, whole)]
     return tables, "digest" if all("digest" in table.columns for table in tables) else "path"
 
 
@@ -98,13 +98,15 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
 
 
-def answers(run: Run) -> pd.DataFrame:
+def answers(run: Run, whole: bool = False) -> pd.DataFrame:
     """Return the test samples of a run: path, label, and digest if its split.csv has all digests.
+
+    With `whole` all other columns of predictions.csv too.
 
     The column `right` is added if answers of its task are right or wrong.
     """
     answer = task_class(run.task).answer
-    table = run.table("predictions", ["path", "label", *([answer] if answer else [])])
+    table = run.table("predictions", None if whole else ["path", "label", *([answer] if answer else [])])
     table["label"] = table["label"].fillna("")
     if answer:
         table["right"] = table["label"] == table[answer]

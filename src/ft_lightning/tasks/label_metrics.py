@@ -14,6 +14,8 @@ from ft_lightning.tasks.multilabel import METRICS
 if TYPE_CHECKING:
     from ft_lightning.tasks.multilabel import MultiLabel
 
+_RESAMPLES = 50  # of which a threshold is the median; more hardly move it
+
 
 def epoch_metrics(task: "MultiLabel", logits: Tensor, targets: Tensor) -> dict[str, float]:
     """Compute an epoch's metrics of logits (N, L) and targets (N, L) of 0 and 1.
@@ -70,19 +72,24 @@ def mean_of_present(values: np.ndarray) -> float:
 def best_thresholds(probabilities: Tensor, targets: Tensor) -> list[float]:
     """Return for each label the threshold with the highest F1 on these samples (N, L).
 
-    Of equal ones it is the nearest to 0.5, which a label keeps that none of the samples has.
+    It is the median over bootstrap resamples (bagging; Breiman, 1996), as the best one of a few hundred samples depends
+    on a few of them. Within the gap between two samples it is 0.5 if that lies there, else the middle. A label
+    that no sample has keeps 0.5.
     """
-    chosen = []
-    for scores, truth in zip(probabilities.double().T.numpy(), targets.T.numpy() > 0, strict=True):
-        steps = np.unique(scores)
-        candidates = np.concatenate([[0.5], (steps[1:] + steps[:-1]) / 2, steps[:1] / 2])
-        order = np.sort(scores)
-        answered = len(scores) - np.searchsorted(order, candidates)
-        right = truth.sum() - np.searchsorted(np.sort(scores[truth]), candidates)
-        f1 = 2 * right / np.maximum(1, answered + truth.sum())
-        best = min(range(len(candidates)), key=lambda i: (-f1[i], abs(candidates[i] - 0.5)))
-        chosen.append(float(candidates[best]) if truth.any() else 0.5)
-    return chosen
+    weights = next(iter(resamples(len(targets))))[:_RESAMPLES]
+    return [
+        _threshold(scores, truth, weights) if truth.any() else 0.5
+        for scores, truth in zip(probabilities.double().T.numpy(), targets.T.numpy() > 0, strict=True)
+    ]
+
+
+def _threshold(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
+    answered, right, steps = _counts_from_the_top(scores, truth, weights)
+    f1 = 2 * right / np.maximum(answered + right[:, -1:], 1)
+    below = np.append(steps[1:], 0.0)
+    gaps = np.where((below < 0.5) & (steps >= 0.5), 0.5, (steps + below) / 2)
+    best = np.where(f1 == f1.max(1, keepdims=True), np.abs(gaps - 0.5), np.inf).argmin(1)
+    return float(np.median(gaps[best]))
 
 
 def _values(task: "MultiLabel", logits: Tensor, targets: Tensor) -> dict[Any, float]:
@@ -111,13 +118,23 @@ def _f1(truth: np.ndarray, answers: np.ndarray) -> np.ndarray:
 
 def _precision(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the average precision (R,) of one label by scores (N,), for each row of weights (R, N)."""
+    answered, right, _ = _counts_from_the_top(scores, truth, weights)
+    gained = np.diff(right, axis=1, prepend=0)
+    total = (gained * right / np.maximum(answered, 1)).sum(1)
+    return np.divide(total, right[:, -1], out=np.full(len(total), math.nan), where=right[:, -1] > 0)
+
+
+def _counts_from_the_top(
+    scores: np.ndarray, truth: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each different score, from high to low, how many samples have it or a higher one (R, S), how many of
+    them have the label (R, S), and the score (S,).
+    """
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # the last of equal scores
     answered = weights[:, order].cumsum(1)[:, ends]
     right = (weights[:, order] * truth[order]).cumsum(1)[:, ends]
-    gained = np.diff(right, axis=1, prepend=0)
-    total = (gained * right / np.maximum(answered, 1)).sum(1)
-    return np.divide(total, right[:, -1], out=np.full(len(total), math.nan), where=right[:, -1] > 0)
+    return answered, right, scores[order][ends]
 
 
 def _intervals(probabilities: np.ndarray, truth: np.ndarray, answers: np.ndarray) -> dict[str, list[float]]:

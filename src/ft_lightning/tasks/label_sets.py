@@ -16,7 +16,6 @@ log = logging.getLogger(__name__)
 
 SEP = ";"  # between labels wherever this project writes them; no label holds it
 _RARE = 10  # samples: a set of labels with fewer is split with its rarest label
-_SAMPLES_SHOWN = 24
 _YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")
 
 
@@ -62,21 +61,6 @@ def strata(labels: Sequence[str]) -> list[str]:
         for label, count in sets.items()
     }
     return [stratum[label] for label in labels]
-
-
-def worst(predictions: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the wrong answers, those with the highest loss first, with the columns missed, extra and loss."""
-    labels, answers = (predictions[name].fillna("").map(names_in) for name in ("label", "predicted"))
-    pairs = [(set(label), set(answer)) for label, answer in zip(labels, answers, strict=True)]
-    scores = probabilities(predictions)
-    of_the_truth = np.where(has_each(predictions["label"], scores.columns.tolist()), scores, 1 - scores)
-    found = predictions.assign(
-        missed=[SEP.join(sorted(label - answer)) for label, answer in pairs],
-        extra=[SEP.join(sorted(answer - label)) for label, answer in pairs],
-        loss=-np.log(of_the_truth.clip(1e-12)).sum(1),
-    )
-    found = found[(found["missed"] != "") | (found["extra"] != "")]
-    return found.sort_values("loss", ascending=False, kind="stable").head(_SAMPLES_SHOWN)
 
 
 def probabilities(predictions: "pd.DataFrame") -> "pd.DataFrame":

@@ -11,6 +11,7 @@ from ft_lightning.tasks import label_sets
 from ft_lightning.tasks.columns import probabilities_by_name, some_of
 from ft_lightning.tasks.intervals import wilson_interval
 from ft_lightning.tasks.metric import Metric, torchmetric
+from ft_lightning.tasks.shown import least_certain, worst_errors
 from ft_lightning.tasks.task import Details, Outputs, Task
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 # Methods import torch themselves, because a check of files needs classes but no torch.
 _SHOWN = 10  # classes on the terminal
-_SAMPLES_SHOWN = 24  # on a page, in each of its two lists
 
 
 def top5_accuracy(probabilities: "Tensor", targets: "Tensor") -> "Tensor":
@@ -242,14 +242,3 @@ class MultiClass:
         if not (isinstance(temperature, int | float) and 0 < temperature < math.inf):
             raise ValueError("temperature is not a number above 0")
         return cls(names, counts, temperature)
-
-
-def worst_errors(predictions: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the wrong answers with the highest probability."""
-    wrong = predictions[predictions["label"] != predictions["predicted"]]
-    return wrong.sort_values("probability", ascending=False, kind="stable").head(_SAMPLES_SHOWN)
-
-
-def least_certain(predictions: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the answers with the lowest probability, right or wrong."""
-    return predictions.sort_values("probability", kind="stable").head(_SAMPLES_SHOWN)

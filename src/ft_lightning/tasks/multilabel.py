@@ -4,13 +4,14 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ft_lightning.system.errors import UserError, name_few, number_of, printable
 from ft_lightning.tasks import label_sets
 from ft_lightning.tasks.columns import probabilities_by_name, some_of
 from ft_lightning.tasks.metric import Metric
+from ft_lightning.tasks.shown import worst_sets
 from ft_lightning.tasks.task import Details, Outputs, Task
 
 if TYPE_CHECKING:
@@ -131,17 +132,13 @@ class MultiLabel:
         import torch
 
         labels = [labels] if isinstance(labels, str) else labels  # a text is a sequence of texts too
-        number = {name: i for i, name in enumerate(self.label_names)}
-        if unknown := sorted({name for label in labels for name in self.names_in(label)} - number.keys()):
+        if unknown := sorted({name for label in labels for name in self.names_in(label)} - set(self.label_names)):
             known = name_few(self.label_names)
             raise UserError(
                 f"{number_of(len(unknown), 'label is', 'labels are')} unknown to this model: {name_few(unknown)}. "
                 f"It knows {known}."
             )
-        targets = torch.zeros(len(labels), self.width)
-        for row, label in enumerate(labels):
-            targets[row, [number[name] for name in self.names_in(label)]] = 1.0
-        return targets
+        return torch.from_numpy(label_sets.has_each(labels, self.label_names)).float()
 
     def rows(self, outputs: "Tensor", target: "Tensor") -> "Tensor":
         return outputs
@@ -224,7 +221,7 @@ class MultiLabel:
         return isinstance(other, MultiLabel) and other.label_names == self.label_names
 
     def shown(self, predictions: "pd.DataFrame") -> Sequence[str]:
-        return list(label_sets.worst(predictions)["path"])
+        return list(worst_sets(predictions)["path"])
 
     def describe(self) -> dict[str, str]:
         each = sum(self.label_counts) / max(1, self.samples)
@@ -243,15 +240,14 @@ class MultiLabel:
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
         """Make the task from model.json."""
         about = card["task"]
-        names, thresholds = about["label_names"], about["thresholds"]
+        names = about["label_names"]
         if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
             raise ValueError("label_names is not a list of names")
         for key, kind in (("label_counts", int), ("thresholds", float)):
             if [type(value) for value in about[key]] != [kind] * len(names):
                 raise ValueError(f"{key} is not a list of one number for each label")
-        if not all(0 <= threshold <= 1 for threshold in thresholds):
+        if not all(0 <= threshold <= 1 for threshold in about["thresholds"]):
             raise ValueError("thresholds are not from 0 to 1")
         if not (isinstance(about["temperature"], int | float) and 0 < about["temperature"] < math.inf):
             raise ValueError("temperature is not a number above 0")
-        counts = about["label_counts"]
-        return cls(names, counts, int(about["samples"]), str(about["commonest"]), about["temperature"], thresholds)
+        return cls(**{each.name: about[each.name] for each in fields(cls)})
