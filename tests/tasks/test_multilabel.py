@@ -56,7 +56,7 @@ def test_a_column_holds_0_or_1(cells: dict[str, str], said: str) -> None:
 
 @pytest.mark.parametrize(
     ("empty", "labels", "said"),
-    [(None, ["ant", "", "bee"], ""), ("skip", ["ant", None, "bee"], "1 samples without a label are left out: two")],
+    [(None, ["ant", "", "bee"], ""), ("skip", ["ant", None, "bee"], "1 sample without a label is left out: two")],
 )
 def test_an_empty_cell_is_none_of_the_labels_or_left_out(
     empty: str | None, labels: list[str | None], said: str, caplog: pytest.LogCaptureFixture
@@ -70,7 +70,7 @@ def test_what_cannot_be_read_is_listed_at_once() -> None:
     named = [("one", {"ant": "1"}), ("two", {"ant": "7"}), ("three", {"ant": "x"})]
     with pytest.raises(UserError, match=r"data.csv=t: 2 labels cannot be read: two \('7' in ant .*three \('x' in ant"):
         Labels(MultiLabel, columns=["ant"]).read(named, "data.csv=t", _refuse)
-    with pytest.raises(UserError, match="1 samples have no label: two"):
+    with pytest.raises(UserError, match="1 sample has no label: two"):
         Labels(MultiLabel, empty="error").read([("one", "ant"), ("two", "")], "t", _refuse)
 
 
@@ -103,7 +103,7 @@ def test_its_labels_are_those_of_train() -> None:
     fitted = task.fit(["a;b", "", "a", "a"])
     assert (fitted.label_names, fitted.label_counts, fitted.samples, fitted.commonest) == (["a", "b"], [3, 1], 4, "a")
     assert fitted.missing(["a", ""]) == ["the label b"]
-    with pytest.raises(UserError, match="The val split has 1 labels that train does not know: c"):
+    with pytest.raises(UserError, match="The val split has 1 label that train does not know: c"):
         MultiLabel.of({"train": ["a"], "val": ["a;c"]})
     with pytest.raises(UserError, match="nothing to learn from"):
         MultiLabel.of({None: ["", ""]})
@@ -133,7 +133,7 @@ def test_classes_that_look_like_several_labels_are_said(
 def test_targets_are_0_and_1_by_name() -> None:
     assert THREE.encode(["cat;ant", "", "bee"]).tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
     assert THREE.encode("bee").tolist() == [[0, 1, 0]]
-    with pytest.raises(UserError, match=r"1 labels are unknown to this model: dog\. It knows ant, bee, cat"):
+    with pytest.raises(UserError, match=r"1 label is unknown to this model: dog\. It knows ant, bee, cat"):
         THREE.encode(["ant;dog"])
 
 

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from ft_lightning.readers.sample import Sample
-from ft_lightning.system.errors import name_few
+from ft_lightning.system.errors import name_few, number_of
 
 log = logging.getLogger(__name__)
 
@@ -39,5 +39,6 @@ def cover(
                 counts[split, each] += 1
             place[moved] = split
     if few:
-        log.warning("%d labels have too few different images to be tested: %s.", len(few), name_few(few))
+        counted = number_of(len(few), "label has", "labels have")
+        log.warning("%s too few different images to be tested: %s.", counted, name_few(few))
     return {sample.name: split for unit, split in zip(units, place, strict=True) for sample in unit}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from ft_lightning.system.errors import UserError, name_few, number_of, printable
 from ft_lightning.tasks import label_sets
 from ft_lightning.tasks.columns import probabilities_by_name, some_of
+from ft_lightning.tasks.decisions import exact_match, f1_micro, hamming
 from ft_lightning.tasks.metric import Metric
 from ft_lightning.tasks.shown import worst_sets
 from ft_lightning.tasks.task import Details, Outputs, Task
@@ -22,22 +23,6 @@ if TYPE_CHECKING:
 _SHOWN = 10  # labels on the terminal
 
 log = logging.getLogger(__name__)
-
-
-def exact_match(_: "Tensor", targets: "Tensor", answers: "Tensor") -> "Tensor":
-    """Return the share of samples (N, L) whose labels are all right."""
-    return (answers == targets.bool()).all(1).double().mean()
-
-
-def hamming(_: "Tensor", targets: "Tensor", answers: "Tensor") -> "Tensor":
-    """Return the share of decisions (N, L), one for each label of each sample, that are wrong."""
-    return (answers != targets.bool()).double().mean()
-
-
-def f1_micro(_: "Tensor", targets: "Tensor", answers: "Tensor") -> "Tensor":
-    """Return F1 of all decisions (N, L) together."""
-    right, either = (answers & targets.bool()).sum(), answers.sum() + targets.sum()
-    return 2 * right / either.clamp(min=1)
 
 
 # Functions of probabilities (N, L), targets (N, L) of 0 and 1, and answers (N, L), which are bool. Add a line for a
@@ -119,13 +104,14 @@ class MultiLabel:
 
     def fit(self, labels: Sequence[str]) -> Self:
         counts = Counter(name for label in labels for name in self.names_in(label))
-        commonest = min(Counter(labels).items(), key=lambda found: (-found[1], found[0]), default=("", 0))[0]
         by_name = [counts[name] for name in self.label_names]
+        sets = Counter(sorted(labels))  # of equally common ones the first counts
+        commonest = max(sets, key=lambda label: sets[label], default="")
         return replace(self, label_counts=by_name, samples=len(labels), commonest=commonest)
 
     def missing(self, labels: Sequence[str]) -> list[str]:
-        found = {name for label in labels for name in self.names_in(label)}
-        return [f"the label {name}" for name in self.label_names if name not in found]
+        gone = set(self.label_names).difference(*map(self.names_in, labels))
+        return [f"the label {name}" for name in sorted(gone)]
 
     def encode(self, labels: Sequence[str]) -> "Tensor":
         """Return 0 or 1 for each label, (N, L) of float32."""
