@@ -223,7 +223,7 @@ def test_a_test_folder_alone_can_be_scanned_but_not_learned_from(tmp_path: Path)
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
 def test_a_name_that_is_no_text_is_refused_before_anything_has_to_be_written(pictures: Path) -> None:
     (pictures / "ant/00.png").rename(pictures / "ant" / os.fsdecode(b"caf\xe9.png"))
-    with pytest.raises(UserError, match=r"1 file names are not valid UTF-8: .*caf\\udce9"):
+    with pytest.raises(UserError, match=r"1 file name is not valid UTF-8: .*caf\\udce9"):
         scanned(pictures)
 
 
@@ -264,7 +264,7 @@ def test_files_beside_the_folders_are_counted_at_each_level(tmp_path: Path, capl
         f"2 images beside the class folders are not used: {tmp_path / 'sheet.png'}, {tmp_path / 'train/over.jpg'}",
         "2 files have no name of an image",
         "(1 .md, 1 without a suffix)",
-        f"1 hidden or system files are not used: {tmp_path / 'train/.hidden'}",
+        f"1 hidden or system file is not used: {tmp_path / 'train/.hidden'}",
         "1 folder beside train is not used: x",
     ):
         assert said in caplog.text
