@@ -24,6 +24,7 @@ from ft_lightning.report import report
 from ft_lightning.runs.run import Run as Directory
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table, write_table
+from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.train import train
 from issues.test_suspects import cuts
 
@@ -183,7 +184,8 @@ def test_it_sees_the_splits_of_a_run_and_leaves_it_its_features(pictures: Path, 
     write_table(pd.DataFrame({"path": names}), tmp_path / "x.csv")
     options = [f"data.root={pictures}", f"data.exclude={tmp_path / 'x.csv'}", *TINY]
     cfg = compose("check", *options)
-    seen = look_at_files(cfg.data, str(pictures), build.source(cfg.data), build.task(cfg), None, Findings())
+    labels = build.labels(cfg.data, MultiClass)
+    seen = look_at_files(cfg.data, str(pictures), build.source(cfg.data), labels, build.task(cfg), None, Findings())
     assert seen.splits == build.data(compose("train", *options)).splits
     for run in ("check", "run"):
         (tmp_path / run).mkdir()
