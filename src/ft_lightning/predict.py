@@ -29,6 +29,8 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     patterns = cfg.input if isinstance(cfg.input, ListConfig) else [cfg.input]
     paths = list(dict.fromkeys(path for pattern in patterns for path in find_files(str(pattern))))
     model = model_dir.load(cfg.model_dir)
+    if cfg.threshold is not None:
+        model.task = model.task.deciding(cfg.threshold)
     how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, cfg.max_pixels)
     table = model.predict(paths, *how, cfg.abstain_below, show_progress=True)
     tables.write_table(table, output)

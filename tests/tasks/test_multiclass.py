@@ -128,3 +128,17 @@ def test_a_task_abstains_below_a_probability(below: float, fits: bool) -> None:
     uncertain = TASK.abstaining(below).table(["x", "y"], rows, [])["uncertain"].tolist()
     assert uncertain == {0: [False, False], 0.8: [False, True], 1: [True, True]}[below]
     assert "uncertain" not in TASK.table(["x", "y"], rows, [])
+
+
+def test_of_two_classes_the_second_is_answered_from_a_threshold_on() -> None:
+    two = MultiClass(["no", "yes"], [1, 1])
+    rows = torch.tensor([[0.0, -1.0], [0.0, 1.0], [0.0, -3.0]])  # yes has 0.27, 0.73, 0.05
+    table = two.deciding(0.2).table(["a", "b", "c"], rows)
+    assert table["predicted"].tolist() == ["yes", "yes", "no"]
+    assert table["probability"].tolist() == pytest.approx([0.2689, 0.7311, 0.9526], abs=1e-4)
+    assert two.deciding(0.8).table(["b"], rows[1:2])["predicted"].tolist() == ["no"]
+    assert two.deciding(0.5).table(["a", "b", "c"], rows).equals(two.table(["a", "b", "c"], rows))
+    with pytest.raises(UserError, match=r"threshold=0\.3: of 3 classes"):
+        MultiClass(["a", "b", "c"], [1, 1, 1]).deciding(0.3)
+    with pytest.raises(UserError, match="threshold=7: use a probability"):
+        two.deciding(7)

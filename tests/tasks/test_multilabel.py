@@ -342,3 +342,10 @@ def test_every_split_has_every_label_that_three_samples_have(seed: int, caplog: 
 def test_a_limit_is_of_each_set_of_labels() -> None:
     labels = ["a;b"] * 12 + ["a"] * 12 + ["a;c", "b;c"]
     assert Counter(MultiLabel.strata(labels)) == {"a;b": 12, "a": 12, "c": 2}
+
+
+def test_one_threshold_may_take_the_place_of_those_from_val() -> None:
+    task = MultiLabel(["ant", "bee"], [1, 1], 2, "", 1.0, [0.9, 0.2])
+    assert task.deciding(0.5).table(["x"], torch.tensor([[1.0, -1.0]]))["predicted"].tolist() == ["ant"]
+    with pytest.raises(UserError, match="threshold=-1: use a probability"):
+        task.deciding(-1)

@@ -17,7 +17,7 @@ _USED = {
     "tune": "data.root tune tune.trials tune.sampler tune.prune_after tune.storage model finetune monitor seed",
     "evaluate": "model_dir data.root data.csv data.split batch_size num_workers device precision cache.enabled "
     "data.max_pixels",
-    "predict": "model_dir input output abstain_below batch_size num_workers device precision max_pixels",
+    "predict": "model_dir input output threshold abstain_below batch_size num_workers device precision max_pixels",
     "check": "data.root data.csv features model data.group_by data.limit data.exclude device precision cache.dir",
     "report": "run runs",
 }

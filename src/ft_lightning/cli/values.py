@@ -65,6 +65,7 @@ _KINDS: dict[str, Any] = {
     "run": _Text,
     "runs": str | list[str] | None,
     "seed": Seed,
+    "threshold": Share | None,
     "trainer.accumulate_grad_batches": Count,
     "trainer.check_val_every_n_epoch": Count,
     "trainer.enable_progress_bar": bool,

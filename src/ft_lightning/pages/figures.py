@@ -111,6 +111,13 @@ def coverage_curve(probability: pd.Series, right: pd.Series) -> Figure:
     return figure
 
 
+def recall_and_precision(scores: pd.Series, has: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return recall (N,) and precision (N,) of answering yes for the highest scores, from one sample to all."""
+    order = np.argsort(-scores.astype(float).to_numpy(), kind="stable")
+    right = has.to_numpy()[order].cumsum()
+    return right / max(1, int(has.sum())), right / np.arange(1, len(right) + 1)
+
+
 def precision_recall_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     """Plot precision by recall for each label: {label: (recall (N,), precision (N,))}."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")

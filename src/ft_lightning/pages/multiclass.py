@@ -7,6 +7,7 @@ import pandas as pd
 from ft_lightning.pages import figures
 from ft_lightning.pages.page import Section, Thumbnail, number
 from ft_lightning.pages.training import training
+from ft_lightning.pages.two_classes import thresholds
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails
 from ft_lightning.system.errors import number_of
@@ -70,6 +71,7 @@ def sections(run: Run, metrics: dict[str, Any]) -> list[Section]:
         *training(run, "accuracy"),
         *_classes(metrics["test"]),
         *_galleries(run, predictions),
+        *thresholds(run, metrics, predictions),
         *_trust(run, metrics, predictions),
     ]
 

@@ -86,21 +86,15 @@ def _labels(test: dict[str, Any], predictions: pd.DataFrame) -> list[Section]:
         "column to sort by it."
     )
     curves = {
-        name: _curve(predictions, name)
+        name: figures.recall_and_precision(
+            predictions[f"p({name})"], predictions["label"].map(lambda label, name=name: name in names_in(label))
+        )
         for name, found in test["per_label"].items()
         if found["n"] and f"p({name})" in predictions.columns
     }
     drawn = [figures.precision_recall_curves(curves)] if 0 < len(curves) <= _DRAWN_UP_TO else []
     table = table.rename(columns={"average_precision": "average precision"})
     return [Section("Labels", text, figures=drawn, table=table)]
-
-
-def _curve(predictions: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return recall and precision of a label, from the highest probability to the lowest."""
-    has = predictions["label"].map(lambda label: name in names_in(label)).to_numpy()
-    order = np.argsort(-predictions[f"p({name})"].astype(float).to_numpy(), kind="stable")
-    right = has[order].cumsum()
-    return right / max(1, has.sum()), right / np.arange(1, len(has) + 1)
 
 
 def _together(predictions: pd.DataFrame) -> list[Section]:

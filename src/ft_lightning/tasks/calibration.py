@@ -1,7 +1,7 @@
 """Calibration: temperature scaling, and the distance between confidence and accuracy."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 import torch
@@ -40,6 +40,23 @@ def _fitted(loss_of: Callable[[Tensor], Tensor], logits: Tensor) -> float:
 
     found = minimize_scalar(objective, bounds=(-_LARGEST, _LARGEST), method="bounded", options={"xatol": 1e-6})
     return math.exp(found.x) if found.fun < objective(0.0) else 1.0
+
+
+def before_and_after(
+    scaled: Mapping[str, tuple[Tensor, Tensor]], temperature: float
+) -> tuple[dict[str, dict[str, float]], pd.DataFrame]:
+    """Return `before_scaling` of each split, and the bins of `reliability` of all, before and after.
+
+    Args:
+        scaled: by split: logits (N, C) divided by the temperature, and targets (N,).
+    """
+    before = {split: before_scaling(logits, target, temperature) for split, (logits, target) in scaled.items()}
+    bins = [
+        reliability(logits * factor, target).assign(split=split, scaling=scaling)
+        for split, (logits, target) in scaled.items()
+        for scaling, factor in (("before", temperature), ("after", 1.0))
+    ]
+    return before, pd.concat(bins)
 
 
 def before_scaling(logits: Tensor, targets: Tensor, temperature: float) -> dict[str, float]:

@@ -1,9 +1,9 @@
-"""How several tasks list names: in predictions.csv, and on the terminal."""
+"""What the tables and messages of several tasks share."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ft_lightning.system.errors import printable
+from ft_lightning.system.errors import UserError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,14 @@ def probabilities_by_name(names: Sequence[str], probabilities: "Tensor", noun: s
         columns[f"{noun}_{rank + 1}"] = [names[i] for i in order[:, rank]]
         columns[f"p_{rank + 1}"] = values[:, rank].numpy()
     return columns
+
+
+def probability(value: float, key: str) -> float:
+    """Return a probability that a user gave; raise UserError if it is none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and 0 <= value <= 1):
+        raise UserError(f"{key}={value}: use a probability from 0 to 1, such as 0.8.")
+    return float(value)
 
 
 def some_of(names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ft_lightning.system.errors import UserError, name_few, number_of, printable
 from ft_lightning.tasks import label_sets
-from ft_lightning.tasks.columns import probabilities_by_name, some_of
+from ft_lightning.tasks.columns import probabilities_by_name, probability, some_of
 from ft_lightning.tasks.intervals import wilson_interval
 from ft_lightning.tasks.metric import Metric, torchmetric
 from ft_lightning.tasks.shown import least_certain, worst_errors
@@ -51,12 +51,14 @@ class MultiClass:
         class_counts: samples of each in train, none of them 0; empty before `fit`.
         temperature: divides the logits; fitted on val.
         abstain_below: the probability below which a table marks an answer as uncertain.
+        threshold: of two classes the second is answered from this probability on; None: the more probable one.
     """
 
     class_names: list[str]
     class_counts: list[int]
     temperature: float = 1.0
     abstain_below: float | None = None
+    threshold: float | None = None
 
     name: ClassVar[str] = "multiclass"
     monitor: ClassVar[str] = "accuracy"
@@ -162,19 +164,11 @@ class MultiClass:
         return replace(self, temperature=fit_temperature(rows, target))
 
     def details(self, outputs: Mapping[str, Outputs]) -> Details:
-        import pandas as pd
-
-        from ft_lightning.tasks.calibration import before_scaling, reliability
+        from ft_lightning.tasks.calibration import before_and_after
 
         scaled = {split: (each.rows / self.temperature, each.target) for split, each in outputs.items()}
-        before = {split: before_scaling(logits, target, self.temperature) for split, (logits, target) in scaled.items()}
-        bins = [
-            reliability(logits * factor, target).assign(split=split, scaling=scaling)
-            for split, (logits, target) in scaled.items()
-            for scaling, factor in (("before", self.temperature), ("after", 1.0))
-        ]
-        calibration = {"temperature": self.temperature, "before": before}
-        return Details({"calibration": calibration}, {"reliability": pd.concat(bins)})
+        before, bins = before_and_after(scaled, self.temperature)
+        return Details({"calibration": {"temperature": self.temperature, "before": before}}, {"reliability": bins})
 
     def table(self, names: Sequence[str], rows: "Tensor", labels: Sequence[str] | None = None) -> "pd.DataFrame":
         """Return one row a sample: path, label if known, predicted class, its probability, p(class) for each class.
@@ -186,6 +180,9 @@ class MultiClass:
 
         probabilities = (rows / self.temperature).double().softmax(1)
         best, predicted = probabilities.max(1)
+        if self.threshold is not None:
+            predicted = (probabilities[:, 1] >= self.threshold).long()
+            best = probabilities.gather(1, predicted[:, None])[:, 0]
         columns: dict[str, Any] = {
             "path": names,
             **({"label": labels} if labels else {}),
@@ -197,10 +194,15 @@ class MultiClass:
         return pd.DataFrame(columns | probabilities_by_name(self.class_names, probabilities, "class"))
 
     def abstaining(self, below: float) -> Self:
-        is_number = isinstance(below, int | float) and not isinstance(below, bool)
-        if not (is_number and 0 <= below <= 1):
-            raise UserError(f"abstain_below={below}: use a probability from 0 to 1, such as 0.8.")
-        return replace(self, abstain_below=below)
+        return replace(self, abstain_below=probability(below, "abstain_below"))
+
+    def deciding(self, threshold: float) -> Self:
+        if self.width != 2:
+            raise UserError(
+                f"threshold={threshold}: of {self.width} classes the most probable is answered, and only of two can it "
+                "be another; leave it out."
+            )
+        return replace(self, threshold=probability(threshold, "threshold"))
 
     def tally(self, answers: "pd.DataFrame") -> dict[str, str]:
         counts = answers["predicted"].value_counts().head(_SHOWN)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ft_lightning.system.errors import UserError, name_few, number_of, printable
 from ft_lightning.tasks import label_sets
-from ft_lightning.tasks.columns import probabilities_by_name, some_of
+from ft_lightning.tasks.columns import probabilities_by_name, probability, some_of
 from ft_lightning.tasks.decisions import exact_match, f1_micro, hamming
 from ft_lightning.tasks.metric import Metric
 from ft_lightning.tasks.shown import worst_sets
@@ -186,6 +186,9 @@ class MultiLabel:
             f"abstain_below={below}: a sample may have several labels, each with its own probability: leave it out, "
             "and look at the columns p(label)."
         )
+
+    def deciding(self, threshold: float) -> Self:
+        return replace(self, thresholds=[probability(threshold, "threshold")] * self.width)
 
     def tally(self, answers: "pd.DataFrame") -> dict[str, str]:
         found = Counter(name for label in answers["predicted"].dropna() for name in self.names_in(label))

@@ -111,6 +111,9 @@ class Task(Protocol):
     def abstaining(self, below: float) -> Self:
         """Return the task whose `table` marks less probable answers as `uncertain`; raise UserError if it cannot."""
 
+    def deciding(self, threshold: float) -> Self:
+        """Return the task whose `table` answers yes from this probability on; raise UserError if it cannot."""
+
     def tally(self, answers: "pd.DataFrame") -> dict[str, str]:
         """Summarise a table of answers for the terminal, by title; rows of unreadable files have no answer."""
 
