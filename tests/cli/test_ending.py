@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,33 @@ def test_a_signal_is_told_once_on_the_terminal_and_in_the_log(
     assert told.count("To go on:\npython -m ft_lightning.train resume=run\n") == 1
     assert "error" not in told
     assert (folder / "log.txt").read_text() == told
+
+
+ENDS = """
+import atexit, sys, threading, time
+from pathlib import Path
+from ft_lightning.cli.ending import leave
+
+class Cycle:
+    pass
+
+cycle = Cycle()
+cycle.itself, cycle.file = cycle, open("unclosed", "w")  # as a callback of one's own may leave it
+cycle.file.write("written")
+atexit.register(lambda: Path("registered").touch())
+threading.Thread(target=lambda: (time.sleep(0.2), Path("thread").touch())).start()
+print("said")
+leave(eval(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "number", "errors"), [("0", 0, ""), ("None", 0, ""), ("3", 3, ""), ("'why'", 1, "why\n")]
+)
+def test_a_process_that_leaves_has_written_all_waited_and_called_what_was_registered(
+    code: str, number: int, errors: str, tmp_path: Path
+) -> None:
+    done = subprocess.run([sys.executable, "-c", ENDS, code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (number, "said\n", errors)
+    assert (tmp_path / "unclosed").read_text() == "written"
+    assert files_below(tmp_path) == {"unclosed", "registered", "thread"}

@@ -10,6 +10,7 @@ import torch
 
 import ft_lightning
 from conftest import write_pictures
+from ft_lightning.cli import job
 from ft_lightning.cli.compose import compose
 from ft_lightning.train import train
 
@@ -72,6 +73,26 @@ def test_a_command_imports_no_more_than_it_needs_and_says_at_once_that_it_does(
     imported = done.stdout.splitlines()[-1].split()
     assert imported[0] == "imported"
     assert without.isdisjoint(imported)
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "order"),
+    [
+        ("train", [], ["loaded", "checked"]),  # the check imports what the config names
+        ("check", [], ["loaded", "checked"]),
+        ("predict", ["model_dir=x", "input=y"], ["checked", "loaded"]),  # names nothing: refused before
+        ("report", ["run=x"], ["checked", "loaded"]),
+    ],
+)
+def test_that_it_loads_is_said_before_what_a_config_names_is_imported(
+    verb: str, words: list[str], order: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(job, "load", lambda *_: done.append("loaded"))
+    monkeypatch.setattr(job, "check_config", lambda *_: done.append("checked"))
+    (tmp_path / "run").mkdir()
+    job.carry_out(job.Verb(verb, lambda *_: {}), compose(verb, *words), tmp_path / "run", [])
+    assert done[:2] == order
 
 
 def test_a_network_of_torchvision_needs_no_timm() -> None:

@@ -40,8 +40,13 @@ def run(verb: Verb) -> None:
 
     A failed job does not stop a multirun, which ends with a table and the worst exit code of its jobs.
     """
-    with streams.guarded(whole_process=True):
-        _run(verb)
+    try:
+        with streams.guarded(whole_process=True):
+            _run(verb)
+    except SystemExit as stopped:
+        if verb.is_the_process:
+            ending.leave(stopped.code)
+        raise
 
 
 def _run(verb: Verb) -> None:

@@ -1,10 +1,7 @@
 """Runs one job of a command: checks its directory, writes config.yaml and outcome.json, translates its errors."""
 
-import gc
-import importlib
 import signal
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -15,12 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from ft_lightning.cli.checks import check_config
 from ft_lightning.cli.compose import PACKAGE
 from ft_lightning.cli.known_errors import known_error, refusal_of_a_typed_value
+from ft_lightning.cli.loading import load
 from ft_lightning.cli.processes import FailedElsewhereError, caused_elsewhere
 from ft_lightning.data.problems import DataProblemsError, write_problems
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs import resume
 from ft_lightning.runs.run import Run
-from ft_lightning.system.console import console
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import NumericalError, UserError
 from ft_lightning.system.files import claimed
@@ -46,6 +43,11 @@ class Verb(NamedTuple):
     shared: bool = False
     scores: bool = False
     libraries: tuple[str, ...] = ()
+
+    @property
+    def is_the_process(self) -> bool:
+        """Whether this process is the command: not a program or a notebook that calls `ft_lightning.run`."""
+        return self.job.__module__ == "__main__"
 
 
 _typed: ContextVar[list[str] | None] = ContextVar("_typed", default=None)
@@ -102,7 +104,7 @@ def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner
         goes_on = bool(OmegaConf.select(cfg, "resume"))
         if owner and not goes_on:
             _refuse_used_directory(run_dir)
-        check_config(cfg, typed, verb.name, verb.job.__module__, in_multirun())
+        _check(cfg, typed, verb)
         begun = True
         if root != (root := OmegaConf.select(cfg, "data.root")):  # a folder whose name YAML reads as a number
             refuse_run_inside_dataset(run_dir, root)
@@ -111,7 +113,7 @@ def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner
             log_to(Run(run_dir).log)
         if owner and not goes_on:
             run_config.write_config(cfg, run_dir, ["python", "-m", f"{PACKAGE.name}.{verb.name}", *typed])
-        _load(verb.libraries)
+        load(verb.libraries, verb.is_the_process)
         verb.job(cfg, run_dir)
     except BaseException as error:
         translated = _translated(error)
@@ -137,20 +139,10 @@ def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner
         _write_outcome(run_dir, typed, 0, "")
 
 
-def _load(libraries: Sequence[str]) -> None:
-    """Import libraries; the first time, which takes seconds, say so."""
-    if sys.modules.keys() >= set(libraries):
-        return
-    if is_main_process():
-        console.print("loading ...")
-    collects = gc.isenabled()
-    gc.disable()  # a fifth of the time goes into looking through modules for garbage
-    try:
-        for name in libraries:
-            importlib.import_module(name)
-    finally:
-        if collects:
-            gc.enable()
+def _check(cfg: DictConfig, typed: list[str], verb: Verb) -> None:
+    if "model" in cfg:  # the check imports what a config names, to read its parameters
+        load(verb.libraries, verb.is_the_process)
+    check_config(cfg, typed, verb.name, verb.job.__module__, in_multirun())
 
 
 def _write_outcome(run_dir: Path, typed: list[str], exit_code: int, error: str) -> None:
