@@ -8,6 +8,7 @@ Reads lines of JSON on standard input, and answers each with a line:
 """
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -34,9 +35,11 @@ LIBRARIES = (hydra, lightning, omegaconf, optuna, pandas, safetensors, sklearn, 
 
 def main() -> None:
     """Answer until standard input ends."""
+    gc.freeze()  # or each fork would look for garbage among the libraries, and copy their memory by that
     for line in sys.stdin:
         asked = json.loads(line)
         print(_ended(asked["ended"]) if "ended" in asked else _start(asked), flush=True)  # noqa: T201
+    os._exit(0)  # Triton would complain of what is frozen
 
 
 def _start(asked: dict[str, Any]) -> int:

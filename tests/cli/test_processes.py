@@ -106,11 +106,14 @@ def cwd(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def launch(commands: Commands, cwd: Path) -> Launch:
-    """Runs a command whose processes Lightning starts itself, or torchrun, or srun: (exit code, stderr)."""
+    """Runs a command whose processes Lightning starts itself, or torchrun, or srun: (exit code, stderr).
+
+    In "as torchrun" and "srun" the tests start both processes, from a fork, with what these would tell them.
+    """
 
     def launched(launcher: str, *overrides: str, verb: str = "train", cwd: Path = cwd) -> tuple[int, str]:
         words = [*TORCHRUN, f"ft_lightning.{verb}"] if launcher == "torchrun" else [f"ft_lightning.{verb}"]
-        environments = slurm_tasks() if launcher == "srun" else [{}]
+        environments = {"srun": slurm_tasks, "as torchrun": torchrun_tasks}.get(launcher, lambda: [{}])()
         tasks = [commands.start(*words, *overrides, cwd=cwd, env=task) for task in environments]
         try:
             return max(task.wait(60) for task in tasks), "".join(task.stderr for task in tasks)
@@ -121,11 +124,23 @@ def launch(commands: Commands, cwd: Path) -> Launch:
     return launched
 
 
-def slurm_tasks() -> Iterator[dict[str, str]]:
-    """What srun tells its two tasks on one machine."""
+def free_port() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+        return str(free.getsockname()[1])
+
+
+def torchrun_tasks() -> Iterator[dict[str, str]]:
+    """What torchrun tells its two processes on one machine."""
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    common |= {"GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "1"}
+    for rank in ("0", "1"):
+        yield common | {"RANK": rank, "LOCAL_RANK": rank}
+
+
+def slurm_tasks() -> Iterator[dict[str, str]]:
+    """What srun tells its two tasks on one machine."""
+    port = free_port()
     common = {"NTASKS": "2", "NTASKS_PER_NODE": "2", "NNODES": "1", "NODEID": "0", "JOB_ID": "1", "JOB_NAME": "train"}
     for rank in ("0", "1"):
         names = common | {"PROCID": rank, "LOCALID": rank, "NODELIST": "localhost"}
@@ -135,7 +150,7 @@ def slurm_tasks() -> Iterator[dict[str, str]]:
 @pytest.mark.promise(5)
 @pytest.mark.parametrize(
     ("launcher", "devices", "val", "test"),
-    [("lightning", 3, 1, 7), ("torchrun", 2, 7, 1), ("srun", 2, 1, 7)],
+    [("lightning", 3, 1, 7), ("as torchrun", 2, 7, 1), ("srun", 2, 1, 7)],
 )
 def test_metrics_count_every_sample_once_and_all_share_one_directory(
     launch: Launch, launcher: str, devices: int, val: int, test: int, options: list[str], cwd: Path, tmp_path: Path
@@ -203,12 +218,14 @@ for name, overrides in json.loads(sys.argv[1]).items():
 def test_all_processes_end_with_the_same_parameters_and_buffers(
     options: list[str], pictures: Path, injected: Path, commands: Commands, tmp_path: Path
 ) -> None:
-    script = tmp_path / "fit_all.py"
-    script.write_text(FIT_ALL)
+    (injected / "fit_all.py").write_text(FIT_ALL)
     common = [*options, f"data.root={pictures}", "trainer=ddp_cpu", "data.batch_size=4"]
     fits = json.dumps({name: [*common, *own] for name, own in FITS.items()})
-    command = commands.start(*TORCHRUN[:-1], str(script), fits, str(tmp_path / "runs"), cwd=tmp_path)
-    assert command.wait(200) == 0, command.stderr
+    tasks = [
+        commands.start("fit_all", fits, str(tmp_path / "runs"), cwd=tmp_path, env=task) for task in torchrun_tasks()
+    ]
+    for task in tasks:
+        assert task.wait(200) == 0, task.stderr
     digests = {path.name: path.read_text() for path in injected.glob("*.digest")}
     assert len(digests) == 2 * len(FITS)
     for name in FITS:
@@ -364,13 +381,13 @@ def alive(injected: Path) -> list[int]:
 @pytest.mark.parametrize(
     ("launcher", "overrides", "said", "left"),
     [
-        ("torchrun", ["-m", "trainer=ddp_cpu", "seed=0,1"], "would each run the whole multirun", set()),
+        ("as torchrun", ["-m", "trainer=ddp_cpu", "seed=0,1"], "would each run the whole multirun", set()),
         (
             "lightning", ["-m", "trainer.accelerator=cpu", "trainer.devices=2", "seed=0,1"],
             "each job of a multirun runs in one process",
             {"config.yaml", "outcome.json", "log.txt", "multirun.yaml", "multirun.csv"},
         ),
-        ("torchrun", [], "torchrun or srun started 2: say trainer=ddp", set()),
+        ("as torchrun", [], "torchrun or srun started 2: say trainer=ddp", set()),
         pytest.param(
             "torchrun",
             ["trainer=ddp_cpu", "trainer.devices=3"],

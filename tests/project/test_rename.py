@@ -33,6 +33,7 @@ OF_ONE_S_OWN = {
     "notebooks/zebras.ipynb": json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
     + "\n",
 }
+TRAINING = ["train_a_batch", "processes", "logistic", "fits_trains", "before_time_is_spent"]  # whatever is beside them
 Say = Callable[..., str]
 
 
@@ -214,7 +215,7 @@ def test_the_renaming_is_refused_where_it_could_not_be_undone(renamed: Path, tmp
         ["ruff", "check", "."],
         ["mypy"],
         ["lint-imports"],
-        ["pytest", "-q", "-k", f"({' or '.join(LOOKING)}) and not (train_a_batch or processes or logistic)"],
+        ["pytest", "-q", "-k", f"({' or '.join(LOOKING)}) and not ({' or '.join(TRAINING)})"],
     ],
     ids=" ".join,
 )
