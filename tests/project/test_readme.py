@@ -227,7 +227,7 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
     results = [
         json.loads(line.removeprefix("RESULT ")) for line in done.stdout.splitlines() if line.startswith("RESULT ")
     ]
-    assert len(results) == len(runs) == 14
+    assert len(results) == len(runs) == 15
     trained = [(overrides, metrics) for verb, overrides, metrics in results if verb == "train"]
     assert all("cohen_kappa" in metrics["test"] for _, metrics in trained), "the metric is in metrics.json"
     (odd,) = [metrics["data"] for overrides, metrics in trained if "data=odd" in overrides]

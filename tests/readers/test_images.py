@@ -243,13 +243,15 @@ class Table:
         ((name for name in "ab"), ["a", "b"]),
         ([], []),
     ],
-    ids=repr,
+    ids=lambda given: type(given).__name__,
 )
 def test_one_or_several_become_samples(given: object, paths: list[str]) -> None:
     assert [sample.path for sample in Sample.several(given)] == paths
 
 
-@pytest.mark.parametrize("given", [{"path": "a.png"}, Table(), 3, [3], [None], [["a.png"]]], ids=repr)
+@pytest.mark.parametrize(
+    "given", [{"path": "a.png"}, Table(), 3, [3], [None], [["a.png"]]], ids=lambda given: type(given).__name__
+)
 def test_what_is_no_sample_is_refused(given: object) -> None:
     with pytest.raises(UserError, match=r"give a path|use a path"):
         Sample.several(given)

@@ -4,6 +4,7 @@ import logging
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ from ft_lightning.pages.page import Section, write_page
 from ft_lightning.runs.run import Run
 from ft_lightning.system.console import short
 from ft_lightning.system.errors import UserError, number_of
+from ft_lightning.tasks.registry import entry_for
 
 log = logging.getLogger(__name__)
 MakeSections = Callable[[Run, dict[str, Any]], list[Section]]
@@ -22,7 +24,8 @@ MakeSections = Callable[[Run, dict[str, Any]], list[Section]]
 _ROWS_SHOWN = 1000
 
 
-# The parts of a page that depend on the task. A task of your own adds a module with the same four functions.
+# The parts of a page that depend on the task. A task of your own adds a module with the same four functions, unless it
+# is a subclass of one that is here.
 _TASK_PAGES = {"multiclass": multiclass, "multilabel": multilabel}
 
 
@@ -39,12 +42,18 @@ def figures(run: Run) -> dict[str, Figure]:
 def write(run: Run) -> Path:
     """Write report.html of a finished run of `train` or `evaluate`; return its path."""
     metrics = run.record("metrics")
-    if run.task not in _TASK_PAGES:
-        raise UserError(f"{run}: there is no page for the task {run.task}: add its module to pages/run.py.")
-    title = _TASK_PAGES[run.task].title(metrics)
+    title = _task_page(run).title(metrics)
     sections = [section for of in SECTIONS for section in _made(of, run, metrics)]
     write_page(run.page, title, f"{run.path.resolve().name} · {metrics['data']['location']}", sections)
     return run.page
+
+
+def _task_page(run: Run) -> ModuleType:
+    """Return the module with the sections of the run's task."""
+    page = entry_for(_TASK_PAGES, run.task)
+    if page is None:
+        raise UserError(f"{run}: there is no page for the task {run.task}: add its module to pages/run.py.")
+    return page
 
 
 def _made(of: MakeSections, run: Run, metrics: dict[str, Any]) -> list[Section]:
@@ -59,11 +68,11 @@ def _made(of: MakeSections, run: Run, metrics: dict[str, Any]) -> list[Section]:
 
 
 def _headline(run: Run, metrics: dict[str, Any]) -> list[Section]:
-    return [_TASK_PAGES[run.task].headline(metrics)]
+    return [_task_page(run).headline(metrics)]
 
 
 def _of_task(run: Run, metrics: dict[str, Any]) -> list[Section]:
-    return _TASK_PAGES[run.task].sections(run, metrics)
+    return _task_page(run).sections(run, metrics)
 
 
 def _repeats(_: Run, metrics: dict[str, Any]) -> list[Section]:
@@ -84,7 +93,7 @@ def _data(run: Run, _: dict[str, Any]) -> list[Section]:
     if split.empty:
         return []
     used = split[split["excluded"] == ""]
-    counts = _TASK_PAGES[run.task].counts(used)
+    counts = _task_page(run).counts(used)
     counts = counts[[name for name in SPLITS if name in counts]]
     facts = {name: f"{(used['split'] == name).sum():,}" for name in counts.columns}
     text = f"Samples by {counts.index.name}."

@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.multilabel import MultiLabel
 from ft_lightning.tasks.selection import rank
 from ft_lightning.tasks.task import Task
+
+Entry = TypeVar("Entry")
 
 # For a task of your own, add a class like MultiClass, a line here and a file in conf/task.
 TASKS: dict[str, type[Task]] = {each.name: each for each in (MultiClass, MultiLabel)}
@@ -25,6 +27,14 @@ def task_class(name: str) -> type[Task]:
     if name not in TASKS:
         raise UserError(f"task.name={name} is unknown: use one of {', '.join(TASKS)}.")
     return TASKS[name]
+
+
+def entry_for(table: Mapping[str, Entry], task: str) -> Entry | None:
+    """Return what a table by task has for a task or, if that is a subclass, for the class it is made of; None if neither
+    is in it.
+    """
+    names = (vars(each).get("name") for each in task_class(task).__mro__)
+    return next((table[name] for name in names if name in table), None)
 
 
 def direction_of(monitor: str, task: str) -> str | None:
