@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import files_below, write_pictures
+from cli.test_processes import torchrun_tasks
+from conftest import Commands, files_below, write_pictures
 from ft_lightning import evaluate, train
 from ft_lightning.backbones.backbone import ImageBackbone
 from ft_lightning.backbones.load import load_backbone
@@ -237,16 +237,16 @@ def test_leaving_some_out_moves_no_other_picture(pictures: Path, here: Here, tmp
 
 
 @pytest.mark.promise(12)
-def test_two_processes_leave_out_the_same(
-    pictures: Path, run_command: Callable[..., CompletedProcess[str]], tmp_path: Path
-) -> None:
+def test_two_processes_leave_out_the_same(pictures: Path, commands: Commands, tmp_path: Path) -> None:
     expected = spoil(pictures)
     options = ["data.on_bad_image=skip", "data.max_bad_fraction=0.2", f"data.root={pictures}", "trainer=ddp_cpu"]
     tiny = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1"]
     for how in (["augment=light"], []):
         run = tmp_path / f"run{len(how)}"
-        done = run_command("train", *options, *tiny, *how, f"hydra.run.dir={run}", f"cache.dir={tmp_path / 'cache'}")
-        assert done.returncode == 0, done.stderr
+        words = [*options, *tiny, *how, f"hydra.run.dir={run}", f"cache.dir={tmp_path / 'cache'}"]
+        tasks = [commands.start("ft_lightning.train", *words, cwd=tmp_path, env=task) for task in torchrun_tasks()]
+        for task in tasks:
+            assert task.wait() == 0, task.stderr
         table = read_table(run / "split.csv").set_index("path")
         assert set(table.index[table["excluded"] != ""]) == set(expected)
         metrics = json.loads((run / "metrics.json").read_text())

@@ -245,7 +245,7 @@ def test_two_processes_share_the_work_and_find_what_one_finds(
         one.mkdir()
         alone = train(compose("train", *options, f"optimizer={optimizer}", "data.batch_size=8"), one)
         code, errors = launch(
-            "lightning", *options, f"optimizer={optimizer}", "data.batch_size=4", "trainer=ddp_cpu",
+            "as torchrun", *options, f"optimizer={optimizer}", "data.batch_size=4", "trainer=ddp_cpu",
             f"cache.dir={tmp_path / 'two_store'}", f"hydra.run.dir={two}",
         )  # fmt: skip
         assert code == 0, errors
