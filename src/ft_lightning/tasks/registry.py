@@ -30,8 +30,9 @@ def task_class(name: str) -> type[Task]:
 
 
 def entry_for(table: Mapping[str, Entry], task: str) -> Entry | None:
-    """Return what a table by task has for a task or, if that is a subclass, for the class it is made of; None if neither
-    is in it.
+    """Return what a table by task has for a task or, if that is a subclass, for the class it is made of.
+
+    None if neither is in it.
     """
     names = (vars(each).get("name") for each in task_class(task).__mro__)
     return next((table[name] for name in names if name in table), None)
