@@ -35,7 +35,7 @@ def entry_for(table: Mapping[str, Entry], task: str) -> Entry | None:
     None if neither is in it.
     """
     names = (vars(each).get("name") for each in task_class(task).__mro__)
-    return next((table[name] for name in names if name in table), None)
+    return next((table[name] for name in names if isinstance(name, str) and name in table), None)
 
 
 def direction_of(monitor: str, task: str) -> str | None:
