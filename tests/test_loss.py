@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
 from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor
 
 from ft_lightning.cli.compose import compose
-from ft_lightning.loss import cross_entropy
+from ft_lightning.loss import binary_cross_entropy, cross_entropy
 from ft_lightning.system.errors import UserError
 
 COUNTS = [5, 1, 14]
@@ -24,7 +25,7 @@ def test_the_default_is_plain_cross_entropy() -> None:
 def test_balanced_weights_are_those_of_scikit_learn() -> None:
     weights = torch.tensor(compute_class_weight("balanced", classes=np.arange(3), y=TARGETS.numpy()))
     loss = cross_entropy(0.0, "balanced", COUNTS)
-    torch.testing.assert_close(loss.weight, weights.float())
+    torch.testing.assert_close(loss.mean.weight, weights.float())
     torch.testing.assert_close(loss(LOGITS, TARGETS), F.cross_entropy(LOGITS, TARGETS, weights.float()))
 
 
@@ -48,3 +49,26 @@ def test_label_smoothing_mixes_in_the_uniform_distribution() -> None:
 def test_a_wrong_value_names_its_key(smoothing: float, weights: str, named: str) -> None:
     with pytest.raises(UserError, match=named):
         cross_entropy(smoothing, weights, COUNTS)
+
+
+@pytest.mark.parametrize("targets", [torch.tensor([0, 2, 1]), torch.eye(3) * 0.8 + 0.1], ids=["classes", "mixed"])
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_a_sample_with_weight_2_counts_like_two_of_it(targets: Tensor, class_weights: str) -> None:
+    loss = cross_entropy(0.1, class_weights, [5, 3, 2])
+    logits = torch.randn(3, 3)
+    twice = torch.tensor([0, 1, 1, 2])
+    found = loss(logits, targets, torch.tensor([1.0, 2.0, 1.0]))
+    expected = loss(logits[twice], targets[twice])
+    if targets.ndim == 1 or class_weights == "none":
+        assert found.item() == pytest.approx(expected.item())
+    assert loss(logits, targets, torch.ones(3)).item() == pytest.approx(loss(logits, targets).item())
+    gone = loss(logits, targets, torch.tensor([1.0, 0.0, 1.0]))
+    assert gone.item() == pytest.approx(loss(logits[[0, 2]], targets[[0, 2]]).item())
+
+
+def test_weights_hold_for_several_labels_too() -> None:
+    loss = binary_cross_entropy("balanced", [2, 1], 3)
+    logits, targets = torch.randn(3, 2), torch.tensor([[1.0, 0], [1, 1], [0, 0]])
+    twice = torch.tensor([0, 1, 1, 2])
+    found = loss(logits, targets, torch.tensor([1.0, 2.0, 1.0]))
+    assert found.item() == pytest.approx(loss(logits[twice], targets[twice]).item())

@@ -12,6 +12,8 @@ from ft_lightning.system.errors import UserError
 # busy machine a hundred times as long.
 _SMALL = 10**8
 
+Loss = Callable[[Tensor, Tensor], Tensor]  # (outputs (N, C), targets (N, ...)) -> scalar
+
 
 def linear(in_features: int, num_classes: int, dropout: float) -> nn.Module:
     """Make one linear layer, the standard new classifier."""
@@ -37,9 +39,12 @@ def build_head(name: str, in_features: int, num_classes: int, **arguments: float
     return HEADS[name](in_features, num_classes, **arguments)
 
 
-def solve_head(
-    head: nn.Module, features: Tensor, targets: Tensor, loss: nn.Module, l2: float, max_iter: int = 100
-) -> None:
+def weighted(loss: Callable[..., Tensor], weights: Tensor | None) -> Loss:
+    """Return the loss of samples that count by weights (N,); itself if they all count alike."""
+    return loss if weights is None else lambda outputs, targets: loss(outputs, targets, weights)
+
+
+def solve_head(head: nn.Module, features: Tensor, targets: Tensor, loss: Loss, l2: float, max_iter: int = 100) -> None:
     """Minimise `loss + l2 / 2 * |weights|^2` over all samples at once, starting from the head's current weights.
 
     Uses L-BFGS with a strong Wolfe line search (Nocedal & Wright, 2006, chapters 3 and 7). For a linear head and
@@ -85,7 +90,7 @@ def probe(
     head: nn.Module,
     train: tuple[Tensor, Tensor],
     val: tuple[Tensor, Tensor],
-    loss: nn.Module,
+    loss: Loss,
     rank: Callable[[Tensor, Tensor], tuple[float, float]],
     strengths: Sequence[float],
 ) -> float:

@@ -1,9 +1,33 @@
 """Loss functions: (outputs (B, C), targets) -> scalar. What a task knows of its labels comes as arguments."""
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ft_lightning.system.errors import UserError
+
+
+class SampleWeighted(nn.Module):
+    """The mean of a loss over a batch; a sample with the weight 2 counts like two of it.
+
+    Args:
+        make: reduction, "mean" or "none" -> the loss, of which "none" gives (B,) or (B, L).
+    """
+
+    def __init__(self, make: Callable[[str], nn.Module]) -> None:
+        super().__init__()
+        self.mean = make("mean")
+        self.each = make("none")
+
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        if weights is None:
+            return self.mean(outputs, targets)
+        losses: Tensor = self.each(outputs, targets)
+        of_classes = getattr(self.each, "weight", None)
+        if of_classes is not None and targets.ndim == 1:  # torch divides by them too
+            return (weights * losses).sum() / (weights * of_classes[targets]).sum()
+        return (weights * losses.flatten(1).mean(1) if losses.ndim > 1 else weights * losses).sum() / weights.sum()
 
 
 def cross_entropy(label_smoothing: float, class_weights: str, class_counts: list[int]) -> nn.Module:
@@ -20,7 +44,7 @@ def cross_entropy(label_smoothing: float, class_weights: str, class_counts: list
         raise UserError(f"loss.label_smoothing={label_smoothing} does not fit: use 0 to 1, for example 0.1.")
     counts = torch.tensor(class_counts, dtype=torch.float32)
     weight = counts.sum() / (len(counts) * counts) if class_weights == "balanced" else None
-    return nn.CrossEntropyLoss(weight, label_smoothing=label_smoothing)
+    return SampleWeighted(lambda mean: nn.CrossEntropyLoss(weight, label_smoothing=label_smoothing, reduction=mean))
 
 
 def binary_cross_entropy(positive_weights: str, label_counts: list[int], samples: int) -> nn.Module:
@@ -35,4 +59,4 @@ def binary_cross_entropy(positive_weights: str, label_counts: list[int], samples
         raise UserError(f"loss.positive_weights={positive_weights} is unknown: use none or balanced.")
     counts = torch.tensor(label_counts, dtype=torch.float32)
     weight = (samples - counts).clamp(min=1) / counts if positive_weights == "balanced" else None
-    return nn.BCEWithLogitsLoss(pos_weight=weight)
+    return SampleWeighted(lambda mean: nn.BCEWithLogitsLoss(pos_weight=weight, reduction=mean))

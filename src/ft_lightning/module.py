@@ -81,8 +81,12 @@ class FineTuner(LightningModule):
         return self.classifier(inputs)
 
     def loss_of(self, batch: dict[str, Any], outputs: Tensor) -> Tensor:
-        """Return the scalar loss that a training step minimises, from outputs (B, C)."""
-        return self.loss(outputs, batch["target"])
+        """Return the scalar loss that a training step minimises, from outputs (B, C).
+
+        The samples' weights, where they have any, are `batch["weight"]` (B,).
+        """
+        weights = [batch["weight"]] if "weight" in batch else []
+        return self.loss(outputs, batch["target"], *weights)
 
     def on_train_start(self) -> None:
         self.first_epoch = self.current_epoch

@@ -47,6 +47,7 @@ def datamodule(root: Path | None, **changes: Any) -> ImageFolderDataModule:
         "label": None,
         "label_sep": ";",
         "empty_label": None,
+        "weight": None,
         "case_sensitive": False,
         "allow_leak": False,
         "max_pixels": 10**6,

@@ -7,7 +7,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from ft_lightning.data.protocol import Data
-from ft_lightning.heads import has_one_optimum, solve_head
+from ft_lightning.heads import has_one_optimum, solve_head, weighted
 from ft_lightning.optim import HeadSolver
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class SolveHead(Callback):
         l2 = solver.begin(trainer.current_epoch)
         if not has_one_optimum(head):
             solver.rewind()
-        solve_head(head, batch["features"], batch["target"], module.loss, l2)
+        solve_head(head, batch["features"], batch["target"], weighted(module.loss, batch.get("weight")), l2)
         if trainer.world_size > 1:  # equal already, except for the last bits on different machines
             for parameter in head.parameters():
                 torch.distributed.broadcast(parameter.data, src=0)

@@ -14,7 +14,7 @@ from ft_lightning.data.protocol import Data
 from ft_lightning.features.extract import Computing, open_store
 from ft_lightning.features.fill import Filled, complete, rows_of, say
 from ft_lightning.features.rows import Rows
-from ft_lightning.heads import outputs_of, probe
+from ft_lightning.heads import outputs_of, probe, weighted
 from ft_lightning.model import Classifier
 from ft_lightning.optim import STRENGTHS
 from ft_lightning.runs.write import Stopwatch
@@ -180,7 +180,9 @@ class StoredFeatures(Callback):
             values = measured(outputs, targets) if outputs.isfinite().all() else {metric: math.nan}
             return rank(values[metric], values.get("loss"), mode)
 
-        l2 = probe(head, train, val, loss, ranked, STRENGTHS)
+        weights = data.weights("train")
+        of_train = weighted(loss, None if weights is None else weights.to(device))
+        l2 = probe(head, train, val, of_train, ranked, STRENGTHS)
         if trainer.is_global_zero and not self.quiet:
             value = measured(outputs_of(head, val[0]), val[1])[metric]
             start = f"starts at its optimum for stored features: {metric} {value:.4f} on val with L2 {l2:g}"

@@ -1,5 +1,6 @@
 """Tries what a config names on a blank sample, so that a value that is refused late is refused before time is spent."""
 
+import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,13 @@ def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
         if type(module).loss_of is FineTuner.loss_of:  # one of the user's own may call it in another way
             with blaming(cfg, "loss"):
                 module.loss(outputs, data.targets("train")[:2])
+            if (weights := data.weights("train")) is not None:
+                if len(inspect.signature(module.loss.forward).parameters) < 3:
+                    raise UserError(
+                        f"data.weight={cfg.data.weight}: {cfg.loss._target_} makes a loss that takes no weights of "
+                        "samples: give its forward a third parameter, weights (B,), or leave data.weight out."
+                    )
+                module.loss(outputs, data.targets("train")[:2], weights[:2])
     if solves_head(cfg) and cfg.finetune.mode != "frozen":  # said with what it trains on
         return
     trainable = [(name, p) for name, p in classifier.named_parameters() if p.requires_grad]

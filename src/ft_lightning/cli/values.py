@@ -45,6 +45,7 @@ _KINDS: dict[str, Any] = {
     "data.max_pixels": Count,
     "data.root": _Text,
     "data.split": _Text,
+    "data.weight": _Text,
     "device": str,
     "features": bool,
     "finetune.backbone_lr_factor": NotNegative,

@@ -24,9 +24,12 @@ class Indexed(Protocol):
 class SampleDataset(Dataset):
     """Samples by (epoch, position): the random numbers of an augmentation depend on seed, epoch and sample alone."""
 
-    def __init__(self, samples: Sequence[Sample], targets: Tensor, reader: Reader, seed: int) -> None:
+    def __init__(
+        self, samples: Sequence[Sample], targets: Tensor, reader: Reader, seed: int, weights: Tensor | None = None
+    ) -> None:
         self.samples = samples
         self.targets = targets
+        self.weights = weights
         self.reader = reader
         self.seed = seed
 
@@ -40,21 +43,27 @@ class SampleDataset(Dataset):
             # Seed the CPU's generator only: without workers, torch.manual_seed would reseed a GPU's dropout too.
             torch.default_generator.manual_seed(seed_of(self.seed, epoch, sample.digest))
             inputs = self.reader(sample)
-        return {"inputs": inputs, "target": self.targets[position], "index": position}
+        return {"inputs": inputs, "target": self.targets[position], "index": position} | _weight(self.weights, position)
 
 
 class StoredDataset(Dataset):
     """Stored features by a batch's positions (B,); reads no sample, and each batch in one step."""
 
-    def __init__(self, features: Indexed, targets: Tensor) -> None:
+    def __init__(self, features: Indexed, targets: Tensor, weights: Tensor | None = None) -> None:
         self.features = features
         self.targets = targets
+        self.weights = weights
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, positions: Tensor) -> dict[str, Tensor]:
-        return {"features": self.features[positions], "target": self.targets[positions], "index": positions}
+        batch = {"features": self.features[positions], "target": self.targets[positions], "index": positions}
+        return batch | _weight(self.weights, positions)
+
+
+def _weight(weights: Tensor | None, at: int | Tensor) -> dict[str, Tensor]:
+    return {} if weights is None else {"weight": weights[at]}
 
 
 class InspectedDataset(Dataset):

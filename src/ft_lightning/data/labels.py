@@ -28,6 +28,7 @@ class Labels:
         sep: what stands between the labels of a sample that may have several.
         empty: what a sample without a label means: one of `EMPTY`; None: as the task says.
         case_sensitive: whether Cat and cat are two names.
+        weight: of a table: the column with the samples' weights; None: all count alike.
     """
 
     task: type[Task] = DEFAULT
@@ -35,6 +36,7 @@ class Labels:
     sep: str = ";"
     empty: str | None = None
     case_sensitive: bool = False
+    weight: str | None = None
 
     def __post_init__(self) -> None:
         if self.empty not in (None, *EMPTY):

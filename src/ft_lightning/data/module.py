@@ -56,6 +56,7 @@ class ImageFolderDataModule(LightningDataModule):
     label: str | list[str] | None
     label_sep: str
     empty_label: str | None
+    weight: str | None
     case_sensitive: bool
     allow_leak: bool
     max_pixels: Count
@@ -81,7 +82,8 @@ class ImageFolderDataModule(LightningDataModule):
         self.location = self.csv or root
         self.left_out: Sequence[Problem] = []
         self._start: dict[str, int] | None = None
-        labels = Labels(task_class(self.task_name), self.label, self.label_sep, self.empty_label, self.case_sensitive)
+        how = (self.label, self.label_sep, self.empty_label, self.case_sensitive, self.weight)
+        labels = Labels(task_class(self.task_name), *how)
         samples = without_special(scan(self.find, root, self.csv, labels, self.memo))
         samples, beyond = narrow(samples, self.group_by, self.limit, self.split_seed, labels.task)
         make_task = self.make_task or labels.task.of
@@ -166,6 +168,9 @@ class ImageFolderDataModule(LightningDataModule):
     def targets(self, split: str) -> Tensor:
         return self.task.encode([sample.label for sample in self.splits[split]])
 
+    def weights(self, split: str) -> Tensor | None:
+        return torch.tensor([sample.weight for sample in self.splits[split]]) if self.weight else None
+
     def train_dataloader(self) -> DataLoader:
         return self.loader("train")
 
@@ -191,13 +196,14 @@ class ImageFolderDataModule(LightningDataModule):
         drop_last = train and len(sampler) % batch_size == 1 < len(sampler)
         generator = torch.Generator().manual_seed(self._seed)  # without it an iterator draws from the global generator
         pinned = torch.cuda.is_available()
+        weights = self.weights(split) if train else None
         if rows is not None:
             batches = BatchPositions(sampler, batch_size, drop_last)
-            stored = StoredDataset(rows, self.targets(split))
+            stored = StoredDataset(rows, self.targets(split), weights)
             return DataLoader(stored, batch_size=None, sampler=batches, generator=generator, pin_memory=pinned)
         workers = default_workers() if self.num_workers is None else self.num_workers
         return DataLoader(
-            SampleDataset(samples, self.targets(split), self._readers[split], self._seed),
+            SampleDataset(samples, self.targets(split), self._readers[split], self._seed, weights),
             batch_size=batch_size,
             sampler=sampler,
             drop_last=drop_last,

@@ -17,8 +17,8 @@ from ft_lightning.tasks.task import Task
 class Data(Protocol):
     """A LightningDataModule of split samples.
 
-    Batches are `{"inputs", "target", "index"}`. A split served from rows has "features" (B, D) in place of inputs, in
-    the same order.
+    Batches are `{"inputs", "target", "index"}`, and in train "weight" (B,) where samples have weights. A split served
+    from rows has "features" (B, D) in place of inputs, in the same order.
     """
 
     task: Task  # fitted to train's labels
@@ -49,6 +49,9 @@ class Data(Protocol):
 
     def targets(self, split: str) -> Tensor:
         """Return the encoded labels (N, ...) of the split's samples."""
+
+    def weights(self, split: str) -> Tensor | None:
+        """Return how much each of the split's samples (N,) counts in training; None if all count alike."""
 
     def name_of(self, split: str, index: int) -> str:
         """Return the name of a sample in the dataset."""

@@ -33,6 +33,7 @@ class Entry(NamedTuple):
     label: Cells  # a text; or, for a label of several columns, the cell of each
     split: str | None = None  # train, val or test; None for all entries if the split is to be made
     group: str | None = None  # entries of a group stay in one split
+    weight: float = 1.0  # how much it counts in training
 
 
 class Listing(NamedTuple):
@@ -45,7 +46,7 @@ class Listing(NamedTuple):
 class FindFiles(Protocol):
     """A data source: lists the labelled files of `data.root` and `data.csv`.
 
-    One that can read the columns of `data.label` has a parameter `label` too: a column's name, or a list of them.
+    One that can read the columns of `data.label` and `data.weight` has parameters `label` and `weight` too.
     """
 
     def __call__(self, root: str | None, csv: str | None, on_problem: OnProblem) -> Listing:
@@ -90,15 +91,16 @@ def scan(
 
 
 def _with_columns(find: FindFiles, labels: Labels) -> FindFiles:
-    """Return the source that reads the columns of `data.label`; itself where none are set."""
-    if labels.columns is None:
-        return find
-    if "label" not in inspect.signature(find).parameters:
+    """Return the source that reads the columns of `data.label` and `data.weight`; itself where none are set."""
+    columns: dict[str, str | Sequence[str] | None] = {"label": labels.columns, "weight": labels.weight}
+    given = {key: named for key, named in columns.items() if named is not None}
+    if unknown := sorted(given.keys() - inspect.signature(find).parameters):
+        key = unknown[0]
         raise UserError(
-            f"data.label={labels.columns}: data.find={getattr(find, '__name__', find)} has no parameter label, so "
-            "takes no columns: leave it out."
+            f"data.{key}={given[key]}: data.find={getattr(find, '__name__', find)} has no parameter {key}, so takes no "
+            "columns: leave it out."
         )
-    return partial(find, label=labels.columns)  # type: ignore[call-arg]
+    return partial(find, **given) if given else find  # type: ignore[arg-type]
 
 
 def _listed(find: FindFiles, root: str | None, csv: str | None, on_problem: OnProblem, where: str) -> Listing:
@@ -152,7 +154,7 @@ def _samples_of(entries: Sequence[tuple[Entry, str]], base: Path, memo: Memo | N
     for (entry, label), (digest, problem) in zip(entries, digests, strict=True):
         name = _name(entry, base)
         identity = digest or hashlib.sha256(f"no bytes: {name}".encode()).hexdigest()
-        samples.append(Sample(entry.path, name, label, identity, entry.split, entry.group, problem))
+        samples.append(Sample(entry.path, name, label, identity, entry.split, entry.group, problem, entry.weight))
     return sorted(samples, key=lambda sample: sample.name)
 
 

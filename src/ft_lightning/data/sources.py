@@ -17,18 +17,24 @@ A_FINDING = {"a_finding": True}  # marks a warning that `check` has as a finding
 
 
 def find_images(
-    root: str | None, csv: str | None, on_problem: OnProblem, label: str | Sequence[str] | None = None
+    root: str | None,
+    csv: str | None,
+    on_problem: OnProblem,
+    label: str | Sequence[str] | None = None,
+    weight: str | None = None,
 ) -> Listing:
     """List a folder, or a CSV whose relative paths start at `root` or at the CSV's own folder.
 
     Args:
         label: the CSV's column with the label, or several; None: the one called label.
+        weight: the CSV's column with the samples' weights; None: all count alike.
     """
     folder = Path(str(root)).expanduser() if root else None  # Hydra parses a folder called 2024 as a number
     if csv:
-        return list_table(Path(str(csv)).expanduser(), folder, label)
-    if label is not None:
-        raise UserError(f"data.label={label} names columns of a table, but there is none: set data.csv.")
+        return list_table(Path(str(csv)).expanduser(), folder, label, weight)
+    for key, named in (("label", label), ("weight", weight)):
+        if named is not None:
+            raise UserError(f"data.{key}={named} names columns of a table, but there is none: set data.csv.")
     if folder:
         return _of_folder(folder, on_problem)
     raise UserError(

@@ -1,6 +1,7 @@
 """Lists the labelled images of a CSV, and reports what is wrong with it; a run's split.csv is such a table."""
 
 import logging
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -17,23 +18,27 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 log = logging.getLogger(__name__)
 
 
-def list_table(table: Path, root: Path | None, label: str | Sequence[str] | None = None) -> Listing:
+def list_table(
+    table: Path, root: Path | None, label: str | Sequence[str] | None = None, weight: str | None = None
+) -> Listing:
     """List a CSV with the columns path, label and, optionally, split and group.
 
     Args:
         root: where relative paths start; None: at the table's own folder.
         label: the column, or the columns, of the label; None: the one called label.
+        weight: the column of the samples' weights; None: all count alike.
     """
     where = f"data.csv={table}"
     rows, label = _with_label(read_table(table), label, where)
     columns = [label] if isinstance(label, str) else list(label)
-    for column in ["path", *columns]:
+    for column in ["path", *columns, *([weight] if weight else [])]:
         if column not in rows.columns:
             raise UserError(f"{where}: no column {column!r}; it has {', '.join(map(str, rows.columns))}.")
     if len(rows) == 0:
         raise UserError(f"{where} has no rows.")
     cells = rows[columns].map(_text)
     labels = cells[label].tolist() if isinstance(label, str) else cells.to_dict("records")
+    weights = _weights(rows[weight].map(_text), f"{where}, {weight}") if weight else [1.0] * len(rows)
     rows = rows.reindex(columns=["path", "split", "group"], fill_value="").map(_text)
     if without := [row for row, value in enumerate(rows["path"], start=2) if not value.strip()]:
         raise UserError(f"{where}: row {without[0]} has no path ({number_of(len(without), 'such row')}).")
@@ -49,8 +54,28 @@ def list_table(table: Path, root: Path | None, label: str | Sequence[str] | None
         raise UserError(
             f"{where} names {number_of(len(paths), 'file')}, none of which exists: {name_few(paths)}. Set data.root."
         )
-    listed = zip(rows["path"], labels, rows["split"], rows["group"], strict=True)
-    return Listing([Entry(path, label, split or None, group or None) for path, label, split, group in listed], base)
+    listed = zip(rows["path"], labels, rows["split"], rows["group"], weights, strict=True)
+    return Listing(
+        [Entry(path, cells, split or None, group or None, w) for path, cells, split, group, w in listed], base
+    )
+
+
+def _weights(cells: pd.Series, where: str) -> list[float]:
+    """Return the samples' weights, numbers from 0."""
+    weights = [_number(cell) for cell in cells]
+    for row, (cell, weight) in enumerate(zip(cells, weights, strict=True), start=2):
+        if not 0 <= weight < math.inf:
+            raise UserError(f"{where}: row {row} has the weight {cell!r}; use a number from 0.")
+    if not any(weights):
+        raise UserError(f"{where}: all weights are 0, so nothing would be trained on.")
+    return weights
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
 
 
 def _with_label(

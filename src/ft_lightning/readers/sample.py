@@ -26,6 +26,7 @@ class Sample:
     split: str | None = None  # given by the folder or the table
     group: str | None = None
     problem: str = ""  # why it has no bytes
+    weight: float = 1.0  # how much it counts in training
     content: Any = field(default=None, compare=False, repr=False)  # what a reader takes in place of a file
 
     @classmethod

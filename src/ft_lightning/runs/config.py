@@ -31,6 +31,7 @@ DEFAULTS = {
     "data.label": None,
     "data.label_sep": ";",
     "data.empty_label": None,
+    "data.weight": None,
     "data.sampler": "shuffle",
     "data.decode": "exact",
     "module._target_": f"{names.PACKAGE}.module.FineTuner",
