@@ -11,7 +11,11 @@ log = logging.getLogger(__name__)
 
 
 def cover(
-    units: list[list[Sample]], split_of: dict[str, str], names: Mapping[str, Sequence[str]], splits: Sequence[str]
+    units: list[list[Sample]],
+    split_of: dict[str, str],
+    names: Mapping[str, Sequence[str]],
+    splits: Sequence[str],
+    quiet: bool = False,
 ) -> dict[str, str]:
     """Return splits that have each of a sample's names, such as its labels, where enough units have it.
 
@@ -38,7 +42,7 @@ def cover(
                 counts[place[moved], each] -= 1
                 counts[split, each] += 1
             place[moved] = split
-    if few:
+    if few and not quiet:
         counted = number_of(len(few), "label has", "labels have")
         log.warning("%s too few different images to be tested: %s.", counted, name_few(few))
     return {sample.name: split for unit, split in zip(units, place, strict=True) for sample in unit}

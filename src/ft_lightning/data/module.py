@@ -1,9 +1,10 @@
 """The LightningDataModule: a scanned and split dataset, read with exactly the preprocessing the weights expect."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 import torch
@@ -135,6 +136,11 @@ class ImageFolderDataModule(LightningDataModule):
         self._readers = {"train": train, "val": plain, "test": plain}
         self._seed = seed
         self._served: dict[str, tuple[Indexed, bool]] = {}  # rows, and whether they are a single batch
+
+    def divided(self, splits: Mapping[str, Sequence[Sample]]) -> Self:
+        other = copy.copy(self)
+        other.splits, other.task = splits, self.task.fit([sample.label for sample in splits["train"]])
+        return other
 
     def serve(self, split: str, rows: Indexed, whole: bool = False) -> None:
         self._served[split] = (rows, whole)

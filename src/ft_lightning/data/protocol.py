@@ -1,7 +1,7 @@
 """The contract of a data source: what other rooms may use of a LightningDataModule."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import pandas as pd
 from torch import Tensor
@@ -31,6 +31,9 @@ class Data(Protocol):
 
     def connect(self, reader: Reader, augment: Callable[[Any], Any] | None, seed: int) -> None:
         """Set how samples are read, the augmentation of train, and the seed of its order; resets `serve`."""
+
+    def divided(self, splits: Mapping[str, Sequence[Sample]]) -> Self:
+        """Return the same samples in other splits, with the task fitted to those of train; `connect` it again."""
 
     def serve(self, split: str, rows: Indexed, whole: bool = False) -> None:
         """Serve a split from rows (N, D), in the order of its samples: its batches have "features" from now on.

@@ -143,10 +143,10 @@ def split_samples(
             f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave nothing for train."
         )
     pool = given["train"] or given[None]
-    cut = _cut(pool, shares, split_seed, task)
+    found = cut(pool, shares, split_seed, task)
     splits = {name: [] if name == "train" else given[name] for name in SPLITS}
     for sample in pool:
-        splits[cut[sample.name]].append(sample)
+        splits[found[sample.name]].append(sample)
     if empty := [name for name in SPLITS if not splits[name]]:
         raise UserError(
             f"The {empty[0]} split is empty: there are too few samples ({len(samples)}) to split; add some."
@@ -156,17 +156,16 @@ def split_samples(
     return splits
 
 
-def _cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task") -> dict[str, str]:
-    """Return sample name -> split; each share of the pool goes to its split, the rest to train."""
-    stratum = dict(zip((s.name for s in pool), task.strata([s.label for s in pool]), strict=True))
-    by_stratum: dict[str, list[list[Sample]]] = defaultdict(list)
-    for unit in _units(pool):
-        counts = Counter(stratum[sample.name] for sample in unit)
-        by_stratum[min(counts, key=lambda label: (-counts[label], label))].append(unit)
+def cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task", quiet: bool = False) -> dict[str, str]:
+    """Return sample name -> split; each share of the pool goes to its split, the rest to train.
+
+    Args:
+        quiet: do not name what has too few samples for each split.
+    """
+    by_stratum = units_by_stratum(pool, seed, task)
     result: dict[str, str] = {}
     small = []
     for label, units in by_stratum.items():
-        units.sort(key=lambda unit: min(_hash(seed, sample.group or sample.digest) for sample in unit))
         if shares and len(units) <= len(shares):
             small.append(label)
         for unit, split in zip(units, _split_names([len(unit) for unit in units], shares), strict=True):
@@ -174,14 +173,26 @@ def _cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task") 
     names = {sample.name: task.names_in(sample.label) for sample in pool}
     if any(len(those) > 1 for those in names.values()):
         units = sorted((unit for those in by_stratum.values() for unit in those), key=lambda unit: unit[0].digest)
-        return cover(units, result, names, [*shares, "train"])
-    if small:
+        return cover(units, result, names, [*shares, "train"], quiet)
+    if small and not quiet:
         log.warning(
             "%s too few different images to be tested, all are in train: %s.",
             number_of(len(small), "class has", "classes have"),
             name_few(small),
         )
     return result
+
+
+def units_by_stratum(pool: list[Sample], seed: int, task: "Task") -> dict[str, list[list[Sample]]]:
+    """Return the sets of samples that must stay together, by their commonest stratum, in the order of their hashes."""
+    stratum = dict(zip((s.name for s in pool), task.strata([s.label for s in pool]), strict=True))
+    by_stratum: dict[str, list[list[Sample]]] = defaultdict(list)
+    for unit in _units(pool):
+        counts = Counter(stratum[sample.name] for sample in unit)
+        by_stratum[min(counts, key=lambda label: (-counts[label], label))].append(unit)
+    for units in by_stratum.values():
+        units.sort(key=lambda unit: min(_hash(seed, sample.group or sample.digest) for sample in unit))
+    return by_stratum
 
 
 def _split_names(sizes: list[int], shares: dict[str, float]) -> list[str]:

@@ -1,5 +1,8 @@
 """Rows of the feature store, in the order of given samples."""
 
+import itertools
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -36,6 +39,20 @@ class Rows:
             return self
         everything = torch.arange(len(self))
         return Rows([self._gather(everything)], torch.zeros_like(everything), everything)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Rows"]) -> "Rows":
+        """Return the rows of several, one after the other."""
+        starts = [0, *itertools.accumulate(len(part._tensors) for part in parts)]
+        return cls(
+            [tensor for part in parts for tensor in part._tensors],
+            torch.cat([part._shard + start for part, start in zip(parts, starts, strict=False)]),
+            torch.cat([part._row for part in parts]),
+        )
+
+    def picked(self, positions: Tensor) -> "Rows":
+        """Return the rows at these positions, in this order."""
+        return Rows(self._tensors, self._shard[positions], self._row[positions]).compacted()
 
     def _like(self) -> Tensor:
         """Return a tensor with the type and width of all rows; an unused shard may have others."""
