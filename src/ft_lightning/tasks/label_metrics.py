@@ -1,15 +1,19 @@
 """The metrics of several labels: averages over the labels that occur, numbers of each label, bootstrap intervals."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ft_lightning.tasks.intervals import resamples, wilson_interval
 from ft_lightning.tasks.measure import rank_auroc, refuse_non_finite, value_of
 from ft_lightning.tasks.multilabel import METRICS
+from ft_lightning.tasks.task import Outputs
 
 if TYPE_CHECKING:
     from ft_lightning.tasks.multilabel import MultiLabel
@@ -23,19 +27,23 @@ def epoch_metrics(task: "MultiLabel", logits: Tensor, targets: Tensor) -> dict[s
     `average_precision` and `f1_macro` are means over the labels that occur in the targets; f1_macro also over those in
     the answers. `loss` is the mean binary cross-entropy of all decisions, in nats.
     """
-    return {metric.name: value for metric, value in _values(task, logits, targets).items() if metric.each_epoch}
+    answers = task.answers(logits.double().sigmoid())
+    return {metric.name: value for metric, value in _values(logits, targets, answers).items() if metric.each_epoch}
 
 
-def full_metrics(task: "MultiLabel", logits: Tensor, targets: Tensor) -> dict[str, Any]:
+def full_metrics(task: "MultiLabel", logits: Tensor, targets: Tensor, answers: Tensor | None = None) -> dict[str, Any]:
     """Compute all metrics of one split for metrics.json, as plain JSON values.
 
     The interval of exact_match is Wilson's, the others are percentile bootstraps over samples. An average precision is
     beside that of chance, which is the share of samples that have the label; exact match beside that of always
     answering the commonest labels of train. Values that are not finite are null.
+
+    Args:
+        answers: the labels that each sample has (N, L), if not by the task's thresholds.
     """
-    values = _values(task, logits, targets)
     probabilities = logits.double().sigmoid()
-    answers, truth = task.answers(probabilities).numpy(), targets.numpy() > 0
+    given = task.answers(probabilities) if answers is None else answers
+    values, answered, truth = _values(logits, targets, given), given.numpy(), targets.numpy() > 0
     shares = truth.mean(0)
     commonest = task.encode([task.commonest]).numpy() > 0
     auroc = [rank_auroc(probabilities[:, i].numpy(), truth[:, i]) for i in range(task.width)]
@@ -43,16 +51,29 @@ def full_metrics(task: "MultiLabel", logits: Tensor, targets: Tensor) -> dict[st
         "auroc": mean_of_present(np.array([math.nan if one is None else one for one in auroc])),
         **{metric.name: value for metric, value in values.items()},
     }
-    right = int((answers == truth).all(1).sum())
+    right = int((answered == truth).all(1).sum())
     return {
         **{name: value if math.isfinite(value) else None for name, value in measured.items()},
-        **_intervals(probabilities.numpy(), truth, answers),
+        **_intervals(probabilities.numpy(), truth, answered),
         "exact_match_ci95": wilson_interval(right, len(truth)),
         "n": len(truth),
         "chance_average_precision": float(shares[shares > 0].mean()) if shares.any() else None,
         "commonest_exact_match": float((truth == commonest).all(1).mean()),
-        "per_label": _per_label(task, probabilities.numpy(), truth, answers, auroc),
+        "per_label": _per_label(task, probabilities.numpy(), truth, answered, auroc),
     }
+
+
+def pooled_metrics(task: "MultiLabel", parts: Sequence[tuple["MultiLabel", Outputs]]) -> dict[str, Any]:
+    """Compute all metrics of several models' outputs together; the threshold of a label is the mean of theirs.
+
+    Args:
+        parts: of each model its task, calibrated, and its outputs.
+    """
+    logits = [outputs.rows.double() / own.temperature for own, outputs in parts]
+    answers = [own.answers(each.sigmoid()) for (own, _), each in zip(parts, logits, strict=True)]
+    means = np.mean([own.thresholds for own, _ in parts], axis=0).tolist()
+    targets = torch.cat([outputs.target for _, outputs in parts])
+    return full_metrics(replace(task, thresholds=means), torch.cat(logits), targets, torch.cat(answers))
 
 
 def average_precisions(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -92,11 +113,10 @@ def _threshold(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> fl
     return float(np.median(gaps[best]))
 
 
-def _values(task: "MultiLabel", logits: Tensor, targets: Tensor) -> dict[Any, float]:
+def _values(logits: Tensor, targets: Tensor, answers: Tensor) -> dict[Any, float]:
     refuse_non_finite(logits)
     logits, truth = logits.double(), targets.numpy() > 0
     probabilities = logits.sigmoid()
-    answers = task.answers(probabilities)
     by_label = {
         "average_precision": mean_of_present(average_precisions(logits.numpy(), truth)),
         "f1_macro": mean_of_present(_f1(truth[None], answers.numpy()[None])[0]),

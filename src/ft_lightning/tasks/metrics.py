@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
@@ -13,6 +14,10 @@ from ft_lightning.tasks.intervals import macro_f1_interval, wilson_interval
 from ft_lightning.tasks.measure import rank_auroc, refuse_non_finite, value_of
 from ft_lightning.tasks.metric import Metric
 from ft_lightning.tasks.multiclass import METRICS
+from ft_lightning.tasks.task import Outputs
+
+if TYPE_CHECKING:
+    from ft_lightning.tasks.multiclass import MultiClass
 
 
 def epoch_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
@@ -55,6 +60,17 @@ def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_
         "per_class": _per_class(confusion, auroc, class_names),
         "confusion": {true: row for true, row in answers.items() if row},
     }
+
+
+def pooled_metrics(task: "MultiClass", parts: Sequence[tuple["MultiClass", Outputs]]) -> dict[str, Any]:
+    """Compute all metrics of several models' outputs together.
+
+    Args:
+        parts: of each model its task, calibrated, and its outputs.
+    """
+    logits = torch.cat([outputs.rows / own.temperature for own, outputs in parts])
+    targets = torch.cat([outputs.target for _, outputs in parts])
+    return full_metrics(logits, targets, task.class_names, task.class_counts)
 
 
 def _measured(metrics: Sequence[Metric], logits: Tensor, targets: Tensor) -> dict[str, float]:

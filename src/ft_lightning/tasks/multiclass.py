@@ -67,6 +67,7 @@ class MultiClass:
         *(each.name for each in METRICS if each.shown),
         *("majority_accuracy", "knn_accuracy"),
     ]
+    baselines: ClassVar[Mapping[str, str]] = {"majority_accuracy": "Always answering the commonest class of train"}
     columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}
     answer: ClassVar[str | None] = "predicted"
     share_right: ClassVar[str] = "accuracy"
@@ -149,10 +150,8 @@ class MultiClass:
     def metrics(self, rows: "Tensor", target: "Tensor", full: bool) -> dict[str, Any]:
         from ft_lightning.tasks.metrics import epoch_metrics, full_metrics
 
-        logits = rows / self.temperature
-        if full:
-            return full_metrics(logits, target, self.class_names, self.class_counts)
-        return epoch_metrics(logits, target)
+        given = rows / self.temperature, target
+        return full_metrics(*given, self.class_names, self.class_counts) if full else epoch_metrics(*given)
 
     def summary(self, metrics: Mapping[str, float], n: int) -> dict[str, Any]:
         accuracy = metrics["accuracy"]
@@ -162,6 +161,11 @@ class MultiClass:
         from ft_lightning.tasks.calibration import fit_temperature
 
         return replace(self, temperature=fit_temperature(rows, target))
+
+    def pooled(self, parts: Sequence[tuple[Self, Outputs]]) -> dict[str, Any]:
+        from ft_lightning.tasks.metrics import pooled_metrics
+
+        return pooled_metrics(self, parts)
 
     def details(self, outputs: Mapping[str, Outputs]) -> Details:
         from ft_lightning.tasks.calibration import before_and_after

@@ -24,7 +24,6 @@ _SHOWN = 10  # labels on the terminal
 
 log = logging.getLogger(__name__)
 
-
 # Functions of probabilities (N, L), targets (N, L) of 0 and 1, and answers (N, L), which are bool. Add a line for a
 # metric of your own. Those without a function are computed label by label in `label_metrics`.
 METRICS = (
@@ -65,6 +64,10 @@ class MultiLabel:
         *(each.name for each in METRICS if each.shown),
         *("chance_average_precision", "commonest_exact_match", "knn_average_precision"),
     ]
+    baselines: ClassVar[Mapping[str, str]] = {
+        "chance_average_precision": "Chance",
+        "commonest_exact_match": "Always answering the commonest labels of train",
+    }
     columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}
     answer: ClassVar[str | None] = "predicted"
     share_right: ClassVar[str] = "exact match"
@@ -158,6 +161,11 @@ class MultiLabel:
         temperature = fit_temperature_of_labels(rows, target)
         probabilities = (rows.double() / temperature).sigmoid()
         return replace(self, temperature=temperature, thresholds=best_thresholds(probabilities, target))
+
+    def pooled(self, parts: Sequence[tuple[Self, Outputs]]) -> dict[str, Any]:
+        from ft_lightning.tasks.label_metrics import pooled_metrics
+
+        return pooled_metrics(self, parts)
 
     def details(self, outputs: Mapping[str, Outputs]) -> Details:
         return Details({"calibration": {"temperature": self.temperature}}, {})

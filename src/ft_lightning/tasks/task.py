@@ -31,6 +31,7 @@ class Task(Protocol):
     monitor: ClassVar[str]  # the default metric of best.ckpt, early stopping and searches
     directions: ClassVar[Mapping[str, str | None]]  # the metrics of each epoch, and whether "max" or "min" is better
     headline: ClassVar[Sequence[str]]  # the metrics that a terminal shows, the most important first
+    baselines: ClassVar[Mapping[str, str]]  # of full metrics: NAME_METRIC, and what answers so, to begin a sentence
     columns: ClassVar[Mapping[str, str]]  # the metrics that a comparison of runs shows, by title; `monitor` is first
     answer: ClassVar[str | None]  # the column of predictions.csv to compare with the label, if any
     share_right: ClassVar[str]  # what the share of right answers is called, where there is an answer
@@ -101,6 +102,13 @@ class Task(Protocol):
 
     def calibrate(self, rows: "Tensor", target: "Tensor") -> Self:
         """Return the task calibrated on val; itself if there is nothing to fit."""
+
+    def pooled(self, parts: Sequence[tuple[Self, Outputs]]) -> dict[str, Any]:
+        """Compute all metrics of several models' outputs together, on different samples.
+
+        Args:
+            parts: of each model its task, calibrated, and its outputs.
+        """
 
     def details(self, outputs: Mapping[str, Outputs]) -> Details:
         """Return the task's further results of a run, for its page."""

@@ -1,0 +1,45 @@
+"""Whether a baseline is better than the model of a run, and what to try then."""
+
+from ft_lightning.runs.run import Run
+from ft_lightning.tasks.registry import TASKS, finite
+
+_NEIGHBOURS = "Answering by the most similar training samples, without any training,"
+
+
+def better_baseline(run: Run) -> str:
+    """Return a sentence on a baseline that is better on test than the trained model; empty if none is.
+
+    Better means beyond the 95 % interval of the model's own metric: within it, it may be chance.
+    """
+    metrics, task = run.metrics, TASKS.get(run.task)
+    test = metrics.get("test")
+    if task is None or "val" not in metrics or not isinstance(test, dict):  # an evaluation has nothing to try
+        return ""
+    for name, what in {f"knn_{task.monitor}": _NEIGHBOURS, **task.baselines}.items():
+        metric = name.partition("_")[2]
+        value, bounds = finite(test.get(name)), test.get(f"{metric}_ci95")
+        if value is None or not bounds:
+            continue
+        low, high = bounds
+        if value > high if task.directions[metric] == "max" else value < low:
+            return (
+                f"{what} has {metric.replace('_', ' ')} {value:.4f} on test, beyond the 95 % interval of this model "
+                f"({low:.4f} to {high:.4f}): try {_tries(run)}."
+            )
+    return ""
+
+
+def _tries(run: Run) -> str:
+    """Name what may fit such data better and was not done, by its keys."""
+    config = run.config
+    head, solver = ((config.get(group) or {}).get(key) for group, key in (("head", "name"), ("optimizer", "_target_")))
+    mode = (run.card.get("finetune") or {}).get("mode")
+    tries = {
+        "head=mlp": head not in ("mlp", "auto"),
+        "optimizer=lbfgs": mode == "frozen" and head != "auto" and not str(solver).endswith("HeadSolver"),
+        "finetune=partial": mode == "frozen",
+        "finetune=full": mode == "partial",
+        "another model": True,
+    }
+    *others, last = [name for name, fits in tries.items() if fits]
+    return f"{', '.join(others)} or {last}" if others else last

@@ -1,0 +1,122 @@
+"""A baseline that beats the delivered model is said, with what to try; one within its interval is not."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ft_lightning.cli.compose import compose
+from ft_lightning.runs.baselines import better_baseline
+from ft_lightning.runs.config import write_config
+from ft_lightning.runs.run import Run
+from ft_lightning.tasks.registry import TASKS
+from ft_lightning.train import train
+
+ACCURACY = {"accuracy": 0.7, "accuracy_ci95": [0.6, 0.8], "majority_accuracy": 0.3}
+PRECISION = {"average_precision": 0.7, "average_precision_ci95": [0.6, 0.8], "exact_match_ci95": [0.1, 0.2]}
+
+
+def run_of(
+    folder: Path, test: dict[str, Any], task: str = "multiclass", typed: tuple[str, ...] = (), mode: str = "frozen"
+) -> Run:
+    (folder / "model").mkdir(parents=True)
+    run = Run(folder)
+    run.write("metrics", {"val": {}, "test": test})
+    run.write("model", {"task": {"name": task}, "finetune": {"mode": mode}})
+    write_config(compose("train", *typed), folder)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("test", "task", "said"),
+    [
+        (ACCURACY | {"knn_accuracy": 0.81}, "multiclass", "Answering by the most similar training samples.* 0.8100"),
+        (ACCURACY | {"knn_accuracy": 0.79}, "multiclass", ""),
+        (ACCURACY | {"knn_accuracy": None, "majority_accuracy": 0.9}, "multiclass", "Always answering the commonest c"),
+        ({"knn_accuracy": 0.9}, "multiclass", ""),
+        (
+            PRECISION | {"knn_average_precision": 0.9},
+            "multilabel",
+            "has average precision 0.9000 on.*0.6000 to 0.8",
+        ),
+        (PRECISION | {"chance_average_precision": 0.9}, "multilabel", "Chance has average precision 0.9000"),
+        (PRECISION | {"commonest_exact_match": 0.3}, "multilabel", "commonest labels of train has exact match 0.3000"),
+        (PRECISION | {"commonest_exact_match": 0.15}, "multilabel", ""),
+    ],
+)
+def test_a_better_baseline_is_said_outside_of_noise(test: dict[str, Any], task: str, said: str, tmp_path: Path) -> None:
+    sentence = better_baseline(run_of(tmp_path / "run", test, task))
+    if not said:
+        assert sentence == ""
+        return
+    assert re.search(said, sentence), sentence
+    assert sentence.endswith(": try head=mlp, optimizer=lbfgs, finetune=partial or another model.")
+
+
+@pytest.mark.parametrize(
+    ("typed", "mode", "tries"),
+    [
+        (("head=mlp",), "frozen", "optimizer=lbfgs, finetune=partial or another model"),
+        (("optimizer=lbfgs",), "frozen", "head=mlp, finetune=partial or another model"),
+        (("head=mlp", "optimizer=lbfgs"), "frozen", "finetune=partial or another model"),
+        (("finetune=partial",), "partial", "head=mlp, finetune=full or another model"),
+        (("finetune=full", "head=mlp"), "full", "another model"),
+    ],
+)
+def test_what_was_done_is_not_advised(typed: tuple[str, ...], mode: str, tries: str, tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", ACCURACY | {"knn_accuracy": 0.9}, typed=typed, mode=mode)
+    assert better_baseline(run).endswith(f": try {tries}.")
+
+
+def test_an_evaluation_trains_nothing_so_nothing_is_advised(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", {})
+    run.write("metrics", {"test": ACCURACY | {"majority_accuracy": 0.9}})
+    assert better_baseline(run) == ""
+
+
+def test_each_baseline_of_a_task_is_of_a_metric_with_a_direction() -> None:
+    for task in TASKS.values():
+        assert task.baselines
+        for name in task.baselines:
+            assert name in task.headline
+            assert task.directions[name.partition("_")[2]] in ("max", "min")
+
+
+def corners(root: Path) -> None:
+    """Images of eight colours, the corners of the cube, neighbours of another class each: no plane divides them."""
+    rng = np.random.default_rng(0)
+    for corner in range(8):
+        for i in range(40):
+            split = "test" if i < 12 else "val" if i < 16 else "train"
+            bits = [corner >> bit & 1 for bit in range(3)]
+            folder = root / split / ("even", "odd")[sum(bits) % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = 200 * np.array(bits) + rng.integers(0, 30, (32, 32, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{corner}_{i}.png")
+
+
+@pytest.mark.parametrize("hard", [True, False], ids=["neighbours alone", "a plane does"])
+def test_page_and_terminal_say_it_of_a_set_that_no_plane_divides(
+    hard: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from callbacks.test_stored_features import save_weights
+    from conftest import write_pictures
+
+    if hard:
+        corners(tmp_path / "data")
+    else:
+        write_pictures(tmp_path / "data", {"ant": 20, "bee": 20})
+    weights = save_weights(tmp_path / "w.pth", "test_resnet")
+    options = ["model=timm", "model.name=test_resnet", f"model.weights={weights}", "precision=32-true"]
+    cfg = compose("train", *options, f"data.root={tmp_path / 'data'}", "trainer.max_epochs=2", "optimizer.lr=1e-3")
+    (tmp_path / "run").mkdir()
+    write_config(cfg, tmp_path / "run")
+    train(cfg, tmp_path / "run")
+    said, page = capsys.readouterr().out, (tmp_path / "run/report.html").read_text()
+    sentence = better_baseline(Run(tmp_path / "run"))
+    assert bool(sentence) == hard
+    assert ("by the most similar training samples, without any training, has" in page) == hard
+    assert ("baseline   Answering by the most similar" in said) == hard
