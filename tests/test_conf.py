@@ -17,7 +17,7 @@ FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"
 SHIPPED = {
     "augment": ["light", "none", "strong"],
     "experiment": ["classic", "debug"],
-    "head": ["linear", "mlp"],
+    "head": ["auto", "linear", "mlp"],
     "mix": ["cutmix", "mixup", "none"],
     "optimizer": ["adam", "adamw", "lbfgs", "sgd"],
     "scheduler": ["constant", "cosine", "onecycle", "plateau"],
@@ -84,6 +84,7 @@ COMBINATIONS = [
     ["finetune=partial", "optimizer=adamw", "scheduler=onecycle", "augment=strong", "loss.class_weights=balanced"],
     ["finetune=full", "optimizer=adam", "scheduler=cosine", "loss.label_smoothing=0.1", "head.dropout=0.2"],
     ["finetune=frozen", "optimizer=lbfgs", "head=mlp", "loss.class_weights=balanced"],
+    ["finetune=frozen", "optimizer=adamw", "head=auto", "scheduler=onecycle", "folds=3"],
     ["finetune=full", "finetune.freeze_bn=false", "optimizer=sgd", "trainer.gradient_clip_val=1.0"],
 ]  # fmt: skip
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lightning import Callback, Trainer
 
     from ft_lightning.backbones.backbone import Backbone
-    from ft_lightning.callbacks.stored_features import RowCache, StoredFeatures
+    from ft_lightning.callbacks.stored_features import Requirement, RowCache, StoredFeatures
     from ft_lightning.data.labels import Labels
     from ft_lightning.data.protocol import Data
     from ft_lightning.data.scan import FindFiles
@@ -178,20 +178,21 @@ def module(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "FineTuner"
 
 
 def stored_features(
-    cfg: DictConfig, splits: Sequence[str], clock: "Stopwatch", rows: "RowCache | None" = None, quiet: bool = False
+    cfg: DictConfig,
+    splits: Sequence[str],
+    clock: "Stopwatch",
+    rows: "RowCache | None" = None,
+    quiet: bool = False,
+    required_by: "Requirement | None" = None,
 ) -> "StoredFeatures":
     """Build the callback that computes these splits' features once; other arguments as in `StoredFeatures`."""
     from ft_lightning.callbacks.stored_features import Chooser, RowCache, StoredFeatures
+    from ft_lightning.cli.stored import requirement
 
-    required_by = None
-    if cfg.repeats > 1:
-        required_by = (f"repeats={cfg.repeats}", "leave it out; -m seed=0,1,2 trains several times")
-    elif solves_head(cfg):
-        required_by = ("optimizer=lbfgs", "use optimizer=adam")
     return StoredFeatures(
         cfg.cache,
         splits,
-        required_by,
+        requirement(cfg, required_by),
         probe=Chooser(cfg.monitor, cfg.monitor_mode) if cfg.head.init == "probe" else None,
         show_progress=cfg.trainer.enable_progress_bar,
         quiet=quiet,

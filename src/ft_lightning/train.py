@@ -15,7 +15,6 @@ from omegaconf import DictConfig
 from ft_lightning import build
 from ft_lightning.cli import command, processes
 from ft_lightning.cli.job import Verb
-from ft_lightning.cli.processes import refuse_processes
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs import resume
 from ft_lightning.runs.run import Run
@@ -40,19 +39,19 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.issues.layout import quick_findings
     from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
-    from ft_lightning.search.repeats import repeat
+    from ft_lightning.search import auto_head, further
 
     build.check(cfg)
     build.trainer(cfg, [], None)  # what it refuses, before the data is read
     run, clock = Run(run_dir), write.Stopwatch()
     data, pretrained = build.data(cfg), build.pretrained(cfg)
-    module = build.module(cfg, data, pretrained)
-    stored = build.stored_features(cfg, list(data.splits), clock)
+    choice = auto_head.choose(cfg, run, data, pretrained, clock)
+    module = build.module(choice.cfg, data, pretrained)
+    stored = build.stored_features(choice.cfg, list(data.splits), clock, choice.rows, required_by=choice.required_by)
     epochs = EpochTable(run.table_path("metrics"))
     best, last = best_and_last(run.checkpoints, cfg.monitor, cfg.monitor_mode, epochs)
-    trainer = build.trainer(cfg, [stored, epochs, *output_callbacks(cfg, run), best, last], run_dir)
-    if cfg.repeats > 1:
-        refuse_processes(trainer, f"repeats={cfg.repeats}")
+    trainer = build.trainer(choice.cfg, [stored, epochs, *output_callbacks(cfg, run), best, last], run_dir)
+    planned = further.plan(cfg, data, trainer)
     start = checkpoint_to_resume(cfg, run, data)
     if trainer.is_global_zero:
         run.write("split", data.table())
@@ -76,11 +75,16 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     if not trainer.is_global_zero:
         return {}
     processes.stop_watching()
-    timing = clock.timing(trainer.current_epoch - module.first_epoch, data, stored.found, stored.computed)
-    spread = repeat(cfg, data, pretrained, stored.rows, module.outputs) if cfg.repeats > 1 else {}
+    more = further.train(cfg, data, planned, pretrained, stored.rows, module.outputs, clock)
+    timing = clock.timing(
+        trainer.current_epoch - module.first_epoch,
+        data,
+        stored.found - choice.computed,
+        stored.computed + choice.computed,
+    )
     task = data.task.calibrate(module.outputs["val"].rows, module.outputs["val"].target)
-    metrics = write.write(run, module.outputs, task, data, timing, spread)
-    model_dir.save(run.model, module.classifier, build.described_head(cfg), task, metrics, reader=data.reader)
+    metrics = write.write(run, module.outputs, task, data, timing, choice.compared, more)
+    model_dir.save(run.model, module.classifier, build.described_head(choice.cfg), task, metrics, reader=data.reader)
     page = run_page.write(run)
     if trainer.loggers:
         loggers.conclude(trainer.loggers, metrics, run_page.figures(run), trainer.global_step)

@@ -159,6 +159,7 @@ def run_trial(
     """Train with the trial's suggestions and return the best value; `configured` makes a config from overrides."""
     import optuna
 
+    from ft_lightning.cli.auto_head import is_auto
     from ft_lightning.cli.known_errors import known_error
     from ft_lightning.search.space import overrides, suggest
     from ft_lightning.search.study import TrialFailed, is_of_defaults
@@ -176,9 +177,11 @@ def run_trial(
             words = []
         else:
             words = overrides(suggest(trial, plan.space))
-        training = bench.train(configured(words), report, weights=False)
+        cfg = configured(words)
+        training = bench.train(cfg, report, weights=False)
         trial.set_user_attr("loss", training.best.metrics.get("val/loss"))  # decides between equal values
-        trial.set_user_attr("found", found_by(training, plan.searches("model", "init_from")))
+        taken = {"head_taken": training.cfg.head.name} if is_auto(cfg) else {}
+        trial.set_user_attr("found", found_by(training, plan.searches("model", "init_from")) | taken)
     except (optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError, DataProblemsError):
         raise
     except Exception as error:

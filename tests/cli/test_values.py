@@ -23,6 +23,8 @@ WRONG = [
     ("seed=-1", "seed=-1: use a whole number from 0 to 4294967295"),
     ("seed=99999999999", "seed=99999999999: use a whole number from 0 to 4294967295"),
     ("seed=4294967295 repeats=2", "seed=4294967295: repeats=2"),
+    ("folds=5 repeats=2", "folds=5 repeats=2: set one of them"),
+    ("head=auto finetune=partial", "head=auto compares heads on stored features, but finetune=partial"),
     ("seed=null", "seed=null: use a whole number"),
     ("+trainer.val_check_interval=100", "trainer.val_check_interval=100: an epoch has 1 batch:"),
     (
@@ -104,6 +106,7 @@ WRONG = [
     ("data.exclude=${oc.env:NO_SUCH,''}", "data.exclude is empty"),
     ("cache=false", "cache=false: it holds other keys"),
     ("repeats={}", "repeats={}: use a whole number from 1"),
+    ("folds={}", "folds={}: use a whole number from 1"),
     ("data=2024", "or did you mean data.root=2024?"),
     ("callback=[[1]]", "no callback=[[1]]: use one of early_stopping, ema, none"),
     ("optimizer=2.5", "no optimizer=2.5: use one of adam, adamw, lbfgs"),

@@ -94,6 +94,23 @@ REPEATS = {
     "val": {"accuracy": {"mean": 0.71234, "sd": 0.01234, "ci95": [0.61234, 0.81234]}},
     "test": {"loss": {"mean": 0.32109, "sd": 0.04321, "ci95": [0.22109, 0.42109]}},
 }
+FOLDS = {
+    "samples": [17, 19],
+    "test": {
+        "accuracy": {"values": [0.61616, 0.71717], "mean": 0.66123, "sd": 0.07142},
+        "loss": {"values": [None, 0.5]},
+    },
+    "pooled": {"n": 36123, "accuracy": 0.65432, "accuracy_ci95": [0.54321, 0.76543]},
+}
+FOLDS["test"]["loss"] |= {"mean": 0.5, "sd": None}
+HEADS = {
+    "taken": "mlp",
+    "monitor": "val/f1_macro",
+    "tried": {
+        "linear": {"val/f1_macro": 0.81234, "val/loss": 0.98761},
+        "mlp": {"val/f1_macro": 0.91234, "val/loss": 0.87654},
+    },
+}
 CONFIG = "# python -m x.train a=1\nseed: 77\n"
 # file and what of it: (how it is changed, what the page then says and did not say before)
 CHANGES: dict[str, tuple[Change, list[str]]] = {
@@ -120,6 +137,26 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "metrics.json repeats": (
         metrics(lambda m: m.update(repeats=REPEATS)),
         ["trained 3 times", ">0.7123<", ">0.0123<", ">0.6123<", ">0.8123<", ">0.3211<", ">0.0432<"],
+    ),
+    "metrics.json folds": (
+        metrics(lambda m: m.update(folds=FOLDS)),
+        [
+            "by one of 2 heads",
+            "36,123 samples",
+            "0.6543 (0.5432 to 0.7654)",
+            ">0.6162<",
+            ">0.7172<",
+            ">0.6667<",
+            ">0.0714<",
+        ],
+    ),
+    "metrics.json heads": (
+        metrics(lambda m: m.update(heads=HEADS)),
+        ["The mlp head was taken", "val/f1_macro", ">0.8123<", ">0.9123<", ">0.9876<", ">0.8765<"],
+    ),
+    "metrics.json better neighbours": (
+        test_metric(knn_accuracy=0.99998, accuracy_ci95=[0.5, 0.9]),
+        ["accuracy 1.0000 on test, beyond the 95 % interval of this model (0.5000 to 0.9000): try head=mlp"],
     ),
     "metrics.json time": (metrics(lambda m: m["timing"].update(fit_s=4567.8)), ["4567.8 s"]),
     "metrics.json store": (

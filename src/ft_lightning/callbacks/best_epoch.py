@@ -35,6 +35,11 @@ class BestEpoch(Callback):
         """The monitored value of the best epoch."""
         return self.metrics[self.monitor]
 
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Sort key of the best epoch among those of other trainings: smaller is better."""
+        return self._rank(self.metrics)
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.weights:  # here, because averaged weights are swapped out after this hook
             module: Any = pl_module

@@ -1,7 +1,7 @@
 """The callback that lets a run train on stored features: it completes the store and connects it to the data."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -34,6 +34,14 @@ class Chooser(NamedTuple):
     mode: str
 
 
+class Requirement(NamedTuple):
+    """A setting that needs stored features, such as optimizer=lbfgs."""
+
+    what: str
+    instead: str  # what to do where they are live
+    splits: Sequence[str] = ("train",)  # that must be stored
+
+
 class RowCache:
     """Caches a frozen backbone's rows between the fits of one process."""
 
@@ -52,6 +60,20 @@ class RowCache:
             self._objects, self._computing, self._rows = (data, model.backbone), computing, {}
         return self._rows
 
+    def divided(self, data: Data, positions: Mapping[str, Tensor]) -> "RowCache":
+        """Return a cache with the rows of the same samples in other splits.
+
+        Args:
+            data: has those splits.
+            positions: of each split's samples among all of this cache's, split after split.
+        """
+        assert self._objects, "no rows are there yet"
+        everything = Rows.joined([self._rows[split] for split in self._objects[0].splits])
+        other = RowCache()
+        other._objects, other._computing = (data, self._objects[1]), self._computing
+        other._rows = {split: everything.picked(at) for split, at in positions.items()}
+        return other
+
 
 class StoredFeatures(Callback):
     """Lets a run train, validate and test on stored features wherever that changes only its speed.
@@ -61,7 +83,7 @@ class StoredFeatures(Callback):
     Args:
         cache: `enabled` (False computes everything live) and `dir`, as in conf/cache.yaml.
         splits: those that the run uses.
-        required_by: the setting that needs stored features, and what to do instead; or None.
+        required_by: the setting that needs stored features; or None.
         probe: start the head at its optimum on the stored features of train, whatever trains afterwards; by what val
             chooses the L2 strength. None: the head starts as it is.
         quiet: print only what is computed, and no bar.
@@ -73,7 +95,7 @@ class StoredFeatures(Callback):
         self,
         cache: Any,
         splits: Sequence[str],
-        required_by: tuple[str, str] | None,
+        required_by: Requirement | None,
         probe: Chooser | None,
         show_progress: bool,
         quiet: bool,
@@ -98,10 +120,10 @@ class StoredFeatures(Callback):
         module: FineTuner = pl_module  # type: ignore[assignment]
         data: Data = trainer.datamodule  # type: ignore[attr-defined]
         live = self._live(module, data, trainer)
-        if self.required_by and "train" in live:
-            what, instead = self.required_by
+        if self.required_by and (those := [split for split in self.required_by.splits if split in live]):
+            what, instead, _ = self.required_by
             raise UserError(
-                f"{what} trains on stored features, but those of train are live ({live['train']}): {instead}."
+                f"{what} trains on stored features, but those of {those[0]} are live ({live[those[0]]}): {instead}."
             )
         processes, bar = Processes.of(trainer), trainer.is_global_zero and self.show_progress
         how = Computing(

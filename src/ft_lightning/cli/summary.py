@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ft_lightning.issues.findings import Finding, Findings
+from ft_lightning.runs.baselines import better_baseline
 from ft_lightning.runs.run import Run
 from ft_lightning.system.commands import command_line
 from ft_lightning.system.console import console, interval, number, pairs, short, table
@@ -44,11 +45,23 @@ def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> N
     """Print the metrics of a training, its time, and where its files are."""
     _print_metrics(task, {"val": metrics["val"], "test": metrics["test"]})
     timing = metrics["timing"]
+    if better := better_baseline(Run(run_dir)):
+        pairs(baseline=better)
     if repeats := metrics.get("repeats"):
-        spread = repeats["test"][task.monitor]
-        n, mean, sd = len(spread["values"]), spread["mean"], spread["sd"]
-        pairs(repeats=f"{n}: test {task.monitor} {mean:.4f}, standard deviation {sd:.4f}")
-    phases = {"features": "features_s", "probe": "probe_s", "training": "fit_s"}
+        pairs(repeats=_spread(task.monitor, repeats["test"]))
+    if folds := metrics.get("folds"):
+        pooled = folds["pooled"]
+        value, around = number(pooled[task.monitor]), interval(pooled.get(f"{task.monitor}_ci95"))
+        together = f"all {pooled['n']:,} samples {value}, 95 % {around}"
+        pairs(folds=f"{_spread(task.monitor, folds['test'])}; {together}")
+    phases = {
+        "features": "features_s",
+        "heads": "heads_s",
+        "probe": "probe_s",
+        "training": "fit_s",
+        "repeats": "repeats_s",
+        "folds": "folds_s",
+    }
     spent = ", ".join(f"{name} {timing[key]:.1f}" for name, key in phases.items() if key in timing)
     pairs(
         time=f"{timing['total_s']:.0f} s: {spent}",
@@ -110,6 +123,12 @@ def _print_metrics(task: "Task", splits: dict[str, dict[str, Any]]) -> None:
         if any(name in metrics for metrics in splits.values())
     ]  # fmt: skip
     table(["", *splits, f"95 % interval of {list(splits)[-1]}"], rows)
+
+
+def _spread(metric: str, found: dict[str, dict[str, Any]]) -> str:
+    """Say how a metric on test varies among several trainings."""
+    values, mean, sd = (found[metric][name] for name in ("values", "mean", "sd"))
+    return f"{len(values)}: test {metric} {number(mean)}, standard deviation {number(sd)}"
 
 
 def _cut(plan: "FreezePlan") -> str:

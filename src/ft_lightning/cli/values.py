@@ -8,6 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from ft_lightning.cli.auto_head import check_auto
 from ft_lightning.cli.keys import nearest
 from ft_lightning.cli.meanings import comment_on
 from ft_lightning.cli.monitor import settle_direction
@@ -52,6 +53,7 @@ _KINDS: dict[str, Any] = {
     "finetune.freeze_bn": bool,
     "finetune.k": Count | None,
     "finetune.mode": str,
+    "folds": Count,
     "head.init": Literal["random", "probe"],
     "init_from": _Text,
     "input": str | list[str],
@@ -194,8 +196,11 @@ def check_values(cfg: DictConfig) -> None:
     """Raise UserError for a value that would fail late or be ignored silently."""
     check_kinds(cfg)
     settle_direction(cfg)
+    check_auto(cfg)
     if cfg.seed + cfg.repeats > 2**32:
         raise UserError(f"seed={cfg.seed}: repeats={cfg.repeats} trains with this seed and the next ones: use less.")
+    if cfg.folds > 1 and cfg.repeats > 1:
+        raise UserError(f"folds={cfg.folds} repeats={cfg.repeats}: set one of them, the other to 1.")
     for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
         if cfg.trainer[key] == 0:
             raise UserError(f"trainer.{key}=0 leaves nothing to train or to choose the best epoch by: use 1 or more.")

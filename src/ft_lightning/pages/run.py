@@ -3,6 +3,7 @@
 import logging
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,11 +13,12 @@ from matplotlib.figure import Figure
 
 from ft_lightning.data.scan import SPLITS
 from ft_lightning.pages import multiclass, multilabel
-from ft_lightning.pages.page import Section, write_page
+from ft_lightning.pages.page import Section, number, write_page
+from ft_lightning.runs.baselines import better_baseline
 from ft_lightning.runs.run import Run
 from ft_lightning.system.console import short
 from ft_lightning.system.errors import UserError, number_of
-from ft_lightning.tasks.registry import entry_for
+from ft_lightning.tasks.registry import entry_for, task_class
 
 log = logging.getLogger(__name__)
 MakeSections = Callable[[Run, dict[str, Any]], list[Section]]
@@ -34,8 +36,8 @@ def figures(run: Run) -> dict[str, Figure]:
     drawn: dict[str, Figure] = {}
     metrics = run.record("metrics")
     for section in (section for of in SECTIONS for section in of(run, metrics)):
-        for number, figure in enumerate(section.figures, start=1):
-            drawn[section.title if number == 1 else f"{section.title} {number}"] = figure
+        for i, figure in enumerate(section.figures, start=1):
+            drawn[section.title if i == 1 else f"{section.title} {i}"] = figure
     return drawn
 
 
@@ -68,11 +70,24 @@ def _made(of: MakeSections, run: Run, metrics: dict[str, Any]) -> list[Section]:
 
 
 def _headline(run: Run, metrics: dict[str, Any]) -> list[Section]:
-    return [_task_page(run).headline(metrics)]
+    section = _task_page(run).headline(metrics)
+    return [replace(section, text=f"{section.text} {better_baseline(run)}".rstrip())]
 
 
 def _of_task(run: Run, metrics: dict[str, Any]) -> list[Section]:
     return _task_page(run).sections(run, metrics)
+
+
+def _heads(_: Run, metrics: dict[str, Any]) -> list[Section]:
+    if not (heads := metrics.get("heads")):
+        return []
+    monitor, taken = heads["monitor"], heads["taken"]
+    rows = [
+        {"head": name, monitor: found[monitor], "val/loss": found["val/loss"], "taken": "yes" if name == taken else ""}
+        for name, found in heads["tried"].items()
+    ]
+    text = f"The {taken} head was taken by val, on which the linear one was at its optimum. Test took no part."
+    return [Section("Head", text, table=pd.DataFrame(rows))]
 
 
 def _repeats(_: Run, metrics: dict[str, Any]) -> list[Section]:
@@ -80,12 +95,34 @@ def _repeats(_: Run, metrics: dict[str, Any]) -> list[Section]:
         return []
     rows = [
         {"split": split, "metric": name, "mean": found["mean"], "standard deviation": found["sd"]}
-        | {"low": found["ci95"][0], "high": found["ci95"][1]}
+        | dict(zip(("low", "high"), found["ci95"] or (None, None), strict=True))
         for split in ("val", "test")
         for name, found in repeats[split].items()
     ]
     text = f"The head trained {len(repeats['seeds'])} times on the same split, with another start and order each time."
     return [Section("Repeats", text, table=pd.DataFrame(rows))]
+
+
+def _folds(run: Run, metrics: dict[str, Any]) -> list[Section]:
+    if not (folds := metrics.get("folds")):
+        return []
+    pooled, sizes = folds["pooled"], folds["samples"]
+    table = pd.DataFrame({"fold": [*map(str, range(1, len(sizes) + 1)), "mean", "standard deviation"]})
+    table["samples"] = pd.array([*sizes, None, None], dtype="Int64")
+    facts = {}
+    for name, title in task_class(run.task).columns.items():
+        if found := folds["test"].get(name):
+            table[title] = pd.array([*found["values"], found["mean"], found["sd"]], dtype="Float64").astype(float)
+        bounds = pooled.get(f"{name}_ci95")
+        facts[f"{title}, all folds"] = number(pooled.get(name)) + (
+            f" ({bounds[0]:.4f} to {bounds[1]:.4f})" if bounds else ""
+        )
+    text = (
+        f"All {pooled['n']:,} samples were tested once, each by one of {len(sizes)} heads that did not train on it. "
+        "They measure what such a training reaches on these data; this run's model is none of them. The intervals are "
+        "those of all answers together."
+    )
+    return [Section("Folds", text, facts, table=table)]
 
 
 def _data(run: Run, _: dict[str, Any]) -> list[Section]:
@@ -150,4 +187,4 @@ def _time(metrics: dict[str, Any]) -> dict[str, str]:
 
 
 # The page, from top to bottom: each function makes sections of a run and its metrics.json.
-SECTIONS: list[MakeSections] = [_headline, _repeats, _of_task, _data, _provenance]
+SECTIONS: list[MakeSections] = [_headline, _heads, _repeats, _folds, _of_task, _data, _provenance]

@@ -23,6 +23,7 @@ _MAY_DIFFER = ("tune.trials", "tune.storage", "cache", "data.num_workers", "trai
 
 # Keys that older configs lack, with the value that older versions used: a config without them is the same.
 DEFAULTS = {
+    "folds": 1,
     "task._target_": f"{names.PACKAGE}.tasks.registry.make_task",
     "task._partial_": True,
     "task.name": "multiclass",

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 CARD = "model.json"  # in the model directory, which `deploy` writes; pages and comparisons read it without torch
 # All other tables are in report_data/, where a task may add its own for the page.
 _TABLES = ("metrics", "split", "predictions", "issues", "trials", "leaderboard", "multirun")
-_RECORDS = {name: f"{name}.json" for name in ("metrics", "outcome", "problems", "check")} | {"model": f"model/{CARD}"}
+_RECORDS = {name: f"{name}.json" for name in ("metrics", "outcome", "problems", "check")}
+_RECORDS |= {"model": f"model/{CARD}", "heads": "report_data/heads.json"}
 
 _DEPTH = 2  # levels searched for runs below a folder: outputs/train holds multiruns, which hold runs
 
@@ -125,7 +126,7 @@ class Run:
             raise damaged(self.config_file, error) from error
 
     def record(self, name: str) -> dict[str, Any]:
-        """Read a JSON file: "metrics", "outcome", "check", or "model", the model's model.json."""
+        """Read a JSON file: "metrics", "outcome", "check", "heads", "model" (the model's model.json)."""
         return read_json(self.record_path(name))
 
     def table(self, name: str, columns: Sequence[str] | None = None, missing_ok: bool = False) -> "pd.DataFrame":

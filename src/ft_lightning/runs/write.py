@@ -15,7 +15,7 @@ from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import write_thumbnails
 from ft_lightning.system.versions import versions
-from ft_lightning.tasks.task import Outputs, Task
+from ft_lightning.tasks.task import Details, Outputs, Task
 
 
 class Stopwatch:
@@ -44,7 +44,7 @@ def write(
     task: Task,
     data: Data,
     timing: dict[str, Any],
-    repeats: dict[str, Any],
+    *more: Details,
 ) -> dict[str, Any]:
     """Write metrics.json and predictions.csv of a training run, and its page's data; return the metrics.
 
@@ -52,14 +52,16 @@ def write(
         outputs: of val and test.
         task: calibrated.
         data: for names, sizes and served features.
-        repeats: result of `search.repeats.repeat`; empty without repeats.
+        more: further results, as of repeats.
     """
     knn_score, neighbours = knn_baseline(data)
     run.write("neighbours", neighbours)
+    for name, table in (named for each in more for named in each.tables.items()):
+        run.write(name, table)
     samples = {split: [data.splits[split][i] for i in each.positions] for split, each in outputs.items()}
     run.write("val_predictions", _answers(task, samples["val"], outputs["val"].rows))
     about = {
-        **({"repeats": repeats} if repeats else {}),
+        **{name: entry for each in more for name, entry in each.metrics.items()},
         "timing": timing,
         "data": {
             "location": str(data.location),

@@ -1,4 +1,4 @@
-"""Runs many trainings in one process, without files, for searches and repeats; they share what they can."""
+"""Runs many trainings in one process, without files, for searches, repeats and folds; they share what they can."""
 
 import copy
 import gc
@@ -14,18 +14,23 @@ from omegaconf import DictConfig, OmegaConf
 from ft_lightning import build
 from ft_lightning.build import Pretrained
 from ft_lightning.callbacks.best_epoch import BestEpoch
-from ft_lightning.callbacks.stored_features import RowCache, StoredFeatures
+from ft_lightning.callbacks.checkpoints import stop_averaging
+from ft_lightning.callbacks.stored_features import Requirement, RowCache, StoredFeatures
+from ft_lightning.cli.auto_head import CANDIDATES, REQUIREMENT, is_auto, with_head
 from ft_lightning.cli.processes import refuse_processes
+from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.data.protocol import Data
 from ft_lightning.module import FineTuner
 from ft_lightning.runs.write import Stopwatch
 from ft_lightning.system.errors import UserError
+from ft_lightning.tasks.task import Outputs
 
 
 @dataclass(frozen=True)
 class Training:
     """A finished training."""
 
+    cfg: DictConfig
     trainer: Trainer
     module: FineTuner
     best: BestEpoch
@@ -84,14 +89,40 @@ class Workbench:
     def train(self, cfg: DictConfig, report: Callable[[int, float], None], weights: bool) -> Training:
         """Fit a config of conf/train.yaml.
 
+        With `head=auto` it is the training of the better head, and nothing is reported.
+
         Args:
             report, weights: as in `BestEpoch`.
         """
+        if is_auto(cfg):
+            return best_of(self.train_heads(cfg, weights))
+        return self._train(cfg, report, weights)
+
+    def train_heads(self, cfg: DictConfig, weights: bool) -> list[Training]:
+        """Fit a config of `head=auto` with each of the heads that it compares."""
+        build.check(cfg)
+        found = []
+        for name in CANDIDATES:
+            try:
+                found.append(self._train(with_head(cfg, name), lambda epoch, value: None, weights, REQUIREMENT))
+            except UserError as error:
+                if str(error).startswith(REQUIREMENT.what) or isinstance(error, DataProblemsError):
+                    raise
+                raise UserError(f"head=auto tries head={name}: {error}") from error
+        return found
+
+    def _train(
+        self,
+        cfg: DictConfig,
+        report: Callable[[int, float], None],
+        weights: bool,
+        required_by: Requirement | None = None,
+    ) -> Training:
         build.check(cfg)
         clock = Stopwatch()
         data = self.data(cfg)
         module = build.module(cfg, data, self.pretrained(cfg))
-        stored = build.stored_features(cfg, self.splits, clock, self._rows, quiet=True)
+        stored = build.stored_features(cfg, self.splits, clock, self._rows, True, required_by)
         best = BestEpoch(cfg.monitor, cfg.monitor_mode, report, weights)
         trainer = build.trainer(cfg, [stored, best], run_dir=None)
         refuse_processes(trainer, "each of several trainings in a row")
@@ -103,7 +134,22 @@ class Workbench:
                 f"trainer.check_val_every_n_epoch={cfg.trainer.check_val_every_n_epoch}: no epoch was validated, so "
                 "there is none to choose."
             )
-        return Training(trainer, module, best, stored, clock.seconds)
+        return Training(cfg, trainer, module, best, stored, clock.seconds)
+
+    def outputs(self, cfg: DictConfig) -> dict[str, Outputs]:
+        """Fit a config, and return what its best epoch outputs for val and test."""
+        training = self.train(cfg, report=lambda epoch, value: None, weights=True)
+        data: Any = self.data(cfg)
+        stop_averaging(training.trainer)
+        training.best.restore(training.module)
+        training.trainer.validate(training.module, datamodule=data, verbose=False)
+        training.trainer.test(training.module, datamodule=data, verbose=False)
+        return training.module.outputs
+
+
+def best_of(trainings: Sequence[Training]) -> Training:
+    """Return the best training by its best epoch, of equal ones the first."""
+    return min(trainings, key=lambda training: training.best.rank)
 
 
 def found_by(training: Training, of_backbone: bool) -> dict[str, Any]:
