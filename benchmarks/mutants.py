@@ -65,14 +65,17 @@ ELSEWHERE = {
     "callbacks/checkpoints.py": "callbacks/test_best.py",
     "callbacks/early_stopping.py": "callbacks/test_best.py",
     "callbacks/finite.py": "test_module.py",
+    "cli/jobs.py": "cli/test_multirun.py",
     "cli/meanings.py": "cli/test_keys.py",
     "cli/rehearsal.py": "cli/test_values.py",
     "cli/summary.py": "cli/test_command.py test_check.py",
     "data/__init__.py": "data/test_module.py",
     "data/collect.py": "data/test_scan.py data/test_module.py",
+    "data/cover.py": "tasks/test_multilabel.py data/test_module.py",
     "data/datasets.py": "data/test_module.py data/test_damage.py",
     "data/exclude.py": "data/test_module.py data/test_table.py",
     "data/folders.py": "data/test_scan.py",
+    "data/labels.py": "data/test_table.py tasks/test_multilabel.py data/test_module.py",
     "data/samplers.py": "data/test_module.py",
     "data/sources.py": "data/test_scan.py data/test_module.py data/test_table.py",
     "deploy/model_dir.py": "test_predict.py",
@@ -85,6 +88,8 @@ ELSEWHERE = {
     "pages/check.py": "test_check.py",
     "pages/comparison.py": "tasks/test_another_task.py runs/test_run.py runs/test_leaderboard.py",
     "pages/multiclass.py": "pages/test_page.py pages/test_run.py",
+    "pages/multilabel.py": "tasks/test_multilabel_runs.py",
+    "pages/training.py": "pages/test_run.py",
     "readers/image_reader.py": "readers/test_fast.py readers/test_images.py",
     "readers/sample.py": "readers/test_images.py data/test_scan.py",
     "rename.py": "project/test_rename.py",
@@ -96,6 +101,12 @@ ELSEWHERE = {
     "search/workbench.py": "search/test_repeats.py",
     "system/distributed.py": "cli/test_processes.py",
     "system/hardware.py": "test_gpu.py test_module.py features/test_extract.py",
+    "tasks/columns.py": "tasks/test_multiclass.py tasks/test_multilabel.py",
+    "tasks/decisions.py": "tasks/test_multilabel.py",
+    "tasks/label_metrics.py": "tasks/test_multilabel.py",
+    "tasks/label_sets.py": "tasks/test_multilabel.py",
+    "tasks/measure.py": "tasks/test_metrics.py tasks/test_multilabel.py",
+    "tasks/shown.py": "tasks/test_multilabel.py",
 }
 OUTPUT = "output.txt"  # of the tests
 _MANY_TIMES = 5  # what takes so much longer than with the module as it is hangs, which is noticed
@@ -119,6 +130,7 @@ def main() -> None:
     parser.add_argument("--unnoticed", action="store_true", help="only what the last time left unnoticed")
     parser.add_argument("--out", type=Path, default=Path("outputs/mutants"))
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the tests in progress end too
     chosen = options.modules or sorted(p.relative_to(ROOT / PACKAGE).as_posix() for p in (ROOT / PACKAGE).rglob("*.py"))
     file = options.out / "mutants.json"
     rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
@@ -256,18 +268,21 @@ def passes(clone: Path, tests: list[str], seconds: float) -> bool:
         finally:
             os._exit(70)
     until, ended, status = time.monotonic() + seconds, 0, 1
-    while not ended and time.monotonic() < until:
-        time.sleep(0.05)
-        ended, status = os.waitpid(child, os.WNOHANG)
-    with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # what the tests have started, too
-    if not ended:
-        os.waitpid(child, 0)
+    try:
+        while not ended and time.monotonic() < until:
+            time.sleep(0.05)
+            ended, status = os.waitpid(child, os.WNOHANG)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)  # what the tests have started, too
+        if not ended:
+            os.waitpid(child, 0)
     return bool(ended) and status == 0
 
 
 def _be_pytest(clone: Path, tests: list[str]) -> None:
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.chdir(clone)
     os.environ |= {"PYTHONPATH": str(clone / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # some are imported already, which pytest minds
