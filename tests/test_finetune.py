@@ -179,3 +179,11 @@ def test_what_stands_before_the_cut_and_in_no_block_is_held() -> None:
     backbone.network._modules = {"noise": nn.Dropout(0.5), **backbone.network._modules}
     model = Classifier(backbone, head, freeze_plan(backbone, head, "partial", 1, freeze_bn=False))
     assert modules_in_train_mode(model.train()) == {"stages.1", "stages.1.0", "stages.1.1", "stages.1.2", "drop"}
+
+
+def test_a_frozen_backbone_is_in_eval_mode_as_a_whole_also_beside_its_network() -> None:
+    backbone, head = Backbone(), nn.Linear(8, 3)
+    backbone.noise = nn.Dropout(0.5)
+    model = Classifier(backbone, head, freeze_plan(backbone, head, "frozen", None, freeze_bn=False))
+    assert not any(module.training for module in model.train().backbone.modules())
+    assert head.training
