@@ -70,7 +70,10 @@ def test_equal_heads_are_decided_for_the_simpler_one(
     other = run(tmp_path / "named", easy, weights, *named)
     same_files(tmp_path / "auto", tmp_path / "named")
     assert metrics["test"] == other["test"]
-    assert metrics["timing"]["cache"] == {"hits": 0, "computed": 42}
+    timing = metrics["timing"]
+    assert timing["cache"] == {"hits": 0, "computed": 42}
+    parts = [value for name, value in timing.items() if name.endswith("_s") and name not in ("total_s", "images_per_s")]
+    assert sum(parts) == pytest.approx(timing["total_s"]), "each second belongs to one phase"
 
 
 def test_the_mlp_is_taken_where_it_is_better(

@@ -19,7 +19,7 @@ from ft_lightning.tasks.task import Details, Outputs, Task
 
 
 class Stopwatch:
-    """Measures seconds by phase; `lap` ends the named phase."""
+    """Measures seconds by phase; `lap` ends the named phase, or a further part of it."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -27,7 +27,7 @@ class Stopwatch:
 
     def lap(self, phase: str) -> None:
         now = time.perf_counter()
-        self.seconds[phase] = now - self._last
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
         self.seconds["total_s"] = now - self._start
         self._last = now
 

@@ -39,6 +39,7 @@ def choose(cfg: DictConfig, run: Run, data: Data, pretrained: Pretrained, clock:
     if not is_auto(cfg):
         return Choice(cfg, rows)
     refuse_processes(build.trainer(cfg, [], None), "head=auto")
+    clock.lap("setup_s")
     computed = 0
     if not (cfg.resume and run.record_path("heads").is_file()):
         trainings = Workbench(list(data.splits), data, pretrained, rows).train_heads(cfg, weights=False)
@@ -48,9 +49,9 @@ def choose(cfg: DictConfig, run: Run, data: Data, pretrained: Pretrained, clock:
         taken = best_of(trainings).cfg.head.name
         run.write("heads", {"taken": taken, "monitor": cfg.monitor, "tried": tried})
         computed = trainings[0].stored.computed
+        clock.lap("heads_s")
     compared = run.record("heads")
     pairs(head=_said(compared))
-    clock.lap("heads_s")
     return Choice(with_head(cfg, compared["taken"]), rows, computed, Details({"heads": compared}, {}), REQUIREMENT)
 
 
