@@ -97,7 +97,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_command_composes(document: Path) -> None:
     own = {"head=normed", "loss=focal", "augment=crops", "data=odd", "callback=[early_stopping,timer]", "my_project"}
-    own |= {"module=distill", "data=listed"}
+    own |= {"module=distill", "data=listed", "task=grades"}
     for _, _, module, *overrides in commands(text_of(document)):
         if not own & set(overrides):
             values = [override for override in overrides if override != "-m"]

@@ -82,3 +82,11 @@ def test_parameters_are_those_of_a_signature() -> None:
 
 def wrongly_annotated(a: int = None) -> None:  # type: ignore[assignment]  # noqa: RUF013
     """As libraries write it."""
+
+
+def test_a_whole_number_that_no_library_can_hold_does_not_fit() -> None:
+    assert fits(10**18, Count)
+    assert not fits(10**20, Count)
+    assert not fits(10**400, Count)
+    assert not fits(-(10**20), int)
+    assert words(Count) == "a whole number from 1"

@@ -52,14 +52,20 @@ def fits(value: Any, kind: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and (isinstance(value, int) or not math.isnan(value))  # isnan overflows for 10**400
 
 
+def _is_whole(value: Any) -> bool:
+    return _is_number(value) and isinstance(value, int) and abs(value) < _TOO_LARGE
+
+
+_TOO_LARGE = 2**63  # for the whole numbers of torch and NumPy, which end in an overflow
 _UNIONS = (Union, types.UnionType)
 _LISTS = (list, tuple, Sequence, Iterable)
 _PLAIN: dict[Any, Callable[[Any], bool]] = {
     bool: lambda value: isinstance(value, bool),
-    int: lambda value: _is_number(value) and isinstance(value, int),
+    int: _is_whole,
     float: _is_number,
     str: lambda value: isinstance(value, str) or _is_number(value),
     type(None): lambda value: value is None,
