@@ -1,5 +1,6 @@
 """Loss functions: (outputs (B, C), targets) -> scalar. What a task knows of its labels comes as arguments."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -60,3 +61,15 @@ def binary_cross_entropy(positive_weights: str, label_counts: list[int], samples
     counts = torch.tensor(label_counts, dtype=torch.float32)
     weight = (samples - counts).clamp(min=1) / counts if positive_weights == "balanced" else None
     return SampleWeighted(lambda mean: nn.BCEWithLogitsLoss(pos_weight=weight, reduction=mean))
+
+
+def huber(delta: float) -> nn.Module:
+    """Make Huber's loss of standardised numbers (B, K): squared up to `delta` standard deviations, linear beyond."""
+    if not 0 < delta < math.inf:
+        raise UserError(f"loss.delta={delta} does not fit: use a number above 0, such as 1.0.")
+    return SampleWeighted(lambda mean: nn.HuberLoss(mean, delta))
+
+
+def squared_error() -> nn.Module:
+    """Make the mean squared error of standardised numbers (B, K)."""
+    return SampleWeighted(lambda mean: nn.MSELoss(reduction=mean))

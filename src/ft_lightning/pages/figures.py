@@ -33,7 +33,7 @@ def training_curves(history: pd.DataFrame, metric: str = "accuracy") -> Figure:
                 rows = history[["epoch", f"{split}/{name}"]].dropna()
                 marker = "o" if len(rows) < 40 else ""
                 axes.plot(rows["epoch"] + 1, rows[f"{split}/{name}"], color=colour, label=split, marker=marker, ms=3)
-        _plain(axes, "epoch", name.replace("_", " "))
+        plain(axes, "epoch", name.replace("_", " "))
         axes.xaxis.get_major_locator().set_params(integer=True)
         if axes.lines:
             axes.legend(frameon=False)
@@ -54,7 +54,7 @@ def confusion_matrix(confusion: Mapping[str, Mapping[str, int]], class_names: Se
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = range(n) if n <= _LABELS_UP_TO else range(0, n, n // 15)
-    labels = [_short(class_names[i]) for i in ticks]
+    labels = [short_name(class_names[i]) for i in ticks]
     axes.set_xticks(
         ticks,
         labels,
@@ -90,7 +90,7 @@ def reliability_diagram(bins: pd.DataFrame) -> Figure:
         axes.plot(rows["confidence"], rows["accuracy"], color=colour, lw=1)
         axes.scatter(rows["confidence"], rows["accuracy"], s=sizes, color=colour, alpha=0.7, lw=0, label=scaling)
     axes.set(xlim=(0, 1.02), ylim=(-0.02, 1.02))
-    _plain(axes, "probability of the answer", "share that is right")
+    plain(axes, "probability of the answer", "share that is right")
     legend = axes.legend(frameon=False, loc="upper left")
     for handle in legend.legend_handles:
         handle.set_sizes([40])  # type: ignore[union-attr]
@@ -107,7 +107,7 @@ def coverage_curve(probability: pd.Series, right: pd.Series) -> Figure:
     shown = np.unique(np.linspace(min(10, len(hits)) - 1, len(hits) - 1, 400).astype(int))
     axes.plot((answered / len(hits))[shown], (hits.cumsum() / answered)[shown], color=BLUE)
     axes.set(xlim=(0, 1.02))
-    _plain(axes, "share of samples that is answered", "accuracy among them")
+    plain(axes, "share of samples that is answered", "accuracy among them")
     return figure
 
 
@@ -124,9 +124,9 @@ def precision_recall_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]])
     axes = figure.subplots()
     colours = colormaps["turbo"](np.linspace(0.05, 0.95, len(curves)))
     for (name, (recall, precision)), colour in zip(curves.items(), colours, strict=True):
-        axes.step(recall, precision, where="post", color=colour, lw=1.2, label=_short(name))
+        axes.step(recall, precision, where="post", color=colour, lw=1.2, label=short_name(name))
     axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
-    _plain(axes, "recall", "precision")
+    plain(axes, "recall", "precision")
     if len(curves) > 1:
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), ncols=1 + len(curves) // 16)
     return figure
@@ -139,7 +139,7 @@ def co_occurrence(counts: np.ndarray, names: Sequence[str]) -> Figure:
     axes = figure.subplots()
     shares = counts / counts.diagonal()[:, None].clip(1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    labels = [_short(name) for name in names]
+    labels = [short_name(name) for name in names]
     turned = 45 if max(map(len, labels)) > 3 else 0
     axes.set_xticks(range(len(names)), labels, rotation=turned, ha="right" if turned else "center", parse_math=False)
     axes.set_yticks(range(len(names)), labels, parse_math=False)
@@ -171,7 +171,7 @@ def image_sizes(sizes: Mapping[tuple[int, int], int]) -> Figure:
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
             axes.minorticks_off()
-        _plain(axes, name, "images")
+        plain(axes, name, "images")
         axes.yaxis.get_major_locator().set_params(integer=True)
     return figure
 
@@ -191,18 +191,20 @@ def intervals_of_runs(board: pd.DataFrame, metric: str) -> Figure:
     axes.errorbar(test, rows, xerr=around, color=BLUE, fmt="o", ms=5, capsize=3, label="test, 95 % interval")
     axes.set_yticks(rows, [_short_end(run) for run in board["run"]], parse_math=False)
     axes.set_ylim(len(board) - 0.5, -0.5)
-    _plain(axes, metric, "")
+    plain(axes, metric, "")
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return figure
 
 
-def _plain(axes: Axes, x: str, y: str) -> None:
+def plain(axes: Axes, x: str, y: str) -> None:
+    """Name the axes, and leave the frame away."""
     axes.set(xlabel=x, ylabel=y)
     axes.grid(color=GREY, alpha=0.25, lw=0.7)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """Return a name that a figure can show, cut where it is long."""
     name = _drawable(name)
     return name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
 

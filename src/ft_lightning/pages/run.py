@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ft_lightning.data.scan import SPLITS
-from ft_lightning.pages import multiclass, multilabel
+from ft_lightning.pages import multiclass, multilabel, regression
 from ft_lightning.pages.page import Section, number, write_page
 from ft_lightning.runs.baselines import better_baseline
 from ft_lightning.runs.run import Run
@@ -28,7 +28,7 @@ _ROWS_SHOWN = 1000
 
 # The parts of a page that depend on the task. A task of your own adds a module with the same four functions, unless it
 # is a subclass of one that is here.
-_TASK_PAGES = {"multiclass": multiclass, "multilabel": multilabel}
+_TASK_PAGES = {"multiclass": multiclass, "multilabel": multilabel, "regression": regression}
 
 
 def figures(run: Run) -> dict[str, Figure]:

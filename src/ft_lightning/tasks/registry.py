@@ -7,13 +7,14 @@ from typing import Any, NamedTuple, TypeVar
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.multilabel import MultiLabel
+from ft_lightning.tasks.regression import Regression
 from ft_lightning.tasks.selection import rank
 from ft_lightning.tasks.task import Task
 
 Entry = TypeVar("Entry")
 
 # For a task of your own, add a class like MultiClass, a line here and a file in conf/task.
-TASKS: dict[str, type[Task]] = {each.name: each for each in (MultiClass, MultiLabel)}
+TASKS: dict[str, type[Task]] = {each.name: each for each in (MultiClass, MultiLabel, Regression)}
 DEFAULT: type[Task] = MultiClass  # of models and runs that are older than tasks
 
 

@@ -1,0 +1,155 @@
+"""The sections of a run's page that depend on numbers."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ft_lightning.pages import scatter
+from ft_lightning.pages.page import Section, Thumbnail, number
+from ft_lightning.pages.training import training
+from ft_lightning.runs.run import Run
+from ft_lightning.runs.thumbnails import read_thumbnails
+from ft_lightning.tasks.numbers import SEP, predicted_columns, strata, values_of, worst
+from ft_lightning.tasks.regression import METRICS, SHOWN
+
+_DRAWN = 6  # targets in the figures
+_PLACED = ("mae", "rmse", "r2", "spearman", "coverage90", "loss")
+
+
+def title(metrics: dict[str, Any]) -> str:
+    """Return the page's title."""
+    test = metrics["test"]
+    return f"{_short(test['mae'])} off on average, on {test['n']:,} test samples"
+
+
+def headline(metrics: dict[str, Any]) -> Section:
+    """Build the section of the result beside two baselines."""
+    test = metrics["test"]
+    targets = list(test["per_target"])
+    low, high = test["mae_ci95"]
+    text = f"Numbers are the mean over {len(targets)} targets. " if len(targets) > 1 else ""
+    text += (
+        f"On other samples of the same kind, expect a mean absolute error of {_short(low)} to {_short(high)} (95 % "
+        f"interval). Always answering the mean of train is off by {_short(test['mean_mae'])}"
+    )
+    if test.get("knn_mae") is not None:
+        text += f", answering as the most similar training samples, without any training, by {_short(test['knn_mae'])}"
+    text += "."
+    if seen := metrics["data"].get("trained_on"):
+        text += f" {seen:,} of these samples were in this model's train split: the numbers flatter it."
+    facts = {
+        "mean absolute error": _with_interval(test, "mae"),
+        "root mean squared error": _with_interval(test, "rmse"),
+        "R²": _with_interval(test, "r2"),
+        "Spearman's rho": _with_interval(test, "spearman"),
+        "the mean's absolute error": number(test["mean_mae"]),
+        "the mean's squared error": number(test["mean_rmse"]),
+        "the mean's R²": number(test["mean_r2"]),
+        "loss": number(test["loss"]),
+    }
+    if "coverage90" in test:
+        facts["coverage of 90 % intervals"] = _with_interval(test, "coverage90")
+    more = [metric for metric in METRICS if metric.shown and metric.name not in _PLACED]
+    facts |= {metric.column: number(test.get(metric.name)) for metric in more}
+    if "knn_mae" in test:
+        facts["nearest neighbours"] = number(test["knn_mae"]) or "features not stored"
+    if "val" in metrics:
+        facts["mean absolute error on val"] = number(metrics["val"]["mae"])
+    return Section("Result", text, {name: value for name, value in facts.items() if value})
+
+
+def counts(split: pd.DataFrame) -> pd.DataFrame:
+    """Count the samples of each range of numbers in each split, from the columns class and split of split.csv."""
+    values = values_of(split["class"].tolist())
+    ranges = pd.Series(strata(values), index=split.index, name="range")
+    in_order = ranges.iloc[np.lexsort(values.T[::-1])].unique()
+    return pd.crosstab(ranges, split["split"]).loc[in_order]
+
+
+def sections(run: Run, metrics: dict[str, Any]) -> list[Section]:
+    """Build the sections on training, each target, errors, the worst samples, and intervals."""
+    predictions = run.table("predictions")
+    targets = list(metrics["test"]["per_target"])
+    return [
+        *training(run, "mae"),
+        *_targets(metrics["test"]),
+        *_errors(predictions, targets, metrics),
+        *_worst(run, predictions, targets),
+        *_intervals(run, metrics),
+    ]
+
+
+def _targets(test: dict[str, Any]) -> list[Section]:
+    each = test["per_target"]
+    if len(each) < 2:
+        return []
+    columns = [name for name in next(iter(each.values())) if not name.endswith("_ci95")]
+    table = pd.DataFrame(list(each.values()), columns=columns)
+    table.insert(0, "target", list(each))
+    return [Section("Targets", "Click on a column to sort by it.", table=table)]
+
+
+def _errors(predictions: pd.DataFrame, targets: list[str], metrics: dict[str, Any]) -> list[Section]:
+    true = values_of(predictions["label"].tolist())
+    columns = predicted_columns(targets)
+    pairs = {
+        target: (predictions[columns[target]].to_numpy(dtype=np.float64), true[:, i])
+        for i, target in list(enumerate(targets))[:_DRAWN]
+    }
+    half_width = metrics.get("interval", {}).get("half_width", {})
+    biases = {f"mean of predicted - true, {target}": number(float((p - t).mean())) for target, (p, t) in pairs.items()}
+    first = f" The first {_DRAWN} of {len(targets)} targets." if len(targets) > _DRAWN else ""
+    return [
+        Section(
+            "Predicted against true",
+            "A perfect model's points lie on the diagonal; the band is the 90 % interval." + first,
+            figures=[scatter.predicted_against_true(pairs, half_width)],
+        ),
+        Section("Residuals", "How far predictions are off, and to which side.", biases, [scatter.residuals(pairs)]),
+    ]
+
+
+def _worst(run: Run, predictions: pd.DataFrame, targets: list[str]) -> list[Section]:
+    thumbnails = read_thumbnails(run.thumbnails)
+    table = run.table("neighbours", missing_ok=True)  # each test sample's most similar training sample
+    neighbours = {row.path: f"{row.neighbour} ({row.label})" for row in table.itertuples()}
+    columns = list(predicted_columns(targets).values())
+
+    def shown(row: dict[Any, Any]) -> Thumbnail:
+        lines = [f"{row['label']} → {SEP.join(_short(float(row[column])) for column in columns)}", row["path"]]
+        lines += [f"most like {neighbours[row['path']]}"] if row["path"] in neighbours else []
+        return Thumbnail(thumbnails.get(row["path"]), lines)
+
+    rows = worst(predictions, targets, SHOWN).to_dict("records")
+    return [Section("Worst errors", "The predictions farthest off: label → predicted.", images=list(map(shown, rows)))]
+
+
+def _intervals(run: Run, metrics: dict[str, Any]) -> list[Section]:
+    if not (about := metrics.get("interval")):
+        return []
+    test = metrics["test"]
+    facts = {f"half width, {target}": number(width) for target, width in about["half_width"].items()}
+    facts["coverage on test"] = _with_interval(test, "coverage90")
+    text = (
+        "predict's columns low and high are the prediction minus and plus a half width, chosen on val so that 90 % of "
+        "samples of the same kind lie within (split-conformal, Lei et al., 2018)."
+    )
+    if about.get("val", 9) < 9:
+        text += f" val has only {about['val']} samples, so the half width is its largest error, and promises less."
+    table = run.table("coverage", missing_ok=True)
+    if table.empty:
+        return [Section("Intervals", text, facts)]
+    numeric = ["percent", "half_width", "coverage"]
+    table[numeric] = table[numeric].apply(pd.to_numeric)
+    shown = table.rename(columns={"half_width": "half width"})
+    return [Section("Intervals", text, facts, [scatter.coverage_by_level(table)], shown)]
+
+
+def _with_interval(test: dict[str, Any], name: str) -> str:
+    bounds = test.get(f"{name}_ci95")
+    return number(test[name]) + (f" ({number(bounds[0])} to {number(bounds[1])})" if bounds else "")
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

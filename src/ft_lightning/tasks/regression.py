@@ -1,0 +1,232 @@
+"""The regression task: each sample has one number, or several."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from ft_lightning.system.errors import UserError, name_few, printable
+from ft_lightning.tasks import numbers
+from ft_lightning.tasks.distances import mae, r2, rmse, spearman
+from ft_lightning.tasks.metric import Metric
+from ft_lightning.tasks.task import Details, Outputs, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+# Methods import NumPy and torch themselves, because a check of files needs numbers but no torch.
+SHOWN = 24  # samples on a page
+PERCENT = 90  # of the true values that intervals are to hold
+
+# Functions of predicted and true values (N,) of one target; of several targets the mean counts. Add a line for a
+# metric of your own.
+METRICS = (
+    Metric("mae", mae, "min", "MAE"),
+    Metric("rmse", rmse, "min", "RMSE"),
+    Metric("r2", r2, "max", "R²"),
+    Metric("spearman", spearman, "max", "Spearman's rho"),
+    Metric("coverage90", None, "max", "coverage of 90 % intervals", each_epoch=False),
+    Metric("loss", None, "min"),
+)
+
+
+@dataclass(frozen=True)
+class Regression:
+    """The task of K numbers a sample; a `tasks.task.Task`.
+
+    Outputs and targets (N, K) are standardised by mean and standard deviation of train, so that a head starts near
+    them and `loss` is in the same unit for all; metrics and tables are in the labels' own units.
+
+    Args:
+        targets: names of the K numbers.
+        mean, sd: of each in train; empty before `fit`.
+        half_width: of the 90 % interval around each prediction, from val; empty before `calibrate`.
+    """
+
+    targets: list[str]
+    mean: list[float] = field(default_factory=list)
+    sd: list[float] = field(default_factory=list)
+    half_width: list[float] = field(default_factory=list)
+
+    name: ClassVar[str] = "regression"
+    monitor: ClassVar[str] = "mae"
+    directions: ClassVar[Mapping[str, str | None]] = {each.name: each.better for each in METRICS if each.each_epoch}
+    headline: ClassVar[Sequence[str]] = [
+        *(each.name for each in METRICS if each.shown),
+        *("mean_mae", "mean_rmse", "mean_r2", "knn_mae"),
+    ]
+    columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}
+    answer: ClassVar[str | None] = None
+    share_right: ClassVar[str] = ""
+    empty: ClassVar[str] = "error"
+
+    @classmethod
+    def of(cls, labels: Mapping[str | None, Sequence[str]], columns: Sequence[str] = ()) -> Self:
+        """Make the task of these targets; raise UserError if train has none, or one that is always the same."""
+        known = [*labels.get("train", ()), *labels.get(None, ())]
+        if not known:
+            raise UserError(f"There is no train split, only {name_few(sorted(map(str, labels)))}: nothing to learn.")
+        numbers.values_of([label for those in labels.values() for label in those])
+        task = cls(numbers.target_names(columns, known[0].count(numbers.SEP) + 1))
+        if constant := task._constant(known):
+            raise UserError(f"All samples of train have the same {name_few(constant)}: there is nothing to learn.")
+        return task
+
+    @classmethod
+    def read(cls, cells: str | Mapping[str, str], sep: str) -> str:
+        return numbers.read_label(cells, sep)
+
+    @classmethod
+    def names_in(cls, label: str) -> Sequence[str]:
+        return ()
+
+    @property
+    def width(self) -> int:
+        return len(self.targets)
+
+    def fit(self, labels: Sequence[str]) -> Self:
+        import numpy as np
+
+        values = numbers.values_of(labels)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, sd = values.mean(0).tolist(), values.std(0).tolist()
+        if not all(map(math.isfinite, mean + sd)):
+            raise UserError(f"The numbers of train go up to {abs(values).max():g}: write them in a larger unit.")
+        return replace(self, mean=mean, sd=sd)
+
+    def _constant(self, labels: Sequence[str]) -> list[str]:
+        values = numbers.values_of(labels)
+        same = (values == values[0]).all(0)
+        return [name for name, one in zip(self.targets, same, strict=True) if one]
+
+    def missing(self, labels: Sequence[str]) -> list[str]:
+        if not labels:
+            return []
+        return [f"a second value of {name}" for name in self._constant(labels)]
+
+    @classmethod
+    def strata(cls, labels: Sequence[str]) -> Sequence[str]:
+        """Return the range of quantiles that each label lies in."""
+        return numbers.strata(numbers.values_of(labels)) if labels else []
+
+    def encode(self, labels: Sequence[str]) -> "Tensor":
+        """Return the standardised numbers (N, K)."""
+        import torch
+
+        labels = [labels] if isinstance(labels, str) else labels  # a text is a sequence of texts too
+        values = torch.from_numpy(numbers.values_of(labels)) if labels else torch.empty(0, self.width).double()
+        if values.shape[1] != self.width:
+            raise UserError(
+                f"The labels have {values.shape[1]} numbers ({labels[0]}), this model predicts {self.width}: "
+                f"{name_few(self.targets)}. Name as many columns in data.label."
+            )
+        mean, sd = (torch.tensor(each, dtype=values.dtype) for each in (self.mean, self.sd))
+        targets = ((values - mean) / sd).float()
+        if not targets.isfinite().all():
+            raise UserError(f"The numbers go up to {values.abs().max():g}, train's did not: look at the labels.")
+        return targets
+
+    def original(self, standardised: "Tensor") -> "Tensor":
+        """Return outputs or targets (N, K) in the labels' own units, as float64."""
+        import torch
+
+        values = standardised.double()
+        mean, sd = (torch.tensor(each, dtype=values.dtype, device=values.device) for each in (self.mean, self.sd))
+        return values * sd + mean
+
+    def rows(self, outputs: "Tensor", target: "Tensor") -> "Tensor":
+        return outputs
+
+    def sums(self, outputs: "Tensor", target: "Tensor") -> "dict[str, Tensor]":
+        sd = outputs.new_tensor(self.sd, dtype=target.dtype)
+        return {"mae": ((outputs - target).abs() * sd).mean(1).sum()}
+
+    def score(self, outputs: "Tensor", target: "Tensor") -> float:
+        """Return the mean absolute error."""
+        return (self.original(outputs) - self.original(target)).abs().mean().item()
+
+    def vote(self, targets: "Tensor", weights: "Tensor") -> "Tensor":
+        """Return the weighted mean of the neighbours' numbers (N, K)."""
+        return (targets * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
+
+    def metrics(self, rows: "Tensor", target: "Tensor", full: bool) -> dict[str, Any]:
+        from ft_lightning.tasks.number_metrics import epoch_metrics, full_metrics
+
+        return (full_metrics if full else epoch_metrics)(self, rows, target)
+
+    def summary(self, metrics: Mapping[str, float], n: int) -> dict[str, Any]:
+        return {name: metrics[name] for name in ("mae", "r2")}
+
+    def calibrate(self, rows: "Tensor", target: "Tensor") -> Self:
+        residuals = (self.original(rows) - self.original(target)).numpy()
+        return replace(self, half_width=numbers.half_widths(residuals, PERCENT).tolist())
+
+    def details(self, outputs: Mapping[str, Outputs]) -> Details:
+        from ft_lightning.tasks.number_metrics import interval_details
+
+        return interval_details(self, outputs)
+
+    def table(self, names: Sequence[str], rows: "Tensor", labels: Sequence[str] | None = None) -> "pd.DataFrame":
+        """Return one row a sample: path, label if known, predicted number, low and high of its 90 % interval.
+
+        With several targets these are predicted(name), low(name) and high(name) for each.
+        """
+        import pandas as pd
+
+        predicted = self.original(rows).numpy()
+        columns: dict[str, Any] = {"path": names, **({"label": labels} if labels else {})}
+        for i, column in enumerate(numbers.predicted_columns(self.targets).values()):
+            columns[column] = predicted[:, i]
+            if self.half_width:
+                columns[column.replace("predicted", "low", 1)] = predicted[:, i] - self.half_width[i]
+                columns[column.replace("predicted", "high", 1)] = predicted[:, i] + self.half_width[i]
+        return pd.DataFrame(columns)
+
+    def abstaining(self, below: float) -> Self:
+        raise UserError(
+            f"abstain_below={below}: a number has no probability: leave it out, and look at the columns low and high."
+        )
+
+    def tally(self, answers: "pd.DataFrame") -> dict[str, str]:
+        said = []
+        for target, column in numbers.predicted_columns(self.targets).items():
+            values = answers[column].dropna().astype(float)
+            if len(values):
+                named = f"{printable(target)} " if self.width > 1 else ""
+                said.append(f"{named}{values.mean():.4g} on average, {values.min():.4g} to {values.max():.4g}")
+        return {"predicted": "; ".join(said) or "nothing"}
+
+    def answers_like(self, other: Task) -> bool:
+        return isinstance(other, Regression) and other.targets == self.targets
+
+    def shown(self, predictions: "pd.DataFrame") -> Sequence[str]:
+        return list(numbers.worst(predictions, self.targets, SHOWN)["path"])
+
+    def describe(self) -> dict[str, str]:
+        each = zip(self.targets, self.mean, self.sd, strict=True)
+        said = [f"{printable(name)}: mean {mean:.4g}, standard deviation {sd:.4g}" for name, mean, sd in each]
+        return {"target" + "s" * (self.width > 1): "; ".join(said)}
+
+    def facts(self) -> dict[str, Any]:
+        return {"targets": self.targets, "mean": self.mean, "sd": self.sd}
+
+    def arguments(self) -> dict[str, Any]:
+        return {}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"task": {name: getattr(self, name) for name in ("name", "targets", "mean", "sd", "half_width")}}
+
+    @classmethod
+    def from_dict(cls, card: Mapping[str, Any]) -> Self:
+        """Make the task from model.json."""
+        about = card["task"]
+        targets = about["targets"]
+        if not (isinstance(targets, list) and targets and all(isinstance(name, str) for name in targets)):
+            raise ValueError("targets is not a list of names")
+        for key, least in (("mean", -math.inf), ("sd", 0), ("half_width", 0)):
+            if not (isinstance(about[key], list) and [type(value) for value in about[key]] == [float] * len(targets)):
+                raise ValueError(f"{key} is not a list of one number for each target")
+            if not all(least <= value < math.inf and (key != "sd" or value > 0) for value in about[key]):
+                raise ValueError(f"{key} has a number that is none, or too small")
+        return cls(targets, about["mean"], about["sd"], about["half_width"])
