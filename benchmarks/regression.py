@@ -1,4 +1,4 @@
-"""How good `task=regression` is: the probability that a solar cell is defective, beside scikit-learn's ridge regression.
+"""How good `task=regression` is on the probability that a solar cell is defective, beside scikit-learn's ridge.
 
     pip download --no-deps elpv-dataset
     python benchmarks/regression.py elpv_dataset-1.0.0.post1-py3-none-any.whl  # two minutes on two cores
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,6 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from ft_lightning import build
 from ft_lightning.cli.compose import compose
 from ft_lightning.features.extract import Computing, open_store
-from ft_lightning.features.fill import rows_of
 from ft_lightning.optim import strengths
 from ft_lightning.runs.run import Run
 from ft_lightning.system.hardware import pick_device, pick_precision
@@ -86,12 +84,14 @@ def ridge(runs: list[Run]) -> list[dict[str, float]]:
     cfg = compose("train")
     backbone, device = build.pretrained(cfg).backbone, pick_device("auto")
     reader = backbone.reader.limited(cfg.data.max_pixels)
-    store = open_store(cfg.cache.dir, backbone, Computing(reader, device, pick_precision("auto", device.type), 0, False))
+    store = open_store(
+        cfg.cache.dir, backbone, Computing(reader, device, pick_precision("auto", device.type), 0, False)
+    )
     results = []
     for one in runs:
         parts = {}
         for split, rows in one.table("split").groupby("split"):
-            stored = rows_of(store, [SimpleNamespace(digest=digest) for digest in rows["digest"]])
+            stored = store.locate(rows["digest"].tolist())
             features = stored[torch.arange(len(rows))].double().numpy()
             parts[str(split)] = features, rows["class"].astype(float).to_numpy()
         results.append(best_ridge(parts))
@@ -108,7 +108,7 @@ def best_ridge(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, flo
 
 def spread(tests: list[dict[str, Any]]) -> dict[str, float]:
     """Return the mean and the standard deviation of each metric over the splits."""
-    row = {}
+    row: dict[str, float] = {}
     for name in METRICS:
         values = [test[name] for test in tests if test.get(name) is not None]
         if len(values) > 1:

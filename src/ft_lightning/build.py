@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ft_lightning.cli import extras, processes, rehearsal
 from ft_lightning.cli.job import in_multirun
-from ft_lightning.cli.objects import blaming, make, make_loss, refuse_given
+from ft_lightning.cli.objects import blaming, make, make_loss, make_mix, refuse_given
 from ft_lightning.cli.processes import check_process_count, refuse_processes
 from ft_lightning.cli.solver import check_beside_solver, epochs, solves_head
 from ft_lightning.cli.values import check_values
@@ -166,7 +166,7 @@ def module(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "FineTuner"
         "loss": make_loss(cfg, data.task.arguments()),
         "optimizer": make(cfg, "optimizer"),
         "scheduler": make(cfg, "scheduler"),
-        "mix": make(cfg, "mix", num_classes=data.task.width),
+        "mix": make_mix(cfg, data.task),
         "backbone_lr_factor": cfg.finetune.backbone_lr_factor,
         "seed": cfg.seed,
     }

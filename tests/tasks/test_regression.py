@@ -126,7 +126,7 @@ def test_a_metric_of_ones_own_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(number_metrics, "METRICS", (*METRICS, Metric("median", median, "min")))
     rows, target = made_up(51, 2)
-    expected = (TWO.original(rows) - TWO.original(target)).abs().median(0).values
+    expected = (TWO.original(rows) - TWO.original(target)).abs().median(0)[0]
     full = TWO.metrics(rows, target, full=True)
     assert TWO.metrics(rows, target, full=False)["median"] == pytest.approx(expected.mean().item())
     assert full["median"] == pytest.approx(expected.mean().item())
@@ -212,7 +212,10 @@ def test_details_say_what_the_intervals_promise(caplog: pytest.LogCaptureFixture
     assert table["percent"].tolist() == [50, 50, 60, 60, 70, 70, 80, 80, 90, 90], "95 % takes 19 samples"
     row = table[(table["percent"] == 90) & (table["target"] == "y")].iloc[0]
     assert row["half_width"] == task.half_width[1]
-    assert row["coverage"] == task.metrics(both["test"].rows, both["test"].target, full=True)["per_target"]["y"]["coverage90"]
+    assert (
+        row["coverage"]
+        == task.metrics(both["test"].rows, both["test"].target, full=True)["per_target"]["y"]["coverage90"]
+    )
     assert not caplog.records
     alone = TWO.details({"test": both["test"]})
     assert alone.metrics == {"interval": {"percent": 90, "half_width": {"x": 3.0, "y": 80.0}}}
@@ -249,6 +252,13 @@ def test_a_table_of_answers_is_summed_up_without_those_that_failed() -> None:
 def test_a_page_shows_the_predictions_farthest_off() -> None:
     table = pd.DataFrame({"path": list("wxyz"), "label": ["1", "2", "3", "4"], "predicted": [1.5, 2, 1, 4.1]})
     assert list(ONE.shown(table)) == ["y", "w", "z", "x"]
+
+
+def test_two_runs_are_compared_by_their_mean_absolute_error_in_resamples() -> None:
+    table = pd.DataFrame({"label": ["1;100", "2;200"], "predicted(x)": ["1.0", "4.0"], "predicted(y)": ["150", "200"]})
+    found = Regression.resampled(table.assign(**{"low(x)": "0"}), np.array([[1, 1], [2, 0], [0, 3]]))
+    assert found is not None
+    assert found.tolist() == [13.0, 25.0, 1.0]
 
 
 def test_what_it_says_of_itself() -> None:

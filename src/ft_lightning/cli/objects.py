@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
@@ -14,6 +14,9 @@ from ft_lightning.cli.known_errors import is_refusal, shortage, typed_error
 from ft_lightning.cli.values import written
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.kinds import parameters_of
+
+if TYPE_CHECKING:
+    from ft_lightning.tasks.task import Task
 
 
 def make(cfg: DictConfig, key: str, /, *, over: Collection[str] = (), but: Collection[str] = (), **given: Any) -> Any:
@@ -48,6 +51,14 @@ def make_loss(cfg: DictConfig, of_task: dict[str, Any]) -> Any:
             "leave it out, and the task chooses its own."
         )
     return make(cfg, "loss", **of_task)
+
+
+def make_mix(cfg: DictConfig, task: "Task") -> Any:
+    """Make what mixes images and their targets; raise UserError if the task's targets cannot be mixed."""
+    mix = make(cfg, "mix", num_classes=task.width)
+    if mix is not None and not task.mixes:
+        raise UserError(f"mix: {cfg.mix._target_} mixes classes, which task={task.name} does not have: use mix=none.")
+    return mix
 
 
 def refuse_given(cfg: DictConfig, key: str, given: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from ft_lightning.pages.page import Section, Thumbnail, number
 from ft_lightning.pages.training import training
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails
-from ft_lightning.tasks.numbers import SEP, predicted_columns, strata, values_of, worst
+from ft_lightning.tasks.numbers import SEP, predictions_of, strata, values_of, worst
 from ft_lightning.tasks.regression import METRICS, SHOWN
 
 _DRAWN = 6  # targets in the figures
@@ -75,7 +75,7 @@ def sections(run: Run, metrics: dict[str, Any]) -> list[Section]:
         *training(run, "mae"),
         *_targets(metrics["test"]),
         *_errors(predictions, targets, metrics),
-        *_worst(run, predictions, targets),
+        *_worst(run, predictions),
         *_intervals(run, metrics),
     ]
 
@@ -91,12 +91,8 @@ def _targets(test: dict[str, Any]) -> list[Section]:
 
 
 def _errors(predictions: pd.DataFrame, targets: list[str], metrics: dict[str, Any]) -> list[Section]:
-    true = values_of(predictions["label"].tolist())
-    columns = predicted_columns(targets)
-    pairs = {
-        target: (predictions[columns[target]].to_numpy(dtype=np.float64), true[:, i])
-        for i, target in list(enumerate(targets))[:_DRAWN]
-    }
+    predicted, true = predictions_of(predictions), values_of(predictions["label"].tolist())
+    pairs = {target: (predicted[:, i], true[:, i]) for i, target in enumerate(targets[:_DRAWN])}
     half_width = metrics.get("interval", {}).get("half_width", {})
     biases = {f"mean of predicted - true, {target}": number(float((p - t).mean())) for target, (p, t) in pairs.items()}
     first = f" The first {_DRAWN} of {len(targets)} targets." if len(targets) > _DRAWN else ""
@@ -110,19 +106,16 @@ def _errors(predictions: pd.DataFrame, targets: list[str], metrics: dict[str, An
     ]
 
 
-def _worst(run: Run, predictions: pd.DataFrame, targets: list[str]) -> list[Section]:
+def _worst(run: Run, predictions: pd.DataFrame) -> list[Section]:
     thumbnails = read_thumbnails(run.thumbnails)
     table = run.table("neighbours", missing_ok=True)  # each test sample's most similar training sample
     neighbours = {row.path: f"{row.neighbour} ({row.label})" for row in table.itertuples()}
-    columns = list(predicted_columns(targets).values())
-
-    def shown(row: dict[Any, Any]) -> Thumbnail:
-        lines = [f"{row['label']} → {SEP.join(_short(float(row[column])) for column in columns)}", row["path"]]
-        lines += [f"most like {neighbours[row['path']]}"] if row["path"] in neighbours else []
-        return Thumbnail(thumbnails.get(row["path"]), lines)
-
-    rows = worst(predictions, targets, SHOWN).to_dict("records")
-    return [Section("Worst errors", "The predictions farthest off: label → predicted.", images=list(map(shown, rows)))]
+    rows, images = worst(predictions, SHOWN), []
+    for path, label, predicted in zip(rows["path"], rows["label"], predictions_of(rows).tolist(), strict=True):
+        lines = [f"{label} → {SEP.join(map(_short, predicted))}", path]
+        lines += [f"most like {neighbours[path]}"] if path in neighbours else []
+        images.append(Thumbnail(thumbnails.get(path), lines))
+    return [Section("Worst errors", "The predictions farthest off: label → predicted.", images=images)]
 
 
 def _intervals(run: Run, metrics: dict[str, Any]) -> list[Section]:

@@ -135,10 +135,15 @@ def predicted_columns(targets: Sequence[str]) -> dict[str, str]:
     return {target: f"predicted({target})" if len(targets) > 1 else "predicted" for target in targets}
 
 
-def worst(predictions: "pd.DataFrame", targets: Sequence[str], count: int) -> "pd.DataFrame":
+def predictions_of(table: "pd.DataFrame") -> np.ndarray:
+    """Return the predicted numbers (N, K) of predictions.csv, in the order of its targets."""
+    columns = [name for name in table.columns if name == "predicted" or name.startswith("predicted(")]
+    return table[columns].to_numpy(dtype=np.float64)
+
+
+def worst(predictions: "pd.DataFrame", count: int) -> "pd.DataFrame":
     """Return the samples whose predictions are farthest from their labels, in standard deviations of those."""
     true = values_of(predictions["label"].tolist())
-    predicted = predictions[list(predicted_columns(targets).values())].to_numpy(dtype=np.float64)
     spread = true.std(0)
-    error = (np.abs(predicted - true) / np.where(spread > 0, spread, 1)).mean(1)
+    error = (np.abs(predictions_of(predictions) - true) / np.where(spread > 0, spread, 1)).mean(1)
     return predictions.iloc[np.argsort(-error, kind="stable")[:count]]

@@ -12,6 +12,7 @@ from ft_lightning.tasks.metric import Metric
 from ft_lightning.tasks.task import Details, Outputs, Task
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from torch import Tensor
 
@@ -59,6 +60,7 @@ class Regression:
     columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}
     answer: ClassVar[str | None] = None
     share_right: ClassVar[str] = ""
+    mixes: ClassVar[bool] = False
     empty: ClassVar[str] = "error"
 
     @classmethod
@@ -197,11 +199,18 @@ class Regression:
                 said.append(f"{named}{values.mean():.4g} on average, {values.min():.4g} to {values.max():.4g}")
         return {"predicted": "; ".join(said) or "nothing"}
 
+    @classmethod
+    def resampled(cls, answers: "pd.DataFrame", draws: "np.ndarray") -> "np.ndarray | None":
+        import numpy as np
+
+        errors = np.abs(numbers.predictions_of(answers) - numbers.values_of(answers["label"].tolist())).mean(1)
+        return draws @ errors / draws.sum(1)
+
     def answers_like(self, other: Task) -> bool:
         return isinstance(other, Regression) and other.targets == self.targets
 
     def shown(self, predictions: "pd.DataFrame") -> Sequence[str]:
-        return list(numbers.worst(predictions, self.targets, SHOWN)["path"])
+        return list(numbers.worst(predictions, SHOWN)["path"])
 
     def describe(self) -> dict[str, str]:
         each = zip(self.targets, self.mean, self.sd, strict=True)

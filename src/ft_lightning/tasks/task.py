@@ -35,6 +35,7 @@ class Task(Protocol):
     columns: ClassVar[Mapping[str, str]]  # the metrics that a comparison of runs shows, by title; `monitor` is first
     answer: ClassVar[str | None]  # the column of predictions.csv to compare with the label, if any
     share_right: ClassVar[str]  # what the share of right answers is called, where there is an answer
+    mixes: ClassVar[bool]  # whether targets are shares of names, which `mix` can blend
     empty: ClassVar[str]  # what a sample without a label is, unless `data.empty_label` says it: "error" or "none"
 
     @classmethod
@@ -89,7 +90,7 @@ class Task(Protocol):
         """Return metrics of a train batch, each summed over its samples; cheap, because each step calls it."""
 
     def score(self, outputs: "Tensor", target: "Tensor") -> float:
-        """Return the one number by which heads are compared; higher is better."""
+        """Return `monitor` for these outputs, the one number by which neighbours and heads are compared."""
 
     def vote(self, targets: "Tensor", weights: "Tensor") -> "Tensor":
         """Return the outputs predicted by k neighbours with these targets (N, k, ...) and weights (N, k)."""
