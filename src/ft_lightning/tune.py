@@ -22,8 +22,8 @@ from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs.run import Run
 from ft_lightning.system.commands import shell_line
-from ft_lightning.system.errors import UserError
-from ft_lightning.tasks.registry import task_class
+from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.tasks.registry import DEFAULT, task_class
 
 if TYPE_CHECKING:
     import optuna
@@ -93,6 +93,10 @@ def plan_of(cfg: DictConfig) -> "Plan":
     if missing := {"name", "space", "trials", "sampler", "prune_after", "storage"} - keys.keys():
         raise UserError(f"tune.{min(missing)} is missing: conf/tune/head.yaml has all that a space needs.")
     space = read_space(keys["space"] or {})
+    others = [key for key in space if key.startswith("loss.") and key.removeprefix("loss.") not in cfg.loss]
+    if others and cfg.task.name != DEFAULT.name:  # the spaces of conf/tune search the loss of the default task
+        log.warning("tune.space: not searched, as the loss of task=%s lacks it: %s.", cfg.task.name, name_few(others))
+        space = {key: kind for key, kind in space.items() if key not in others}
     return Plan(
         space=space,
         **{name: keys[name] for name in ("trials", "sampler", "prune_after")},

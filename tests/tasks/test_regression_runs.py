@@ -44,8 +44,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = brightness + random.integers(-20, 21, (24, 24, 3))
         pixels[line : line + 3, :, 0] = 255
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number:02}.png")
-        rows.append((f"{number:02}.png", f"{brightness / 4:.2f}", line, "" if number == 5 else "1,5"))
-    table = pd.DataFrame(rows, columns=["path", "bright", "up", "broken"])
+        rows.append((f"{number:02}.png", f"{brightness / 4:.2f}", line, "1,5", "" if number == 5 else line))
+    table = pd.DataFrame(rows, columns=["path", "bright", "up", "comma", "gap"])
     table.to_csv(folder / "table.csv", index=False)
     return folder / "table.csv"
 
@@ -79,7 +79,7 @@ def test_a_run_leaves_what_every_run_leaves(run: Run) -> None:
     predictions = run.table("predictions")
     assert predictions.columns.tolist() == ["path", "label", "predicted", "low", "high"]
     numbers = predictions.drop(columns="path").astype(float)
-    assert test["mae"] == pytest.approx(mean_absolute_error(numbers["label"], numbers["predicted"]))
+    assert test["mae"] == pytest.approx(mean_absolute_error(numbers["label"], numbers["predicted"]), rel=1e-4)
     within = ((numbers["low"] <= numbers["label"]) & (numbers["label"] <= numbers["high"])).mean()
     assert test["coverage90"] == pytest.approx(within)
     card = json.loads((run.model / "model.json").read_text())
@@ -106,7 +106,7 @@ def test_several_targets_have_columns_and_numbers_of_their_own(both: Run) -> Non
     ]
     true = np.array([label.split(";") for label in table["label"]], dtype=float)
     assert test["per_target"]["bright"]["mae"] == pytest.approx(
-        mean_absolute_error(true[:, 1], table["predicted(bright)"].astype(float))
+        mean_absolute_error(true[:, 1], table["predicted(bright)"].astype(float)), rel=1e-4
     )
     assert ">Targets<" in both.page.read_text()
 
@@ -147,7 +147,7 @@ def test_it_is_evaluated_and_predicts_as_it_was_tested(
     name: str, table: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     run: Run = request.getfixturevalue(name)
-    where = [f"model_dir={run.path}", f"data.csv={table}", "data.split=test", "num_workers=0"]
+    where = [f"model_dir={run.path}", f"data.csv={table}", "data.split=test", "precision=32-true"]
     where.append("data.label=" + ("bright" if name == "run" else "[up,bright]"))
     scored = evaluate(compose("evaluate", *where, f"cache.dir={table.parent / 'store'}"), tmp_path)
     test = run.record("metrics")["test"]
@@ -219,12 +219,12 @@ def test_two_processes_report_as_one(
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["loss=cross_entropy"], "cross_entropy.*task=regression"),
+        (["loss=cross_entropy"], "cross_entropy wants class_counts, which neither its keys nor task=regression give"),
         (["task=multiclass", "loss=huber", "data.label=up"], "so is no loss for task=multiclass"),
         (["mix=mixup", "finetune=full"], "mixup mixes classes, which task=regression does not have: use mix=none"),
         (["loss.delta=0"], r"loss\.delta=0 does not fit: use a number above 0"),
-        (["data.label=broken"], r"89 labels cannot be read: 00\.png \('1,5' has a comma: write 1\.5\)"),
-        (["data.label=[up,broken]"], r"05\.png \(broken: a blank beside numbers\)"),
+        (["data.label=comma"], r"90 labels cannot be read: 00\.png \('1,5' has a comma: write 1\.5\)"),
+        (["data.label=[up,gap]"], r"1 label cannot be read: 05\.png \(gap: a blank beside numbers\)"),
         (["data.empty_label=none"], r"empty_label=none: a sample of task=regression cannot be without a label"),
         (["data.label=path"], r"'00\.png' is no number"),
         (["monitor=val/accuracy"], "monitor=val/accuracy is not measured each epoch: use one of val/mae"),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
@@ -49,6 +50,12 @@ def make_loss(cfg: DictConfig, of_task: dict[str, Any]) -> Any:
         raise UserError(
             f"loss: {cfg.loss._target_} takes no {' and no '.join(unknown)}, so is no loss for task={cfg.task.name}: "
             "leave it out, and the task chooses its own."
+        )
+    needed = {name for name, parameter in takes.items() if parameter.default is Parameter.empty}
+    if lacking := sorted(needed - of_task.keys() - set(map(str, cfg.loss))):
+        raise UserError(
+            f"loss: {cfg.loss._target_} wants {' and '.join(lacking)}, which neither its keys nor task={cfg.task.name} "
+            "give: leave loss out, and the task chooses its own."
         )
     return make(cfg, "loss", **of_task)
 
