@@ -154,7 +154,7 @@ def test_it_is_evaluated_and_predicts_as_it_was_tested(
     assert scored["test"] == {name: value for name, value in test.items() if name != "knn_mae"}
     assert "Predicted against true" in Run(tmp_path).page.read_text()
     expected = run.table("predictions")
-    found = ft_lightning.load(run).predict([table.parent / name for name in expected["path"]])
+    found = ft_lightning.load(run).predict([table.parent / name for name in expected["path"]], precision="32-true")
     for column in expected.columns[2:]:
         assert found[column].tolist() == pytest.approx(expected[column].astype(float).tolist(), abs=1e-3)
 

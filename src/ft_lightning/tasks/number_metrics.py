@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +38,14 @@ def epoch_metrics(task: "Regression", rows: Tensor, target: Tensor) -> dict[str,
     return measured | {"loss": loss(rows, target)}
 
 
-def full_metrics(task: "Regression", rows: Tensor, target: Tensor) -> dict[str, Any]:
+def full_metrics(task: "Regression", rows: Tensor, target: Tensor, half_width: Tensor | None = None) -> dict[str, Any]:
     """Compute all metrics of one split for metrics.json, as plain JSON values; those that are not finite are null.
 
     The interval of coverage90 is Wilson's, the others are percentile bootstraps over samples. The metrics of a
     predictor that always answers the mean of train are beside them, as mean_mae, mean_rmse and mean_r2.
+
+    Args:
+        half_width: of the interval of each sample (N, K), if not the task's.
     """
     refuse_non_finite(rows)
     given = task.original(rows), task.original(target)
@@ -53,7 +57,8 @@ def full_metrics(task: "Regression", rows: Tensor, target: Tensor) -> dict[str, 
     drawn = _resampled(*given)  # (R, K) for each metric
     result |= {f"{name}_ci95": _bounds(_row_means(values)) for name, values in drawn.items()}
     if task.half_width:
-        covered = ((given[0] - given[1]).abs() <= given[0].new_tensor(task.half_width)).double().mean(0).tolist()
+        half = given[0].new_tensor(task.half_width) if half_width is None else half_width
+        covered = ((given[0] - given[1]).abs() <= half).double().mean(0).tolist()
         result |= {"coverage90": fmean(covered), "coverage90_ci95": wilson_interval(round(fmean(covered) * n), n)}
         each = [one | {"coverage90": share} for one, share in zip(each, covered, strict=True)]
     intervals = [{f"{name}_ci95": _bounds(values[:, i]) for name, values in drawn.items()} for i in range(task.width)]
@@ -65,6 +70,19 @@ def full_metrics(task: "Regression", rows: Tensor, target: Tensor) -> dict[str, 
 def loss(rows: Tensor, target: Tensor) -> float:
     """Return the mean Huber loss of standardised outputs and targets, which decides between equal values."""
     return F.huber_loss(rows.double(), target.double()).item()
+
+
+def pooled_metrics(task: "Regression", parts: Sequence[tuple["Regression", Outputs]]) -> dict[str, Any]:
+    """Compute all metrics of several models' outputs together, each with its own intervals.
+
+    Args:
+        parts: of each model its task, calibrated, and its outputs.
+    """
+    rows = torch.cat([task.standardised(own.original(outputs.rows)) for own, outputs in parts])
+    target = torch.cat([task.standardised(own.original(outputs.target)) for own, outputs in parts])
+    widths = [rows.new_tensor([own.half_width] * len(outputs.rows)) for own, outputs in parts]
+    means = np.mean([own.half_width for own, _ in parts], axis=0).tolist()
+    return full_metrics(replace(task, half_width=means), rows, target, torch.cat(widths))
 
 
 def interval_details(task: "Regression", outputs: Mapping[str, Outputs]) -> Details:

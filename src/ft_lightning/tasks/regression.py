@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ft_lightning.system.errors import UserError, name_few, printable
@@ -57,6 +57,7 @@ class Regression:
         *(each.name for each in METRICS if each.shown),
         *("mean_mae", "mean_rmse", "mean_r2", "knn_mae"),
     ]
+    baselines: ClassVar[Mapping[str, str]] = {"mean_mae": "Always answering the mean of train"}
     columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}
     answer: ClassVar[str | None] = None
     share_right: ClassVar[str] = ""
@@ -103,9 +104,7 @@ class Regression:
         return [name for name, one in zip(self.targets, same, strict=True) if one]
 
     def missing(self, labels: Sequence[str]) -> list[str]:
-        if not labels:
-            return []
-        return [f"a second value of {name}" for name in self._constant(labels)]
+        return [f"a second value of {name}" for name in self._constant(labels)] if labels else []
 
     @classmethod
     def strata(cls, labels: Sequence[str]) -> Sequence[str]:
@@ -123,19 +122,19 @@ class Regression:
                 f"The labels have {values.shape[1]} numbers ({labels[0]}), this model predicts {self.width}: "
                 f"{name_few(self.targets)}. Name as many columns in data.label."
             )
-        mean, sd = (torch.tensor(each, dtype=values.dtype) for each in (self.mean, self.sd))
-        targets = ((values - mean) / sd).float()
+        targets = self.standardised(values).float()
         if not targets.isfinite().all():
             raise UserError(f"The numbers go up to {values.abs().max():g}, train's did not: look at the labels.")
         return targets
 
     def original(self, standardised: "Tensor") -> "Tensor":
         """Return outputs or targets (N, K) in the labels' own units, as float64."""
-        import torch
-
         values = standardised.double()
-        mean, sd = (torch.tensor(each, dtype=values.dtype, device=values.device) for each in (self.mean, self.sd))
-        return values * sd + mean
+        return values * values.new_tensor(self.sd) + values.new_tensor(self.mean)
+
+    def standardised(self, values: "Tensor") -> "Tensor":
+        """Return numbers (N, K) of float64 in standard deviations from the mean of train."""
+        return (values - values.new_tensor(self.mean)) / values.new_tensor(self.sd)
 
     def rows(self, outputs: "Tensor", target: "Tensor") -> "Tensor":
         return outputs
@@ -157,12 +156,17 @@ class Regression:
 
         return (full_metrics if full else epoch_metrics)(self, rows, target)
 
+    def pooled(self, parts: Sequence[tuple[Self, Outputs]]) -> dict[str, Any]:
+        from ft_lightning.tasks import number_metrics
+
+        return number_metrics.pooled_metrics(self, parts)
+
     def summary(self, metrics: Mapping[str, float], n: int) -> dict[str, Any]:
         return {name: metrics[name] for name in ("mae", "r2")}
 
     def calibrate(self, rows: "Tensor", target: "Tensor") -> Self:
-        residuals = (self.original(rows) - self.original(target)).numpy()
-        return replace(self, half_width=numbers.half_widths(residuals, PERCENT).tolist())
+        residuals = self.original(rows) - self.original(target)
+        return replace(self, half_width=numbers.half_widths(residuals.numpy(), PERCENT).tolist())
 
     def details(self, outputs: Mapping[str, Outputs]) -> Details:
         from ft_lightning.tasks.number_metrics import interval_details
@@ -188,6 +192,11 @@ class Regression:
     def abstaining(self, below: float) -> Self:
         raise UserError(
             f"abstain_below={below}: a number has no probability: leave it out, and look at the columns low and high."
+        )
+
+    def deciding(self, threshold: float) -> Self:
+        raise UserError(
+            f"threshold={threshold}: it decides between classes, but this model predicts numbers: leave it out."
         )
 
     def tally(self, answers: "pd.DataFrame") -> dict[str, str]:
@@ -224,7 +233,7 @@ class Regression:
         return {}
 
     def to_dict(self) -> dict[str, Any]:
-        return {"task": {name: getattr(self, name) for name in ("name", "targets", "mean", "sd", "half_width")}}
+        return {"task": {"name": self.name, **asdict(self)}}
 
     @classmethod
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
