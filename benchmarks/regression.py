@@ -33,6 +33,7 @@ from ft_lightning.system.hardware import pick_device, pick_precision
 RECIPES = {
     "plain": [],
     "plain, squared error": ["loss=squared_error"],
+    "adam": ["optimizer=adam"],
     "lbfgs": ["optimizer=lbfgs"],
     "lbfgs, squared error": ["optimizer=lbfgs", "loss=squared_error"],
 }
