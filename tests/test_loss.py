@@ -9,7 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
 from ft_lightning.cli.compose import compose
-from ft_lightning.loss import binary_cross_entropy, cross_entropy
+from ft_lightning.loss import binary_cross_entropy, cross_entropy, huber, squared_error
 from ft_lightning.system.errors import UserError
 
 COUNTS = [5, 1, 14]
@@ -72,3 +72,22 @@ def test_weights_hold_for_several_labels_too() -> None:
     twice = torch.tensor([0, 1, 1, 2])
     found = loss(logits, targets, torch.tensor([1.0, 2.0, 1.0]))
     assert found.item() == pytest.approx(loss(logits[twice], targets[twice]).item())
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_losses_of_numbers_are_those_of_torch_also_by_weight(width: int) -> None:
+    outputs, targets = torch.randn(2, 6, width, generator=torch.Generator().manual_seed(0)) * 2
+    torch.testing.assert_close(squared_error()(outputs, targets), F.mse_loss(outputs, targets))
+    torch.testing.assert_close(huber(0.5)(outputs, targets), F.huber_loss(outputs, targets, delta=0.5))
+    twice = torch.tensor([0, 1, 1, 2, 3, 4, 5])
+    for loss in (squared_error(), huber(1.0)):
+        weights = torch.tensor([1.0, 2.0, 1.0, 1.0, 1.0, 1.0])
+        torch.testing.assert_close(loss(outputs, targets, weights), loss(outputs[twice], targets[twice]))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert huber(1.0)(outputs.bfloat16(), targets).isfinite()
+
+
+@pytest.mark.parametrize("delta", [0, -1.0, float("inf"), float("nan")])
+def test_huber_s_delta_is_above_0(delta: float) -> None:
+    with pytest.raises(UserError, match=r"loss\.delta=.* does not fit: use a number above 0"):
+        huber(delta)

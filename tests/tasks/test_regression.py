@@ -225,6 +225,24 @@ def test_details_say_what_the_intervals_promise(caplog: pytest.LogCaptureFixture
     assert "val has 5 samples: the 90 % intervals are as wide as its largest error" in caplog.text
 
 
+def test_answers_of_several_models_are_measured_together_each_with_its_own_interval() -> None:
+    own = [Regression(["x", "y"], [1.0, 2.0], [3.0, 4.0], [0.5, 99.0]), TWO]
+    parts = [Outputs(torch.arange(30), *made_up(30, 2, seed)) for seed in (1, 2)]
+    found = TWO.pooled(list(zip(own, parts, strict=True)))
+    pairs = [(task.original(one.rows), task.original(one.target)) for task, one in zip(own, parts, strict=True)]
+    predicted, true = (torch.cat(each).numpy() for each in zip(*pairs, strict=True))
+    assert found["n"] == 60
+    assert found["mae"] == pytest.approx(mean_absolute_error(true, predicted))
+    assert found["r2"] == pytest.approx(r2_score(true, predicted))
+    half = np.repeat([task.half_width for task in own], 30, axis=0)
+    assert found["coverage90"] == pytest.approx((np.abs(true - predicted) <= half).mean())
+    alone = TWO.pooled([(TWO, parts[0])])
+    expected = TWO.metrics(parts[0].rows, parts[0].target, full=True)
+    assert {name: alone[name] for name in ("mae", "coverage90")} == pytest.approx(
+        {name: expected[name] for name in ("mae", "coverage90")}
+    )
+
+
 def test_a_table_has_the_prediction_and_its_interval() -> None:
     table = ONE.table(["a", "b"], torch.tensor([[0.0], [1.5]]), ["41", "50"])
     assert table.to_dict("list") == {

@@ -174,6 +174,8 @@ def test_a_file_that_cannot_be_read_has_no_number(run: Run, tmp_path: Path, tabl
         ["finetune=partial", "finetune.k=1", "loss=squared_error", "trainer.max_epochs=1"],
         ["repeats=2", "head=mlp", "data.sampler=balanced"],
         ["callback=early_stopping", "monitor=val/r2", "scheduler=plateau"],
+        ["folds=3", "data.weight=up"],
+        ["head=auto", "data.label=[up,bright]"],
         ["cache.enabled=false", "data.limit=4", "loss.delta=0.1"],
         ["precision=bf16-mixed", "data.label=[bright,up]"],
     ],
