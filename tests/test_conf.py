@@ -19,7 +19,7 @@ SHIPPED = {
     "experiment": ["classic", "debug"],
     "head": ["auto", "linear", "mlp"],
     "mix": ["cutmix", "mixup", "none"],
-    "optimizer": ["adam", "adamw", "lbfgs", "sgd"],
+    "optimizer": ["adam", "adamw", "adamw_decayed", "lbfgs", "sgd"],
     "scheduler": ["constant", "cosine", "onecycle", "plateau"],
 }
 TOP = (

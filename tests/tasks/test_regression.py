@@ -294,7 +294,7 @@ def test_what_it_says_of_itself() -> None:
     assert [direction_of(f"val/{name}", "regression") for name in ("mae", "r2", "loss")] == ["min", "max", "min"]
     with pytest.raises(UserError, match=r"abstain_below=0\.8: a number has no probability.*low and high"):
         ONE.abstaining(0.8)
-    with pytest.raises(UserError, match=r"threshold=0\.3: it decides between classes, and these are numbers"):
+    with pytest.raises(UserError, match=r"threshold=0\.3: it decides between classes, "):
         ONE.deciding(0.3)
 
 

@@ -63,7 +63,7 @@ def make_loss(cfg: DictConfig, of_task: dict[str, Any]) -> Any:
 def make_mix(cfg: DictConfig, task: "Task") -> Any:
     """Make what mixes images and their targets; raise UserError if the task's targets cannot be mixed."""
     mix = make(cfg, "mix", num_classes=task.width)
-    if mix is not None and not task.mixes:
+    if mix is not None and task.answer is None:
         raise UserError(f"mix: {cfg.mix._target_} mixes classes, which task={task.name} does not have: use mix=none.")
     return mix
 

@@ -71,7 +71,6 @@ class MultiLabel:
     columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}
     answer: ClassVar[str | None] = "predicted"
     share_right: ClassVar[str] = "exact match"
-    mixes: ClassVar[bool] = True
     empty: ClassVar[str] = "none"
 
     @classmethod

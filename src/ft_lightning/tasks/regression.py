@@ -61,7 +61,6 @@ class Regression:
     columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}
     answer: ClassVar[str | None] = None
     share_right: ClassVar[str] = ""
-    mixes: ClassVar[bool] = False
     empty: ClassVar[str] = "error"
 
     @classmethod

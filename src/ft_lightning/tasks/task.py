@@ -35,7 +35,6 @@ class Task(Protocol):
     columns: ClassVar[Mapping[str, str]]  # the metrics that a comparison of runs shows, by title; `monitor` is first
     answer: ClassVar[str | None]  # the column of predictions.csv to compare with the label, if any
     share_right: ClassVar[str]  # what the share of right answers is called, where there is an answer
-    mixes: ClassVar[bool]  # whether targets are shares of names, which `mix` can blend
     empty: ClassVar[str]  # what a sample without a label is, unless `data.empty_label` says it: "error" or "none"
 
     @classmethod
