@@ -50,7 +50,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             backbone, how = computing(cfg)
             distinct = look_at_sizes(looked, how.reader, cfg.data, found)
             features = features_of(cfg, list(distinct), (backbone, how))
-            pairs, closer = look_at_features(distinct, features, cfg.seed, cfg.data.max_pixels, found), False
+            pairs, closer = look_at_features(looked, distinct, features, cfg.seed, cfg.data.max_pixels, found), False
     finally:  # without weights, or after Ctrl-C, the findings about files are still reported
         if closer:
             found.add([Finding("not looked for", "Wrong labels, outliers and near-duplicates: it ended before.", "")])

@@ -57,7 +57,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         run.write("split", data.table())
         problems.write_problems(data.left_out, run.record_path("problems"))
         summary.before(run_dir, data, module.classifier, trainer, start)
-        summary.glance(quick_findings(data.splits, in_folders=not cfg.data.csv))
+        summary.glance(quick_findings(data.task, data.splits, in_folders=not cfg.data.csv))
         loggers.begin(trainer.loggers, run_config.flat(cfg))
     clock.lap("setup_s")
 

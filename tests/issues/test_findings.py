@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from ft_lightning.data.problems import Problem
+from ft_lightning.issues import multiclass
 from ft_lightning.issues.findings import (
     Finding,
-    about_classes,
     about_contradictions,
     about_copies,
     about_damage,
@@ -30,6 +30,7 @@ def kinds(findings: list[Finding]) -> list[str]:
     return [finding.kind for finding in findings]
 
 
+TASK = MultiClass(["ant", "bee"], [])
 HEALTHY = {
     split: [*some_of("ant", n, split), *some_of("bee", n, split)]
     for split, n in (("train", 20), ("val", 5), ("test", 5))
@@ -39,14 +40,14 @@ HEALTHY = {
 def test_nothing_is_said_of_a_healthy_dataset(tmp_path: Path) -> None:
     samples = [sample for split in HEALTHY.values() for sample in split]
     looks = {sample.digest: Inspection(64, 48, "RGB", "", True) for sample in samples}
-    assert quick_findings(HEALTHY, in_folders=True) == []
+    assert quick_findings(TASK, HEALTHY, in_folders=True) == []
     assert about_contradictions(samples, allow_leak=False) == ([], [])
-    assert about_images(samples, looks) == []
+    assert about_images(samples, looks) == multiclass.about_modes(samples, looks) == []
     assert about_damage([], samples, may_be_skipped=False) == ([], [])
     (tmp_path / "ant").mkdir()
     (tmp_path / "ant/1.png").touch()
     assert about_folder(tmp_path, [Sample(str(tmp_path / "ant/1.png"), "ant/1.png", "ant", "1", None)]) == []
-    assert about_suspects([], 0, [], []) == ([], [])
+    assert about_suspects([], 0, "", [], []) == ([], [])
 
 
 def test_small_missing_and_unequal_classes() -> None:
@@ -54,14 +55,14 @@ def test_small_missing_and_unequal_classes() -> None:
         **HEALTHY,
         "train": [*some_of("ant", 50, "train"), *some_of("bee", 9, "train"), *some_of("cat", 5, "train")],
     }
-    found = about_classes(splits)
+    found, _ = multiclass.about_labels(TASK, splits)
     assert kinds(found) == ["small class", "missing class", "missing class", "imbalance"]
     assert "2 classes have fewer than 10 samples in train: bee, cat" in found[0].said
     assert "val has no sample of 1 class: cat" in found[1].said
     assert "test has no sample of 1 class: cat" in found[2].said
     assert "ant has 50 samples in train, cat 5" in found[3].said
     assert not any(finding.blocks for finding in found)
-    assert quick_findings(splits, in_folders=True) == found
+    assert quick_findings(TASK, splits, in_folders=True) == found
 
 
 def test_copies_in_one_split_are_rows_and_a_leak_is_no_copy() -> None:
@@ -96,16 +97,15 @@ def test_damage_blocks_unless_it_may_be_skipped() -> None:
         assert [(issue.path, issue.suggestion) for issue in issues] == [(samples[1].name, "an empty file")]
 
 
-TASK = MultiClass(["ant", "bee"], [])
-
-
 def test_what_damage_leaves_nothing_of_blocks() -> None:
     usable = {**HEALTHY, "val": [], "train": some_of("ant", 20, "train")}
     (found,) = about_lost(TASK, usable)
     assert found.blocks
     assert "nothing is left of the val split, the class bee in train" in found.said
     assert about_lost(TASK, HEALTHY) == []
-    assert kinds(about_classes({split: [] for split in HEALTHY})) == [], "nor is anything said of nothing"
+    assert kinds(multiclass.about_labels(TASK, {split: [] for split in HEALTHY})[0]) == [], (
+        "nor is anything said of nothing"
+    )
 
 
 def test_odd_sizes_and_a_colour_mode_that_gives_a_class_away() -> None:
@@ -113,13 +113,13 @@ def test_odd_sizes_and_a_colour_mode_that_gives_a_class_away() -> None:
     looks = {sample.digest: Inspection(64, 64, "L" if sample.label == "bee" else "RGB", "", True) for sample in samples}
     looks[samples[0].digest] = Inspection(31, 40, "RGB", "", True)
     looks[samples[1].digest] = Inspection(400, 90, "RGB", "", True)
-    found = about_images(samples, looks)
+    found = [*about_images(samples, looks), *multiclass.about_modes(samples, looks)]
     assert kinds(found) == ["small image", "long image", "colour mode"]
     assert samples[0].name in found[0].said
     assert samples[1].name in found[1].said
     assert "Images of bee are L, those of ant are not" in found[2].said
     looks[samples[0].digest] = looks[samples[1].digest] = Inspection(64, 64, "L", "", True)
-    assert about_images(samples, looks) == [], "two of ten are grey too"
+    assert multiclass.about_modes(samples, looks) == [], "two of ten are grey too"
 
     for number, sample in enumerate(samples):  # nine of ten, and one of ten
         mode = "RGB" if (sample.label == "ant") == (number % 10 > 0) else "L"
@@ -130,13 +130,13 @@ def test_odd_sizes_and_a_colour_mode_that_gives_a_class_away() -> None:
 
 def test_what_is_suspicious_is_a_row_with_what_to_do() -> None:
     a, b, c = some_of("ant", 3)
-    found, issues = about_suspects([(a, "bee", 0.9)], 1, [(b, 4.0)], [(c, a, 0.999)])
+    found, issues = about_suspects([(a, "bee", 0.9)], 1, multiclass.LOOKS, [(b, 4.0)], [(c, a, 0.999)])
     assert kinds(found) == ["near-duplicate", "label", "outlier"]
     assert [(i.path, i.kind, i.score, i.suggestion) for i in issues] == [
         (c.name, "near-duplicate", 0.999, f"as {a.name}"), (a.name, "label", 0.9, "bee"), (b.name, "outlier", 4.0, ""),
     ]  # fmt: skip
-    assert about_suspects([(a, "bee", 0.9)], 0, [], []) == ([], []), "none of them is probably wrong"
-    _, issues = about_suspects([(a, "bee", 0.9), (b, "bee", 0.8), (c, "bee", 0.7)], 1, [], [])
+    assert about_suspects([(a, "bee", 0.9)], 0, "", [], []) == ([], []), "none of them is probably wrong"
+    _, issues = about_suspects([(a, "bee", 0.9), (b, "bee", 0.8), (c, "bee", 0.7)], 1, "", [], [])
     assert [issue.path for issue in issues] == [a.name, b.name], "twice as many as are probably wrong"
 
 
@@ -156,7 +156,7 @@ def test_one_is_singular(number: int, said: list[str], tmp_path: Path) -> None:
     copies = [replace(first, path=f"/again/{i}", name=f"again/{i}") for i in range(number)]
     problems = [Problem(sample.path, "ant", "train", "damaged") for sample in healthy[:number]]
     found = [
-        *about_classes({"train": [*healthy, *small], "val": [*healthy, *small], "test": [*healthy, *small]}),
+        *multiclass.about_labels(TASK, {split: [*healthy, *small] for split in HEALTHY})[0],
         *about_copies([first, *copies])[0],
         *about_damage(problems, healthy, may_be_skipped=False)[0],
     ]
@@ -175,6 +175,6 @@ def test_one_is_singular(number: int, said: list[str], tmp_path: Path) -> None:
         assert f"{number} {words}" in looked
     pairs = [(first, copies[0], 0.9)] * number
     looked = " ".join(
-        f.said for f in about_suspects([(first, "bee", 0.1)] * 4, number, [(first, 0.1)] * number, pairs)[0]
+        f.said for f in about_suspects([(first, "bee", 0.1)] * 4, number, "", [(first, 0.1)] * number, pairs)[0]
     )
     assert (" is " in looked, " are " in looked) == (number == 1, number == 2)

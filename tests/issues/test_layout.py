@@ -12,6 +12,7 @@ from ft_lightning.data.scan import scan
 from ft_lightning.data.sources import find_images
 from ft_lightning.issues.layout import about_folder, about_groups, about_nesting, quick_findings
 from ft_lightning.readers.sample import Sample
+from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.train import train
 from issues.test_findings import kinds
 
@@ -119,11 +120,11 @@ def in_groups(*groups: str | None, label: str = "a") -> list[Sample]:
     ],
 )
 def test_the_number_of_groups_is_said_and_what_is_odd_about_it(samples: list[Sample], said: str) -> None:
-    (found,) = about_groups(samples)
+    (found,) = about_groups(samples, MultiClass)
     assert said in found.said
     assert bool(found.fix) == (": " in found.said)
-    assert found in quick_findings({"train": samples, "val": [], "test": []}, in_folders=True)
+    assert found in quick_findings(MultiClass(["a"], []), {"train": samples, "val": [], "test": []}, in_folders=True)
 
 
 def test_nothing_is_said_where_there_are_no_groups() -> None:
-    assert about_groups(in_groups(None, None)) == []
+    assert about_groups(in_groups(None, None), MultiClass) == []

@@ -11,21 +11,8 @@ from PIL import Image
 from skimage import data as photographs
 from sklearn.datasets import load_sample_image
 
-from ft_lightning import build
 from ft_lightning.backbones.load import load_backbone
-from ft_lightning.check import features_of
-from ft_lightning.cli.compose import compose
 from ft_lightning.issues.suspects import label_errors, near_duplicates, out_of_fold, outliers
-
-
-@pytest.fixture(scope="module")
-def digits() -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (1797, 1280) of the handwritten digits by the real network, and their classes."""
-    cfg = compose("check", "model=efficientnet_lite0")
-    data = build.data(compose("train", "data=digits"))
-    samples = [sample for split in data.splits.values() for sample in split]
-    targets = data.task.encode([sample.label for sample in samples])
-    return features_of(cfg, samples), targets
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -13,10 +13,11 @@ from ft_lightning.system.errors import name_few, number_of
 if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
 
-_FEW = 10  # samples of a class
-_UNBALANCED = 10  # times as many samples in the largest class as in the smallest
+FEW = 10  # samples of a class
+UNBALANCED = 10  # times as many samples in the largest class as in the smallest
 _SMALL, _LONG = 32, 4  # pixels of the shorter edge; longer edge / shorter edge
-_MOSTLY, _HARDLY = 0.9, 0.1  # shares of a colour mode that tell one class from another
+MOSTLY, HARDLY = 0.9, 0.1  # shares of a colour mode that tell one class from another
+NONE = "(none)"  # stands for the names of a label that has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +66,6 @@ def listed(kind: str, names: Sequence[str], what: tuple[str, str], fix: str, blo
     return [Finding(kind, f"{number_of(len(names), *what)}: {name_few(names)}.", fix, blocks)] if names else []
 
 
-def about_classes(splits: Splits) -> list[Finding]:
-    """Report classes that are small, missing in val or test, or very unequal."""
-    counts = {split: Counter(sample.label for sample in samples) for split, samples in splits.items()}
-    train = counts["train"]
-    found: list[Finding] = []
-    few = sorted(label for label in train if train[label] < _FEW)
-    fix = "Add samples, or join classes: no number about so few will be certain."
-    what = f"class has fewer than {_FEW} samples in train", f"classes have fewer than {_FEW} samples in train"
-    found += listed("small class", few, what, fix)
-    for split in ("val", "test"):
-        if missing := sorted(train.keys() - counts[split].keys()):
-            said = f"{split} has no sample of {number_of(len(missing), 'class', 'classes')}: {name_few(missing)}."
-            found.append(Finding("missing class", said, f"Add some to {split}: nothing is measured about them."))
-    ordered = train.most_common() or [("", 0)]
-    (most, high), (least, low) = ordered[0], ordered[-1]
-    if high >= _UNBALANCED * low > 0:
-        said = f"{most} has {number_of(high, 'sample')} in train, {least} {low:,}."
-        fix = "loss.class_weights=balanced weighs them; look at macro F1 rather than accuracy."
-        found.append(Finding("imbalance", said, fix))
-    return found
-
-
 def about_copies(samples: Iterable[Sample]) -> tuple[list[Finding], list[Issue]]:
     """Report files with the same bytes, label and split, which count more than once."""
     first: dict[tuple[str, str, str | None], Sample] = {}
@@ -126,7 +105,7 @@ def _two_labels(samples: Iterable[Sample], digests: Collection[str]) -> list[Iss
         if sample.digest in digests:
             alike[sample.digest].append(sample)
     return [
-        Issue(sample.name, "two labels", 1.0, sample.label, f"{other.label}, as {other.name}")
+        Issue(sample.name, "two labels", 1.0, sample.label, f"{other.label or NONE}, as {other.name}")
         for same in alike.values()
         for sample in same
         for other in [next(other for other in same if other.label != sample.label)]
@@ -153,7 +132,7 @@ def about_lost(task: "Task", usable: Splits) -> list[Finding]:
 
 
 def about_images(samples: Iterable[Sample], inspections: Mapping[str, Inspection]) -> list[Finding]:
-    """Report odd image sizes, and colour modes that give a class away."""
+    """Report odd image sizes."""
     seen = [(sample, inspections[sample.digest]) for sample in samples if sample.digest in inspections]
     small = [s.name for s, look in seen if min(look.width, look.height) < _SMALL]
     fix = "They are enlarged, which shows little: use the originals."
@@ -162,40 +141,43 @@ def about_images(samples: Iterable[Sample], inspections: Mapping[str, Inspection
     long = [s.name for s, look in seen if max(look.width, look.height) > _LONG * min(look.width, look.height)]
     fix = "Only the middle is seen, as most weights crop to a square: cut them."
     what = f"image is more than {_LONG} times as long as wide", f"images are more than {_LONG} times as long as wide"
-    found += listed("long image", long, what, fix)
-    modes = modes_by_class(samples, inspections)
-    for mode in sorted({mode for counts in modes.values() for mode in counts}):
-        shares = {label: counts[mode] / counts.total() for label, counts in modes.items() if counts.total() >= _FEW}
-        mostly = sorted(label for label, share in shares.items() if share >= _MOSTLY)
-        hardly = sorted(label for label, share in shares.items() if share <= _HARDLY)
-        if mostly and hardly:
-            said = f"Images of {name_few(mostly)} are {mode}, those of {name_few(hardly)} are not."
-            fix = "A network can learn that in place of their content: convert all to one mode."
-            found.append(Finding("colour mode", said, fix))
-            break
-    return found
+    return found + listed("long image", long, what, fix)
 
 
-def modes_by_class(samples: Iterable[Sample], inspections: Mapping[str, Inspection]) -> dict[str, Counter[str]]:
-    """Count each class's images by colour mode, such as RGB or L, as stored."""
+def modes_of(
+    samples: Iterable[Sample], inspections: Mapping[str, Inspection], task: "type[Task]"
+) -> dict[str, Counter[str]]:
+    """Count the images with each label's names, such as its class, by colour mode, such as RGB or L, as stored."""
     modes: dict[str, Counter[str]] = defaultdict(Counter)
     for sample in samples:
         if sample.digest in inspections:
-            modes[sample.label][inspections[sample.digest].mode] += 1
+            for name in task.names_in(sample.label) or [NONE]:
+                modes[name][inspections[sample.digest].mode] += 1
     return modes
+
+
+def count_names(splits: Splits, task: "type[Task]") -> dict[str, dict[str, int]]:
+    """Count the samples of each split with each label's names, such as its class."""
+    counts = {
+        split: Counter(name for sample in samples for name in task.names_in(sample.label) or [NONE])
+        for split, samples in splits.items()
+    }
+    return {split: dict(sorted(count.items())) for split, count in counts.items()}
 
 
 def about_suspects(
     labels: Sequence[tuple[Sample, str, float]],
     estimated: int,
+    looks: str,
     outliers: Sequence[tuple[Sample, float]],
     pairs: Sequence[tuple[Sample, Sample, float]],
 ) -> tuple[list[Finding], list[Issue]]:
     """Report the results of `suspects`.
 
     Args:
-        labels: sample, the class it looks like, score.
+        labels: sample, what it looks like, score.
         estimated: number of labels that are probably wrong.
+        looks: what these samples do, such as "look more like another class than like their own".
         outliers: sample, score.
         pairs: sample of train, its copy in val or test, correlation.
     """
@@ -210,7 +192,7 @@ def about_suspects(
     if estimated:
         said = (
             f"Some {number_of(estimated, 'label is', 'labels are')} probably wrong; the {len(suspects)} most "
-            "suspicious images look more like another class than like their own to heads that were not trained on them."
+            f"suspicious images {looks} to heads that were not trained on them."
         )
         found.append(Finding("label", said, "Look at them from the top; mend the labels, or exclude what is wrong."))
     if outliers:

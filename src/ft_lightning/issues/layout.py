@@ -3,21 +3,26 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ft_lightning.data.collect import too_high
 from ft_lightning.data.folders import UNSUPPORTED, passed_over, unused
 from ft_lightning.data.split import Splits
-from ft_lightning.issues.findings import Finding, about_classes, about_copies, listed
+from ft_lightning.issues.by_task import label_issues
+from ft_lightning.issues.findings import Finding, about_copies, listed
 from ft_lightning.readers.opening import SUFFIXES
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import name_few, number_of
+
+if TYPE_CHECKING:
+    from ft_lightning.tasks.task import Task
 
 _ALONE = 0.9  # share of images, alone in their groups, from which groups hold next to nothing together
 _FEW_GROUPS = 10  # groups of a class: with fewer, its shares in val and test are rough
 _LARGE = 0.5  # share of all images in one group
 
 
-def quick_findings(splits: Splits, in_folders: bool) -> list[Finding]:
+def quick_findings(task: "Task", splits: Splits, in_folders: bool) -> list[Finding]:
     """Return the findings that need no decoding; every run prints them at its start.
 
     Args:
@@ -25,7 +30,8 @@ def quick_findings(splits: Splits, in_folders: bool) -> list[Finding]:
     """
     samples = [sample for split in splits.values() for sample in split]
     nested = about_nesting(samples) if in_folders else []
-    return [*nested, *about_groups(samples), *about_classes(splits), *about_copies(samples)[0]]
+    about_labels, _ = label_issues(task.name).about_labels(task, splits)
+    return [*nested, *about_groups(samples, type(task)), *about_labels, *about_copies(samples)[0]]
 
 
 def about_folder(folder: Path, samples: Iterable[Sample]) -> list[Finding]:
@@ -66,18 +72,19 @@ def about_nesting(samples: Iterable[Sample]) -> list[Finding]:
     return [Finding("nested", said, "Nothing to do if they belong to the class.")] if said else []
 
 
-def about_groups(samples: Sequence[Sample]) -> list[Finding]:
+def about_groups(samples: Sequence[Sample], task: "type[Task]") -> list[Finding]:
     """Report how many groups there are, and what is odd about that; nothing without groups."""
     grouped = [sample for sample in samples if sample.group is not None]
     if not grouped:
         return []
     sizes = Counter(sample.group for sample in grouped)
-    own = Counter((sample.label, sample.group) for sample in grouped)  # a group's images of one class
-    by_class = Counter(label for label, _ in own)
-    counted = name_few([f"{label} {count:,}" for label, count in sorted(by_class.items())])
+    # A group's images of one class; with a label of several names they count for each.
+    own = Counter((name, sample.group) for sample in grouped for name in task.names_in(sample.label) or [""])
+    by_class = Counter(name for name, _ in own)
+    counted = name_few([f"{name} {count:,}" for name, count in sorted(by_class.items()) if name])
     smallest, largest = min(sizes.values()), max(sizes.values())
     said = f"{number_of(len(grouped), 'image is', 'images are')} in {number_of(len(sizes), 'group')}"
-    said += f" of {smallest} to {largest} ({counted})"
+    said += f" of {smallest} to {largest}" + (f" ({counted})" if counted else "")
     alone = sum(count == 1 for count in own.values())
     few = sorted(label for label, count in by_class.items() if count < _FEW_GROUPS)
     fix = ""

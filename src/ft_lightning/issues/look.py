@@ -16,7 +16,9 @@ from ft_lightning.data.problems import Problem
 from ft_lightning.data.scan import FindFiles, scan, without_special
 from ft_lightning.data.sources import A_FINDING
 from ft_lightning.issues import findings, layout
+from ft_lightning.issues.by_task import label_issues
 from ft_lightning.issues.findings import Finding, Findings, Issue
+from ft_lightning.issues.label_issues import Suspects
 from ft_lightning.readers.images import read_image
 from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.system.console import console
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
 
 
 class Looked(NamedTuple):
-    """The samples that were examined; without splits if the dataset cannot be split."""
+    """The samples that were examined; without splits and task if the dataset cannot be split."""
 
+    kind: "type[Task]"  # of their labels
+    task: "Task | None"
     samples: list[Sample]
     splits: dict[str, list[Sample]]  # of usable samples
     inspections: dict[str, Inspection]  # of usable images, by digest
@@ -62,6 +66,8 @@ def look_at_files(
         data: the keys of conf/data.
     """
 
+    of_labels = label_issues(labels.task.name)
+
     def refuse(message: str) -> None:
         found.add([Finding("layout", message, "", blocks=True)])
 
@@ -71,7 +77,7 @@ def look_at_files(
         samples, _ = narrow(without_special(scanned), data.group_by, data.limit, data.split_seed, labels.task)
     except UserError as error:
         refuse(str(error))
-        return Looked([], {}, {})
+        return Looked(labels.task, None, [], {}, {})
     task: Task | None = None
     splits: dict[str, list[Sample]] = {}
     try:
@@ -94,13 +100,14 @@ def look_at_files(
     if task:
         splits = {part: [s for s in those if not inspector.problem(s)] for part, those in splits.items()}
         found.add(findings.about_lost(task, splits))
-        found.add(findings.about_classes(splits))
+        found.add(*of_labels.about_labels(task, splits))
     if root and not data.csv:
         found.add(layout.about_folder(Path(str(root)).expanduser(), scanned))
         found.add(layout.about_nesting(samples))
-    found.add(layout.about_groups(samples))
+    found.add(layout.about_groups(samples, labels.task))
     found.add(findings.about_images(sound, inspector.usable))
-    return Looked(samples, splits, inspector.usable)
+    found.add(of_labels.about_modes(sound, inspector.usable))
+    return Looked(labels.task, task, samples, splits, inspector.usable)
 
 
 @contextmanager
@@ -136,28 +143,27 @@ def look_at_sizes(looked: Looked, reader: Reader, data: "DictConfig", found: Fin
 
 
 def look_at_features(
-    distinct: dict[Sample, str], features: "Tensor", seed: int, max_pixels: int, found: Findings
+    looked: Looked, distinct: dict[Sample, str], features: "Tensor", seed: int, max_pixels: int, found: Findings
 ) -> list[tuple[str, str, float]]:
     """Add the findings on features to `found`; return near-duplicates: name, name of the other, correlation.
 
     Args:
+        distinct: the samples to compare, with their splits.
         features: (N, D) of these samples, in order.
     """
-    import torch  # here, because `look_at_files` needs neither torch nor scikit-learn
-
-    from ft_lightning.issues import suspects
+    from ft_lightning.issues import suspects  # here, because a look at files needs neither torch nor scikit-learn
 
     samples, where = list(distinct), list(distinct.values())
-    classes = sorted({sample.label for sample in samples})
-    targets = torch.tensor([classes.index(sample.label) for sample in samples])
     groups = [sample.group or sample.digest for sample in samples] if any(s.group for s in samples) else None
+    of_labels, wrong = label_issues(looked.kind.name), Suspects([], 0)
     with console.status("Looking for wrong labels"):
-        wrong, estimated = suspects.label_errors(features, targets, groups, seed)
+        if looked.task:
+            wrong = of_labels.suspects(looked.task, features, [s.label for s in samples], groups, seed)
     with console.status("Looking for images unlike all others, and for near-duplicates"):
         far, scores = suspects.outliers(features)
         copies = suspects.near_duplicates(features, where, read=lambda at: read_image(samples[at].path, max_pixels))
     pairs = [(samples[a], samples[b], value) for a, b, value in copies]
-    labels = [(samples[i], classes[likely], score) for i, likely, score in wrong]
+    labels = [(samples[i], looks_like, score) for i, looks_like, score in wrong.found]
     outliers = [(samples[i], float(scores[i])) for i in far]
-    found.add(*findings.about_suspects(labels, estimated, outliers, pairs))
+    found.add(*findings.about_suspects(labels, wrong.estimated, of_labels.LOOKS, outliers, pairs))
     return [(a.name, b.name, value) for a, b, value in pairs]

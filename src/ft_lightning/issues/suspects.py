@@ -3,21 +3,19 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor, nn
 
 from ft_lightning.features.neighbours import nearest
-from ft_lightning.heads import solve_head
+from ft_lightning.issues.held_out import FOLDS, held_out, linear
 
-FOLDS = 5  # a class with fewer samples, or groups of samples, is not judged
-_STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)
 _NEIGHBOURS = 10
-_FAR = 3.5  # modified z-score from which Iglewicz & Hoaglin (1993) call a value an outlier
+FAR = 3.5  # modified z-score from which Iglewicz & Hoaglin (1993) call a value an outlier
 _LOOKALIKES = 10  # candidates for each image
 _ALIKE = 0.4  # cosine similarity of features; a copy of a small image at half its size was at 0.51
 _EDGE = 32  # pixels of the small grey images that decide
@@ -64,35 +62,13 @@ def label_errors(
 def out_of_fold(features: Tensor, targets: Tensor, groups: Sequence[str] | None, seed: int) -> Tensor:
     """Compute each sample's probabilities (N, C) by a linear head that was not trained on it.
 
-    The L2 strength is the one with the lowest loss on the first fold.
-
     Args:
         targets: (N,) from 0 to C - 1, each at least `FOLDS` times.
     """
     split = (StratifiedGroupKFold if groups else StratifiedKFold)(FOLDS, shuffle=True, random_state=seed)
     folds = list(split.split(np.zeros(len(targets)), targets.numpy(), groups))
-    probabilities = torch.zeros(len(targets), int(targets.max()) + 1)
-    best = _STRENGTHS[-1]
-    for number, (rest, fold) in enumerate(folds):
-        lowest = float("inf")
-        for l2 in _STRENGTHS if number == 0 else (best,):
-            logits = _fold_logits(features, targets, rest, fold, l2, probabilities.shape[1])
-            loss = F.cross_entropy(logits, targets[fold]).item()
-            if loss < lowest:
-                lowest, best = loss, l2
-                probabilities[fold] = logits.softmax(1)
-    return probabilities
-
-
-def _fold_logits(
-    features: Tensor, targets: Tensor, rest: np.ndarray, fold: np.ndarray, l2: float, classes: int
-) -> Tensor:
-    head = nn.Linear(features.shape[1], classes)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    solve_head(head, features[rest], targets[rest], nn.CrossEntropyLoss(), l2)
-    with torch.no_grad():
-        return head(features[fold])
+    make_head = partial(linear, features.shape[1], int(targets.max()) + 1)
+    return held_out(features, targets, folds, make_head, nn.CrossEntropyLoss()).softmax(1)
 
 
 def outliers(features: Tensor) -> tuple[list[int], Tensor]:
@@ -109,7 +85,7 @@ def outliers(features: Tensor) -> tuple[list[int], Tensor]:
     deviation = distance - distance.median()
     score = 0.6745 * deviation / deviation.abs().median().clamp(min=1e-6)
     order = score.argsort(descending=True)
-    return [int(i) for i in order if score[i] > _FAR], score
+    return [int(i) for i in order if score[i] > FAR], score
 
 
 def near_duplicates(

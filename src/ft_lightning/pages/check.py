@@ -1,7 +1,7 @@
 """Writes the files of a check: findings, the table of issues, thumbnails, and the page made from them."""
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ft_lightning.issues.findings import Findings, Issue, modes_by_class
+from ft_lightning.issues.by_task import label_issues
+from ft_lightning.issues.findings import NONE, Findings, Issue, modes_of
+from ft_lightning.issues.label_issues import LabelIssues
 from ft_lightning.pages.figures import image_sizes
 from ft_lightning.pages.page import Section, Thumbnail, write_page
 from ft_lightning.readers.images import preview
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails, write_thumbnails
+from ft_lightning.tasks.registry import DEFAULT
 
 if TYPE_CHECKING:
     from ft_lightning.issues.look import Looked
 
 _SHOWN = 24  # images of a kind
 _ROWS_SHOWN = 1000  # of a kind
-_OF_A_CLASS = 6  # fill a row of the page
+_OF_A_GROUP = 6  # fill a row of the page
 _SAMPLES = 120  # about 1 MB of the page
 _GALLERIES = {
     "label": ("Labels", "Label → what it looks like; the most suspicious first."),
@@ -38,25 +41,27 @@ def write_check(
         pairs: near-duplicates: name, name of the other, correlation.
         location: folder or table of the dataset.
     """
-    counts = {split: Counter(sample.label for sample in samples) for split, samples in looked.splits.items()}
     sizes = Counter(f"{each.width} x {each.height}" for each in looked.inspections.values())
     chosen = _some_of_each(looked)
+    by_name = {sample.name: sample for sample in looked.samples}
+    shown = [name for names in chosen.values() for name in names]
+    modes = modes_of(looked.samples, looked.inspections, looked.kind)
     content = {
+        "task": looked.kind.name,
         "location": location,
         "samples": len(looked.samples),
         "can_train": not found.blocking,
         "findings": [asdict(finding) for finding in found.findings],
-        "classes": {split: dict(sorted(count.items())) for split, count in counts.items()},
-        "modes": {label: dict(count) for label, count in modes_by_class(looked.samples, looked.inspections).items()},
+        **label_issues(looked.kind.name).record(looked.task, looked.splits),
+        "modes": {name: dict(count) for name, count in modes.items()},
         "sizes": dict(sizes.most_common()),
         "shown": chosen,
+        "labels": {name: by_name[name].label for name in shown},
     }
     run.write("check", content)
     issues = pd.DataFrame(map(asdict, found.issues), columns=list(Issue.__dataclass_fields__))
     run.write("issues", issues)
     run.write("pairs", pd.DataFrame(pairs, columns=["path", "other", "correlation"]))
-    by_name = {sample.name: sample for sample in looked.samples}
-    shown = [name for names in chosen.values() for name in names]
     shown += [name for one, other, _ in pairs[:_SHOWN] for name in (one, other)]
     for kind in _GALLERIES:
         shown += issues.loc[issues["kind"] == kind, "path"].head(_SHOWN).tolist()
@@ -71,36 +76,42 @@ def write(run: Run) -> Path:
     content, issues = run.record("check"), run.table("issues")
     issues["score"] = pd.to_numeric(issues["score"])
     title = "This dataset can train" if content["can_train"] else "This dataset cannot train as it is"
-    sections = [*_findings(content), *_pairs(run), *_galleries(run, issues), *_samples(run, content)]
-    sections += _dataset(content)
-    sections += [_issues(issues)] if len(issues) else []
+    of_labels = label_issues(content.get("task", DEFAULT.name))
+    sections = [*_findings(content, of_labels.NOUNS), *_pairs(run), *_galleries(run, issues)]
+    sections += _samples(run, content, of_labels.NOUN)
+    sections += [*_labels(content, of_labels), *_images(content, of_labels.NOUN)]
+    sections += [_issues(issues, of_labels.SCORE)] if len(issues) else []
     write_page(run.page, title, f"{run.path.resolve().name} · {content['location']}", sections)
     return run.page
 
 
 def _some_of_each(looked: "Looked") -> dict[str, list[str]]:
-    """Choose samples of each class by their digests, which are as good as random but the same each time."""
-    names: dict[str, list[str]] = defaultdict(list)
-    for sample in sorted(looked.samples, key=lambda sample: sample.digest):
-        if sample.digest in looked.inspections:
-            names[sample.label].append(sample.name)
-    count = min(_OF_A_CLASS, max(1, _SAMPLES // max(1, len(names))))
-    return {label: names[label][:count] for label in sorted(names)[:_SAMPLES]}
+    """Choose samples of each group by their digests, which are as good as random but the same each time."""
+    usable = [sample for sample in looked.samples if sample.digest in looked.inspections]
+    groups = label_issues(looked.kind.name).grouped(sorted(usable, key=lambda sample: sample.digest))
+    count = min(_OF_A_GROUP, max(1, _SAMPLES // max(1, len(groups))))
+    return {title: [sample.name for sample in groups[title][:count]] for title in list(groups)[:_SAMPLES]}
 
 
-def _samples(run: Run, content: dict[str, Any]) -> list[Section]:
+def _samples(run: Run, content: dict[str, Any], noun: str) -> list[Section]:
     thumbnails = read_thumbnails(run.thumbnails)
+    labels = content.get("labels", {})
     images = [
-        Thumbnail(thumbnails.get(name), [label, name])
-        for label, names in content.get("shown", {}).items()
+        Thumbnail(thumbnails.get(name), [_under(title, labels.get(name, title)), name])
+        for title, names in content.get("shown", {}).items()
         for name in names
     ]
-    return [Section("Samples", "Some of each class, drawn at random.", images=images)] if images else []
+    return [Section("Samples", f"Some of each {noun}, drawn at random.", images=images)] if images else []
 
 
-def _findings(content: dict[str, Any]) -> list[Section]:
-    classes = {label for counts in content["classes"].values() for label in counts}
-    facts = {"samples": f"{content['samples']:,}"} | ({"classes": f"{len(classes):,}"} if classes else {})
+def _under(title: str, label: str) -> str:
+    """Caption a sample by its label and, if that is another text, by the title of its group."""
+    return title if (label or NONE) == title else f"{title}: {label}"
+
+
+def _findings(content: dict[str, Any], nouns: str) -> list[Section]:
+    names = {name for counts in content["classes"].values() for name in counts} - {NONE}
+    facts = {"samples": f"{content['samples']:,}"} | ({nouns: f"{len(names):,}"} if names else {})
     rows = sorted(content["findings"], key=lambda finding: not finding["blocks"])
     found = pd.DataFrame(
         [(row["kind"], row["said"], row["fix"]) for row in rows], columns=["kind", "found", "what to do"]
@@ -131,16 +142,16 @@ def _galleries(run: Run, issues: pd.DataFrame) -> list[Section]:
         images = []
         for row in issues[issues["kind"] == kind].head(_SHOWN).to_dict("records"):
             path, label, suggestion = row["path"], row["label"], row["suggestion"]
-            first = f"{label} → {suggestion}" if suggestion else label
+            first = f"{label or NONE} → {suggestion}" if suggestion else label or NONE
             images.append(Thumbnail(thumbnails.get(path), [first, f"score {row['score']:.3f}", path]))
         sections += [Section(title, text, images=images)] if images else []
     return sections
 
 
-def _issues(issues: pd.DataFrame) -> Section:
+def _issues(issues: pd.DataFrame, score: str) -> Section:
     text = (
         "The rows of issues.csv. A run with data.exclude=<this file> leaves out every sample that is still in it. "
-        "Scores compare rows of one kind, the higher the worse: label, 0 to 1, how much likelier another class is; "
+        f"Scores compare rows of one kind, the higher the worse: {score}; "
         "outlier, modified z-score of the distance to the ten nearest; near-duplicate, correlation; others 1."
     )
     shown = issues.groupby("kind", sort=False).head(_ROWS_SHOWN)
@@ -149,16 +160,19 @@ def _issues(issues: pd.DataFrame) -> Section:
     return Section("Issues", text, table=shown)
 
 
-def _dataset(content: dict[str, Any]) -> list[Section]:
-    sections = []
-    if content["classes"]:
-        counts = pd.DataFrame(content["classes"]).fillna(0).astype(int)
-        sections.append(Section("Classes", table=counts.rename_axis("class").reset_index()))
-    if content["sizes"]:
-        sections.append(_sizes(content["sizes"]))
-        modes = pd.DataFrame(content["modes"]).T.fillna(0).astype(int)
-        sections.append(Section("Colour modes", "As stored.", table=modes.rename_axis("class").reset_index()))
-    return sections
+def _labels(content: dict[str, Any], of_labels: LabelIssues) -> list[Section]:
+    if not content["classes"]:
+        return []
+    counts = pd.DataFrame(content["classes"]).fillna(0).astype(int)
+    return [Section(of_labels.COUNTED, table=counts.rename_axis(of_labels.NOUN).reset_index())]
+
+
+def _images(content: dict[str, Any], noun: str) -> list[Section]:
+    if not content["sizes"]:
+        return []
+    modes = pd.DataFrame(content["modes"]).T.fillna(0).astype(int)
+    table = modes.rename_axis(noun).reset_index()
+    return [_sizes(content["sizes"]), Section("Colour modes", "As stored.", table=table)]
 
 
 def _sizes(counts: dict[str, int]) -> Section:

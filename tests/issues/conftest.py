@@ -1,0 +1,18 @@
+"""Features that several tests of suspicious labels share."""
+
+import pytest
+import torch
+
+from ft_lightning import build
+from ft_lightning.check import features_of
+from ft_lightning.cli.compose import compose
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (1797, 1280) of the handwritten digits by the real network, and their classes."""
+    cfg = compose("check", "model=efficientnet_lite0")
+    data = build.data(compose("train", "data=digits"))
+    samples = [sample for split in data.splits.values() for sample in split]
+    targets = data.task.encode([sample.label for sample in samples])
+    return features_of(cfg, samples), targets
