@@ -124,7 +124,7 @@ def test_odd_sizes_and_a_colour_mode_that_gives_a_class_away() -> None:
     for number, sample in enumerate(samples):  # nine of ten, and one of ten
         mode = "RGB" if (sample.label == "ant") == (number % 10 > 0) else "L"
         looks[sample.digest] = Inspection(64, 64, mode, "", True)
-    (found,) = about_images(samples, looks)
+    (found,) = multiclass.about_modes(samples, looks)
     assert found.said == "Images of bee are L, those of ant are not."
 
 
