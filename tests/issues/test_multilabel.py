@@ -128,10 +128,10 @@ def test_rare_labels_are_not_judged_and_groups_stay_whole(digits: tuple[torch.Te
     assert not any("rare" in suggestion for _, suggestion, _ in found)
     assert multilabel.suspects(task, features, labels, [str(i % 4) for i in range(200)], seed=0) == ([], 0)
     noise = torch.randn(60, 200, generator=torch.Generator().manual_seed(0)).repeat_interleave(2, 0)
-    answers = ["cat" if i // 2 % 2 else "dog" for i in range(120)]
+    answers = ["cat" if i // 2 % 2 else "" for i in range(120)]
     pairs = [str(i // 2) for i in range(120)]
-    alone, _ = multilabel.suspects(MultiLabel(["cat", "dog"]), noise, answers, None, seed=0)
-    whole, _ = multilabel.suspects(MultiLabel(["cat", "dog"]), noise, answers, pairs, seed=0)
+    alone, _ = multilabel.suspects(MultiLabel(["cat"]), noise, answers, None, seed=0)
+    whole, _ = multilabel.suspects(MultiLabel(["cat"]), noise, answers, pairs, seed=0)
     assert len(whole) > len(alone) + 20, "a copy in another fold would give the answer away"
 
 
@@ -179,7 +179,7 @@ def test_two_sets_of_labels_for_the_same_bytes_are_told(tmp_path: Path) -> None:
     root = table_of(tmp_path / "data")
     (root / "dog/00.png").write_bytes((root / "cat/03.png").read_bytes())
     options = ["task=multilabel", "data=image_folder", f"data.csv={root / 'labels.csv'}", f"data.root={root}"]
-    with pytest.raises(Exception, match="1 times the same image has two labels"):
+    with pytest.raises(Exception, match="1 time the same image has two labels"):
         check(compose("check", *options, "features=false"), tmp_path)
     issues = read_table(tmp_path / "issues.csv")
     rows = {(row.path, row.label, row.suggestion) for row in issues[issues["kind"] == "two labels"].itertuples()}

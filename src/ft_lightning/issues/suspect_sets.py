@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ft_lightning.issues.held_out import FOLDS, dealt, held_out, linear
+from ft_lightning.issues.suspects import label_errors
 
 _CHANGES = 3  # suggested for one sample
 _SURE = 14.0  # logits beyond say no more: a probability of one in a million
@@ -40,6 +41,9 @@ def wrong_sets(
     judged = _judged(targets, groups)
     if not judged:
         return [], 0
+    if len(judged) == 1:  # with and without are two classes
+        errors, estimated = label_errors(features, targets[:, judged[0]].long(), groups, seed)
+        return [(at, judged, score) for at, _, score in errors], estimated
     own = targets[:, judged]
     folds = dealt(_rarest(own), groups, seed)
     first = held_out(features, own, folds, partial(linear, features.shape[1], len(judged)), _Decisions())
