@@ -10,9 +10,11 @@ from ft_lightning.cli.compose import compose
 from ft_lightning.data.labels import Labels
 from ft_lightning.data.scan import scan
 from ft_lightning.data.sources import find_images
+from ft_lightning.issues.by_task import label_issues
 from ft_lightning.issues.layout import about_folder, about_groups, about_nesting, quick_findings
 from ft_lightning.readers.sample import Sample
 from ft_lightning.tasks.multiclass import MultiClass
+from ft_lightning.tasks.registry import TASKS
 from ft_lightning.train import train
 from issues.test_findings import kinds
 
@@ -128,3 +130,22 @@ def test_the_number_of_groups_is_said_and_what_is_odd_about_it(samples: list[Sam
 
 def test_nothing_is_said_where_there_are_no_groups() -> None:
     assert about_groups(in_groups(None, None), MultiClass) == []
+
+
+def test_a_subclass_is_looked_at_like_its_task_and_nothing_is_said_of_what_no_module_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Grades(MultiClass):
+        name = "grades"
+
+    class Words:
+        name = "words"
+
+    for task in (Grades, Words):
+        monkeypatch.setitem(TASKS, task.name, task)
+    assert label_issues("grades") is label_issues("multiclass")
+    nothing = label_issues("words")
+    samples = in_groups(None, None)
+    assert nothing.about_labels(MultiClass(["a"], []), {"train": samples, "val": [], "test": []}) == ([], [])
+    assert nothing.about_modes(samples, {}) == []
+    assert nothing.grouped(samples) == {"": samples}

@@ -106,7 +106,7 @@ def _samples(run: Run, content: dict[str, Any], noun: str) -> list[Section]:
 
 def _under(title: str, label: str) -> str:
     """Caption a sample by its label and, if that is another text, by the title of its group."""
-    return title if (label or NONE) == title else f"{title}: {label}"
+    return title if (label or NONE) == title else f"{title}: {label}".removeprefix(": ")
 
 
 def _findings(content: dict[str, Any], nouns: str) -> list[Section]:
