@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from ft_lightning.issues.findings import Findings
 from ft_lightning.issues.look import Looked, look_at_sizes
 from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.tasks.registry import DEFAULT
 
 SAMPLES = [Sample(f"/d/{i}.png", f"{i}.png", "a", f"digest {i}") for i in range(10)]
 READER: Any = SimpleNamespace(size_error=lambda width, height: "too large" if width > 50 else "")
@@ -16,7 +17,7 @@ READER: Any = SimpleNamespace(size_error=lambda width, height: "too large" if wi
 
 def looked(large: int) -> Looked:
     inspections = {s.digest: Inspection(99 if i < large else 9, 9, "RGB", "", True) for i, s in enumerate(SAMPLES)}
-    return Looked(SAMPLES, {"train": SAMPLES[:6], "test": SAMPLES[6:]}, inspections)
+    return Looked(DEFAULT, None, SAMPLES, {"train": SAMPLES[:6], "test": SAMPLES[6:]}, inspections)
 
 
 @pytest.mark.parametrize(

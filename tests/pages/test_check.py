@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from ft_lightning.pages.check import _dataset, _findings, _sizes
+from ft_lightning.issues.by_task import label_issues
+from ft_lightning.pages.check import _findings, _labels, _sizes
 
 
 def content(*blocks: bool) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def content(*blocks: bool) -> dict[str, Any]:
     ],
 )
 def test_what_has_to_be_mended_comes_first(blocks: list[bool], said: str, order: list[str] | None) -> None:
-    (section,) = _findings(content(*blocks))
+    (section,) = _findings(content(*blocks), "classes")
     assert section.text == said
     assert section.facts == {"samples": "1,200", "classes": "2"}
     assert (None if section.table is None else section.table["kind"].tolist()) == order
@@ -40,7 +41,7 @@ def test_sizes_are_ordered_by_their_area() -> None:
 
 
 def test_a_class_that_a_split_lacks_has_none_there() -> None:
-    (classes,) = _dataset(content() | {"sizes": {}})
+    (classes,) = _labels(content(), label_issues("multiclass"))
     assert classes.table is not None
     assert classes.table.to_dict("list") == {"class": ["a", "b"], "train": [3, 2], "val": [1, 0]}
-    assert _dataset({"classes": {}, "sizes": {}}) == []
+    assert _labels({"classes": {}}, label_issues("multiclass")) == []
