@@ -98,6 +98,6 @@ def about_groups(samples: Sequence[Sample], task: "type[Task]") -> list[Finding]
     elif largest > _LARGE * len(grouped):
         said, fix = f"{said}: one has more than half of them", "It stays whole: is that what data.group_by should do?"
     elif few:
-        said = f"{said}: few for {name_few(few)}"
+        said = f"{said}: few" + (f" for {name_few(few)}" if any(few) else "")
         fix = "Groups stay whole, so val and test may be far from their fractions."
     return [Finding("groups", f"{said}.", fix)]

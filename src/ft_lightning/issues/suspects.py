@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from ft_lightning.features.neighbours import nearest
 from ft_lightning.issues.held_out import FOLDS, held_out, linear
+from ft_lightning.issues.robust import FAR
 
 _NEIGHBOURS = 10
-FAR = 3.5  # modified z-score from which Iglewicz & Hoaglin (1993) call a value an outlier
 _LOOKALIKES = 10  # candidates for each image
 _ALIKE = 0.4  # cosine similarity of features; a copy of a small image at half its size was at 0.51
 _EDGE = 32  # pixels of the small grey images that decide

@@ -14,6 +14,7 @@ from ft_lightning.issues.findings import NONE, Findings, Issue, modes_of
 from ft_lightning.issues.label_issues import LabelIssues
 from ft_lightning.pages.figures import image_sizes
 from ft_lightning.pages.page import Section, Thumbnail, write_page
+from ft_lightning.pages.scatter import histograms
 from ft_lightning.readers.images import preview
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import read_thumbnails, write_thumbnails
@@ -28,6 +29,7 @@ _OF_A_GROUP = 6  # fill a row of the page
 _SAMPLES = 120  # about 1 MB of the page
 _GALLERIES = {
     "label": ("Labels", "Label → what it looks like; the most suspicious first."),
+    "value": ("Values far from all others", "The farthest first."),
     "outlier": ("Outliers", "Unlike all others, the farthest first."),
 }
 
@@ -161,6 +163,8 @@ def _issues(issues: pd.DataFrame, score: str) -> Section:
 
 
 def _labels(content: dict[str, Any], of_labels: LabelIssues) -> list[Section]:
+    if targets := content.get("targets"):
+        return [Section(of_labels.COUNTED, figures=[histograms(targets)])]
     if not content["classes"]:
         return []
     counts = pd.DataFrame(content["classes"]).fillna(0).astype(int)

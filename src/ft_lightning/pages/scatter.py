@@ -57,6 +57,25 @@ def coverage_by_level(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def histograms(targets: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
+    """Plot how many samples of each split have which values.
+
+    Args:
+        targets: {target: {"edges": of bins, and by split: samples in each}}.
+    """
+    figure = _grid(len(targets))
+    for axes, (target, counts) in zip(figure.axes, targets.items(), strict=False):
+        edges = np.array(counts["edges"])
+        below = np.zeros(len(edges) - 1)
+        for split, colour in (("train", BLUE), ("val", ORANGE), ("test", GREY)):
+            samples = np.array(counts.get(split, np.zeros(len(below))))
+            axes.bar(edges[:-1], samples, np.diff(edges), bottom=below, align="edge", color=colour, label=split)
+            below += samples
+        plain(axes, short_name(target), "samples")
+    figure.axes[0].legend(frameon=False)
+    return figure
+
+
 def _grid(count: int) -> Figure:
     """Make a figure with room for as many axes."""
     columns, rows = min(count, _COLUMNS), -(-count // _COLUMNS)
