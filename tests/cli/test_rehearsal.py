@@ -21,7 +21,7 @@ COUNTS = {"train": 10, "val": 3, "test": 1}
         ({"limit_train_batches": 0.1, "limit_val_batches": 0.34, "limit_test_batches": 1.0}, ""),
         ({"limit_train_batches": 0.09}, "trainer.limit_train_batches=0.09: of 10 batches this leaves none"),
         ({"limit_val_batches": 0.3}, "trainer.limit_val_batches=0.3: of 3 batches this leaves none"),
-        ({"limit_test_batches": 0.5}, "trainer.limit_test_batches=0.5: of 1 batches this leaves none"),
+        ({"limit_test_batches": 0.5}, "trainer.limit_test_batches=0.5: of 1 batch this leaves none"),
         ({"limit_val_batches": 50}, ""),
         ({"val_check_interval": 10}, ""),
         ({"val_check_interval": 11}, "trainer.val_check_interval=11: an epoch has 10 batches"),

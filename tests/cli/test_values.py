@@ -109,7 +109,7 @@ WRONG = [
     ("folds={}", "folds={}: use a whole number from 1"),
     ("data=2024", "or did you mean data.root=2024?"),
     ("callback=[[1]]", "no callback=[[1]]: use one of early_stopping, ema, none"),
-    ("optimizer=2.5", "no optimizer=2.5: use one of adam, adamw, lbfgs"),
+    ("optimizer=2.5", "no optimizer=2.5: use one of adam, adamw, adamw_decayed, lbfgs"),
     ("cache.dir=true", "cache.dir=true: use text or null"),
     ("checkpoint_minutes=often", "checkpoint_minutes=often: use a number from 0"),
     (

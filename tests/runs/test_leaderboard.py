@@ -263,11 +263,11 @@ def test_the_page_says_which_runs_the_two_are_and_that_test_sets_do_not_compare(
         ("best", b, 0.9), ("second", a, 0.8), ("third", a, 0.7),
     ))  # fmt: skip
     told = write(Run(tmp_path), leaderboard([best, *same]), [], "*")
-    assert told.startswith("The first two of those with test set B. On 1 test samples")
+    assert told.startswith("The first two of those with test set B. On 1 test sample")
     assert "the accuracy of second is the same as that of third" in told
     assert "Scores on different test sets are not comparable." in Run(tmp_path).page.read_text()
     told = write(Run(tmp_path), leaderboard(same), [], "*")
-    assert told.startswith("On 1 test samples")
+    assert told.startswith("On 1 test sample")
     assert "are not comparable" not in Run(tmp_path).page.read_text()
 
 

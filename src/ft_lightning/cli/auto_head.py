@@ -2,14 +2,12 @@
 
 from omegaconf import DictConfig
 
-from ft_lightning.callbacks.stored_features import Requirement
 from ft_lightning.cli.compose import compose
 from ft_lightning.cli.solver import solves_head
 from ft_lightning.system.errors import UserError
 
 CANDIDATES = ("linear", "mlp")  # the simpler first: it is taken where val cannot tell them apart
-_INSTEAD = f"use {' or '.join(f'head={name}' for name in CANDIDATES)}"
-REQUIREMENT = Requirement("head=auto", _INSTEAD)
+INSTEAD = f"use {' or '.join(f'head={name}' for name in CANDIDATES)}"
 
 
 def is_auto(cfg: DictConfig) -> bool:
@@ -22,7 +20,7 @@ def check_auto(cfg: DictConfig) -> None:
     if is_auto(cfg) and cfg.finetune.mode != "frozen":
         raise UserError(
             f"head=auto compares heads on stored features, but finetune={cfg.finetune.mode} trains the backbone: "
-            f"{_INSTEAD}."
+            f"{INSTEAD}."
         )
 
 

@@ -7,12 +7,12 @@ from omegaconf import DictConfig
 from ft_lightning import build
 from ft_lightning.build import Pretrained
 from ft_lightning.callbacks.stored_features import Requirement, RowCache
-from ft_lightning.cli.auto_head import REQUIREMENT, is_auto, with_head
+from ft_lightning.cli.auto_head import is_auto, with_head
 from ft_lightning.cli.processes import refuse_processes
 from ft_lightning.data.protocol import Data
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.write import Stopwatch
-from ft_lightning.search.workbench import Workbench, best_of
+from ft_lightning.search.workbench import REQUIREMENT, Workbench, best_of
 from ft_lightning.system.console import number, pairs
 from ft_lightning.tasks.task import Details
 

@@ -16,7 +16,7 @@ from ft_lightning.build import Pretrained
 from ft_lightning.callbacks.best_epoch import BestEpoch
 from ft_lightning.callbacks.checkpoints import stop_averaging
 from ft_lightning.callbacks.stored_features import Requirement, RowCache, StoredFeatures
-from ft_lightning.cli.auto_head import CANDIDATES, REQUIREMENT, is_auto, with_head
+from ft_lightning.cli.auto_head import CANDIDATES, INSTEAD, is_auto, with_head
 from ft_lightning.cli.processes import refuse_processes
 from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.data.protocol import Data
@@ -24,6 +24,8 @@ from ft_lightning.module import FineTuner
 from ft_lightning.runs.write import Stopwatch
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.task import Outputs
+
+REQUIREMENT = Requirement("head=auto", INSTEAD)  # to compare heads
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ def entry_for(table: Mapping[str, Entry], task: str) -> Entry | None:
 
     None if neither is in it.
     """
+    if task not in TASKS:
+        return table.get(task)
     names = (vars(each).get("name") for each in task_class(task).__mro__)
     return next((table[name] for name in names if isinstance(name, str) and name in table), None)
 
