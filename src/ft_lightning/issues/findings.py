@@ -17,6 +17,7 @@ FEW = 10  # samples of a class
 UNBALANCED = 10  # times as many samples in the largest class as in the smallest
 _SMALL, _LONG = 32, 4  # pixels of the shorter edge; longer edge / shorter edge
 MOSTLY, HARDLY = 0.9, 0.1  # shares of a colour mode that tell one class from another
+ONE_MODE = "A network can learn that in place of their content: convert all to one mode."  # fix of a colour mode
 NONE = "(none)"  # stands for the names of a label that has none
 
 

@@ -5,7 +5,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ft_lightning.data.split import Splits
-from ft_lightning.issues.findings import FEW, HARDLY, MOSTLY, UNBALANCED, Finding, Issue, count_names, listed, modes_of
+from ft_lightning.issues.findings import (
+    FEW,
+    HARDLY,
+    MOSTLY,
+    ONE_MODE,
+    UNBALANCED,
+    Finding,
+    Issue,
+    count_names,
+    listed,
+    modes_of,
+)
 from ft_lightning.issues.label_issues import Suspects
 from ft_lightning.readers.sample import Inspection, Sample
 from ft_lightning.system.errors import name_few, number_of
@@ -52,8 +63,7 @@ def about_modes(samples: Sequence[Sample], inspections: Mapping[str, Inspection]
         hardly = sorted(label for label, share in shares.items() if share <= HARDLY)
         if mostly and hardly:
             said = f"Images of {name_few(mostly)} are {mode}, those of {name_few(hardly)} are not."
-            fix = "A network can learn that in place of their content: convert all to one mode."
-            return [Finding("colour mode", said, fix)]
+            return [Finding("colour mode", said, ONE_MODE)]
     return []
 
 

@@ -10,6 +10,7 @@ from ft_lightning.issues.findings import (
     HARDLY,
     MOSTLY,
     NONE,
+    ONE_MODE,
     UNBALANCED,
     Finding,
     Issue,
@@ -96,8 +97,7 @@ def about_modes(samples: Sequence[Sample], inspections: Mapping[str, Inspection]
                 given_away += [name] if max(shares) >= MOSTLY and min(shares) <= HARDLY else []
         if given_away:
             said = f"Images with and without {name_few(sorted(given_away))} differ in being {mode}."
-            fix = "A network can learn that in place of their content: convert all to one mode."
-            return [Finding("colour mode", said, fix)]
+            return [Finding("colour mode", said, ONE_MODE)]
     return []
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ft_lightning.data.split import Splits
-from ft_lightning.issues.findings import FEW, Finding, Issue, listed
+from ft_lightning.issues.findings import FEW, ONE_MODE, Finding, Issue, listed
 from ft_lightning.issues.label_issues import Suspects
 from ft_lightning.issues.robust import centre_and_spread
 from ft_lightning.readers.sample import Inspection, Sample
@@ -133,8 +133,7 @@ def about_modes(samples: Sequence[Sample], inspections: Mapping[str, Inspection]
         if max(more.max(), 1 - more.min()) >= _TOLD_APART:
             compared = "higher" if more.max() >= _TOLD_APART else "lower"
             said = f"Images that are {mode} have nearly always {compared} values than the others."
-            fix = "A network can learn that in place of their content: convert all to one mode."
-            return [Finding("colour mode", said, fix)]
+            return [Finding("colour mode", said, ONE_MODE)]
     return []
 
 
