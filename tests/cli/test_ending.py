@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import ft_lightning
-from conftest import files_below
+from conftest import files_below, patience
 from ft_lightning.cli import command
 from ft_lightning.cli.ending import kept, remove_refused
 from ft_lightning.cli.job import Verb
@@ -142,3 +142,19 @@ def test_a_process_that_leaves_has_written_all_waited_and_called_what_was_regist
     assert (done.returncode, done.stdout, done.stderr) == (number, "said\n", errors)
     assert (tmp_path / "unclosed").read_text() == "written"
     assert files_below(tmp_path) == {"unclosed", "registered", "thread"}
+
+
+ENDLESS = """
+import sys, threading
+from ft_lightning.cli.ending import leave
+
+threading.Thread(target=threading.Event().wait).start()
+leave(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_process_whose_library_was_starting_an_endless_thread(number: int) -> None:
+    code = 128 + number  # Optuna's heartbeat is such a thread: a signal between its start and the trial orphans it
+    done = subprocess.run([sys.executable, "-c", ENDLESS, str(code)], check=False, timeout=patience(60))
+    assert done.returncode == code

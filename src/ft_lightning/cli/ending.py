@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +15,8 @@ from typing import NoReturn
 from ft_lightning.runs.run import Run
 from ft_lightning.system.commands import command_line
 from ft_lightning.system.console import short
+
+_AFTER_A_SIGNAL = 2.0  # seconds in which threads may end
 
 
 def remove_refused(run_dir: Path) -> None:
@@ -47,13 +50,17 @@ def kept(verb: str, run_dir: Path, number: int) -> str:
 def leave(code: object) -> NoReturn:
     """End this process as `sys.exit(code)` does, but without freeing every object first, which takes a second or two.
 
-    It waits for threads, calls what was registered with `atexit` and writes what open files hold back.
+    It waits for threads, calls what was registered with `atexit` and writes what open files hold back. After a signal
+    it waits for seconds only: if that interrupted a library just as it started a thread, nobody ends the thread.
     """
     if isinstance(code, str):
         print(code, file=sys.stderr)  # noqa: T201
     number = code if isinstance(code, int) else int(code is not None)
     try:
-        threading._shutdown()  # type: ignore[attr-defined]
+        if number in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            _join_threads(_AFTER_A_SIGNAL)
+        else:
+            threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         for file in [sys.stdout, sys.stderr, *gc.get_objects()]:
             if type(file) in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
@@ -61,3 +68,11 @@ def leave(code: object) -> NoReturn:
                     file.flush()
     finally:
         os._exit(number)
+
+
+def _join_threads(seconds: float) -> None:
+    """Wait at most so long for the threads that Python would wait for."""
+    until = time.monotonic() + seconds
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join(max(0.0, until - time.monotonic()))
