@@ -20,7 +20,7 @@ KNOWN = {
     "readers/fast.py": {1: "f7203974bff3d8f7"},
     "readers/metadata.py": {1: "01422a1557ea4b8f"},
     "readers/preprocess.py": {1: "18d90b3b1997453a"},
-    "backbones/backbone.py": {1: "bdbae0232679f4d5"},
+    "backbones/backbone.py": {1: "9e51f1afabcb22b3"},
     "backbones/libraries.py": {1: "70caa5818fae9445"},
 }
 VERSIONS = {

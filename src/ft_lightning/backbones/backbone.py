@@ -41,6 +41,9 @@ class Backbone(Protocol):
     def __call__(self, prepared: Any) -> Tensor:
         """Compute features (B, D)."""
 
+    def example(self, n: int) -> Any:
+        """Return a blank batch of n samples, as its reader collates them."""
+
     # Methods of nn.Module, from which a Protocol cannot inherit.
     def eval(self) -> Any: ...
 
@@ -92,6 +95,10 @@ class ImageBackbone(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Compute features: prepared pixels (B, 3, H, W) -> (B, D)."""
         return self.network(inputs).flatten(1)
+
+    def example(self, n: int) -> Tensor:
+        """Return n black images, uint8 (n, 3, H, W)."""
+        return torch.zeros(n, 3, *self.preprocess.crop, dtype=torch.uint8)
 
 
 def _is_convolutional(network: nn.Module) -> bool:

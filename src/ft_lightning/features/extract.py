@@ -157,9 +157,9 @@ def in_eval_mode(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def samples_per_s(classifier: Classifier, device: torch.device, precision: str) -> float:
-    """Measure for about a second how many images per second pass through the network in eval mode, without reading."""
+    """Measure for about a second how many samples per second pass through the network in eval mode, without reading."""
     n = 16 if device.type == "cpu" else 256
-    inputs = torch.zeros(n, 3, *classifier.backbone.preprocess.crop, dtype=torch.uint8, device=device)
+    inputs = moved(classifier.backbone.example(n), device)
     classifier.to(device).eval()
     rounds, start = 0, 0.0
     with autocast(precision, device.type):
