@@ -64,14 +64,18 @@ def speed(paths: list[Path], rounds: int) -> list[dict[str, Any]]:
     for _ in range(rounds):
         for decode, taken in seconds.items():
             how = Computing(
-                backbone.reader.decoding(decode), device, pick_precision("auto", device.type), 0, show_progress=False
+                backbone.reader.adapted({"decode": decode}),
+                device,
+                pick_precision("auto", device.type),
+                0,
+                show_progress=False,
             )
             store = open_store(None, backbone, how, on_disk=False)
             start, used = time.perf_counter(), time.process_time()
             Extractor(backbone, store, how).compute(samples)
             taken.append(time.perf_counter() - start)
             cpu[decode].append(time.process_time() - used)
-    exact, fast = ([backbone.reader.decoding(decode)(sample) for sample in samples] for decode in DECODES)
+    exact, fast = ([backbone.reader.adapted({"decode": decode})(sample) for sample in samples] for decode in DECODES)
     differences = [(a.int() - b.int()).abs() for a, b in zip(exact, fast, strict=True)]  # type: ignore[union-attr]
     mean = torch.stack([difference.float().mean() for difference in differences]).mean().item()
     largest = max(int(difference.max()) for difference in differences)

@@ -34,7 +34,7 @@ def main() -> None:
     cfg = compose("train", *sys.argv[1:])
     backbone = build.pretrained(cfg).backbone
     device = pick_device("auto")
-    reader = backbone.reader.limited(cfg.data.max_pixels)
+    reader = backbone.reader.adapted({"max_pixels": cfg.data.max_pixels})
     how = Computing(reader, device, pick_precision(cfg.precision, device.type), cfg.data.num_workers, True)
     store = open_store(cfg.cache.dir, backbone, how)
     rows = []

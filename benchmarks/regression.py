@@ -84,7 +84,7 @@ def ridge(runs: list[Run]) -> list[dict[str, float]]:
     """Fit ridge regression on the stored features and splits of these runs; return its metrics on test."""
     cfg = compose("train")
     backbone, device = build.pretrained(cfg).backbone, pick_device("auto")
-    reader = backbone.reader.limited(cfg.data.max_pixels)
+    reader = backbone.reader.adapted({"max_pixels": cfg.data.max_pixels})
     store = open_store(
         cfg.cache.dir, backbone, Computing(reader, device, pick_precision("auto", device.type), 0, False)
     )

@@ -116,7 +116,7 @@ def check(good: dict, odd: dict, policy: str) -> None:
                 assert samples
                 for sample in samples:
                     read_image(sample.path, data.max_pixels, sample.digest)
-            assert len(data.table()) == sum(map(len, data.splits.values())) + len(data.left_out)
+            assert len(data.split_table()) == sum(map(len, data.splits.values())) + len(data.left_out)
             assert len(data.task.class_counts) == len(data.task.class_names) >= 2
             assert all(data.task.class_counts)
             assert all(os.path.lexists(problem.path) and problem.problem for problem in data.left_out)

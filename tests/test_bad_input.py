@@ -227,7 +227,7 @@ def test_leaving_some_out_moves_no_other_picture(pictures: Path, here: Here, tmp
         return (None, found[1]._replace(error="no good")) if expected == digest else found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ft_lightning.data.damage.inspect_image", one_is_bad)
+        patch.setattr("ft_lightning.data.kinds.inspect_image", one_is_bad)
         options = ["data.on_bad_image=skip", f"cache.dir={tmp_path / 'other'}"]
         assert here("train", *options)[0] == 0
     table = read_table(tmp_path / "run/split.csv").set_index("path")

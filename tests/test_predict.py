@@ -28,9 +28,10 @@ from conftest import files_below, write_pictures
 from ft_lightning.backbones.load import load_backbone
 from ft_lightning.check import check
 from ft_lightning.cli.compose import compose
+from ft_lightning.data.inputs import find_files
 from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.evaluate import evaluate
-from ft_lightning.predict import find_files, predict
+from ft_lightning.predict import predict
 from ft_lightning.runs import config as run_config
 from ft_lightning.runs.run import Run as Directory
 from ft_lightning.system.errors import UserError

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from ft_lightning.backbones.backbone import Backbone
     from ft_lightning.callbacks.stored_features import Requirement, RowCache, StoredFeatures
+    from ft_lightning.data.kinds import Kind
     from ft_lightning.data.labels import Labels
     from ft_lightning.data.protocol import Data
     from ft_lightning.data.scan import FindFiles
@@ -53,11 +54,13 @@ def check(cfg: DictConfig) -> None:
 
 def data(cfg: DictConfig) -> "Data":
     """Scan, check and split the dataset, and make its task."""
+    from ft_lightning.data.kinds import table_of
     from ft_lightning.data.memo import open_memo
 
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
-    location = data_location(cfg)
-    return make(cfg, "data", over=("root",), root=location, memo=memo, task_name=cfg.task.name, make_task=task(cfg))
+    root, table = data_location(cfg)
+    found: dict[str, Any] = {"root": root} | ({} if table is None or table == table_of(cfg.data) else {"table": table})
+    return make(cfg, "data", over=tuple(found), **found, memo=memo, task_name=cfg.task.name, make_task=task(cfg))
 
 
 def task(cfg: DictConfig) -> "MakeTask":
@@ -68,9 +71,9 @@ def task(cfg: DictConfig) -> "MakeTask":
     return partial(made, columns=named) if named else made  # type: ignore[call-arg]
 
 
-def source(data: DictConfig) -> "FindFiles":
-    """Return the function that lists a dataset's files."""
-    return make(data, "find")
+def source(data: DictConfig, kind: "Kind") -> "FindFiles":
+    """Return the function that lists a dataset's samples: that of the config, or else that of the kind."""
+    return kind.source(make(data, "find") if data.find else None, data)
 
 
 def labels(data: DictConfig, task: "type[Task]") -> "Labels":
@@ -84,14 +87,15 @@ def _columns(data: DictConfig) -> str | list[str] | None:
     return list(data.label) if isinstance(data.label, ListConfig) else data.label
 
 
-def data_location(cfg: DictConfig) -> str | None:
-    """Return the dataset's folder, creating the dataset if none is given; None if there is only a CSV, of no run."""
-    if cfg.data.csv and not cfg.data.root:
-        return Run.folder_of(cfg.data.csv)
-    if cfg.data.root or not cfg.data.create:
-        return cfg.data.root
+def data_location(cfg: DictConfig) -> tuple[str | None, str | None]:
+    """Return the dataset's folder and table, one of them perhaps None; makes the dataset if none is given."""
+    from ft_lightning.data.kinds import made_by, table_of
+
+    table = table_of(cfg.data)
+    if table or cfg.data.root or not cfg.data.get("create"):
+        return cfg.data.root or (Run.folder_of(table) if table else None), table
     with blaming(cfg, "data.create"):
-        return str(make(cfg, "data.create")())
+        return made_by(make(cfg, "data.create"))
 
 
 def pretrained(cfg: DictConfig) -> Pretrained:
@@ -130,7 +134,7 @@ def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Class
     from ft_lightning.model import Classifier
 
     backbone = pretrained.backbone
-    data.connect(backbone.reader, rehearsal.augmentation(cfg, backbone.reader.preprocess), cfg.seed)
+    data.connect(backbone.reader, rehearsal.augmentation(cfg, backbone.reader), cfg.seed)
     seed_everything(cfg.seed, workers=True, verbose=False)  # again: the same head under any backbone
     head = make(cfg, "head", but=("init",), in_features=backbone.feature_dim, num_classes=data.task.width)
     if earlier := pretrained.earlier:
@@ -166,7 +170,7 @@ def module(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "FineTuner"
         "loss": make_loss(cfg, data.task.arguments()),
         "optimizer": make(cfg, "optimizer"),
         "scheduler": make(cfg, "scheduler"),
-        "mix": make_mix(cfg, data.task),
+        "mix": make_mix(cfg, data.task, pretrained.backbone.reader),
         "backbone_lr_factor": cfg.finetune.backbone_lr_factor,
         "seed": cfg.seed,
     }

@@ -30,19 +30,20 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Report every error and oddity of a dataset with its fix; the dataset itself is not changed."""
     from ft_lightning import build
     from ft_lightning.cli import summary
-    from ft_lightning.data.damage import check_policy
+    from ft_lightning.data.kinds import kind_of, skips
     from ft_lightning.data.memo import open_memo
     from ft_lightning.issues.findings import Finding, Findings
-    from ft_lightning.issues.look import look_at_features, look_at_files, look_at_sizes
+    from ft_lightning.issues.look import Place, look_at_features, look_at_files, look_at_sizes
     from ft_lightning.pages import check as check_page
     from ft_lightning.system.console import short
 
-    check_policy(cfg.data.on_bad_image, cfg.data.max_bad_fraction)
-    found = Findings()
-    root = build.data_location(cfg)
+    kind, found = kind_of(cfg.data), Findings()
+    skips(kind, cfg.data)
+    root, table = build.data_location(cfg)
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     labels = build.labels(cfg.data, task_class(cfg.task.name))
-    looked = look_at_files(cfg.data, root, build.source(cfg.data), labels, build.task(cfg), memo, found)
+    place = Place(kind, build.source(cfg.data, kind), root, table)
+    looked = look_at_files(cfg.data, place, labels, build.task(cfg), memo, found)
     pairs: list[tuple[str, str, float]] = []
     closer = cfg.features and bool(looked.splits)
     try:
@@ -50,11 +51,11 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             backbone, how = computing(cfg)
             distinct = look_at_sizes(looked, how.reader, cfg.data, found)
             features = features_of(cfg, list(distinct), (backbone, how))
-            pairs, closer = look_at_features(looked, distinct, features, cfg.seed, cfg.data.max_pixels, found), False
+            pairs, closer = look_at_features(looked, distinct, features, cfg.seed, how.reader, found), False
     finally:  # without weights, or after Ctrl-C, the findings about files are still reported
         if closer:
             found.add([Finding("not looked for", "Wrong labels, outliers and near-duplicates: it ended before.", "")])
-        written = check_page.write_check(Run(run_dir), looked, found, pairs, str(cfg.data.csv or root))
+        written = check_page.write_check(Run(run_dir), looked, found, pairs, str(table or root))
         summary.after_check(run_dir, found, overrides_of_train())
     if found.blocking:
         first = [f"{finding.said} {finding.fix}" for finding in found.blocking[:_SHOWN]]
@@ -83,8 +84,9 @@ def computing(cfg: DictConfig) -> "tuple[Backbone, Computing]":
     backbone = build.pretrained(cfg).backbone
     device = pick_device(cfg.device)
     precision = pick_precision(cfg.precision, device.type)
-    reader = backbone.reader.limited(cfg.data.max_pixels).decoding(cfg.data.decode)
-    return backbone, Computing(reader, device, precision, cfg.data.num_workers, show_progress=True)
+    return backbone, Computing(
+        backbone.reader.adapted(cfg.data), device, precision, cfg.data.num_workers, show_progress=True
+    )
 
 
 def features_of(cfg: DictConfig, samples: "list[Sample]", by: "tuple[Backbone, Computing] | None" = None) -> "Tensor":

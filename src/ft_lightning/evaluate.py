@@ -29,29 +29,30 @@ log = logging.getLogger(__name__)
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled samples; classes are matched by name."""
     from ft_lightning.cli import summary
-    from ft_lightning.data import damage, datasets, problems, split
+    from ft_lightning.data import datasets, problems, split
+    from ft_lightning.data.kinds import KINDS, skips, table_of
     from ft_lightning.data.memo import open_memo
     from ft_lightning.deploy import model_dir
     from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
 
-    damage.check_policy(cfg.data.on_bad_image, cfg.data.max_bad_fraction)
     datasets.check_loader(cfg.batch_size, cfg.num_workers)
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     clock = write.Stopwatch()
     model = model_dir.load(cfg.model_dir)
     trained_by, run = Run.of_model(Path(str(cfg.model_dir)).expanduser()), Run(run_dir)
     samples = labelled_samples(cfg.data, model, trained_by, memo)
-    reader = model.classifier.backbone.reader.limited(cfg.data.max_pixels)
+    kind = KINDS[model.classifier.backbone.reader.kind]
+    reader = model.classifier.backbone.reader.adapted(cfg.data)
     splits = {name or "": those for name, those in split.by_split(samples).items()}
-    inspector = damage.Inspector(splits, memo, cfg.data.max_pixels)
+    inspector = kind.inspector(splits, memo, cfg.data)
     inspector.limit(reader)
     left_out: list[tuple[Sample, str]] = []
-    if cfg.data.on_bad_image == "skip":
+    if skips(kind, cfg.data):
         left_out = inspector.leave_out(cfg.data.max_bad_fraction, nothing_left, show_progress=True)
         samples = [sample for sample in samples if not inspector.problem(sample)]
     else:
-        inspector.fix = "Mend or remove them, or leave them out: data.on_bad_image=skip."
+        inspector.fix = f"Mend or remove them, or leave them out: data.{kind.on_bad}=skip."
         inspector.refuse_known(show_progress=True)
     problems.write_problems(inspector.left_out, run.record_path("problems"))
     trained_on = trained_samples(samples, trained_by)
@@ -60,7 +61,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     clock.lap("test_s")
 
     counts = {"samples": {"test": len(samples)}, "left_out": len(left_out), "trained_on": trained_on}
-    data = {"location": str(cfg.data.csv or cfg.data.root), **counts}
+    data = {"location": str(table_of(cfg.data) or cfg.data.root), **counts}
     card = {key: model.card[key] for key in ("task", "backbone", "finetune", "sha256") if key in model.card}
     about = {"timing": clock.seconds, "data": data, "model": card}
     scored = write.write_evaluation(run, model.task, samples, rows, reader, about, left_out)
@@ -71,7 +72,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 def outputs_of(
     cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]", reader: "Reader", inspector: "Inspector"
 ) -> "Tensor":
-    """Return the model's outputs (N, ...); DataProblemsError names every unusable image.
+    """Return the model's outputs (N, ...); DataProblemsError names every unusable sample.
 
     The features of a frozen, pretrained backbone come from the feature store.
     """
@@ -107,11 +108,13 @@ def labelled_samples(
         trained_by: the model's run, which gives the splits where the data has none.
     """
     from ft_lightning import build
+    from ft_lightning.data.kinds import KINDS, table_of
     from ft_lightning.data.scan import SPLITS, scan, without_special
 
-    root = data.root or (Run.folder_of(data.csv) if data.csv else None)
+    kind, table = KINDS[model.classifier.backbone.reader.kind], table_of(data)
+    root = data.root or (Run.folder_of(table) if table else None)
     labels = build.labels(data, type(model.task))
-    samples = without_special(scan(build.source(data), root, data.csv, labels, memo))
+    samples = without_special(scan(build.source(data, kind), root, table, labels, memo, kind=kind.name))
     if data.split not in (None, "all", *SPLITS):
         raise UserError(f"data.split={data.split} is unknown: use one of {', '.join(SPLITS)}, all.")
     given = {sample.split for sample in samples}
@@ -121,7 +124,7 @@ def labelled_samples(
     chosen = [sample for sample in samples if split in ("all", sample.split)]
     if not chosen:
         raise UserError(
-            f"data.split={split}: the data has no such split, nor had these images in the model's run; use "
+            f"data.split={split}: the data has no such split, nor had these samples in the model's run; use "
             "data.split=all."
         )
     if len(chosen) < len(samples):

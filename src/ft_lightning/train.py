@@ -54,10 +54,10 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     planned = further.plan(cfg, data, trainer)
     start = checkpoint_to_resume(cfg, run, data)
     if trainer.is_global_zero:
-        run.write("split", data.table())
+        run.write("split", data.split_table())
         problems.write_problems(data.left_out, run.record_path("problems"))
         summary.before(run_dir, data, module.classifier, trainer, start)
-        summary.glance(quick_findings(data.task, data.splits, in_folders=not cfg.data.csv))
+        summary.glance(quick_findings(data.task, data.splits, in_folders=Path(str(data.location)).is_dir()))
         loggers.begin(trainer.loggers, run_config.flat(cfg))
     clock.lap("setup_s")
 
@@ -119,7 +119,7 @@ def checkpoint_to_resume(cfg: DictConfig, run: Run, data: "Data") -> Path | None
     if not cfg.resume:
         return None
     sweep(run.path)
-    resume.refuse_other_data(data.table(), run)
+    resume.refuse_other_data(data.split_table(), run)
     start = newest_whole(run.checkpoints)
     if start is None:
         log.warning("%s has no checkpoint yet: the run starts from the beginning.", run)

@@ -146,7 +146,7 @@ def write_split(data: "Data", study: "optuna.Study", study_dir: Path) -> None:
     from ft_lightning.runs import resume
     from ft_lightning.search.study import has_outcome
 
-    table = data.table()
+    table = data.split_table()
     if any(map(has_outcome, study.get_trials(deepcopy=False))):
         resume.refuse_other_data(table, Run(study_dir))
     Run(study_dir).write("split", table)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ft_lightning.cli import rehearsal
 from ft_lightning.cli.rehearsal import _refuse_parts_of_an_epoch, augmentation
+from ft_lightning.readers.image_reader import ImageReader
 from ft_lightning.system.errors import UserError
 
 COUNTS = {"train": 10, "val": 3, "test": 1}
@@ -47,8 +48,9 @@ def test_an_augmentation_is_tried_on_a_blank_image(monkeypatch: pytest.MonkeyPat
 
     cfg = OmegaConf.create({"augment": {"_target_": "x"}})
     monkeypatch.setattr(rehearsal, "make", lambda cfg, key: lambda given: given)
-    assert augmentation(cfg, preprocess) is preprocess
+    reader = ImageReader(preprocess)  # type: ignore[arg-type]
+    assert augmentation(cfg, reader) is preprocess
     assert tried == [], "the preprocess itself is no augmentation"
     monkeypatch.setattr(rehearsal, "make", lambda cfg, key: partial)
-    augmentation(cfg, preprocess)
+    augmentation(cfg, reader)
     assert tried == [(64, 48)] * 3

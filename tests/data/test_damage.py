@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader
 
 from data.test_module import PREPROCESS, datamodule
 from ft_lightning.callbacks.stored_features import _refuse_differences
-from ft_lightning.data import damage
-from ft_lightning.data.damage import Inspector
+from ft_lightning.data import kinds
 from ft_lightning.data.datasets import InspectedDataset, collating
+from ft_lightning.data.kinds import IMAGES, skips
 from ft_lightning.data.labels import Labels
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import DataProblemsError
@@ -27,18 +27,18 @@ from ft_lightning.system.errors import UserError
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were decoded."""
     seen: list[str] = []
-    whole = damage.inspect_image
+    whole = kinds.inspect_image
 
     def counted(path: str, max_pixels: int, digest: str | None = None) -> Any:
         seen.append(path)
         return whole(path, max_pixels, digest)
 
-    monkeypatch.setattr(damage, "inspect_image", counted)
+    monkeypatch.setattr(kinds, "inspect_image", counted)
     return seen
 
 
 def inspected(samples: list[Sample], memo: Memo | None, max_pixels: int = 10**6) -> dict[str, str]:
-    inspector = Inspector({"": samples}, memo, max_pixels)
+    inspector = IMAGES.inspector({"": samples}, memo, {"max_pixels": max_pixels})
     inspector.decode_unknown(show_progress=False)
     return {sample.name: inspector.problem(sample) for sample in samples if inspector.problem(sample)}
 
@@ -63,11 +63,13 @@ def test_a_remembered_problem_has_all_others_looked_at_and_none_leaves_them(
 ) -> None:
     memo = Memo(tmp_path / "memo.sqlite", True)
     samples = scan(find_images, str(pictures), None, Labels())
-    Inspector({"": samples}, memo, 10**6).refuse_known(show_progress=False)
+    IMAGES.inspector({"": samples}, memo, {"max_pixels": 10**6}).refuse_known(show_progress=False)
     assert not decoded, "something else will decode them"
-    Inspector({"": samples[:5]}, memo, 10**6).decode_unknown(show_progress=False)
+    IMAGES.inspector({"": samples[:5]}, memo, {"max_pixels": 10**6}).decode_unknown(show_progress=False)
     with pytest.raises(DataProblemsError, match="36 of 36 images cannot be used"):
-        Inspector({"": samples}, memo, 1000).refuse_known(show_progress=False)  # five were known to be too large now
+        IMAGES.inspector({"": samples}, memo, {"max_pixels": 1000}).refuse_known(
+            show_progress=False
+        )  # five were known to be too large now
     assert len(decoded) == 36
     assert len(set(decoded)) == 36
 
@@ -106,7 +108,7 @@ def test_a_feature_pass_teaches_the_same_as_looking(pictures: Path, tmp_path: Pa
     found = []
     for name, batchwise in (("one", False), ("two", True)):
         memo = Memo(tmp_path / name, True)
-        inspector = Inspector({"": samples}, memo, 10**6)
+        inspector = IMAGES.inspector({"": samples}, memo, {"max_pixels": 10**6})
         if batchwise:
             reader = ImageReader(PREPROCESS)
             dataset = InspectedDataset(samples, reader)
@@ -162,7 +164,7 @@ def test_processes_that_left_out_different_images_stop(pictures: Path) -> None:
 
 @pytest.mark.parametrize(("policy", "share"), [("error", 0), ("skip", 1), ("skip", 0.05)])
 def test_a_policy_that_can_be_followed_is_accepted(policy: str, share: float) -> None:
-    damage.check_policy(policy, share)
+    skips(IMAGES, {"on_bad_image": policy, "max_bad_fraction": share})
 
 
 @pytest.mark.parametrize(
@@ -176,13 +178,13 @@ def test_a_policy_that_can_be_followed_is_accepted(policy: str, share: float) ->
 )
 def test_a_policy_that_cannot_be_followed_is_refused(policy: str, share: object, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        damage.check_policy(policy, share)
+        skips(IMAGES, {"on_bad_image": policy, "max_bad_fraction": share})
 
 
 def test_what_is_left_out_counts_once_more_when_something_breaks_later(pictures: Path) -> None:
     (pictures / "ant/00.png").write_bytes(b"no picture")
     (pictures / "bee/00.png").write_bytes(b"no picture either")
-    inspector = Inspector({"": scan(find_images, str(pictures), None, Labels())}, None, 10**6)
+    inspector = IMAGES.inspector({"": scan(find_images, str(pictures), None, Labels())}, None, {"max_pixels": 10**6})
     inspector.leave_out(2 / 36, lambda splits: [], show_progress=False)
     assert len(inspector.samples()) == 34
     (broken, *_) = inspector.samples()

@@ -38,6 +38,7 @@ def datamodule(root: Path | None, **changes: Any) -> ImageFolderDataModule:
     options: dict[str, Any] = {
         "root": str(root) if root else None,
         "csv": None,
+        "table": None,
         "create": None,
         "find": find_images,
         "val_fraction": 0.25,
@@ -258,7 +259,7 @@ def test_limit_keeps_some_of_each_class_and_says_what_it_left_out(
     data = datamodule(pictures, limit=4)
     assert "data.limit=4: 12 of 36 samples are used" in caplog.text
     assert sum(len(samples) for samples in data.splits.values()) == 12
-    table = data.table()
+    table = data.split_table()
     assert list(table.columns) == ["path", "class", "split", "digest", "excluded"]
     assert len(table) == 36
     assert (table["excluded"] == "data.limit").sum() == 24
@@ -339,7 +340,7 @@ def test_a_damaged_file_is_named_when_training_and_kept_as_a_row_when_predicting
 def test_the_dataset_is_left_byte_for_byte(pictures: Path) -> None:
     before = {name: (pictures / name).read_bytes() for name in files_below(pictures)}
     data = datamodule(pictures)
-    data.table()
+    data.split_table()
     epoch_of(data, 0)
     assert {name: (pictures / name).read_bytes() for name in files_below(pictures)} == before
 
@@ -374,7 +375,7 @@ def test_what_a_table_excludes_moves_no_other_sample(pictures: Path, tmp_path: P
     data = datamodule(pictures, exclude=str(table_of([*names, "elsewhere.png"], tmp_path / "x.csv")))
     for split in whole.splits:
         assert [s.name for s in data.splits[split]] == [s.name for s in whole.splits[split] if s.name not in names]
-    table = data.table().set_index("path")
+    table = data.split_table().set_index("path")
     assert table.loc[names, "excluded"].tolist() == ["data.exclude"] * 3
     assert sum(data.task.class_counts) == len(data.splits["train"])
 
@@ -435,7 +436,7 @@ def test_an_image_that_a_resize_makes_huge_is_a_problem_of_that_file(
     names = {sample.name for samples in left.splits.values() for sample in samples}
     assert names & THIN.keys() == {"cat/long.png"}
     assert sum(left.task.class_counts) == len(left.splits["train"])
-    table = left.table().set_index("path")
+    table = left.split_table().set_index("path")
     assert table.loc["bee/high.png", "excluded"].startswith("1 x 70000 pixels, resized to")
     with pytest.raises(
         DataProblemsError, match=r"2 of 39 images cannot be used, more than data\.max_bad_fraction=0\.05"
@@ -512,7 +513,7 @@ def test_a_file_without_bytes_has_no_digest_in_the_table(pictures: Path) -> None
     entries = [f"{path.parent.name}/{path.name},{path.parent.name}" for path in sorted(pictures.rglob("*.png"))]
     table = pictures / "table.csv"
     table.write_text("\n".join(["path,label", "ant/none.png,ant", *entries]))
-    rows = datamodule(None, csv=str(table), on_bad_image="skip").table().set_index("path")
+    rows = datamodule(None, csv=str(table), on_bad_image="skip").split_table().set_index("path")
     assert rows.loc["ant/none.png", "digest"] == ""
     assert rows.loc["ant/none.png", "excluded"]
     assert rows.drop("ant/none.png")["digest"].str.fullmatch("[0-9a-f]{64}").all()

@@ -32,7 +32,9 @@ def test_features_equal_the_backbone_s_own(pictures: Path, tmp_path: Path) -> No
 
 
 def computing(backbone: ImageBackbone, precision: str = "32-true", device: str = "cpu") -> Computing:
-    return Computing(backbone.reader.limited(10**6), torch.device(device), precision, 0, show_progress=False)
+    return Computing(
+        backbone.reader.adapted({"max_pixels": 10**6}), torch.device(device), precision, 0, show_progress=False
+    )
 
 
 def extractor_of(tmp_path: Path, root: Path) -> tuple[Extractor, ImageBackbone, list[Sample]]:

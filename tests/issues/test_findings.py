@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from ft_lightning.data.problems import Problem
-from ft_lightning.issues import multiclass
+from ft_lightning.issues import images, multiclass
 from ft_lightning.issues.findings import (
     Finding,
     about_contradictions,
     about_copies,
     about_damage,
-    about_images,
     about_lost,
     about_suspects,
 )
@@ -42,7 +41,7 @@ def test_nothing_is_said_of_a_healthy_dataset(tmp_path: Path) -> None:
     looks = {sample.digest: Inspection(64, 48, "RGB", "", True) for sample in samples}
     assert quick_findings(TASK, HEALTHY, in_folders=True) == []
     assert about_contradictions(samples, allow_leak=False) == ([], [])
-    assert about_images(samples, looks) == multiclass.about_modes(samples, looks) == []
+    assert images.about(samples, looks) == multiclass.about_modes(samples, looks) == []
     assert about_damage([], samples, may_be_skipped=False) == ([], [])
     (tmp_path / "ant").mkdir()
     (tmp_path / "ant/1.png").touch()
@@ -113,7 +112,7 @@ def test_odd_sizes_and_a_colour_mode_that_gives_a_class_away() -> None:
     looks = {sample.digest: Inspection(64, 64, "L" if sample.label == "bee" else "RGB", "", True) for sample in samples}
     looks[samples[0].digest] = Inspection(31, 40, "RGB", "", True)
     looks[samples[1].digest] = Inspection(400, 90, "RGB", "", True)
-    found = [*about_images(samples, looks), *multiclass.about_modes(samples, looks)]
+    found = [*images.about(samples, looks), *multiclass.about_modes(samples, looks)]
     assert kinds(found) == ["small image", "long image", "colour mode"]
     assert samples[0].name in found[0].said
     assert samples[1].name in found[1].said

@@ -50,6 +50,7 @@ KNOWN_ELSEWHERE = {
     "callbacks/best_epoch.py": {"accurac"},  # an example of a metric in a comment
     "data/scan.py": {"class_name"},  # folders of a dataset, whatever a task makes of them
     "deploy/predictor.py": {"predicted", "uncertain"},  # examples of columns in the docstring of `predict`
+    "features/tfidf.py": {"multiclass"},  # a module of scikit-learn
     "loss.py": {"class_count"},  # a loss of one task, chosen in its conf
     "runs/config.py": {"multiclass"},  # what configs mean that are older than tasks
     "runs/run.py": {"multiclass"},  # an example

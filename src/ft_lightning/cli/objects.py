@@ -17,6 +17,7 @@ from ft_lightning.system.errors import UserError
 from ft_lightning.system.kinds import parameters_of
 
 if TYPE_CHECKING:
+    from ft_lightning.readers.sample import Reader
     from ft_lightning.tasks.task import Task
 
 
@@ -60,9 +61,11 @@ def make_loss(cfg: DictConfig, of_task: dict[str, Any]) -> Any:
     return make(cfg, "loss", **of_task)
 
 
-def make_mix(cfg: DictConfig, task: "Task") -> Any:
-    """Make what mixes images and their targets; raise UserError if the task's targets cannot be mixed."""
+def make_mix(cfg: DictConfig, task: "Task", reader: "Reader") -> Any:
+    """Make what mixes images and their targets; raise UserError if inputs or targets cannot be mixed."""
     mix = make(cfg, "mix", num_classes=task.width)
+    if mix is not None and reader.blank() is None:
+        raise UserError(f"mix: {cfg.mix._target_} blends images, which {reader.kind}s are not: use mix=none.")
     if mix is not None and task.answer is None:
         raise UserError(f"mix: {cfg.mix._target_} mixes classes, which task={task.name} does not have: use mix=none.")
     return mix

@@ -13,21 +13,25 @@ from ft_lightning.system.errors import UserError, number_of
 if TYPE_CHECKING:
     from ft_lightning.data.protocol import Data
     from ft_lightning.module import FineTuner
+    from ft_lightning.readers.sample import Reader
 
 _TRIES = 3  # of a random augmentation
 _STEPS = 100.0  # of a schedule
 
 
-def augmentation(cfg: DictConfig, preprocess: Any) -> Any:
-    """Make the augmentation around a preprocess, and turn a blank image with it."""
+def augmentation(cfg: DictConfig, reader: "Reader") -> Any:
+    """Make the augmentation around a reader's preprocess, and try it on a blank sample."""
     import torch
-    from PIL import Image
 
-    partial = make(cfg, "augment")
+    partial, preprocess = make(cfg, "augment"), reader.preprocess
     with blaming(cfg, "augment"), torch.random.fork_rng(devices=[]):
         augment = partial(preprocess)
-        for _ in range(_TRIES if augment is not preprocess else 0):
-            augment(Image.new("RGB", (64, 48)))
+        if augment is preprocess:
+            return augment
+        if (blank := reader.blank()) is None:
+            raise UserError(f"augment: it changes images, which {reader.kind}s are not: use augment=none.")
+        for _ in range(_TRIES):
+            augment(blank)
     return augment
 
 

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ft_lightning.data.module import ImageFolderDataModule
+    from ft_lightning.data.texts import TextDataModule
 
-__all__ = ["ImageFolderDataModule"]
+__all__ = ["ImageFolderDataModule", "TextDataModule"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +15,8 @@ def __getattr__(name: str) -> Any:
         from ft_lightning.data.module import ImageFolderDataModule
 
         return ImageFolderDataModule
+    if name == "TextDataModule":
+        from ft_lightning.data.texts import TextDataModule
+
+        return TextDataModule
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,10 +1,10 @@
-"""The LightningDataModule: a scanned and split dataset, read with exactly the preprocessing the weights expect."""
+"""What every LightningDataModule of this project does: scan, split, check and serve labelled samples."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pandas as pd
 import torch
@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ft_lightning.data.collect import divide, narrow, split_table
-from ft_lightning.data.damage import Inspector, check_policy
 from ft_lightning.data.datasets import Indexed, SampleDataset, StoredDataset, check_loader, collating
+from ft_lightning.data.kinds import Kind, made_by, skips, table_of
 from ft_lightning.data.labels import Labels
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import Problem
@@ -22,8 +22,6 @@ from ft_lightning.data.protocol import Data
 from ft_lightning.data.samplers import SAMPLERS, BatchPositions, EpochSampler, check_sampler
 from ft_lightning.data.scan import FindFiles, scan, without_special
 from ft_lightning.data.split import lost, refuse_conflicting_labels, refuse_leaks
-from ft_lightning.readers.fast import check_decode
-from ft_lightning.readers.image_reader import ImageReader, Transform
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import UserError
@@ -33,23 +31,23 @@ from ft_lightning.tasks.registry import DEFAULT, task_class
 from ft_lightning.tasks.task import MakeTask, Task
 
 
-@dataclass(eq=False)
-class ImageFolderDataModule(LightningDataModule):
-    """Labelled images of a folder, CSV or other source; a `data.protocol.Data` whose fields are the keys of conf/data.
+@dataclass(eq=False, kw_only=True)
+class LabelledData(LightningDataModule):
+    """Labelled samples of a source, split; a `data.protocol.Data` whose fields are keys of conf/data.
 
     The constructor reads and checks the dataset, so that every problem shows before time is spent; it never writes into
-    the dataset. Call `connect` before asking for a loader.
+    the dataset. Call `connect` before asking for a loader. A subclass says what the samples are: its `kind`, its
+    `table`, and the keys of its own.
 
-    Batches are `{"inputs": uint8 (B, 3, H, W), "target": (B,), "index": (B,)}`.
-
-    With `on_bad_image=skip` the constructor decodes every image that the memo does not know, and `left_out` lists the
-    unusable ones. Otherwise `inspector` records what the first pass over the images finds, and raises.
+    With `on_bad_<kind>=skip` the constructor looks at every sample that the memo does not know, and `left_out` lists
+    the unusable ones. Otherwise `inspector` records what the first pass over the samples finds, and raises.
     """
 
+    kind: ClassVar[Kind]
+
     root: str | None
-    csv: str | None
-    create: Callable[[], Path] | None  # makes the folder if neither root nor csv is given
-    find: FindFiles  # lists the files of root and csv
+    create: Callable[[], Path] | None  # makes a folder or a table if none is given
+    find: FindFiles  # lists the samples
     val_fraction: Share
     test_fraction: Share
     split_seed: int
@@ -60,32 +58,29 @@ class ImageFolderDataModule(LightningDataModule):
     weight: str | None
     case_sensitive: bool
     allow_leak: bool
-    max_pixels: Count
-    decode: str
-    on_bad_image: str
     max_bad_fraction: float
     limit: Count | None
     exclude: str | None
     batch_size: Count
     sampler: str
     num_workers: int | None
-    memo: Memo | None = None  # what earlier runs know of files and images
+    memo: Memo | None = None  # what earlier runs know of files and samples
     task_name: str = DEFAULT.name  # what the labels mean
     make_task: MakeTask | None = None  # None: the task's own `of`
 
     def __post_init__(self) -> None:
         super().__init__()
         check_loader(self.batch_size, self.num_workers)
-        check_policy(self.on_bad_image, self.max_bad_fraction)
+        self._skips = skips(self.kind, vars(self))
         check_sampler(self.sampler)
-        check_decode(self.decode)
-        root = self.root if self.root or self.csv or not self.create else str(self.create())
-        self.location = self.csv or root
+        root, table = self._source()
+        self.location = table or root
         self.left_out: Sequence[Problem] = []
         self._start: dict[str, int] | None = None
         how = (self.label, self.label_sep, self.empty_label, self.case_sensitive, self.weight)
         labels = Labels(task_class(self.task_name), *how)
-        samples = without_special(scan(self.find, root, self.csv, labels, self.memo))
+        find = self.kind.source(self.find, vars(self))
+        samples = without_special(scan(find, root, table, labels, self.memo, kind=self.kind.name))
         samples, beyond = narrow(samples, self.group_by, self.limit, self.split_seed, labels.task)
         make_task = self.make_task or labels.task.of
         task, splits, excluded = divide(
@@ -94,9 +89,9 @@ class ImageFolderDataModule(LightningDataModule):
         self.splits: Mapping[str, Sequence[Sample]] = splits
         self._without_split = [(sample, "data.limit") for sample in beyond]  # and why
         self._without_split += [(sample, "data.exclude") for sample in excluded]
-        fix = "Mend or remove them, or leave them out: data.on_bad_image=skip."
-        self.inspector = Inspector(self.splits, self.memo, self.max_pixels, fix, self.decode == "fast")
-        if self.on_bad_image == "skip":
+        fix = f"Mend or remove them, or leave them out: data.{self.kind.on_bad}=skip."
+        self.inspector = self.kind.inspector(self.splits, self.memo, vars(self), fix)
+        if self._skips:
             self._leave_out_unusable(task)
         else:
             self.inspector.refuse_known(show_progress=is_main_process())
@@ -105,15 +100,20 @@ class ImageFolderDataModule(LightningDataModule):
             refuse_leaks(self.inspector.samples())
         self.task = task.fit([sample.label for sample in self.splits["train"]])
 
+    def _source(self) -> tuple[str | None, str | None]:
+        """Return the folder and the table that are given, or made."""
+        table = table_of(vars(self))
+        return made_by(self.create) if self.create and not (self.root or table) else (self.root, table)
+
     def _groups(self) -> Tensor:
         """Return the group (N,) of each train sample for a sampler: its class, as a number."""
         strata = self.task.strata([sample.label for sample in self.splits["train"]])
         return torch.from_numpy(pd.factorize(pd.Series(strata))[0])
 
     def _hold_to_limits(self, reader: Reader) -> None:
-        """Refuse or leave out the images that are too large for what this reader makes of them."""
+        """Refuse or leave out the samples that are too large for what this reader makes of them."""
         self.inspector.limit(reader)
-        if self.on_bad_image != "skip":
+        if not self._skips:
             self.inspector.refuse_known(show_progress=is_main_process())
         elif self.inspector.problems():
             self._leave_out_unusable(self.task)
@@ -125,17 +125,20 @@ class ImageFolderDataModule(LightningDataModule):
         )
         self.splits, self.left_out = self.inspector.splits, self.inspector.left_out
 
-    def connect(self, reader: Reader, augment: Transform | None, seed: int) -> None:
-        """Set how images are read, the augmentation of train, and the seed of its order."""
-        if not isinstance(reader, ImageReader):
-            raise UserError("data: these are images, which model does not read: choose another model, or other data.")
-        plain = reader.limited(self.max_pixels).decoding(self.decode)
+    def connect(self, reader: Reader, augment: Callable[[Any], Any] | None, seed: int) -> None:
+        """Set how samples are read, the augmentation of train, and the seed of its order."""
+        if reader.kind != self.kind.name:
+            raise UserError(
+                f"data: its samples are {self.kind.name}s, and model reads {reader.kind}s: choose another model, or "
+                "other data."
+            )
+        plain = reader.adapted(vars(self))
         self._hold_to_limits(plain)
-        train = plain if augment in (None, plain.preprocess) else replace(plain, augment=augment)
         self.reader: Reader = plain
-        self._readers = {"train": train, "val": plain, "test": plain}
+        self._readers = {"train": plain.augmented(augment), "val": plain, "test": plain}
         self._seed = seed
         self._served: dict[str, tuple[Indexed, bool]] = {}  # rows, and whether they are a single batch
+        self._read_lengths: dict[str, Tensor | None] = {}
 
     def divided(self, splits: Mapping[str, Sequence[Sample]]) -> Self:
         other = copy.copy(self)
@@ -168,7 +171,7 @@ class ImageFolderDataModule(LightningDataModule):
     def name_of(self, split: str, index: int) -> str:
         return self.splits[split][index].name
 
-    def table(self) -> pd.DataFrame:
+    def split_table(self) -> pd.DataFrame:
         return split_table(self.splits, self._without_split).sort_values("path")
 
     def targets(self, split: str) -> Tensor:
@@ -176,6 +179,13 @@ class ImageFolderDataModule(LightningDataModule):
 
     def weights(self, split: str) -> Tensor | None:
         return torch.tensor([sample.weight for sample in self.splits[split]]) if self.weight else None
+
+    def _lengths(self, split: str) -> Tensor | None:
+        """Return how long each sample (N,) of a split is; None where all are equally large."""
+        if split not in self._read_lengths:
+            found = self._readers[split].lengths(self.splits[split])
+            self._read_lengths[split] = None if found is None else torch.tensor(found)
+        return self._read_lengths[split]
 
     def train_dataloader(self) -> DataLoader:
         return self.loader("train")
@@ -195,7 +205,9 @@ class ImageFolderDataModule(LightningDataModule):
         shuffled = train and not whole
         groups = self._groups() if shuffled and self.sampler != "shuffle" else None
         seed = self._seed if shuffled else None
-        sampler = EpochSampler(len(samples), seed, *shared, SAMPLERS[self.sampler], groups)
+        lengths = self._lengths(split) if rows is None else None
+        order = SAMPLERS[self.sampler]
+        sampler = EpochSampler(len(samples), seed, *shared, order, groups, lengths, batch_size)
         if train and self._start:  # must be set now: Lightning makes the iterator before it sets the epoch
             sampler.start_at(self._start["epoch"], self._start["batches"] * batch_size)
         # BatchNorm cannot train on a last batch of one sample: drop it; the next epoch has another order.
@@ -221,4 +233,4 @@ class ImageFolderDataModule(LightningDataModule):
         )
 
 
-_: type[Data] = ImageFolderDataModule  # has the type checker compare the two
+_: type[Data] = LabelledData  # has the type checker compare the two

@@ -1,7 +1,7 @@
 """From the keys of conf/data to samples in splits; shared by train, check and evaluate."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -56,11 +56,12 @@ def divide(
     return task, *(drop_excluded(splits, exclude, task) if exclude else (splits, []))
 
 
-def too_high(samples: Iterable[Sample]) -> str:
+def too_high(samples: Sequence[Sample]) -> str:
     """Say that `data.root` may be one folder too high; empty if nothing looks like it."""
     nested = nested_folders(samples)
+    kind = next((sample.kind for sample in samples), "")
     inner = sorted({name for names in nested.values() for name in names})
-    said = f"All images of {name_few(list(nested))} lie in folders below ({name_few(inner)})"
+    said = f"All {kind}s of {name_few(list(nested))} lie in folders below ({name_few(inner)})"
     return f"{said}: if those are the classes or splits, data.root is one folder too high." if nested else ""
 
 

@@ -44,5 +44,6 @@ def cover(
             place[moved] = split
     if few and not quiet:
         counted = number_of(len(few), "label has", "labels have")
-        log.warning("%s too few different images to be tested: %s.", counted, name_few(few))
+        kind = units[0][0].kind
+        log.warning("%s too few different %ss to be tested: %s.", counted, kind, name_few(few))
     return {sample.name: split for unit, split in zip(units, place, strict=True) for sample in unit}

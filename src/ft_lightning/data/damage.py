@@ -5,45 +5,37 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import DataProblemsError, Problem
 from ft_lightning.data.split import Splits
-from ft_lightning.readers.images import inspect_image, size_error
 from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.distributed import Processes
-from ft_lightning.system.errors import UserError, name_few, number_of
+from ft_lightning.system.errors import name_few, number_of
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 256  # images between two writes to the memo
+_AT_ONCE = 256  # samples between two writes to the memo
 
-
-def check_policy(on_bad_image: str, max_bad_fraction: object) -> None:
-    """Raise UserError for an invalid `data.on_bad_image` or `data.max_bad_fraction`."""
-    if on_bad_image not in ("error", "skip"):
-        raise UserError(f"data.on_bad_image={on_bad_image}: use one of error, skip.")
-    if not isinstance(max_bad_fraction, int | float) or not 0 <= max_bad_fraction <= 1:
-        raise UserError(f"data.max_bad_fraction={max_bad_fraction}: use a share from 0 to 1, such as 0.05.")
+Inspect = Callable[[Sample], Inspection]
 
 
 @dataclass(eq=False)
 class Inspector:
-    """Decodes each image of a dataset at most once and records which cannot be used; a memo keeps the verdicts."""
+    """Looks at each sample of a dataset at most once and records which cannot be used; a memo keeps the verdicts."""
 
     splits: Splits
     memo: Memo | None
-    max_pixels: int
+    noun: str  # what a sample is: image or text
+    inspect: Inspect
+    size_error: Callable[[int, int], str]  # says why a sample of this width and height cannot be used, or nothing
     fix: str = "Mend or remove them."  # the advice in the error of `refuse`
-    fast: bool = False  # decode large JPEGs smaller: damage shows all the same
 
     def __post_init__(self) -> None:
         self.left_out: list[Problem] = []  # of `leave_out`
         self.usable: dict[str, Inspection] = {}  # by digest
-        self._size_error: Callable[[int, int], str] = partial(size_error, max_pixels=self.max_pixels)
         self._bad: dict[str, str] = {}  # digest -> what is wrong with these bytes
         self._bad_files: dict[str, str] = {}  # name -> what is wrong with this file, for example that it has changed
         self._pending: dict[str, tuple[str, Inspection]] = {}  # path -> digest and verdict, not in the memo yet
@@ -52,8 +44,8 @@ class Inspector:
                 self._take(digest, found)
 
     def limit(self, reader: Reader) -> None:
-        """Hold sizes to the limits of a reader too, which knows what it makes of an image."""
-        self._size_error = reader.size_error
+        """Hold sizes to the limits of a reader too, which knows what it makes of a sample."""
+        self.size_error = reader.size_error
         for digest, found in list(self.usable.items()):
             self._take(digest, found)
 
@@ -61,21 +53,21 @@ class Inspector:
         return [sample for samples in self.splits.values() for sample in samples]
 
     def decode_unknown(self, show_progress: bool) -> None:
-        """Decode all images without a verdict."""
+        """Look at all samples without a verdict."""
         while unknown := self._unknown():  # more than once where one of two equal files has changed
             self._decode(unknown, show_progress)
 
     def refuse_known(self, show_progress: bool) -> None:
         """Raise DataProblemsError if a problem is known already, after decoding everything to report all at once.
 
-        Without a known problem nothing is decoded here: computing features or training decodes all images anyway.
+        Without a known problem nothing is decoded here: computing features or training decodes all samples anyway.
         """
         if any(map(self.problem, self.samples())):
             self.decode_unknown(show_progress)
         self.refuse()
 
     def settle(self, later: set[str], show_progress: bool, processes: Processes) -> None:
-        """Decode, shared among processes, the images that the feature pass will not; raise if any is unusable.
+        """Decode, shared among processes, the samples that the feature pass will not; raise if any is unusable.
         Collective.
 
         Args:
@@ -105,21 +97,21 @@ class Inspector:
     def refuse(self) -> None:
         """Raise DataProblemsError with all known problems, if there are any."""
         if problems := self.problems():
-            summary = f"{len(problems):,} of {number_of(len(self.samples()), 'image')} cannot be used:"
+            summary = f"{len(problems):,} of {number_of(len(self.samples()), self.noun)} cannot be used:"
             raise DataProblemsError(problems, summary, self.fix)
 
     def leave_out(
         self, max_bad_fraction: float, lost: Callable[[Splits], list[str]], show_progress: bool
     ) -> list[tuple[Sample, str]]:
-        """Decode all images and drop the unusable ones; return these with the reason, and add them to `left_out`.
+        """Decode all samples and drop the unusable ones; return these with the reason, and add them to `left_out`.
 
         Args:
             max_bad_fraction: raises DataProblemsError if more would be left out.
-            lost: names what splits lack; raises DataProblemsError if they lack anything without the unusable images.
+            lost: names what splits lack; raises DataProblemsError if they lack anything without the unusable samples.
         """
         self.decode_unknown(show_progress)
         problems, count = [*self.left_out, *self.problems()], len(self.samples()) + len(self.left_out)
-        summary = f"{len(problems):,} of {number_of(count, 'image')} cannot be used"
+        summary = f"{len(problems):,} of {number_of(count, self.noun)} cannot be used"
         if len(problems) > max_bad_fraction * count:
             fix = "Mend or remove them, or raise data.max_bad_fraction."
             limit = f"more than data.max_bad_fraction={max_bad_fraction}"
@@ -189,20 +181,15 @@ class Inspector:
             return
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with ThreadPoolExecutor(cores) as pool, sample_progress(show_progress) as progress:
-            bar = progress.add_task("Checking images", total=len(samples))
+            bar = progress.add_task(f"Checking {self.noun}s", total=len(samples))
             for start in range(0, len(samples), _AT_ONCE):
                 part = samples[start : start + _AT_ONCE]
-                self.record(part, list(pool.map(self._inspect, part)))
+                self.record(part, list(pool.map(self.inspect, part)))
                 progress.advance(bar, len(part))
         self.flush()
 
-    def _inspect(self, sample: Sample) -> Inspection:
-        if self.fast:  # as small as it gets: only the verdict is wanted
-            return inspect_image(sample.path, self.max_pixels, sample.digest, lambda *_: (1, 1), fast=True)[1]
-        return inspect_image(sample.path, self.max_pixels, sample.digest)[1]
-
     def _take(self, digest: str, found: Inspection) -> None:
-        if error := found.error or self._size_error(found.width, found.height):
+        if error := found.error or self.size_error(found.width, found.height):
             self._bad[digest] = error
             self.usable.pop(digest, None)
         else:

@@ -95,6 +95,12 @@ def _collate(reader: Reader, items: list[dict[str, Any]]) -> dict[str, Any]:
     return {"inputs": reader.collate([item["inputs"] for item in items])} | rest
 
 
+def longest_first(samples: Sequence[Sample], reader: Reader) -> Sequence[int]:
+    """Return positions so that neighbours are of like length; in order if all samples are equally large."""
+    lengths = reader.lengths(samples)
+    return range(len(samples)) if lengths is None else sorted(range(len(samples)), key=lambda at: -lengths[at])
+
+
 def check_loader(batch_size: int, num_workers: int | None) -> None:
     """Raise UserError for values that a DataLoader cannot work with."""
     if not isinstance(batch_size, int) or batch_size < 1:

@@ -4,10 +4,11 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ft_lightning.readers.opening import SUFFIXES
-from ft_lightning.system.errors import UserError, name_few, number_of
+from ft_lightning.system.errors import UserError, name_few, number_of, with_article
 
 _SYSTEM_NAMES = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information"}
@@ -19,6 +20,27 @@ UNSUPPORTED = (
     )
     - SUFFIXES
 )
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """Which files of a folder are samples, by their names."""
+
+    noun: str  # of one sample
+    suffixes: frozenset[str]
+    advice: str  # what to do with files that have another name
+
+    def has(self, path: Path) -> bool:
+        """Return whether a file has such a name; says nothing about its content."""
+        return path.suffix.lower() in self.suffixes
+
+
+IMAGE_FILES = FileKind(
+    "image",
+    SUFFIXES,
+    f"give those that are images their suffix ({', '.join(sorted(SUFFIXES))}), or convert them to PNG or JPEG",
+)
+TEXT_FILES = FileKind("text", frozenset({".txt"}), "give those that are texts the suffix .txt")
 
 
 def walk(folder: Path, closed: Collection[str] = (), hidden: list[Path] | None = None) -> Iterator[Path]:
@@ -60,29 +82,25 @@ def loose_files(folder: Path, hidden: list[Path] | None = None) -> list[Path]:
     return _visible(folder, hidden)[1]
 
 
-def is_image(path: Path) -> bool:
-    """Return whether a file has the name of an image that can be read; says nothing about its content."""
-    return path.suffix.lower() in SUFFIXES
-
-
-def left_out(others: Sequence[Path], hidden: Sequence[Path]) -> str:
+def left_out(others: Sequence[Path], hidden: Sequence[Path], kind: FileKind = IMAGE_FILES) -> str:
     """Say which files of a folder are not used, and what to do; empty if all are.
 
     Args:
-        others: files without the name of an image.
+        others: files without the name of a sample of that kind.
         hidden: hidden and system files and folders.
     """
     said = []
     if others:
         suffixes = {path.suffix.lower() for path in others}
-        heif = ", or pip install pillow-heif for .heic" if {".heic", ".heif"} & UNSUPPORTED & suffixes else ""
+        phone = kind is IMAGE_FILES and {".heic", ".heif"} & UNSUPPORTED & suffixes
+        heif = ", or pip install pillow-heif for .heic" if phone else ""
         likely = sorted(others, key=lambda path: path.suffix.lower() not in UNSUPPORTED)  # to be images: first
         kinds = Counter(path.suffix.lower() or "without a suffix" for path in likely)
         counted = sorted(kinds.items(), key=lambda kind: (kind[0] not in UNSUPPORTED, -kind[1]))
         said.append(
-            f"{number_of(len(others), 'file has', 'files have')} no name of an image: {name_few(likely)} "
-            f"({name_few([f'{count:,} {kind}' for kind, count in counted])}). They are not used: give "
-            f"those that are images their suffix ({', '.join(sorted(SUFFIXES))}), or convert them to PNG or JPEG{heif}."
+            f"{number_of(len(others), 'file has', 'files have')} no name of {with_article(kind.noun)}: "
+            f"{name_few(likely)} ({name_few([f'{count:,} {suffix}' for suffix, count in counted])}). They are not "
+            f"used: {kind.advice}{heif}."
         )
     if hidden:
         skipped = number_of(len(hidden), "hidden or system file is", "hidden or system files are")

@@ -1,4 +1,4 @@
-"""Images that cannot be used: reported all at once, on the terminal and in the run's problems.json."""
+"""Samples that cannot be used: reported all at once, on the terminal and in the run's problems.json."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _SHOWN = 1000
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One image that cannot be used, and why."""
+    """One sample that cannot be used, and why."""
 
     path: str  # absolute
     label: str
@@ -25,7 +25,7 @@ class Problem:
 
 
 class DataProblemsError(UserError):
-    """All images of a dataset that cannot be used."""
+    """All samples of a dataset that cannot be used."""
 
     def __init__(self, problems: Sequence[Problem], summary: str, fix: str) -> None:
         super().__init__(problems, summary, fix)
@@ -41,7 +41,7 @@ class DataProblemsError(UserError):
 
 
 def write_problems(problems: Iterable[Problem], file: Path) -> None:
-    """Write path, class, split and problem of each image; without problems remove the file."""
+    """Write path, class, split and problem of each sample; without problems remove the file."""
     rows = [{"path": p.path, "class": p.label, "split": p.split, "problem": p.problem} for p in problems]
     if rows:
         write_json(file, rows)

@@ -59,5 +59,5 @@ class Data(Protocol):
     def name_of(self, split: str, index: int) -> str:
         """Return the name of a sample in the dataset."""
 
-    def table(self) -> pd.DataFrame:
+    def split_table(self) -> pd.DataFrame:
         """Return the content of split.csv."""

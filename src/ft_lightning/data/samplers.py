@@ -9,6 +9,8 @@ from torch.utils.data import Sampler
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.seeds import seed_of
 
+_SORTED = 50  # batches that are sorted by length together
+
 Order = Callable[[Tensor, Generator], Tensor]  # (N,) group of each sample, such as its class -> (N,) positions
 
 
@@ -23,6 +25,19 @@ def balanced(groups: Tensor, generator: Generator) -> Tensor:
     drawn = torch.randperm(len(groups), generator=generator) % len(counts)
     nth = (torch.rand(len(groups), generator=generator) * counts[drawn]).long()
     return groups.argsort(stable=True)[(counts.cumsum(0) - counts)[drawn] + nth]
+
+
+def of_like_length(positions: Tensor, lengths: Tensor, batch: int, generator: Generator) -> Tensor:
+    """Reorder positions so that each batch holds samples of like length, as padding costs time.
+
+    Sorts fifty batches at a time and then shuffles the batches: with all sorted at once, every epoch would have the
+    same batches. A last, smaller batch stays last.
+    """
+    whole = len(positions) // batch * batch
+    parts = [part[lengths[part].argsort(stable=True)] for part in positions[:whole].split(_SORTED * batch)]
+    batches = torch.cat([positions[:0], *parts]).view(-1, batch)
+    order = torch.randperm(len(batches), generator=generator)
+    return torch.cat([batches[order].flatten(), positions[whole:]])
 
 
 # The choices of `data.sampler`: the order of train in an epoch.
@@ -52,8 +67,10 @@ class EpochSampler(Sampler[tuple[int, int]]):
     metrics count them once by their position.
 
     Args:
-        shuffle_seed: None: in order.
+        shuffle_seed: None: in order, or the longest first where lengths are given.
         groups: (N,) group of each sample, for orders that depend on it.
+        lengths: (N,) of each sample, where a batch should hold samples of like length.
+        batch_size: of a batch of one process, for `lengths`.
     """
 
     def __init__(
@@ -64,8 +81,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
         world_size: int,
         order: Order = shuffle,
         groups: Tensor | None = None,
+        lengths: Tensor | None = None,
+        batch_size: int = 1,
     ) -> None:
         self.length = length
+        self.lengths = lengths
+        self.batch_size = batch_size
         self.order = order
         self.groups = torch.zeros(length, dtype=torch.int64) if groups is None else groups
         self.shuffle_seed = shuffle_seed
@@ -91,9 +112,13 @@ class EpochSampler(Sampler[tuple[int, int]]):
         epoch, done = self._done
         turns = torch.arange(done if epoch == self.epoch else 0, len(self)) * self.world_size + self.rank
         if self.shuffle_seed is None:
-            return turns % self.length
+            turns = turns % self.length
+            return turns if self.lengths is None else self.lengths.argsort(descending=True, stable=True)[turns]
         generator = torch.Generator().manual_seed(seed_of(self.shuffle_seed, self.epoch, "order"))
-        return self._checked(self.order(self.groups, generator))[turns % self.length]
+        positions = self._checked(self.order(self.groups, generator))
+        if self.lengths is not None:
+            positions = of_like_length(positions, self.lengths, self.batch_size * self.world_size, generator)
+        return positions[turns % self.length]
 
     def _checked(self, positions: Tensor) -> Tensor:
         """Refuse what a function of the user's own has returned in place of an order."""

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ft_lightning.data.labels import Cells, Labels, OnProblem, tidy
 from ft_lightning.data.memo import NOT_A_FILE, Memo, digest_files
@@ -27,13 +27,15 @@ _SPELLINGS = {split: split for split in SPLITS} | {
 
 
 class Entry(NamedTuple):
-    """A labelled file."""
+    """A labelled sample: a file, or what a source has read of one, such as a row of a table."""
 
     path: str  # absolute, or relative to the listing's base
     label: Cells  # a text; or, for a label of several columns, the cell of each
     split: str | None = None  # train, val or test; None for all entries if the split is to be made
     group: str | None = None  # entries of a group stay in one split
     weight: float = 1.0  # how much it counts in training
+    content: Any = None  # what a reader takes in place of the file; its bytes are those of `digest_of`
+    problem: str = ""  # why there is no content where the source reads it
 
 
 class Listing(NamedTuple):
@@ -74,6 +76,7 @@ def scan(
     labels: Labels,
     memo: Memo | None = None,
     on_problem: OnProblem = refuse,
+    kind: str = "image",
 ) -> list[Sample]:
     """Return the samples of a source, sorted by name.
 
@@ -82,18 +85,19 @@ def scan(
     Args:
         memo: files that it knows are not read again.
         on_problem: called with each problem of the labels; if it returns, the scan goes on.
+        kind: what the samples are, image or text.
     """
-    where = f"data.csv={csv}" if csv else f"data.root={root}"
-    entries, base = _listed(_with_columns(find, labels), root, csv, on_problem, where)
+    where = f"data.{'csv' if kind == 'image' else 'table'}={csv}" if csv else f"data.root={root}"
+    columns: dict[str, str | Sequence[str] | None] = {"label": labels.columns, "weight": labels.weight}
+    find = with_columns(find, {key: named for key, named in columns.items() if named is not None})
+    entries, base = _listed(find, root, csv, on_problem, where, kind)
     read = labels.read([(_name(entry, base), entry.label) for entry in entries], where, on_problem)
     labelled = [(entry, label) for entry, label in zip(entries, read, strict=True) if label is not None]
-    return _samples_of(labelled, base, memo)
+    return _samples_of(labelled, base, memo, kind)
 
 
-def _with_columns(find: FindFiles, labels: Labels) -> FindFiles:
-    """Return the source that reads the columns of `data.label` and `data.weight`; itself where none are set."""
-    columns: dict[str, str | Sequence[str] | None] = {"label": labels.columns, "weight": labels.weight}
-    given = {key: named for key, named in columns.items() if named is not None}
+def with_columns(find: FindFiles, given: Mapping[str, str | Sequence[str]]) -> FindFiles:
+    """Return the source that reads the columns which keys such as `data.label` name; itself where none are set."""
     if unknown := sorted(given.keys() - inspect.signature(find).parameters):
         key = unknown[0]
         raise UserError(
@@ -103,7 +107,9 @@ def _with_columns(find: FindFiles, labels: Labels) -> FindFiles:
     return partial(find, **given) if given else find  # type: ignore[arg-type]
 
 
-def _listed(find: FindFiles, root: str | None, csv: str | None, on_problem: OnProblem, where: str) -> Listing:
+def _listed(
+    find: FindFiles, root: str | None, csv: str | None, on_problem: OnProblem, where: str, kind: str
+) -> Listing:
     """Return what a source lists, which may be a function of the user's own, or say what is wrong with it."""
     try:
         listing = find(root, csv, on_problem)
@@ -127,7 +133,7 @@ def _listed(find: FindFiles, root: str | None, csv: str | None, on_problem: OnPr
     if repeated := [path for path, count in Counter(entry.path for entry in entries).items() if count > 1]:
         raise UserError(f"{where} names {number_of(len(repeated), 'file')} more than once: {name_few(repeated)}.")
     if not entries:
-        on_problem(f"{where}: no image is listed.")
+        on_problem(f"{where}: no {kind} is listed.")
     return Listing(entries, base)
 
 
@@ -140,8 +146,8 @@ def without_special(samples: list[Sample]) -> list[Sample]:
     return [sample for sample in samples if sample.problem != NOT_A_FILE]
 
 
-def _samples_of(entries: Sequence[tuple[Entry, str]], base: Path, memo: Memo | None) -> list[Sample]:
-    """Return the samples of these files, sorted by name, which is the path relative to `base`; read each file once."""
+def _samples_of(entries: Sequence[tuple[Entry, str]], base: Path, memo: Memo | None, kind: str) -> list[Sample]:
+    """Return the samples of these entries, sorted by name, the path relative to `base`; read each file once."""
     # Surrogates stand for bytes of a name that Python cannot decode.
     undecodable = [ascii(entry.path) for entry, label in entries if re.search("[\ud800-\udfff]", entry.path + label)]
     if undecodable:
@@ -149,13 +155,24 @@ def _samples_of(entries: Sequence[tuple[Entry, str]], base: Path, memo: Memo | N
             f"{number_of(len(undecodable), 'file name is', 'file names are')} not valid UTF-8: {name_few(undecodable)}."
             " Rename the files."
         )
+    files = [entry.path for entry, _ in entries if entry.content is None and not entry.problem]
+    of_files = dict(zip(files, digest_files(files, memo), strict=True))
     samples = []
-    digests = digest_files([entry.path for entry, _ in entries], memo)
-    for (entry, label), (digest, problem) in zip(entries, digests, strict=True):
+    for entry, label in entries:
+        digest, problem = of_files.get(entry.path) or (digest_of(entry.content), entry.problem)
         name = _name(entry, base)
         identity = digest or hashlib.sha256(f"no bytes: {name}".encode()).hexdigest()
-        samples.append(Sample(entry.path, name, label, identity, entry.split, entry.group, problem, entry.weight))
+        more = (entry.split, entry.group, problem, entry.weight, entry.content, kind)
+        samples.append(Sample(entry.path, name, label, identity, *more))
     return sorted(samples, key=lambda sample: sample.name)
+
+
+def digest_of(content: str | Sequence[str] | None) -> str:
+    """Return the sha256 of a text's UTF-8 bytes, or of those of several with a separator; empty without content."""
+    if content is None:
+        return ""
+    texts = [content] if isinstance(content, str) else content
+    return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()
 
 
 def _name(entry: Entry, base: Path) -> str:

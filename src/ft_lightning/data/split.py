@@ -47,7 +47,8 @@ def refuse_conflicting_labels(samples: Iterable[Sample]) -> None:
     """Raise UserError where the same bytes have two labels: one of them must be wrong."""
     if pairs := conflicting_labels(samples):
         named = name_few([f"{one.name} and {other.name}" for one, other in pairs])
-        raise UserError(f"{number_of(len(pairs), 'time')} the same image has two labels: {named}. Keep one of each.")
+        said = f"{number_of(len(pairs), 'time')} the same {pairs[0][0].kind} has two labels"
+        raise UserError(f"{said}: {named}. Keep one of each.")
 
 
 def leaks(samples: Iterable[Sample]) -> list[tuple[Sample, Sample, str]]:
@@ -77,9 +78,13 @@ def refuse_leaks(samples: Iterable[Sample]) -> None:
     if found := leaks(samples):
         named = name_few([f"{one.name} and {other.name} ({shared})" for one, other, shared in found])
         raise UserError(
-            f"{number_of(len(found), 'image of val or test is', 'images of val or test are')} in train too: {named}. "
-            "Take them out of one, or set data.allow_leak=true."
+            f"{in_train_too(len(found), found[0][0].kind)}: {named}. Take them out of one, or set data.allow_leak=true."
         )
+
+
+def in_train_too(count: int, kind: str) -> str:
+    """Say that so many samples of val or test are in train too."""
+    return f"{number_of(count, f'{kind} of val or test is', f'{kind}s of val or test are')} in train too"
 
 
 def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
@@ -176,8 +181,9 @@ def cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task", q
         return cover(units, result, names, [*shares, "train"], quiet)
     if small and not quiet:
         log.warning(
-            "%s too few different images to be tested, all are in train: %s.",
+            "%s too few different %ss to be tested, all are in train: %s.",
             number_of(len(small), "class has", "classes have"),
+            pool[0].kind,
             name_few(small),
         )
     return result

@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from ft_lightning.data.labels import Cells
 from ft_lightning.data.scan import SPLITS, Entry, Listing, absolute, split_called
 from ft_lightning.system.errors import UserError, name_few, number_of
 from ft_lightning.system.tables import read_table
@@ -30,15 +32,8 @@ def list_table(
     """
     where = f"data.csv={table}"
     rows, label = _with_label(read_table(table), label, where)
-    columns = [label] if isinstance(label, str) else list(label)
-    for column in ["path", *columns, *([weight] if weight else [])]:
-        if column not in rows.columns:
-            raise UserError(f"{where}: no column {column!r}; it has {', '.join(map(str, rows.columns))}.")
-    if len(rows) == 0:
-        raise UserError(f"{where} has no rows.")
-    cells = rows[columns].map(_text)
-    labels = cells[label].tolist() if isinstance(label, str) else cells.to_dict("records")
-    weights = _weights(rows[weight].map(_text), f"{where}, {weight}") if weight else [1.0] * len(rows)
+    refuse_lacking(rows, ["path"], "", where)
+    labels, weights = columns_of(rows, label, weight, where)
     rows = rows.reindex(columns=["path", "split", "group"], fill_value="").map(_text)
     if without := [row for row, value in enumerate(rows["path"], start=2) if not value.strip()]:
         raise UserError(f"{where}: row {without[0]} has no path ({number_of(len(without), 'such row')}).")
@@ -49,7 +44,7 @@ def list_table(
         )
     base = absolute(root or table.parent)
     rows["path"] = paths = [str(absolute(_place(path, base))) for path in rows["path"]]
-    rows["split"] = _splits(rows["split"], where)
+    rows["split"] = splits_of(rows["split"], where)
     if not any(map(os.path.exists, paths)):  # Path.exists raises where a name is too long
         raise UserError(
             f"{where} names {number_of(len(paths), 'file')}, none of which exists: {name_few(paths)}. Set data.root."
@@ -58,6 +53,28 @@ def list_table(
     return Listing(
         [Entry(path, cells, split or None, group or None, w) for path, cells, split, group, w in listed], base
     )
+
+
+def refuse_lacking(rows: pd.DataFrame, columns: Sequence[str], key: str, where: str) -> None:
+    """Raise UserError for a table without rows, or without a column that a key names."""
+    for column in columns:
+        if column not in rows.columns:
+            fix = f" {key} names another." if key else ""
+            raise UserError(f"{where}: no column {column!r}; it has {', '.join(map(str, rows.columns))}.{fix}")
+    if len(rows) == 0:
+        raise UserError(f"{where} has no rows.")
+
+
+def columns_of(
+    rows: pd.DataFrame, label: str | Sequence[str] | None, weight: str | None, where: str
+) -> tuple[list[Cells], list[float]]:
+    """Return the label and the weight of each row; arguments as in `list_table`."""
+    named: str | Sequence[str] = "label" if label is None else label
+    columns = [named] if isinstance(named, str) else list(named)
+    refuse_lacking(rows, [*columns, *([weight] if weight else [])], "", where)
+    cells = rows[columns].map(_text)
+    labels: list[Any] = cells[named].tolist() if isinstance(named, str) else cells.to_dict("records")
+    return labels, _weights(rows[weight].map(_text), f"{where}, {weight}") if weight else [1.0] * len(rows)
 
 
 def _weights(cells: pd.Series, where: str) -> list[float]:
@@ -91,7 +108,7 @@ def _with_label(
     return kept, "class"
 
 
-def _splits(cells: pd.Series, where: str) -> list[str]:
+def splits_of(cells: pd.Series, where: str) -> list[str]:
     """Return train, val, test or nothing for each cell."""
     called = {cell: split_called(cell) if cell.strip() else "" for cell in cells.unique()}
     if unknown := sorted(cell for cell, split in called.items() if split is None):

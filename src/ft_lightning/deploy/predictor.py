@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ft_lightning.data.datasets import InspectedDataset, check_loader, collating
+from ft_lightning.data.datasets import InspectedDataset, check_loader, collating, longest_first
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.console import sample_progress
@@ -41,16 +41,17 @@ class TrainedModel:
         The row of an unreadable file is empty except for `error`, which holds the reason.
 
         Args:
-            inputs: a path, a file's bytes, an image of Pillow or an array (H, W, 3) of uint8; or several of them.
+            inputs: a path, a file's bytes, an image of Pillow or an array (H, W, 3) of uint8; of a model of texts a
+                text, a path (pathlib) or bytes, or a tuple of two texts; or a list of them.
             abstain_below: adds the column `uncertain`: whether the calibrated probability is lower.
 
         Raises:
             UserError: `inputs` are of another kind; `abstain_below` is no probability, or the task's answers have none.
         """
         task = self.task if abstain_below is None else self.task.abstaining(abstain_below)
-        samples = Sample.several(inputs)
+        samples = Sample.several(inputs, self.classifier.backbone.reader.kind)
         names = [sample.path for sample in samples]
-        reader = self.classifier.backbone.reader.limited(max_pixels)
+        reader = self.classifier.backbone.reader.adapted({"max_pixels": max_pixels})
         how = (batch_size, num_workers, device, precision)
         rows, errors = self.rows(samples, reader, *how, show_progress=show_progress)
         table = task.table(names, rows, None)
@@ -80,8 +81,9 @@ class TrainedModel:
         self.classifier.to(target)
         rows: list[Tensor] = []
         errors: dict[int, str] = {}
+        order = longest_first(samples, reader)
         loader = DataLoader(
-            InspectedDataset(samples, reader),
+            InspectedDataset([samples[at] for at in order], reader),
             batch_size,
             num_workers=default_workers() if num_workers is None else num_workers,
             pin_memory=target.type == "cuda",
@@ -93,8 +95,11 @@ class TrainedModel:
                 inputs = moved(batch["inputs"], target)
                 with autocast(precision, target.type):
                     rows.append(self.classifier(inputs).float().cpu())
+                read = [order[i] for i in batch["index"]]
                 if observe:
-                    observe([samples[i] for i in batch["index"]], batch)
-                errors |= {int(i): error for i, error in zip(batch["index"], batch["error"], strict=True) if error}
+                    observe([samples[at] for at in read], batch)
+                errors |= {at: error for at, error in zip(read, batch["error"], strict=True) if error}
                 progress.advance(bar, len(batch["index"]))
-        return torch.cat(rows) if rows else torch.empty(0, self.task.width), errors
+        if not rows:
+            return torch.empty(0, self.task.width), errors
+        return torch.cat(rows)[torch.tensor(order).argsort()], errors

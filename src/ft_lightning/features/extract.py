@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ft_lightning.backbones.backbone import VERSION, Backbone
-from ft_lightning.data.datasets import InspectedDataset, collating
+from ft_lightning.data.datasets import InspectedDataset, collating, longest_first
 from ft_lightning.features.store import FeatureStore
 from ft_lightning.finetune import digest_of
 from ft_lightning.model import Classifier
@@ -48,9 +48,7 @@ def open_store(root: str | None, backbone: Backbone, how: Computing, on_disk: bo
         "dtype": str(_stored_dtype(how.precision)),
         "precision": how.precision,
         "device": how.device.type,
-        "versions": {
-            name: ".".join(installed[name].split(".")[:2]) for name in ("torch", "torchvision", "timm", "pillow")
-        },
+        "versions": {name: ".".join(installed[name].split(".")[:2]) for name in how.reader.libraries},
     }
     return FeatureStore(Path(str(root)).expanduser() if root else None, described, on_disk)
 
@@ -76,6 +74,7 @@ class Extractor:
         if not samples:
             return
         how = self.how
+        samples = [samples[at] for at in longest_first(samples, how.reader)]
         workers = default_workers() if how.num_workers is None else how.num_workers
         generator = torch.Generator()  # the state of the global one must not depend on what was to compute
         loader = DataLoader(

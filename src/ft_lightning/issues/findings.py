@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 FEW = 10  # samples of a class
 UNBALANCED = 10  # times as many samples in the largest class as in the smallest
-_SMALL, _LONG = 32, 4  # pixels of the shorter edge; longer edge / shorter edge
 MOSTLY, HARDLY = 0.9, 0.1  # shares of a colour mode that tell one class from another
 ONE_MODE = "A network can learn that in place of their content: convert all to one mode."  # fix of a colour mode
 NONE = "(none)"  # stands for the names of a label that has none
@@ -116,12 +115,14 @@ def _two_labels(samples: Iterable[Sample], digests: Collection[str]) -> list[Iss
 def about_damage(
     problems: Sequence[Problem], samples: Sequence[Sample], may_be_skipped: bool
 ) -> tuple[list[Finding], list[Issue]]:
-    """Report images that cannot be used."""
+    """Report samples that cannot be used."""
     names = {sample.path: sample.name for sample in samples}
     lines = [str(problem).rstrip(".") for problem in problems]
-    fix = "Mend, remove or exclude them" + ("." if may_be_skipped else ", or leave them out: data.on_bad_image=skip.")
+    kind = next((sample.kind for sample in samples), "")
+    skip = f", or leave them out: data.on_bad_{kind}=skip."
+    fix = "Mend, remove or exclude them" + ("." if may_be_skipped else skip)
     issues = [Issue(names[p.path], "damaged", 1.0, p.label, p.problem) for p in problems]
-    said = f"of {number_of(len(samples), 'image')} cannot be used"
+    said = f"of {number_of(len(samples), kind)} cannot be used"
     return listed("damaged", lines, (said, said), fix, blocks=not may_be_skipped), issues
 
 
@@ -130,19 +131,6 @@ def about_lost(task: "Task", usable: Splits) -> list[Finding]:
     gone = lost(task, usable)
     said = f"Without the images that cannot be used nothing is left of {name_few(gone)}."
     return [Finding("nothing left", said, "Mend or replace them.", blocks=True)] if gone else []
-
-
-def about_images(samples: Iterable[Sample], inspections: Mapping[str, Inspection]) -> list[Finding]:
-    """Report odd image sizes."""
-    seen = [(sample, inspections[sample.digest]) for sample in samples if sample.digest in inspections]
-    small = [s.name for s, look in seen if min(look.width, look.height) < _SMALL]
-    fix = "They are enlarged, which shows little: use the originals."
-    what = f"image has an edge below {_SMALL} pixels", f"images have an edge below {_SMALL} pixels"
-    found = listed("small image", small, what, fix)
-    long = [s.name for s, look in seen if max(look.width, look.height) > _LONG * min(look.width, look.height)]
-    fix = "Only the middle is seen, as most weights crop to a square: cut them."
-    what = f"image is more than {_LONG} times as long as wide", f"images are more than {_LONG} times as long as wide"
-    return found + listed("long image", long, what, fix)
 
 
 def modes_of(

@@ -66,7 +66,7 @@ def about_folder(folder: Path, samples: Iterable[Sample]) -> list[Finding]:
     return found + listed("hidden", passed_over(folder), what, fix)
 
 
-def about_nesting(samples: Iterable[Sample]) -> list[Finding]:
+def about_nesting(samples: Sequence[Sample]) -> list[Finding]:
     """Report class folders whose images all lie in folders of their own, which may be the classes."""
     said = too_high(samples)
     return [Finding("nested", said, "Nothing to do if they belong to the class.")] if said else []

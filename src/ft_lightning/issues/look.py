@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ft_lightning.data import sources
 from ft_lightning.data.collect import divide, narrow
-from ft_lightning.data.damage import Inspector
 from ft_lightning.data.exclude import excluded_names
+from ft_lightning.data.kinds import Kind, kind_of, skips
 from ft_lightning.data.labels import Labels
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import Problem
 from ft_lightning.data.scan import FindFiles, scan, without_special
 from ft_lightning.data.sources import A_FINDING
 from ft_lightning.issues import findings, layout
+from ft_lightning.issues.by_kind import SAMPLE_ISSUES
 from ft_lightning.issues.by_task import label_issues
 from ft_lightning.issues.findings import Finding, Findings, Issue
 from ft_lightning.issues.label_issues import Suspects
-from ft_lightning.readers.images import read_image
 from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.system.console import console
 from ft_lightning.system.errors import UserError
@@ -51,10 +51,18 @@ class Looked(NamedTuple):
         return dict(by_digest.values())
 
 
+class Place(NamedTuple):
+    """Where a dataset is, and how it is listed."""
+
+    kind: Kind
+    find: FindFiles
+    root: str | None
+    table: str | None
+
+
 def look_at_files(
     data: "DictConfig",
-    root: str | None,
-    find: FindFiles,
+    place: Place,
     labels: Labels,
     make_task: "MakeTask",
     memo: Memo | None,
@@ -66,14 +74,14 @@ def look_at_files(
         data: the keys of conf/data.
     """
 
-    of_labels = label_issues(labels.task.name)
+    of_labels, kind = label_issues(labels.task.name), place.kind
 
     def refuse(message: str) -> None:
         found.add([Finding("layout", message, "", blocks=True)])
 
     try:
         with _said_once():
-            scanned = scan(find, root, data.csv, labels, memo, refuse)
+            scanned = scan(place.find, place.root, place.table, labels, memo, refuse, kind.name)
         samples, _ = narrow(without_special(scanned), data.group_by, data.limit, data.split_seed, labels.task)
     except UserError as error:
         refuse(str(error))
@@ -89,10 +97,10 @@ def look_at_files(
     carried_over = [sample for sample in samples if sample.name in excluded]  # so that the newest table is complete
     found.add([], [Issue(s.name, "excluded", 1.0, s.label, "by data.exclude") for s in carried_over])
     samples = [sample for sample in samples if sample.name not in excluded]
-    inspector = Inspector({"": samples}, memo, data.max_pixels)
+    inspector = kind.inspector({"": samples}, memo, data)
     inspector.decode_unknown(show_progress=True)
     problems = inspector.problems()
-    skipped = data.on_bad_image == "skip" and len(problems) <= data.max_bad_fraction * len(samples)
+    skipped = skips(kind, data) and len(problems) <= data.max_bad_fraction * len(samples)
     found.add(*findings.about_damage(problems, samples, skipped))
     sound = [sample for sample in samples if not inspector.problem(sample)]
     found.add(*findings.about_contradictions(sound, data.allow_leak))
@@ -101,11 +109,11 @@ def look_at_files(
         splits = {part: [s for s in those if not inspector.problem(s)] for part, those in splits.items()}
         found.add(findings.about_lost(task, splits))
         found.add(*of_labels.about_labels(task, splits))
-    if root and not data.csv:
-        found.add(layout.about_folder(Path(str(root)).expanduser(), scanned))
+    if place.root and not place.table:
+        found.add(layout.about_folder(Path(str(place.root)).expanduser(), scanned))
         found.add(layout.about_nesting(samples))
     found.add(layout.about_groups(samples, labels.task))
-    found.add(findings.about_images(sound, inspector.usable))
+    found.add(SAMPLE_ISSUES[kind.name].about(sound, inspector.usable))
     found.add(of_labels.about_modes(sound, inspector.usable))
     return Looked(labels.task, task, samples, splits, inspector.usable)
 
@@ -137,19 +145,21 @@ def look_at_sizes(looked: Looked, reader: Reader, data: "DictConfig", found: Fin
     distinct = looked.distinct()
     why = {s: reader.size_error(*looked.inspections[s.digest][:2]) for s in distinct}
     problems = [Problem(s.path, s.label, distinct[s], error) for s, error in why.items() if error]
-    skipped = data.on_bad_image == "skip" and len(problems) <= data.max_bad_fraction * len(looked.samples)
+    kind = kind_of(data)
+    skipped = skips(kind, data) and len(problems) <= data.max_bad_fraction * len(looked.samples)
     found.add(*findings.about_damage(problems, looked.samples, skipped))
     return {sample: split for sample, split in distinct.items() if not why[sample]}
 
 
 def look_at_features(
-    looked: Looked, distinct: dict[Sample, str], features: "Tensor", seed: int, max_pixels: int, found: Findings
+    looked: Looked, distinct: dict[Sample, str], features: "Tensor", seed: int, reader: Reader, found: Findings
 ) -> list[tuple[str, str, float]]:
     """Add the findings on features to `found`; return near-duplicates: name, name of the other, correlation.
 
     Args:
         distinct: the samples to compare, with their splits.
         features: (N, D) of these samples, in order.
+        reader: as these were computed with.
     """
     from ft_lightning.issues import suspects  # here, because a look at files needs neither torch nor scikit-learn
 
@@ -159,9 +169,9 @@ def look_at_features(
     with console.status("Looking for wrong labels"):
         if looked.task:
             wrong = of_labels.suspects(looked.task, features, [s.label for s in samples], groups, seed)
-    with console.status("Looking for images unlike all others, and for near-duplicates"):
+    with console.status(f"Looking for {reader.kind}s unlike all others, and for near-duplicates"):
         far, scores = suspects.outliers(features)
-        copies = suspects.near_duplicates(features, where, read=lambda at: read_image(samples[at].path, max_pixels))
+        copies = SAMPLE_ISSUES[reader.kind].near_duplicates(samples, where, features, reader)
     pairs = [(samples[a], samples[b], value) for a, b, value in copies]
     labels = [(samples[i], looks_like, score) for i, looks_like, score in wrong.found]
     outliers = [(samples[i], float(scores[i])) for i in far]

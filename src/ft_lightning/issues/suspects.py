@@ -103,6 +103,16 @@ def near_duplicates(
     Returns:
         Position of the copy in train (or val for test), position in val or test, correlation; the closest first.
     """
+    pairs = lookalikes(features, splits)
+    involved = sorted({position for pair in pairs for position in pair})
+    with ThreadPoolExecutor() as pool:  # Pillow releases Python's lock
+        small = dict(zip(involved, pool.map(lambda position: _small(read(position)), involved), strict=True))
+    alike = [(a, b, _correlation(small[a], small[b])) for a, b in pairs if _rms(small[a], small[b]) < _RMS]
+    return sorted((pair for pair in alike if pair[2] > _CORRELATION), key=lambda pair: -pair[2])
+
+
+def lookalikes(features: Tensor, splits: Sequence[str]) -> list[tuple[int, int]]:
+    """Return candidates for near-duplicates by features (N, D): position in an earlier split, and in val or test."""
     where = np.array(splits)
     pairs: list[tuple[int, int]] = []
     for kept, tested in (("train", "val"), ("train", "test"), ("val", "test")):
@@ -110,11 +120,7 @@ def near_duplicates(
         if len(keys) and len(queries):
             similarity, found = nearest(features[queries], features[keys], _LOOKALIKES)
             pairs += [(int(keys[found[i, j]]), int(queries[i])) for i, j in (similarity > _ALIKE).nonzero().tolist()]
-    involved = sorted({position for pair in pairs for position in pair})
-    with ThreadPoolExecutor() as pool:  # Pillow releases Python's lock
-        small = dict(zip(involved, pool.map(lambda position: _small(read(position)), involved), strict=True))
-    alike = [(a, b, _correlation(small[a], small[b])) for a, b in pairs if _rms(small[a], small[b]) < _RMS]
-    return sorted((pair for pair in alike if pair[2] > _CORRELATION), key=lambda pair: -pair[2])
+    return pairs
 
 
 def _small(image: Image.Image) -> np.ndarray:

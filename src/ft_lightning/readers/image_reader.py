@@ -1,8 +1,8 @@
 """The reader of images: file -> RGB image as a person sees it -> pixels as the weights expect them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from PIL import Image
 from torch import Tensor
@@ -26,6 +26,9 @@ class ImageReader:
     augment: Transform | None = None  # applied in place of `preprocess`
 
     decode: str = "exact"  # exact | fast
+
+    kind: ClassVar[str] = "image"
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "timm", "pillow")
 
     def __call__(self, sample: Sample) -> Tensor:
         """Read a sample's pixels, uint8 (3, H, W)."""
@@ -61,6 +64,22 @@ class ImageReader:
         """Build it from the entry "preprocess" of model.json."""
         preprocess = {key: value for key, value in values.items() if key != "decode"}
         return cls(Preprocess.from_dict(preprocess)).decoding(values.get("decode", "exact"))
+
+    def files(self) -> dict[str, bytes]:
+        return {}
+
+    def adapted(self, keys: Mapping[str, Any]) -> Self:
+        limited = self.limited(keys.get("max_pixels", self.max_pixels))
+        return limited.decoding(keys["decode"]) if "decode" in keys else limited
+
+    def augmented(self, augment: Transform | None) -> Self:
+        return self if augment in (None, self.preprocess) else replace(self, augment=augment)
+
+    def blank(self) -> Image.Image:
+        return Image.new("RGB", (64, 48))
+
+    def lengths(self, samples: Sequence[Sample]) -> None:
+        return None
 
     def limited(self, max_pixels: int) -> Self:
         """Return the same reader with another limit."""

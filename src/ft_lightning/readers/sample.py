@@ -1,9 +1,9 @@
 """A labelled sample, and the contract of a reader, which turns its bytes into a model's input."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
 
@@ -28,31 +28,50 @@ class Sample:
     problem: str = ""  # why it has no bytes
     weight: float = 1.0  # how much it counts in training
     content: Any = field(default=None, compare=False, repr=False)  # what a reader takes in place of a file
+    kind: str = "image"  # image | text
 
     @classmethod
-    def unlabelled(cls, path: str, content: Any = None) -> "Sample":
+    def unlabelled(cls, path: str, content: Any = None, kind: str = "image") -> "Sample":
         """Make a sample to predict: of a file, of which only the path is known, or of something in memory."""
-        return cls(path, path, "", "", content=content)
+        return cls(path, path, "", "", content=content, kind=kind)
 
     @classmethod
-    def several(cls, inputs: Any) -> list["Sample"]:
-        """Make samples of what somebody gives: a path, bytes, an image, an array, or several of them.
+    def of_text(cls, name: str, content: str | tuple[str, ...]) -> "Sample":
+        """Make a sample to predict of a text, or of two that belong together."""
+        return cls.unlabelled(name, content, "text")
+
+    @classmethod
+    def several(cls, inputs: Any, kind: str = "image") -> list["Sample"]:
+        """Make samples of what somebody gives: a path, bytes, an image, an array, a text, or several of them.
+
+        Args:
+            kind: what the model reads; for texts a str is a text, and a tuple of two in a list is a pair.
 
         Raises:
             UserError: a kind that no reader knows; a table or a dictionary, of which it is not clear what is meant.
         """
         if isinstance(inputs, Mapping) or hasattr(inputs, "columns"):
             raise UserError(f"{type(inputs).__name__}: give a path, an image, or a list of them; of a table, a column.")
+        if isinstance(inputs, cls):
+            return [inputs]
         one = isinstance(inputs, str | bytes | bytearray | memoryview | os.PathLike) or not isinstance(inputs, Iterable)
         one = one or (isinstance(inputs, np.ndarray) and inputs.dtype.kind not in "OUS" and inputs.ndim < 4)
-        return [cls._of(each, number) for number, each in enumerate([inputs] if one else inputs)]
+        return [cls._of(each, number, kind) for number, each in enumerate([inputs] if one else inputs)]
 
     @classmethod
-    def _of(cls, one: Any, number: int) -> "Sample":
+    def _of(cls, one: Any, number: int, kind: str) -> "Sample":
+        if isinstance(one, cls):
+            return one
+        if kind == "text" and (
+            isinstance(one, str) or (isinstance(one, tuple) and all(isinstance(x, str) for x in one))
+        ):
+            return cls.of_text(f"input {number}", one)
         if isinstance(one, str | os.PathLike):
-            return cls.unlabelled(os.fsdecode(one))
+            return cls.unlabelled(os.fsdecode(one), kind=kind)
         if isinstance(one, bytes | bytearray | memoryview):
-            return cls.unlabelled(f"input {number}", bytes(one))
+            return cls.unlabelled(f"input {number}", bytes(one), kind)
+        if kind == "text":
+            raise UserError(f"input {number} is of type {type(one).__name__}: use a text, a path or bytes.")
         if isinstance(one, np.ndarray) or hasattr(one, "getexif"):  # an image of Pillow, which texts do without
             return cls.unlabelled(f"input {number}", one)
         raise UserError(
@@ -81,6 +100,9 @@ class Inspection(NamedTuple):
 class Reader(Protocol):
     """Turns a sample into a model's input; belongs to the weights: an image's preprocess, a tokenizer."""
 
+    kind: ClassVar[str]  # of the samples it reads: image or text
+    libraries: ClassVar[tuple[str, ...]]  # whose versions shape a feature
+
     @property
     def preprocess(self) -> Callable[..., Inputs]:
         """What an augmentation replaces; a function of conf/augment gets it."""
@@ -97,17 +119,26 @@ class Reader(Protocol):
     def preview(self, sample: Sample) -> bytes | str:
         """Return what a page shows of a sample: a JPEG, or the first words."""
 
-    def limited(self, max_pixels: int) -> Self:
-        """Return the same reader with another limit on an image's size; itself if samples are not images."""
+    def adapted(self, keys: Mapping[str, Any]) -> Self:
+        """Return the same reader under the data's own keys of those it knows, such as max_pixels or max_length."""
+
+    def augmented(self, augment: Callable[[Any], Any] | None) -> Self:
+        """Return the reader whose preprocess is replaced by an augmentation; itself if that is the same."""
+
+    def blank(self) -> Any:
+        """Return a blank sample as an augmentation gets it; None if no augmentation fits."""
+
+    def lengths(self, samples: Sequence[Sample]) -> Sequence[int] | None:
+        """Return how long the input of each sample is; None if all are equally large."""
 
     def size_error(self, width: int, height: int) -> str:
         """Say why a sample of this size, as an inspection has it, cannot be used; empty if it can."""
-
-    def decoding(self, decode: str) -> Self:
-        """Return the same reader with another way of decoding, exact or fast; itself if samples are not images."""
 
     def key(self) -> dict[str, Any]:
         """Return everything that shapes an input, as plain values: a part of the feature store's key."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain values that rebuild this reader, for model.json."""
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files that belong beside model.json, by name."""

@@ -4,6 +4,7 @@ from ft_lightning.runs.run import Run
 from ft_lightning.tasks.registry import TASKS, finite
 
 _NEIGHBOURS = "Answering by the most similar training samples, without any training,"
+_WORDS = "A linear model that counts words (TF-IDF)"
 
 
 def better_baseline(run: Run) -> str:
@@ -15,7 +16,8 @@ def better_baseline(run: Run) -> str:
     test = metrics.get("test")
     if task is None or "val" not in metrics or not isinstance(test, dict):  # an evaluation has nothing to try
         return ""
-    for name, what in {f"knn_{task.monitor}": _NEIGHBOURS, **task.baselines}.items():
+    of_all = {f"knn_{task.monitor}": _NEIGHBOURS, f"tfidf_{task.monitor}": _WORDS}
+    for name, what in {**of_all, **task.baselines}.items():
         metric = name.partition("_")[2]
         value, bounds = finite(test.get(name)), test.get(f"{metric}_ci95")
         if value is None or not bounds:

@@ -29,6 +29,7 @@ DEFAULTS = {
     "task.name": "multiclass",
     "data.find._target_": f"{names.PACKAGE}.data.sources.find_images",
     "data.find._partial_": True,
+    "data.table": None,
     "data.label": None,
     "data.label_sep": ";",
     "data.empty_label": None,

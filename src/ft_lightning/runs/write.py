@@ -11,6 +11,7 @@ from torch import Tensor
 from ft_lightning.data.collect import split_table
 from ft_lightning.data.protocol import Data
 from ft_lightning.features.neighbours import knn_baseline
+from ft_lightning.features.tfidf import tfidf_baseline
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.runs.run import Run
 from ft_lightning.runs.thumbnails import write_thumbnails
@@ -55,6 +56,9 @@ def write(
         more: further results, as of repeats.
     """
     knn_score, neighbours = knn_baseline(data)
+    baselines = {f"knn_{task.monitor}": knn_score}
+    if (tfidf_score := tfidf_baseline(data)) is not None:
+        baselines[f"tfidf_{task.monitor}"] = tfidf_score
     run.write("neighbours", neighbours)
     for name, table in (named for each in more for named in each.tables.items()):
         run.write(name, table)
@@ -70,7 +74,7 @@ def write(
             "left_out": len(data.left_out),
         },
     }
-    return _write(run, outputs, task, samples["test"], data.reader, {f"knn_{task.monitor}": knn_score}, about)
+    return _write(run, outputs, task, samples["test"], data.reader, baselines, about)
 
 
 def write_evaluation(

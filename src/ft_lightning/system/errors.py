@@ -30,6 +30,11 @@ def name_few(names: Sequence[object]) -> str:
     return ", ".join(printable(str(name)) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
+def with_article(noun: str) -> str:
+    """Return a noun with a or an, by its first letter."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def number_of(number: int, one: str, several: str | None = None) -> str:
     """Return a number and what it counts: "1 image", "1,200 images".
 

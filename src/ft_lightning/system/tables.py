@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pandas as pd
 
@@ -32,19 +32,22 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         (_write_csv if path.suffix == ".csv" else _write_jsonl)(table, file)
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a file of `write_table` or any CSV; text stays text, empty cells are empty text.
+def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = False) -> pd.DataFrame:
+    """Read a file of `write_table`, any CSV, JSON lines or Parquet; text stays text, empty cells are empty text.
 
     Semicolons and tabs, with which some spreadsheets save a CSV, are accepted too.
 
     Args:
         columns: the only columns to read from a CSV; for tables with a column for each class.
+        as_is: keep the apostrophes that `write_table` puts before a formula: in a table of texts they are the user's.
     """
     if path.exists() and not path.is_file():  # reading a named pipe would wait for ever
         raise UserError(f"{path} is no table: it is {'a folder' if path.is_dir() else 'not a file'}.")
     try:
         if path.suffix.lower() == ".jsonl":
             return _read_jsonl(path)
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
         separator = _separator(path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -63,19 +66,30 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
         ) from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
+    except ImportError as error:
+        raise UserError(f"{path}: Parquet is read by another package: pip install pyarrow.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 ({error}): save it as CSV UTF-8.") from error
     except (ValueError, OSError, RecursionError, csv.Error) as error:
         raise UserError(f"{path} is not a table: {error}") from error
-    return table.rename(columns=lambda name: _restore(name).strip()).map(_restore)
+    table = table.rename(columns=lambda name: _restore(name).strip())
+    return table if as_is else table.map(_restore)
 
 
 def _read_jsonl(path: Path) -> pd.DataFrame:
     """Read JSON lines; numbers stay numbers."""
+    rows: list[dict[str, Any]] = []
     with path.open(encoding="utf-8-sig") as file:
-        rows = [json.loads(line) for line in file if line.strip()]  # pandas' own reader loses the last digits
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError('a line holds something else than an object, such as {"path": "a.png"}')
+        for number, line in enumerate(file, start=1):  # pandas' own reader loses the last digits
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number} is not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise ValueError(f'line {number} holds something else than an object, such as {{"path": "a.png"}}')
+            rows.append(row)
     return pd.DataFrame(rows)
 
 

@@ -65,7 +65,7 @@ class MultiClass:
     directions: ClassVar[Mapping[str, str | None]] = {each.name: each.better for each in METRICS if each.each_epoch}
     headline: ClassVar[Sequence[str]] = [
         *(each.name for each in METRICS if each.shown),
-        *("majority_accuracy", "knn_accuracy"),
+        *("majority_accuracy", "knn_accuracy", "tfidf_accuracy"),
     ]
     baselines: ClassVar[Mapping[str, str]] = {"majority_accuracy": "Always answering the commonest class of train"}
     columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}

@@ -62,7 +62,7 @@ class MultiLabel:
     directions: ClassVar[Mapping[str, str | None]] = {each.name: each.better for each in METRICS if each.each_epoch}
     headline: ClassVar[Sequence[str]] = [
         *(each.name for each in METRICS if each.shown),
-        *("chance_average_precision", "commonest_exact_match", "knn_average_precision"),
+        *("chance_average_precision", "commonest_exact_match", "knn_average_precision", "tfidf_average_precision"),
     ]
     baselines: ClassVar[Mapping[str, str]] = {
         "chance_average_precision": "Chance",

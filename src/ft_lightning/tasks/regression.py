@@ -55,7 +55,7 @@ class Regression:
     directions: ClassVar[Mapping[str, str | None]] = {each.name: each.better for each in METRICS if each.each_epoch}
     headline: ClassVar[Sequence[str]] = [
         *(each.name for each in METRICS if each.shown),
-        *("mean_mae", "mean_rmse", "mean_r2", "knn_mae"),
+        *("mean_mae", "mean_rmse", "mean_r2", "knn_mae", "tfidf_mae"),
     ]
     baselines: ClassVar[Mapping[str, str]] = {"mean_mae": "Always answering the mean of train"}
     columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}

@@ -1,0 +1,115 @@
+"""What the samples of a dataset are, images or texts, as far as verbs and data need to know."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ft_lightning.data import text_inputs
+from ft_lightning.data.damage import Inspect, Inspector
+from ft_lightning.data.inputs import find_files
+from ft_lightning.data.scan import FindFiles, with_columns
+from ft_lightning.data.sources import find_images
+from ft_lightning.data.text_sources import find_texts
+from ft_lightning.readers.images import inspect_image, size_error
+from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.system.errors import UserError
+
+if TYPE_CHECKING:
+    from ft_lightning.data.memo import Memo
+    from ft_lightning.data.split import Splits
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Samples of one kind: where they are listed, and what can be wrong with them.
+
+    Args:
+        name: that of their readers; also what people call one of them.
+        find: lists them where no source is named.
+        inputs: (pattern of a file, folder or table; columns of a table, or None) -> the samples to answer.
+        columns: keys of conf/data that name columns of a table, which `find` takes.
+        inspecting: (keys of conf/data) -> what decodes a sample, and what judges its width and height.
+        remembered: whether looking at one costs enough to keep the verdict.
+    """
+
+    name: str
+    find: FindFiles
+    inputs: Callable[[str, Sequence[str] | None], list[Sample]]
+    columns: tuple[str, ...]
+    inspecting: Callable[[Mapping[str, Any]], tuple[Inspect, Callable[[int, int], str]]]
+    remembered: bool
+
+    @property
+    def on_bad(self) -> str:
+        """The key of conf/data that says what happens to samples that cannot be used."""
+        return f"on_bad_{self.name}"
+
+    def source(self, find: FindFiles | None, keys: Mapping[str, Any]) -> FindFiles:
+        """Return what lists the samples: `find`, or that of the kind; it knows the columns that the keys name."""
+        given = {name: keys[name] for name in self.columns if keys.get(name) is not None}
+        return with_columns(find or self.find, given)
+
+    def inspector(
+        self, splits: "Splits", memo: "Memo | None", keys: Mapping[str, Any], fix: str = "Mend or remove them."
+    ) -> Inspector:
+        """Return what finds the samples of these splits that cannot be used, by the keys of conf/data."""
+        inspect, judge = self.inspecting(keys)
+        return Inspector(splits, memo if self.remembered else None, self.name, inspect, judge, fix)
+
+
+def kind_of(keys: Mapping[str, Any]) -> Kind:
+    """Return the kind of the samples that these keys of conf/data describe."""
+    return next((kind for kind in KINDS.values() if kind.on_bad in keys), IMAGES)
+
+
+def table_of(keys: Mapping[str, Any]) -> str | None:
+    """Return the table that the keys of conf/data name; `data.csv` is an older name of `data.table`."""
+    table, csv = keys.get("table"), keys.get("csv")
+    if table and csv:
+        raise UserError(f"data.table={table}: it means the same as data.csv={csv}: give one of them.")
+    return table or csv
+
+
+def made_by(create: Callable[[], Path]) -> tuple[str | None, str | None]:
+    """Make the data that `data.create` makes, and return it as folder or table, the other None."""
+    made = Path(create())
+    return (None, str(made)) if made.is_file() else (str(made), None)
+
+
+def skips(kind: Kind, keys: Mapping[str, Any]) -> bool:
+    """Return whether samples that cannot be used are left out; UserError for a value that says neither."""
+    policy, share = keys[kind.on_bad], keys["max_bad_fraction"]
+    if policy not in ("error", "skip"):
+        raise UserError(f"data.{kind.on_bad}={policy}: use one of error, skip.")
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise UserError(f"data.max_bad_fraction={share}: use a share from 0 to 1, such as 0.05.")
+    return policy == "skip"
+
+
+def _of_images(keys: Mapping[str, Any]) -> tuple[Inspect, Callable[[int, int], str]]:
+    limit: int = keys["max_pixels"]
+
+    def inspect(sample: Sample) -> Inspection:
+        if keys.get("decode") == "fast":  # as small as it gets: only the verdict is wanted
+            return inspect_image(sample.path, limit, sample.digest, lambda *_: (1, 1), fast=True)[1]
+        return inspect_image(sample.path, limit, sample.digest)[1]
+
+    return inspect, partial(size_error, max_pixels=limit)
+
+
+def _of_texts(keys: Mapping[str, Any]) -> tuple[Inspect, Callable[[int, int], str]]:
+    # What is wrong with a text is known once it is read, which its source does.
+    return lambda sample: Inspection(len(sample.content), 0, "text", "", True), lambda *_: ""
+
+
+def _image_inputs(pattern: str, columns: Sequence[str] | None) -> list[Sample]:
+    if columns:
+        raise UserError(f"column={','.join(columns)}: this model reads images, which are files: leave it out.")
+    return [Sample.unlabelled(str(path)) for path in find_files(pattern)]
+
+
+IMAGES = Kind("image", find_images, _image_inputs, (), _of_images, remembered=True)
+TEXTS = Kind("text", find_texts, text_inputs.find_texts, ("text",), _of_texts, remembered=False)
+KINDS = {kind.name: kind for kind in (IMAGES, TEXTS)}

@@ -1,0 +1,45 @@
+"""The texts that a model is to answer: of a table, of files, of standard input, or as typed."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ft_lightning.data.folders import TEXT_FILES
+from ft_lightning.data.inputs import find_files
+from ft_lightning.data.table import refuse_lacking
+from ft_lightning.readers.sample import Sample
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.tables import read_table
+
+_TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+
+
+def typed_texts(text: str | Sequence[str]) -> list[Sample]:
+    """Return the texts that were typed."""
+    texts = [text] if isinstance(text, str) else list(text)
+    return [Sample.of_text(f"text {number}", each) for number, each in enumerate(texts, start=1)]
+
+
+def find_texts(pattern: str, columns: Sequence[str] | None) -> list[Sample]:
+    """Return the texts of `input`: the rows of a table, the lines of standard input (-), or whole files.
+
+    Args:
+        columns: of a table: the text's column, or the two of a pair; None: the one called text, or the only one.
+    """
+    if pattern == "-":
+        lines = [line.rstrip("\r\n") for line in sys.stdin]
+        return [Sample.of_text(f"-#{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if Path(pattern).suffix.lower() in _TABLES:
+        return _of_table(Path(pattern).expanduser(), columns)
+    return [Sample.unlabelled(str(path), kind="text") for path in find_files(pattern, TEXT_FILES)]
+
+
+def _of_table(table: Path, columns: Sequence[str] | None) -> list[Sample]:
+    rows = read_table(table, as_is=True)
+    named = list(columns or (["text"] if len(rows.columns) != 1 else rows.columns))
+    refuse_lacking(rows, named, "column", f"input={table}")
+    if len(named) > 2:
+        raise UserError(f"column={named}: name one column, or the two of a pair.")
+    cells = rows[named].map(lambda cell: cell if isinstance(cell, str) else "" if cell is None else str(cell))
+    texts = cells[named[0]].tolist() if len(named) == 1 else list(cells.itertuples(index=False, name=None))
+    return [Sample.of_text(f"{table}#{number}", text) for number, text in enumerate(texts, start=2)]
