@@ -56,7 +56,10 @@ class Kind:
     ) -> Inspector:
         """Return what finds the samples of these splits that cannot be used, by the keys of conf/data."""
         inspect, judge = self.inspecting(keys)
-        return Inspector(splits, memo if self.remembered else None, self.name, inspect, judge, fix)
+        inspector = Inspector(splits, memo if self.remembered else None, self.name, inspect, judge, fix)
+        if not self.remembered:
+            inspector.decode_unknown(show_progress=False)
+        return inspector
 
 
 def kind_of(keys: Mapping[str, Any]) -> Kind:

@@ -34,7 +34,7 @@ def list_table(
     rows, label = _with_label(read_table(table), label, where)
     refuse_lacking(rows, ["path"], "", where)
     labels, weights = columns_of(rows, label, weight, where)
-    rows = rows.reindex(columns=["path", "split", "group"], fill_value="").map(_text)
+    rows = rows.reindex(columns=["path", "split", "group"], fill_value="").map(cell_text)
     if without := [row for row, value in enumerate(rows["path"], start=2) if not value.strip()]:
         raise UserError(f"{where}: row {without[0]} has no path ({number_of(len(without), 'such row')}).")
     if addresses := [path for path in rows["path"] if _ADDRESS.match(path)]:
@@ -72,9 +72,9 @@ def columns_of(
     named: str | Sequence[str] = "label" if label is None else label
     columns = [named] if isinstance(named, str) else list(named)
     refuse_lacking(rows, [*columns, *([weight] if weight else [])], "", where)
-    cells = rows[columns].map(_text)
+    cells = rows[columns].map(cell_text)
     labels: list[Any] = cells[named].tolist() if isinstance(named, str) else cells.to_dict("records")
-    return labels, _weights(rows[weight].map(_text), f"{where}, {weight}") if weight else [1.0] * len(rows)
+    return labels, _weights(rows[weight].map(cell_text), f"{where}, {weight}") if weight else [1.0] * len(rows)
 
 
 def _weights(cells: pd.Series, where: str) -> list[float]:
@@ -127,6 +127,6 @@ def _place(path: str, base: Path) -> Path:
     return Path(path).expanduser() if path.startswith("~/") else base / path
 
 
-def _text(value: object) -> str:
+def cell_text(value: object) -> str:
     """Return a cell as text: JSON lines have numbers, and nothing for a missing one."""
     return "" if value is None or value != value else str(value)  # noqa: PLR0124 (NaN)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ft_lightning.data.folders import TEXT_FILES
 from ft_lightning.data.inputs import find_files
-from ft_lightning.data.table import refuse_lacking
+from ft_lightning.data.table import cell_text, refuse_lacking
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
@@ -40,6 +40,6 @@ def _of_table(table: Path, columns: Sequence[str] | None) -> list[Sample]:
     refuse_lacking(rows, named, "column", f"input={table}")
     if len(named) > 2:
         raise UserError(f"column={named}: name one column, or the two of a pair.")
-    cells = rows[named].map(lambda cell: cell if isinstance(cell, str) else "" if cell is None else str(cell))
+    cells = rows[named].map(cell_text)
     texts = cells[named[0]].tolist() if len(named) == 1 else list(cells.itertuples(index=False, name=None))
     return [Sample.of_text(f"{table}#{number}", text) for number, text in enumerate(texts, start=2)]

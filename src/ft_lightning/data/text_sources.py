@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pandas as pd
-
 from ft_lightning.data.folders import TEXT_FILES
 from ft_lightning.data.scan import Entry, Listing, OnProblem, absolute
 from ft_lightning.data.sources import list_folder
-from ft_lightning.data.table import columns_of, refuse_lacking, splits_of
+from ft_lightning.data.table import cell_text, columns_of, refuse_lacking, splits_of
 from ft_lightning.readers.decoding import UnusableTextError, decoded, problem_of, read_file
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
@@ -68,6 +66,13 @@ def checked(*texts: str) -> Read:
     return (None, problem) if problem else (texts[0] if len(texts) == 1 else texts, "")
 
 
+def _of_cells(cells: tuple[object, ...]) -> Read:
+    for cell in cells:
+        if isinstance(cell, list | dict):
+            return None, f"a {type(cell).__name__}, not a text"
+    return checked(*map(cell_text, cells))
+
+
 def _of_table(table: Path, label: str | Sequence[str] | None, weight: str | None, text: str | Sequence[str]) -> Listing:
     where = f"data.table={table}"
     texts = [text] if isinstance(text, str) else list(text)
@@ -75,13 +80,10 @@ def _of_table(table: Path, label: str | Sequence[str] | None, weight: str | None
         raise UserError(f"data.text={texts}: name one column, or the two of a pair.")
     rows = read_table(table, as_is=True)
     refuse_lacking(rows, texts, "data.text", where)
-    read = [
-        (None, "a cell is empty") if any(map(_is_empty, cells)) else checked(*map(str, cells))
-        for cells in rows[texts].itertuples(index=False, name=None)
-    ]
+    read = [_of_cells(cells) for cells in rows[texts].itertuples(index=False, name=None)]
     listed = columns_of(rows, label, weight, where)
-    groups = rows["group"].map(_cell) if "group" in rows else [""] * len(rows)
-    splits = splits_of(rows["split"].map(_cell), where) if "split" in rows else [""] * len(rows)
+    groups = rows["group"].map(cell_text) if "group" in rows else [""] * len(rows)
+    splits = splits_of(rows["split"].map(cell_text), where) if "split" in rows else [""] * len(rows)
     # Rows are counted as a spreadsheet does: the header is the first.
     names = [f"{absolute(table)}#{row}" for row in range(2, len(rows) + 2)]
     cells = zip(names, *listed, splits, groups, read, strict=True)
@@ -92,11 +94,3 @@ def _of_table(table: Path, label: str | Sequence[str] | None, weight: str | None
         ],
         absolute(table).parent,
     )
-
-
-def _is_empty(cell: object) -> bool:
-    return cell is None or cell == "" or (not isinstance(cell, str | list | dict) and bool(pd.isna(cell)))  # type: ignore[call-overload]
-
-
-def _cell(value: object) -> str:
-    return "" if _is_empty(value) else str(value)

@@ -1,0 +1,152 @@
+"""Texts of tables and folders: what is listed, what cannot be used, and why."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ft_lightning.data.labels import Labels
+from ft_lightning.data.scan import digest_of, scan
+from ft_lightning.data.text_sources import find_texts
+from ft_lightning.readers.sample import Sample
+from ft_lightning.system.errors import UserError
+
+
+def listed(root: Path | None, table: Path | None, **columns: object) -> dict[str, Sample]:
+    def find(root, table, on_problem):  # type: ignore[no-untyped-def]
+        return find_texts(root, table, on_problem, **columns)  # type: ignore[arg-type]
+
+    given = [None if place is None else str(place) for place in (root, table)]
+    return {sample.name: sample for sample in scan(find, *given, Labels(), kind="text")}
+
+
+def written(folder: Path, content: str | bytes, name: str = "t.csv") -> Path:
+    table = folder / name
+    table.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return table
+
+
+def test_a_row_is_a_sample_whose_identity_is_its_text(tmp_path: Path) -> None:
+    samples = listed(None, written(tmp_path, "label,text\na,one\nb,two\na,one\n"))
+    assert list(samples) == ["t.csv#2", "t.csv#3", "t.csv#4"], "rows as a spreadsheet counts them"
+    assert [sample.content for sample in samples.values()] == ["one", "two", "one"]
+    assert samples["t.csv#2"].digest == samples["t.csv#4"].digest == hashlib.sha256(b"one").hexdigest()
+    assert {sample.kind for sample in samples.values()} == {"text"}
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ('text;label\n"a;b";x\nc;y\n', ["a;b", "c"]),  # a spreadsheet's semicolons
+        ('text,label\n"two\nlines",x\n"say ""hi""",y\n', ["two\nlines", 'say "hi"']),
+        ("\ufefftext\tlabel\nö 😀\tx\n'=1+1\ty\n", ["ö 😀", "'=1+1"]),  # an apostrophe of the user's own stays
+        ("text,label\n  padded ,x\nNA,y\n", ["  padded ", "NA"]),
+        ("text,label\n007,x\n1.50,y\n", ["007", "1.50"]),
+    ],
+)
+def test_a_cell_is_read_to_the_letter(content: str, texts: list[str], tmp_path: Path) -> None:
+    assert [sample.content for sample in listed(None, written(tmp_path, content)).values()] == texts
+
+
+def test_lines_of_json_and_parquet_are_tables_too(tmp_path: Path) -> None:
+    rows = [{"text": "öne", "label": 1}, {"text": "two", "label": 2, "split": None}]
+    lines = written(tmp_path, "\n".join(json.dumps(row) for row in rows) + "\n\n", "t.jsonl")
+    samples = listed(None, lines)
+    assert [(s.content, s.label, s.split) for s in samples.values()] == [("öne", "1", None), ("two", "2", None)]
+    pytest.importorskip("pyarrow")
+    pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
+    assert [s.content for s in listed(None, tmp_path / "t.parquet").values()] == ["öne", "two"]
+
+
+def test_pairs_and_columns_of_other_names(tmp_path: Path) -> None:
+    table = written(tmp_path, "q,a,kind,who\nis it?,yes,x,1\nis it?,no,y,1\n")
+    samples = listed(None, table, text=["q", "a"], label="kind")
+    assert [s.content for s in samples.values()] == [("is it?", "yes"), ("is it?", "no")]
+    assert len({s.digest for s in samples.values()}) == 2
+    assert digest_of(("ab", "c")) != digest_of(("a", "bc"))
+
+
+@pytest.mark.promise(44)
+@pytest.mark.parametrize(
+    ("cell", "problem"),
+    [
+        ("", "empty"),
+        ('"  "', "white space"),
+        ("\u200b", "white space and control"),
+        ("\x01\x02", "control"),
+        ('" \n\t"', "white space"),
+    ],
+)
+def test_a_text_without_anything_to_read_is_named(cell: str, problem: str, tmp_path: Path) -> None:
+    samples = listed(None, written(tmp_path, f"text,label\n{cell},x\nfine,y\n"))
+    assert problem in samples["t.csv#2"].problem
+    assert samples["t.csv#3"].problem == ""
+
+
+def test_half_a_character_is_a_problem_and_no_crash(tmp_path: Path) -> None:
+    samples = listed(None, written(tmp_path, '{"text": "a \\ud83d b", "label": "x"}\n', "t.jsonl"))
+    assert "half a character" in samples["t.jsonl#2"].problem
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "columns", "said"),
+    [
+        ("t.csv", "txt,label\na,x\n", {}, "no column 'text'; it has txt, label. data.text names another."),
+        ("t.csv", "text,class\na,x\n", {}, "no column 'label'; it has text, class."),
+        ("t.csv", "text,label\n", {}, "has no rows"),
+        ("t.csv", "text,label\na,x\n", {"text": ["a", "b", "c"]}, "name one column, or the two of a pair"),
+        ("t.csv", b"text,label\ncaf\xe9,x\n", {}, "is not UTF-8"),
+        ("t.jsonl", '{"text": "a", "label": "x"}\n{"text": \n', {}, "line 2 is not JSON"),
+        ("t.jsonl", '{"text": "a", "label": "x"}\n[1]\n', {}, "line 2 holds something else"),
+        ("t.csv", "text,label,split\na,x,train\nb,y,\n", {}, "some rows have a split and some have none"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named_with_its_fault(
+    name: str, content: str | bytes, columns: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as refused:
+        listed(None, written(tmp_path, content, name), **columns)
+    assert said in str(refused.value)
+    assert name in str(refused.value) or "data.text" in str(refused.value)
+
+
+def test_files_of_class_folders_are_decoded_or_named(tmp_path: Path) -> None:
+    for name, content in {
+        "ham/a.txt": "plain ö".encode(),
+        "ham/b.txt": "with a mark".encode("utf-16"),
+        "spam/c.txt": "\ufeffmarked".encode(),
+        "spam/d.txt": "café au lait".encode("latin-1"),
+        "spam/e.txt": b"",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    samples = listed(tmp_path, None)
+    contents = {name: sample.content for name, sample in samples.items() if not sample.problem}
+    assert contents == {"ham/a.txt": "plain ö", "ham/b.txt": "with a mark", "spam/c.txt": "marked"}
+    assert samples["ham/b.txt"].digest == hashlib.sha256(b"with a mark").hexdigest(), "of the text, not of the file"
+    assert "Latin-1" in samples["spam/d.txt"].problem
+    assert "UTF-8" in samples["spam/d.txt"].problem
+    assert "empty" in samples["spam/e.txt"].problem
+
+
+@pytest.mark.parametrize(
+    ("given", "columns", "said"),
+    [
+        ({"root": None, "table": None}, {}, "data.table is not set"),
+        ({"root": "/a", "table": "/b.csv"}, {}, "give one"),
+        ({"root": "/a", "table": None}, {"text": "body"}, "data.text=body names columns of a table"),
+    ],
+)
+def test_what_is_given_must_be_one_thing(given: dict[str, str | None], columns: dict[str, str], said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        find_texts(given["root"], given["table"], print, **columns)  # type: ignore[arg-type]
+    assert said in str(refused.value)
+
+
+def test_a_list_in_json_is_no_text(tmp_path: Path) -> None:
+    rows = [{"text": ["a"], "label": "x"}, {"text": None, "label": "x"}, {"text": 7, "label": "y"}]
+    samples = listed(None, written(tmp_path, "\n".join(map(json.dumps, rows)), "t.jsonl"))
+    assert [s.problem for s in samples.values()] == ["a list, not a text", "it is empty", ""]
+    assert samples["t.jsonl#4"].content == "7"
