@@ -73,7 +73,7 @@ def task(cfg: DictConfig) -> "MakeTask":
 
 def source(data: DictConfig, kind: "Kind") -> "FindFiles":
     """Return the function that lists a dataset's samples: that of the config, or else that of the kind."""
-    return kind.source(make(data, "find") if data.find else None, data)
+    return kind.source(make(data, "find") if data.find._target_ else None, data)
 
 
 def labels(data: DictConfig, task: "type[Task]") -> "Labels":
