@@ -37,7 +37,7 @@ from ft_lightning.runs.run import Run as Directory
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table, write_table
 from ft_lightning.train import train
-from test_train import but_thumbnails
+from test_train import but_previews
 
 Run = Callable[..., CompletedProcess[str]]
 
@@ -256,7 +256,7 @@ def test_evaluate_finds_what_training_found_on_the_same_samples(world: Path, tmp
     expected = json.loads((world / "run/metrics.json").read_text())["test"]
     assert scored["test"]["accuracy"] == expected["accuracy"]
     assert scored["test"]["loss"] == pytest.approx(expected["loss"], abs=1e-5)
-    assert but_thumbnails(tmp_path / "out") == {
+    assert but_previews(tmp_path / "out") == {
         "metrics.json", "predictions.csv", "split.csv", "report.html", "report_data/reliability.csv",
     }  # fmt: skip
     page = (tmp_path / "out/report.html").read_text()

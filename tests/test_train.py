@@ -49,10 +49,10 @@ RUN_FILES = {
 Run = Callable[..., CompletedProcess[str]]
 
 
-def but_thumbnails(folder: Path) -> set[str]:
+def but_previews(folder: Path) -> set[str]:
     """The files of a run; how many pictures its page shows depends on its errors."""
-    assert (folder / "report_data/thumbnails/thumbnails.csv").is_file()
-    return {name for name in files_below(folder) if not name.startswith("report_data/thumbnails/")}
+    assert (folder / "report_data/previews/previews.csv").is_file()
+    return {name for name in files_below(folder) if not name.startswith("report_data/previews/")}
 
 
 def in_process(folder: Path, *overrides: str) -> dict:
@@ -151,7 +151,7 @@ def test_each_kind_of_model_trains_leaves_the_promised_files_and_comes_back(case
         "trainer.max_epochs=1",
         "data.batch_size=4",
     )
-    assert but_thumbnails(tmp_path / "run") == RUN_FILES - {
+    assert but_previews(tmp_path / "run") == RUN_FILES - {
         "config.yaml",
         "outcome.json",
         "log.txt",

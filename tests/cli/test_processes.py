@@ -20,7 +20,7 @@ from conftest import Commands, files_below, patience, write_pictures
 from ft_lightning.cli.compose import compose
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.train import train
-from test_train import RUN_FILES, but_thumbnails
+from test_train import RUN_FILES, but_previews
 
 # Goes to a folder on PYTHONPATH. Every process that imports it leaves its id there, to be found dead later.
 INJECTED = """
@@ -166,7 +166,7 @@ def test_metrics_count_every_sample_once_and_all_share_one_directory(
     )  # fmt: skip
     assert code == 0, errors
     (run_dir,) = (cwd / "outputs/train").iterdir()
-    assert {name for name in but_thumbnails(run_dir) if not name.startswith("tensorboard/")} == RUN_FILES
+    assert {name for name in but_previews(run_dir) if not name.startswith("tensorboard/")} == RUN_FILES
     assert [path.name for path in cwd.iterdir()] == ["outputs"]
     writers = {path.name.split(".")[-2] for path in (run_dir / "tensorboard").glob("events*")}
     assert len(writers) == 1, "the main process"

@@ -17,7 +17,7 @@ from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
-from test_train import RUN_FILES, but_thumbnails
+from test_train import RUN_FILES, but_previews
 
 TINY = ["model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1", "precision=32-true"]
 
@@ -53,7 +53,7 @@ def test_one_process_trains_goes_on_evaluates_predicts_checks_and_compares(pictu
     root = f"data.root={pictures}"
     run = ft_lightning.run("train", root, *TINY)
     assert run.path.parent == Path("outputs/train")
-    assert but_thumbnails(run.path) == RUN_FILES
+    assert but_previews(run.path) == RUN_FILES
     typed = ["python", "-m", "ft_lightning.train", root, *TINY]
     assert run.command == typed
     assert Run(run.path).outcome == {"exit_code": 0, "overrides": typed[3:], "error": ""}

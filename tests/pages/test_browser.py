@@ -16,7 +16,7 @@ from conftest import write_pictures
 from ft_lightning.check import check
 from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
-from ft_lightning.pages.page import Section, Thumbnail, write_page
+from ft_lightning.pages.page import Preview, Section, write_page
 from ft_lightning.report import report
 from ft_lightning.train import train
 
@@ -92,7 +92,7 @@ def write_sections(folder: Path) -> None:
     figure.subplots().set_title(HOSTILE[2], parse_math=False)
     table = pd.DataFrame({"word": WORDS, HOSTILE[1]: NUMBERS, "whole": range(1995, 2002)})
     wide = pd.DataFrame({f"column {i} of a wide table": [i] for i in range(20)})
-    pictures = [Thumbnail(folder / "picture.jpg", HOSTILE), Thumbnail(None, ["gone"])]
+    pictures = [Preview(folder / "picture.jpg", HOSTILE), Preview(None, ["gone"])]
     sections = [
         Section(HOSTILE[0], HOSTILE[1], dict.fromkeys(HOSTILE, "x" * 300), [figure], table, pictures, HOSTILE[2]),
         Section("Wide", table=wide, figures=[Figure(figsize=(20, 2))]),

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ft_lightning.pages import figures
-from ft_lightning.pages.page import Section, Thumbnail, number, write_page
+from ft_lightning.pages.page import Preview, Section, number, write_page
 
 HOSTILE = (
     "<script>document.title='taken'</script>",
@@ -88,8 +88,8 @@ PLACES: dict[str, tuple[str, Callable[[str, Path], dict[str, Any]]]] = {
     "value": ("dd", lambda name, _: {"section": Section("s", facts={"fact": name})}),
     "column": ("button", lambda name, _: {"section": Section("s", table=pd.DataFrame({name: [1]}))}),
     "cell": ("td", lambda name, _: {"section": Section("s", table=pd.DataFrame({"a": [name]}))}),
-    "caption": ("b", lambda name, at: {"section": Section("s", images=[Thumbnail(picture(at), [name])])}),
-    "line": ("span", lambda name, _: {"section": Section("s", images=[Thumbnail(None, ["a", name])])}),
+    "caption": ("b", lambda name, at: {"section": Section("s", images=[Preview(picture(at), [name])])}),
+    "line": ("span", lambda name, _: {"section": Section("s", images=[Preview(None, ["a", name])])}),
     "code": ("pre", lambda name, _: {"section": Section("s", code=name)}),
 }
 
@@ -121,7 +121,7 @@ def test_a_name_is_text_in_a_figure(name: str, tmp_path: Path) -> None:
 def everything(folder: Path) -> Section:
     """A section of each kind of block."""
     table = pd.DataFrame({"name": ["a", "b"], "n": [1, 2]})
-    shown = [Thumbnail(picture(folder), ["seen"]), Thumbnail(None, ["gone"])]
+    shown = [Preview(picture(folder), ["seen"]), Preview(None, ["gone"])]
     return Section("s", "text", {"a": "b"}, [matrix("a"), matrix("a")], table, shown, "code")
 
 

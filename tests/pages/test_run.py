@@ -21,8 +21,8 @@ from ft_lightning.pages import training
 from ft_lightning.pages.page import Section
 from ft_lightning.pages.run import write as write_page
 from ft_lightning.runs.config import write_config
+from ft_lightning.runs.previews import read_previews
 from ft_lightning.runs.run import Run
-from ft_lightning.runs.thumbnails import read_thumbnails
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table, write_table
 from ft_lightning.tasks.intervals import wilson_interval
@@ -120,6 +120,10 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
     "metrics.json f1": (test_metric(f1_macro=0.33331, f1_macro_ci95=[0.2, 0.4]), ["0.3333 (0.2000 to 0.4000)"]),
     "metrics.json majority": (test_metric(majority_accuracy=0.31411), [">0.3141<", "31.4%"]),
     "metrics.json neighbours": (test_metric(knn_accuracy=0.27181), [">0.2718<", "27.2%"]),
+    "metrics.json words": (
+        test_metric(tfidf_accuracy=0.28282),
+        [">0.2828<", "counts words (TF-IDF) in 28.3%"],
+    ),
     "metrics.json top5": (test_metric(top5_accuracy=0.81818), [">0.8182<"]),
     "metrics.json auroc": (test_metric(auroc=0.61616), [">0.6162<"]),
     "metrics.json loss": (test_metric(loss=3.14159), [">3.1416<", "before, 3.1416 after"]),
@@ -247,8 +251,8 @@ def test_the_diagram_of_reliability_is_of_test_alone(run: Path, copy: Path) -> N
     assert figures_of(write_page(Run(copy))) == figures_of(run / "report.html")
 
 
-def test_the_pictures_are_the_thumbnails_of_the_run(run: Path, copy: Path) -> None:
-    files = read_thumbnails(copy / "report_data/thumbnails")
+def test_the_pictures_are_the_previews_of_the_run(run: Path, copy: Path) -> None:
+    files = read_previews(copy / "report_data/previews")
     assert files
     path, file = next(iter(files.items()))
     file.write_bytes(b"another picture")

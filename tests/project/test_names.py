@@ -12,7 +12,7 @@ PACKAGE = ROOT / "src/ft_lightning"
 FILES = {
     *("config.yaml", "outcome.json", "log.txt", "problems.json", "metrics.csv", "metrics.json", "split.csv"),
     *("predictions.csv", "report_data", "val_predictions.csv", "reliability.csv", "neighbours.csv", "pairs.csv"),
-    *("thumbnails", "report.html", "check.json", "issues.csv", "trials.csv", "best.yaml", "study.db"),
+    *("previews", "report.html", "check.json", "issues.csv", "trials.csv", "best.yaml", "study.db"),
     *("leaderboard.csv", "multirun.csv", "model.json", "model.safetensors"),
 }
 FOLDERS = {"model", "checkpoints"}  # these words mean other things too, but not to the right of a slash
@@ -56,6 +56,6 @@ def test_the_list_of_names_is_that_of_a_run() -> None:
     run = Run(Path("run"))
     source = (PACKAGE / "runs/run.py").read_text(encoding="utf-8")
     assert run.record_path("metrics").name in FILES
-    for path in (run.config_file, run.log, run.page, run.thumbnails, run.study, run.best):
+    for path in (run.config_file, run.log, run.page, run.previews, run.study, run.best):
         assert set(path.parts[1:]) <= FILES
     assert names_in(source) >= {"config.yaml", "log.txt", "report.html", "report_data", "study.db", "best.yaml"}

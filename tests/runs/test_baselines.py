@@ -20,12 +20,17 @@ PRECISION = {"average_precision": 0.7, "average_precision_ci95": [0.6, 0.8], "ex
 
 
 def run_of(
-    folder: Path, test: dict[str, Any], task: str = "multiclass", typed: tuple[str, ...] = (), mode: str = "frozen"
+    folder: Path,
+    test: dict[str, Any],
+    task: str = "multiclass",
+    typed: tuple[str, ...] = (),
+    mode: str = "frozen",
+    kind: str = "image",
 ) -> Run:
     (folder / "model").mkdir(parents=True)
     run = Run(folder)
     run.write("metrics", {"val": {}, "test": test})
-    run.write("model", {"task": {"name": task}, "finetune": {"mode": mode}})
+    run.write("model", {"task": {"name": task}, "finetune": {"mode": mode}, "preprocess": {"kind": kind}})
     write_config(compose("train", *typed), folder)
     return run
 
@@ -69,6 +74,38 @@ def test_a_better_baseline_is_said_outside_of_noise(test: dict[str, Any], task: 
 def test_what_was_done_is_not_advised(typed: tuple[str, ...], mode: str, tries: str, tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", ACCURACY | {"knn_accuracy": 0.9}, typed=typed, mode=mode)
     assert better_baseline(run).endswith(f": try {tries}.")
+
+
+@pytest.mark.parametrize(
+    ("test", "mode", "said"),
+    [
+        (
+            {"tfidf_accuracy": 0.81},
+            "frozen",
+            "head=mlp, optimizer=lbfgs, finetune=lora, finetune=full or another model",
+        ),
+        ({"tfidf_accuracy": 0.81, "knn_accuracy": 0.5}, "lora", "head=mlp, finetune=full or another model"),
+        ({"tfidf_accuracy": 0.81, "knn_accuracy": None}, "full", "head=mlp or another model"),
+        ({"tfidf_accuracy": 0.79}, "frozen", ""),
+        ({"tfidf_accuracy": None}, "frozen", ""),
+    ],
+)
+def test_of_texts_counting_words_may_be_better(test: dict[str, Any], mode: str, said: str, tmp_path: Path) -> None:
+    sentence = better_baseline(run_of(tmp_path / "run", ACCURACY | test, mode=mode, kind="text"))
+    assert sentence.startswith("A linear model that counts words (TF-IDF) has accuracy 0.8100 on test") == bool(said)
+    assert sentence.endswith(f": try {said}.") == bool(said)
+    assert "image" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "better", "worse"),
+    [("multilabel", "average_precision", 0.9, 0.7), ("regression", "mae", 0.1, 0.3)],
+)
+def test_the_words_of_other_tasks_count_too(task: str, name: str, better: float, worse: float, tmp_path: Path) -> None:
+    bounds = {f"{name}_ci95": [0.2, 0.4] if task == "regression" else [0.6, 0.8]}
+    for value in (better, worse):
+        run = run_of(tmp_path / str(value), bounds | {f"tfidf_{name}": value}, task, kind="text")
+        assert ("TF-IDF" in better_baseline(run)) == (value == better)
 
 
 def test_an_evaluation_trains_nothing_so_nothing_is_advised(tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ def test_a_run_is_a_path_wherever_one_is_expected(tmp_path: Path) -> None:
 
 def test_files_have_the_names_that_design_lists(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    places = (run.config_file, run.log, run.page, run.checkpoints, run.model, run.thumbnails, run.study, run.best)
+    places = (run.config_file, run.log, run.page, run.checkpoints, run.model, run.previews, run.study, run.best)
     assert [path.relative_to(tmp_path).as_posix() for path in places] == [
-        *("config.yaml", "log.txt", "report.html", "checkpoints", "model", "report_data/thumbnails"),
+        *("config.yaml", "log.txt", "report.html", "checkpoints", "model", "report_data/previews"),
         *("study.db", "best.yaml"),
     ]
     for name in ("metrics", "split", "predictions", "issues", "trials", "leaderboard", "multirun"):

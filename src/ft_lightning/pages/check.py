@@ -1,4 +1,4 @@
-"""Writes the files of a check: findings, the table of issues, thumbnails, and the page made from them."""
+"""Writes the files of a check: findings, the table of issues, previews, and the page made from them."""
 
 import math
 from collections import Counter
@@ -13,11 +13,12 @@ from ft_lightning.issues.by_task import label_issues
 from ft_lightning.issues.findings import NONE, Findings, Issue, modes_of
 from ft_lightning.issues.label_issues import LabelIssues
 from ft_lightning.pages.figures import image_sizes
-from ft_lightning.pages.page import Section, Thumbnail, write_page
+from ft_lightning.pages.page import Preview, Section, write_page
+from ft_lightning.pages.previews import Previews
 from ft_lightning.pages.scatter import histograms
 from ft_lightning.readers.images import preview
+from ft_lightning.runs.previews import write_previews
 from ft_lightning.runs.run import Run
-from ft_lightning.runs.thumbnails import read_thumbnails, write_thumbnails
 from ft_lightning.tasks.registry import DEFAULT
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _GALLERIES = {
 def write_check(
     run: Run, looked: "Looked", found: Findings, pairs: Sequence[tuple[str, str, float]], location: str
 ) -> dict[str, Any]:
-    """Write check.json, issues.csv, thumbnails and report.html of a check; return the content of check.json.
+    """Write check.json, issues.csv, previews and report.html of a check; return the content of check.json.
 
     Args:
         pairs: near-duplicates: name, name of the other, correlation.
@@ -68,7 +69,7 @@ def write_check(
     for kind in _GALLERIES:
         shown += issues.loc[issues["kind"] == kind, "path"].head(_SHOWN).tolist()
     max_pixels = max((found.width * found.height for found in looked.inspections.values()), default=0)
-    write_thumbnails([by_name[name] for name in shown], run.thumbnails, lambda one: preview(one.path, max_pixels))
+    write_previews([by_name[name] for name in shown], run.previews, lambda one: preview(one.path, max_pixels))
     write(run)
     return content
 
@@ -96,10 +97,10 @@ def _some_of_each(looked: "Looked") -> dict[str, list[str]]:
 
 
 def _samples(run: Run, content: dict[str, Any], noun: str) -> list[Section]:
-    thumbnails = read_thumbnails(run.thumbnails)
+    previews = Previews(run)
     labels = content.get("labels", {})
     images = [
-        Thumbnail(thumbnails.get(name), [_under(title, labels.get(name, title)), name])
+        Preview(previews.of(name), [_under(title, labels.get(name, title)), name])
         for title, names in content.get("shown", {}).items()
         for name in names
     ]
@@ -127,9 +128,9 @@ def _pairs(run: Run) -> list[Section]:
     table = run.table("pairs")
     if table.empty:
         return []
-    thumbnails = read_thumbnails(run.thumbnails)
+    previews = Previews(run)
     images = [
-        Thumbnail(thumbnails.get(name), [f"{number}: {role}", name])
+        Preview(previews.of(name), [f"{number}: {role}", name])
         for number, (path, other, correlation) in enumerate(table.head(_SHOWN).to_numpy(), start=1)
         for role, name in (("to be left out", path), (f"correlation {float(correlation):.4f}", other))
     ]
@@ -138,14 +139,14 @@ def _pairs(run: Run) -> list[Section]:
 
 
 def _galleries(run: Run, issues: pd.DataFrame) -> list[Section]:
-    thumbnails = read_thumbnails(run.thumbnails)
+    previews = Previews(run)
     sections = []
     for kind, (title, text) in _GALLERIES.items():
         images = []
         for row in issues[issues["kind"] == kind].head(_SHOWN).to_dict("records"):
             path, label, suggestion = row["path"], row["label"], row["suggestion"]
             first = f"{label or NONE} → {suggestion}" if suggestion else label or NONE
-            images.append(Thumbnail(thumbnails.get(path), [first, f"score {row['score']:.3f}", path]))
+            images.append(Preview(previews.of(path), [first, f"score {row['score']:.3f}", path]))
         sections += [Section(title, text, images=images)] if images else []
     return sections
 

@@ -5,11 +5,11 @@ from typing import Any
 import pandas as pd
 
 from ft_lightning.pages import figures
-from ft_lightning.pages.page import Section, Thumbnail, number
+from ft_lightning.pages.page import Preview, Section, number
+from ft_lightning.pages.previews import Previews
 from ft_lightning.pages.training import training
 from ft_lightning.pages.two_classes import thresholds
 from ft_lightning.runs.run import Run
-from ft_lightning.runs.thumbnails import read_thumbnails
 from ft_lightning.system.errors import number_of
 from ft_lightning.tasks.intervals import wilson_interval
 from ft_lightning.tasks.multiclass import METRICS
@@ -37,6 +37,8 @@ def headline(metrics: dict[str, Any]) -> Section:
     )
     if test.get("knn_accuracy") is not None:
         text += f", answering by the most similar training samples, without any training, in {test['knn_accuracy']:.1%}"
+    if test.get("tfidf_accuracy") is not None:
+        text += f", a linear model that counts words (TF-IDF) in {test['tfidf_accuracy']:.1%}"
     text += "."
     if seen := metrics["data"].get("trained_on"):
         text += f" {seen:,} of these samples were in this model's train split: the numbers flatter it."
@@ -53,6 +55,8 @@ def headline(metrics: dict[str, Any]) -> Section:
     facts |= {metric.column: number(test.get(metric.name)) for metric in more}
     if "knn_accuracy" in test:
         facts["nearest neighbours"] = number(test["knn_accuracy"]) or "features not stored"
+    if "tfidf_accuracy" in test:
+        facts["TF-IDF baseline"] = number(test["tfidf_accuracy"])
     if "val" in metrics:
         facts["accuracy on val"] = number(metrics["val"]["accuracy"])
     return Section("Result", text, facts)
@@ -102,16 +106,16 @@ def _classes(test: dict[str, Any]) -> list[Section]:
 
 
 def _galleries(run: Run, predictions: pd.DataFrame) -> list[Section]:
-    thumbnails = read_thumbnails(run.thumbnails)
+    previews = Previews(run)
     table = run.table("neighbours", missing_ok=True)  # each test sample's most similar training sample
     neighbours = {row.path: f"{row.neighbour} ({row.label})" for row in table.itertuples()}
 
-    def shown(row: Any) -> Thumbnail:
+    def shown(row: Any) -> Preview:
         right = row.predicted == row.label
         first = row.label if right else f"{row.label} → {row.predicted}"
         lines = [first, f"probability {row.probability:.3f}", row.path]
         lines += [f"most like {neighbours[row.path]}"] if row.path in neighbours else []
-        return Thumbnail(thumbnails.get(row.path), lines)
+        return Preview(previews.of(row.path), lines)
 
     wrong = (predictions["label"] != predictions["predicted"]).sum()
     found = [
@@ -119,7 +123,7 @@ def _galleries(run: Run, predictions: pd.DataFrame) -> list[Section]:
         ("Least certain", "The answers with the lowest probability, right or wrong.", least_certain(predictions)),
     ]
     return [
-        Section(title, text, images=[shown(row) for row in rows.itertuples()])
+        Section(title, text + previews.said, images=[shown(row) for row in rows.itertuples()])
         for title, text, rows in found
         if len(rows)
     ]

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from ft_lightning.pages import figures
-from ft_lightning.pages.page import Section, Thumbnail, number
+from ft_lightning.pages.page import Preview, Section, number
+from ft_lightning.pages.previews import Previews
 from ft_lightning.pages.training import training
 from ft_lightning.runs.run import Run
-from ft_lightning.runs.thumbnails import read_thumbnails
 from ft_lightning.tasks.label_sets import names_in
 from ft_lightning.tasks.multilabel import METRICS
 from ft_lightning.tasks.shown import worst_sets
@@ -40,6 +40,8 @@ def headline(metrics: dict[str, Any]) -> Section:
             ", answering by the most similar training samples, without any training, "
             f"{test['knn_average_precision']:.3f}"
         )
+    if test.get("tfidf_average_precision") is not None:
+        text += f", a linear model that counts words (TF-IDF) {test['tfidf_average_precision']:.3f}"
     text += (
         f". All labels are right in {test['exact_match']:.1%} of the samples; always answering the commonest labels of "
         f"train would be in {test['commonest_exact_match']:.1%}."
@@ -54,6 +56,8 @@ def headline(metrics: dict[str, Any]) -> Section:
         facts["AUROC" if metric.name == "auroc" else metric.column] = value
     if "knn_average_precision" in test:
         facts["nearest neighbours"] = number(test["knn_average_precision"]) or "features not stored"
+    if "tfidf_average_precision" in test:
+        facts["TF-IDF baseline"] = number(test["tfidf_average_precision"])
     if "val" in metrics:
         facts["average precision on val"] = number(metrics["val"]["average_precision"])
     return Section("Result", text, facts)
@@ -126,12 +130,12 @@ def _pairs(labels: pd.Series) -> dict[tuple[str, str], int]:
 
 
 def _gallery(run: Run, predictions: pd.DataFrame) -> list[Section]:
-    thumbnails = read_thumbnails(run.thumbnails)
+    previews = Previews(run)
     wrong = int((predictions["label"] != predictions["predicted"]).sum())
     images = []
     for row in worst_sets(predictions).astype({"loss": float}).to_dict("records"):
         mistakes = [f"{what} {row[what]}" for what in ("missed", "extra") if row[what]]
         lines = [row["label"] or "(none)", " · ".join(mistakes), f"loss {row['loss']:.2f}", row["path"]]
-        images.append(Thumbnail(thumbnails.get(row["path"]), lines))
-    text = f"{wrong:,} answers are not right in all labels; those with the highest loss first."
+        images.append(Preview(previews.of(row["path"]), lines))
+    text = f"{wrong:,} answers are not right in all labels; those with the highest loss first.{previews.said}"
     return [Section("Worst errors", text, images=images)] if images else []

@@ -1,5 +1,5 @@
-"""Writes a self-contained HTML page: sections of facts, figures, sortable tables and images; it loads nothing from
-elsewhere, and no name in it can become markup or code."""
+"""Writes a self-contained HTML page: sections of facts, figures, sortable tables, images and texts; it loads nothing
+from elsewhere, and no name or text in it can become markup or code."""
 
 import base64
 import hashlib
@@ -19,6 +19,8 @@ from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from ft_lightning.pages.previews import drawn
+from ft_lightning.runs.previews import Snippet
 from ft_lightning.system.files import replacing
 
 _TEMPLATE = "page.html.jinja"
@@ -26,10 +28,10 @@ _BLACK = re.compile(r"(fill|stroke): #000000")  # becomes the page's text colour
 
 
 @dataclass(frozen=True, slots=True)
-class Thumbnail:
-    """A thumbnail and its caption, the most important line first."""
+class Preview:
+    """What is shown of a sample, and its caption, the most important line first."""
 
-    file: Path | None  # a JPEG; None if the image cannot be shown any more
+    shown: Path | Snippet | None  # a JPEG, or the beginning of a text; None if it cannot be shown any more
     lines: Sequence[str]
 
 
@@ -42,7 +44,7 @@ class Section:
     facts: Mapping[str, str] = field(default_factory=dict)
     figures: Sequence[Figure] = ()
     table: pd.DataFrame | None = None  # sortable by each of its columns
-    images: Sequence[Thumbnail] = ()
+    images: Sequence[Preview] = ()  # of samples: images or texts
     code: str = ""
 
 
@@ -55,7 +57,7 @@ def write_page(path: Path, title: str, subtitle: str, sections: Sequence[Section
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"svg": _svg, "cells": _cells, "inline": _inline, "script_hash": _script_hash}
+    environment.filters |= {"svg": _svg, "cells": _cells, "drawn": drawn, "script_hash": _script_hash}
     html = environment.get_template(_TEMPLATE).render(title=title, subtitle=subtitle, sections=sections)
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8", errors="backslashreplace")
@@ -103,10 +105,6 @@ def _svg(figure: Figure, salt: str) -> Markup:
     drawing = re.sub(r' (width|height)="[\d.]+pt"', "", drawing, count=2)
     drawing = drawing.replace("<svg", f'<svg style="width: {width * 4 / 3:.0f}px; max-width: 100%"', 1)
     return Markup(_BLACK.sub(r"\1: currentColor", drawing))
-
-
-def _inline(file: Path) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}"
 
 
 def _script_hash(script: str) -> str:

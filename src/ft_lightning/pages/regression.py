@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from ft_lightning.pages import scatter
-from ft_lightning.pages.page import Section, Thumbnail, number
+from ft_lightning.pages.page import Preview, Section, number
+from ft_lightning.pages.previews import Previews
 from ft_lightning.pages.training import training
 from ft_lightning.runs.run import Run
-from ft_lightning.runs.thumbnails import read_thumbnails
 from ft_lightning.tasks.numbers import SEP, predictions_of, strata, values_of, worst
 from ft_lightning.tasks.regression import METRICS, SHOWN
 
@@ -35,6 +35,8 @@ def headline(metrics: dict[str, Any]) -> Section:
     )
     if test.get("knn_mae") is not None:
         text += f", answering as the most similar training samples, without any training, by {_short(test['knn_mae'])}"
+    if test.get("tfidf_mae") is not None:
+        text += f", a linear model that counts words (TF-IDF) by {_short(test['tfidf_mae'])}"
     text += "."
     if seen := metrics["data"].get("trained_on"):
         text += f" {seen:,} of these samples were in this model's train split: the numbers flatter it."
@@ -54,6 +56,8 @@ def headline(metrics: dict[str, Any]) -> Section:
     facts |= {metric.column: number(test.get(metric.name)) for metric in more}
     if "knn_mae" in test:
         facts["nearest neighbours"] = number(test["knn_mae"]) or "features not stored"
+    if "tfidf_mae" in test:
+        facts["TF-IDF baseline"] = number(test["tfidf_mae"])
     if "val" in metrics:
         facts["mean absolute error on val"] = number(metrics["val"]["mae"])
     return Section("Result", text, {name: value for name, value in facts.items() if value})
@@ -107,15 +111,16 @@ def _errors(predictions: pd.DataFrame, targets: list[str], metrics: dict[str, An
 
 
 def _worst(run: Run, predictions: pd.DataFrame) -> list[Section]:
-    thumbnails = read_thumbnails(run.thumbnails)
+    previews = Previews(run)
     table = run.table("neighbours", missing_ok=True)  # each test sample's most similar training sample
     neighbours = {row.path: f"{row.neighbour} ({row.label})" for row in table.itertuples()}
     rows, images = worst(predictions, SHOWN), []
     for path, label, predicted in zip(rows["path"], rows["label"], predictions_of(rows).tolist(), strict=True):
         lines = [f"{label} → {SEP.join(map(_short, predicted))}", path]
         lines += [f"most like {neighbours[path]}"] if path in neighbours else []
-        images.append(Thumbnail(thumbnails.get(path), lines))
-    return [Section("Worst errors", "The predictions farthest off: label → predicted.", images=images)]
+        images.append(Preview(previews.of(path), lines))
+    text = f"The predictions farthest off: label → predicted.{previews.said}"
+    return [Section("Worst errors", text, images=images)]
 
 
 def _intervals(run: Run, metrics: dict[str, Any]) -> list[Section]:

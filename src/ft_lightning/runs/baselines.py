@@ -36,11 +36,13 @@ def _tries(run: Run) -> str:
     config = run.config
     head, solver = ((config.get(group) or {}).get(key) for group, key in (("head", "name"), ("optimizer", "_target_")))
     mode = (run.card.get("finetune") or {}).get("mode")
+    texts = (run.card.get("preprocess") or {}).get("kind") == "text"
     tries = {
         "head=mlp": head not in ("mlp", "auto"),
         "optimizer=lbfgs": mode == "frozen" and head != "auto" and not str(solver).endswith("HeadSolver"),
-        "finetune=partial": mode == "frozen",
-        "finetune=full": mode == "partial",
+        "finetune=lora": mode == "frozen" and texts,  # as good as partial there, and smaller
+        "finetune=partial": mode == "frozen" and not texts,
+        "finetune=full": mode in ("partial", "lora") or (mode == "frozen" and texts),
         "another model": True,
     }
     *others, last = [name for name, fits in tries.items() if fits]

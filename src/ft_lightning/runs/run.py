@@ -42,7 +42,7 @@ class Run:
         self.page = self.path / "report.html"
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"  # the model directory, the deliverable
-        self.thumbnails = self.path / "report_data/thumbnails"  # of the images on the page
+        self.previews = self.path / "report_data/previews"  # of the samples on the page
         self.study = self.path / "study.db"  # of a search
         self.best = self.path / "best.yaml"  # a search's winner, as an experiment of train
 

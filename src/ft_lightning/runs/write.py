@@ -13,8 +13,8 @@ from ft_lightning.data.protocol import Data
 from ft_lightning.features.neighbours import knn_baseline
 from ft_lightning.features.tfidf import tfidf_baseline
 from ft_lightning.readers.sample import Reader, Sample
+from ft_lightning.runs.previews import write_previews
 from ft_lightning.runs.run import Run
-from ft_lightning.runs.thumbnails import write_thumbnails
 from ft_lightning.system.versions import versions
 from ft_lightning.tasks.task import Details, Outputs, Task
 
@@ -122,7 +122,7 @@ def _write(
     for name, table in details.tables.items():
         run.write(name, table)
     by_name = {sample.name: sample for sample in samples}
-    write_thumbnails([by_name[name] for name in task.shown(answers)], run.thumbnails, reader.preview)
+    write_previews([by_name[name] for name in task.shown(answers)], run.previews, reader.preview)
     return metrics
 
 
