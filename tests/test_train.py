@@ -212,8 +212,13 @@ class CallTrain(Callback):
 
 
 @pytest.mark.promise(1)
-@pytest.mark.parametrize("mode", ["frozen", "partial"])
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet"])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        *((name, mode) for name in ("test_resnet", "test_vit", "test_efficientnet") for mode in ("frozen", "partial")),
+        ("test_vit", "lora"),
+    ],
+)
 def test_the_frozen_part_has_the_same_hash_after_a_fit_with_a_callback_that_calls_train(
     name: str, mode: str, pictures: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ft_lightning.cli import extras, processes, rehearsal
+from ft_lightning.cli.adapters import adapters
 from ft_lightning.cli.job import in_multirun
 from ft_lightning.cli.objects import blaming, make, make_loss, make_mix, refuse_given
 from ft_lightning.cli.processes import check_process_count, refuse_processes
@@ -144,8 +145,10 @@ def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Class
             head.load_state_dict(known)
         else:
             log.warning("init_from: its head differs or is for other classes: a new one is trained.")
-    plan = freeze_plan(backbone, head, cfg.finetune.mode, cfg.finetune.k, cfg.finetune.freeze_bn)
-    return Classifier(backbone, head, plan)
+    added = adapters(cfg, backbone)
+    names = [name for name, _ in added.named_parameters()] if added else []
+    plan = freeze_plan(backbone, head, cfg.finetune.mode, cfg.finetune.k, cfg.finetune.freeze_bn, names)
+    return Classifier(backbone, head, plan, added)
 
 
 def described_head(cfg: DictConfig) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from ft_lightning.system.errors import UserError, number_of
 if TYPE_CHECKING:
     from ft_lightning.backbones.backbone import Backbone
 
-MODES = ("frozen", "partial", "full")
+MODES = ("frozen", "partial", "full", "lora")
 
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class FreezePlan:
     """Which parameters and modules train: the single source for the rest of the package.
 
-    Names are those of `model.Classifier`: "backbone.network.<...>" and "head.<...>".
+    Names are those of `model.Classifier`: "backbone.network.<...>", "adapters.<...>" and "head.<...>".
     """
 
     mode: str
@@ -46,12 +46,15 @@ class FreezePlan:
         return {name: value for name, value in state.items() if not self.trains(name)}
 
 
-def freeze_plan(backbone: "Backbone", head: nn.Module, mode: str, k: int | None, freeze_bn: bool) -> FreezePlan:
-    """Place the cut: after the last block (frozen), before the last `k` blocks (partial), before everything (full).
+def freeze_plan(
+    backbone: "Backbone", head: nn.Module, mode: str, k: int | None, freeze_bn: bool, adapters: Iterable[str] = ()
+) -> FreezePlan:
+    """Place the cut: after the last block (frozen, lora), before the last `k` (partial), before everything (full).
 
     A module that holds both frozen and trained parts stays in eval mode, because its own forward code may belong to
     the frozen part. A parameter that both sides share is frozen. `freeze_bn` also fixes the BatchNorm statistics after
-    the cut (their weights and biases still train).
+    the cut (their weights and biases still train). `adapters` names the parameters that train beside a frozen
+    backbone (lora).
     """
     network: nn.Module = backbone.network
     modules = dict(network.named_modules())
@@ -70,7 +73,9 @@ def freeze_plan(backbone: "Backbone", head: nn.Module, mode: str, k: int | None,
     trainable = {f"backbone.network.{name}" for name, p in network.named_parameters() if id(p) not in frozen}
     return FreezePlan(
         mode=mode,
-        trainable=frozenset(trainable | {f"head.{name}" for name, _ in head.named_parameters()}),
+        trainable=frozenset(
+            trainable | {f"head.{name}" for name, _ in head.named_parameters()} | {f"adapters.{x}" for x in adapters}
+        ),
         held=frozenset(f"backbone.network.{name}".rstrip(".") for name in held),
         trained_blocks=tuple(block[0] for block in trained),
     )

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.finetune import FreezePlan
+from ft_lightning.lora import Adapters
 from ft_lightning.readers.sample import Inputs
 
 
@@ -16,12 +17,14 @@ class Classifier(nn.Module):
     Args:
         backbone: also an nn.Module.
         plan: names parameters and modules as this class does; see `finetune.freeze_plan`.
+        adapters: beside layers of the backbone; see `lora.adapt`.
     """
 
-    def __init__(self, backbone: Backbone, head: nn.Module, plan: FreezePlan) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Module, plan: FreezePlan, adapters: Adapters | None = None) -> None:
         super().__init__()
         self.backbone: Any = backbone  # also an nn.Module, which a Protocol cannot express
         self.head = head
+        self.adapters = adapters
         self.plan = plan
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in plan.trainable)
@@ -33,6 +36,8 @@ class Classifier(nn.Module):
     def train(self, mode: bool = True) -> Self:
         self.training = mode
         self.head.train(mode)
+        if self.adapters is not None:
+            self.adapters.train(mode)
         if self.plan.mode != "frozen":  # else all of it is held; setting its mode would take longer than a cached epoch
             self.backbone.train(mode)
         self._hold()
@@ -56,6 +61,14 @@ class Classifier(nn.Module):
         """
         with torch.autocast(features.device.type, enabled=False):
             return self.head(features.float())
+
+    def merged_state(self) -> dict[str, Tensor]:
+        """Return the state of the same classifier without adapters, which are added to the backbone's weights."""
+        state = self.state_dict()
+        if self.adapters is None:
+            return state
+        merged = self.adapters.merged(state, "backbone.network.")
+        return {name: value for name, value in merged.items() if not name.startswith("adapters.")}
 
     def _hold(self) -> None:
         for module in self._held:

@@ -21,15 +21,16 @@ def build_optimizer(
     backbone_lr_factor: float,
     undecayed: Collection[str] = (),
 ) -> Optimizer:
-    """Make an optimizer with up to four groups, the head's last: backbone and head, with and without weight decay.
+    """Make an optimizer with up to six groups, the head's last: adapters, backbone, head, with and without decay.
 
     Norms and biases (one dimension) are not decayed, as that would not regularise (He et al., "Bag of Tricks", 2019).
     A parameter with two names is in the group of its first one.
 
     Args:
         make: parameter groups -> optimizer; its lr is the head's, its weight_decay that of the decayed groups.
-        parameters: (name, parameter) of all trainable parameters; names start with "backbone." or "head.".
-        backbone_lr_factor: learning rate of the backbone as a multiple of the head's.
+        parameters: (name, parameter) of all trainable parameters; names start with "adapters.", "backbone." or
+            "head.".
+        backbone_lr_factor: learning rate of the backbone and its adapters as a multiple of the head's.
         undecayed: further names without decay, such as the position embeddings in timm's `no_weight_decay()`.
     """
     groups: dict[str, dict[str, Any]] = {}
@@ -39,14 +40,14 @@ def build_optimizer(
             continue
         placed.add(id(parameter))
         part = name.partition(".")[0]
-        assert part in ("backbone", "head"), f"{name} belongs to neither backbone nor head"
+        assert part in ("adapters", "backbone", "head"), f"{name} belongs to neither backbone nor head"
         decayed = parameter.ndim > 1 and name not in undecayed
         key = part if decayed else f"{part}_no_decay"
         fresh = {"name": key, "params": []} | ({} if decayed else {"weight_decay": 0.0})
         groups.setdefault(key, fresh)["params"].append(parameter)
     optimizer = make([groups[key] for key in sorted(groups)])
     for group in optimizer.param_groups:
-        group["lr"] *= backbone_lr_factor if group["name"].startswith("backbone") else 1.0
+        group["lr"] *= 1.0 if group["name"].startswith("head") else backbone_lr_factor
     return optimizer
 
 

@@ -31,7 +31,7 @@ def test_the_most_used_keys_are_keys_with_their_comments(verb: str) -> None:
 def test_the_line_of_a_group_has_its_choices_and_what_the_default_does() -> None:
     _, title, *_ = (CONF / "finetune/frozen.yaml").read_text(encoding="utf-8").splitlines()
     lines = most_used("train").splitlines()
-    assert f"  finetune=frozen            frozen | full | partial; frozen: {title.removeprefix('# ')}" in lines
+    assert f"  finetune=frozen            frozen | full | lora | partial; frozen: {title.removeprefix('# ')}" in lines
     assert "  optimizer=adam             adam | adamw | adamw_decayed | lbfgs | sgd" in lines, (
         "which says nothing of itself"
     )

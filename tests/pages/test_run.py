@@ -183,6 +183,13 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
         ),
         [">partial: b8, b9<"],
     ),
+    "model.json adapters": (
+        changed_json(
+            "model/model.json",
+            lambda m: m.update(finetune={"mode": "lora", "rank": 3, "alpha": 5, "targets": ["q", "v"], "layers": 7}),
+        ),
+        [">lora: adapters of rank 3 (alpha 5) beside 7 layers (q, v), and the head<"],
+    ),
     "model.json digest": (
         changed_json("model/model.json", lambda m: m.update(sha256="0123456789abcdef" * 4)),
         ["sha256 0123456789abcdef…"],

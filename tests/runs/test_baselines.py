@@ -68,6 +68,7 @@ def test_a_better_baseline_is_said_outside_of_noise(test: dict[str, Any], task: 
         (("optimizer=lbfgs",), "frozen", "head=mlp, finetune=partial or another model"),
         (("head=mlp", "optimizer=lbfgs"), "frozen", "finetune=partial or another model"),
         (("finetune=partial",), "partial", "head=mlp, finetune=full or another model"),
+        (("finetune=lora",), "lora", "head=mlp, finetune=full or another model"),
         (("finetune=full", "head=mlp"), "full", "another model"),
     ],
 )

@@ -87,6 +87,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         ([*RANDOM, "checkpoint_minutes=0", "data.num_workers=1"], 8),
         ([*RANDOM], 11),
         (["finetune=full", "checkpoint_minutes=0", "trainer.accumulate_grad_batches=2", "scheduler=onecycle"], 5),
+        (["model.name=test_vit", "finetune=lora", "finetune.dropout=0.1", "checkpoint_minutes=0"], 8),
         (["finetune=full", "scheduler=plateau", "scheduler.patience=0", "optimizer=sgd"], 11),
         (["head.dropout=0.3", "checkpoint_minutes=0"], 8),  # on stored features
         (["optimizer=lbfgs", "optimizer.weight_decay=[1e-1,1e-2,1e-3]", "head=mlp", "head.hidden=16"], 2),

@@ -149,7 +149,8 @@ class StoredFeatures(Callback):
         """Return the splits whose features are computed anew in each epoch, with the reason."""
         mode = module.classifier.plan.mode
         if mode != "frozen":
-            return dict.fromkeys(data.splits, f"finetune={mode} trains the backbone")
+            what = "adapters in the backbone" if mode == "lora" else "the backbone"
+            return dict.fromkeys(data.splits, f"finetune={mode} trains {what}")
         if not self.enabled and not self.required_by:
             return dict.fromkeys(data.splits, "cache.enabled=false")
         limits = {split: getattr(trainer, f"limit_{split}_batches") for split in data.splits}

@@ -10,6 +10,7 @@ from ft_lightning.runs.baselines import better_baseline
 from ft_lightning.runs.run import Run
 from ft_lightning.system.commands import command_line
 from ft_lightning.system.console import console, interval, number, pairs, short, table
+from ft_lightning.system.errors import number_of
 from ft_lightning.system.one_row import aloud
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from ft_lightning.data.protocol import Data
     from ft_lightning.finetune import FreezePlan
+    from ft_lightning.lora import Adapters
     from ft_lightning.model import Classifier
     from ft_lightning.tasks.task import Task
 
@@ -34,7 +36,7 @@ def before(run_dir: Path, data: "Data", classifier: "Classifier", trainer: "Trai
         samples=" · ".join(f"{split} {len(samples):,}" for split, samples in data.splits.items()),
         **data.task.describe(),
         backbone=f"{identity.name} ({identity.source}), weights {identity.weights}",
-        cut=_cut(classifier.plan),
+        cut=_cut(classifier.plan, classifier.adapters),
         trainable=f"{trainable:,} of {total:,} parameters ({trainable / total:.2%})",
         device=f"{devices}{trainer.strategy.root_device.type}, precision {trainer.precision}",
         run=str(short(run_dir)) + (f", goes on from {start.name}" if start else ""),
@@ -131,7 +133,10 @@ def _spread(metric: str, found: dict[str, dict[str, Any]]) -> str:
     return f"{len(values)}: test {metric} {number(mean)}, standard deviation {number(sd)}"
 
 
-def _cut(plan: "FreezePlan") -> str:
+def _cut(plan: "FreezePlan", adapters: "Adapters | None") -> str:
+    if adapters:
+        layers = number_of(len(adapters.named()), "linear layer")
+        return f"lora: adapters of rank {adapters.rank} beside {layers} and the head train, the backbone is frozen"
     if plan.mode == "frozen":
         return "frozen: after the last block, only the head trains"
     if plan.mode == "full":

@@ -8,6 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from ft_lightning.cli.adapters import check_adapters
 from ft_lightning.cli.auto_head import check_auto
 from ft_lightning.cli.keys import nearest
 from ft_lightning.cli.meanings import comment_on
@@ -54,10 +55,14 @@ _KINDS: dict[str, Any] = {
     "data.weight": _Text,
     "device": str,
     "features": bool,
+    "finetune.alpha": NotNegative | None,
     "finetune.backbone_lr_factor": NotNegative,
+    "finetune.dropout": Share | None,
     "finetune.freeze_bn": bool,
     "finetune.k": Count | None,
     "finetune.mode": str,
+    "finetune.rank": Count | None,
+    "finetune.targets": str | list[str] | None,
     "folds": Count,
     "head.init": Literal["random", "probe"],
     "init_from": _Text,
@@ -203,6 +208,7 @@ def check_values(cfg: DictConfig) -> None:
     check_kinds(cfg)
     settle_direction(cfg)
     check_auto(cfg)
+    check_adapters(cfg)
     if cfg.seed + cfg.repeats > 2**32:
         raise UserError(f"seed={cfg.seed}: repeats={cfg.repeats} trains with this seed and the next ones: use less.")
     if cfg.folds > 1 and cfg.repeats > 1:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.backbones.load import build_backbone
+from ft_lightning.deploy import adapter
 from ft_lightning.deploy.predictor import TrainedModel
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # raised when an older reader would misread a newer file
 WEIGHTS = "model.safetensors"
+ADAPTER = "adapter"  # the same adapters that are merged into the weights, for peft
 
 
 def save(
@@ -52,12 +54,14 @@ def save(
         reader: how samples were read; None: as the backbone's own reader does.
     """
     backbone = classifier.backbone
-    state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.merged_state().items()}
+    plan, adapters = classifier.plan, classifier.adapters
     card = {
         "format": FORMAT,
         "backbone": asdict(backbone.identity),
         "preprocess": (reader or backbone.reader).to_dict(),
-        "finetune": {"mode": classifier.plan.mode, "trained_blocks": list(classifier.plan.trained_blocks)},
+        "finetune": {"mode": plan.mode, "trained_blocks": list(plan.trained_blocks)}
+        | (adapters.to_dict() if adapters else {}),
         "head": head,
         **task.to_dict(),
         "metrics": {split: _numbers(metrics[split]) for split in ("val", "test")},
@@ -69,6 +73,8 @@ def save(
             save_file(state, temporary / WEIGHTS)
         except SafetensorError as error:  # raised on a full disk, for example
             raise OSError(str(error)) from error
+        if adapters:
+            adapter.save(temporary / ADAPTER, adapters, backbone.identity.name)
         write_json(temporary / CARD, card | {"sha256": sha256(temporary / WEIGHTS)})
         reloaded = load(temporary, build_backbone).classifier.state_dict()
         assert reloaded.keys() == state.keys(), "the saved model has other tensors than the trained one"

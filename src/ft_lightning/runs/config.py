@@ -36,6 +36,10 @@ DEFAULTS = {
     "data.weight": None,
     "data.sampler": "shuffle",
     "data.decode": "exact",
+    "finetune.rank": None,
+    "finetune.alpha": None,
+    "finetune.targets": None,
+    "finetune.dropout": None,
     "module._target_": f"{names.PACKAGE}.module.FineTuner",
 }
 
