@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from ft_lightning.cli import extras, processes, rehearsal
-from ft_lightning.cli.adapters import adapters
+from ft_lightning.cli import extras, finetuning, processes, rehearsal
 from ft_lightning.cli.job import in_multirun
 from ft_lightning.cli.objects import blaming, make, make_loss, make_mix, refuse_given
 from ft_lightning.cli.processes import check_process_count, refuse_processes
@@ -131,9 +130,6 @@ def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Class
     """Join the backbone and a head of the task's size: new, or the earlier model's if its task is the same."""
     from lightning import seed_everything
 
-    from ft_lightning.finetune import freeze_plan
-    from ft_lightning.model import Classifier
-
     backbone = pretrained.backbone
     data.connect(backbone.reader, rehearsal.augmentation(cfg, backbone.reader), cfg.seed)
     seed_everything(cfg.seed, workers=True, verbose=False)  # again: the same head under any backbone
@@ -145,10 +141,7 @@ def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Class
             head.load_state_dict(known)
         else:
             log.warning("init_from: its head differs or is for other classes: a new one is trained.")
-    added = adapters(cfg, backbone)
-    names = [name for name, _ in added.named_parameters()] if added else []
-    plan = freeze_plan(backbone, head, cfg.finetune.mode, cfg.finetune.k, cfg.finetune.freeze_bn, names)
-    return Classifier(backbone, head, plan, added)
+    return finetuning.classifier(cfg, backbone, head)
 
 
 def described_head(cfg: DictConfig) -> dict[str, Any]:

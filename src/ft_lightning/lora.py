@@ -207,7 +207,8 @@ def _noting(seen: set[str], path: str, value: Any, *_: Any) -> Any:
 def _let_read(layer: Layer, change: Callable[[Tensor], Tensor | None]) -> None:
     """Make a layer show its weight as `change` returns it. Its state, parameters and names stay as they are."""
     layer.module.__dict__["shown"] = change  # not an attribute: an adapter in it would be a part of the layer
-    layer.module.__class__ = _showing(type(layer.module), layer.weight_name)
+    kind: Any = type(layer.module)
+    layer.module.__class__ = _showing(kind, layer.weight_name)
 
 
 @functools.cache

@@ -8,8 +8,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning.cli.adapters import check_adapters
 from ft_lightning.cli.auto_head import check_auto
+from ft_lightning.cli.finetuning import check_finetune
 from ft_lightning.cli.keys import nearest
 from ft_lightning.cli.meanings import comment_on
 from ft_lightning.cli.monitor import settle_direction
@@ -208,7 +208,7 @@ def check_values(cfg: DictConfig) -> None:
     check_kinds(cfg)
     settle_direction(cfg)
     check_auto(cfg)
-    check_adapters(cfg)
+    check_finetune(cfg)
     if cfg.seed + cfg.repeats > 2**32:
         raise UserError(f"seed={cfg.seed}: repeats={cfg.repeats} trains with this seed and the next ones: use less.")
     if cfg.folds > 1 and cfg.repeats > 1:

@@ -1,11 +1,11 @@
 """Writes adapters beside the model that they are merged into, in the file format of peft."""
 
-import json
 from pathlib import Path, PurePath
 
 from safetensors.torch import save_file
 
 from ft_lightning.lora import Adapters
+from ft_lightning.system.files import replacing, write_json
 
 
 def save(folder: Path, adapters: Adapters, base: str, task_type: str | None = None) -> None:
@@ -37,6 +37,7 @@ def save(folder: Path, adapters: Adapters, base: str, task_type: str | None = No
         for path, adapter in named.items()
         for part, value in (("A", adapter.A), ("B", adapter.B))
     }
-    folder.mkdir()
-    save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        save_file(tensors, temporary / "adapter_model.safetensors", {"format": "pt"})
+        write_json(temporary / "adapter_config.json", config)

@@ -1,4 +1,4 @@
-"""The keys of finetune=lora, and the adapters that they describe."""
+"""The keys of `finetune`: what fits together, and the classifier that trains as they say."""
 
 from typing import TYPE_CHECKING
 
@@ -7,16 +7,19 @@ from omegaconf import DictConfig, ListConfig
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ft_lightning.backbones.backbone import Backbone
     from ft_lightning.lora import Adapters
+    from ft_lightning.model import Classifier
 
-_KEYS = ("rank", "alpha", "targets", "dropout")
+_OF_ADAPTERS = ("rank", "alpha", "targets", "dropout")
 
 
-def check_adapters(cfg: DictConfig) -> None:
+def check_finetune(cfg: DictConfig) -> None:
     """Raise UserError for a key of adapters without adapters, and for adapters that lack one."""
     mode = cfg.finetune.mode
-    for key in _KEYS:
+    for key in _OF_ADAPTERS:
         value = cfg.finetune[key]
         if mode != "lora" and value is not None:
             raise UserError(f"finetune.{key}={value} has no meaning for finetune={mode}: say finetune=lora too.")
@@ -26,10 +29,18 @@ def check_adapters(cfg: DictConfig) -> None:
         raise UserError("finetune.alpha=0: use a number above 0, as adapters count alpha / rank times.")
 
 
-def adapters(cfg: DictConfig, backbone: "Backbone") -> "Adapters | None":
-    """Put the adapters of finetune=lora into a backbone; None for other modes."""
-    if cfg.finetune.mode != "lora":
-        return None
+def classifier(cfg: DictConfig, backbone: "Backbone", head: "nn.Module") -> "Classifier":
+    """Join a backbone, with adapters if it is to have them, and a head under the freeze plan."""
+    from ft_lightning.finetune import freeze_plan
+    from ft_lightning.model import Classifier
+
+    adapters = _adapters(cfg, backbone) if cfg.finetune.mode == "lora" else None
+    names = [name for name, _ in adapters.named_parameters()] if adapters else []
+    plan = freeze_plan(backbone, head, cfg.finetune.mode, cfg.finetune.k, cfg.finetune.freeze_bn, names)
+    return Classifier(backbone, head, plan, adapters)
+
+
+def _adapters(cfg: DictConfig, backbone: "Backbone") -> "Adapters":
     from ft_lightning.lora import adapt
 
     targets = cfg.finetune.targets
