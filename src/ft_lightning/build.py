@@ -131,7 +131,8 @@ def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Class
     from lightning import seed_everything
 
     backbone = pretrained.backbone
-    data.connect(backbone.reader, rehearsal.augmentation(cfg, backbone.reader), cfg.seed)
+    reader = backbone.reader if cfg.finetune.mode == "frozen" else backbone.reader.for_training()
+    data.connect(reader, rehearsal.augmentation(cfg, reader), cfg.seed)
     seed_everything(cfg.seed, workers=True, verbose=False)  # again: the same head under any backbone
     head = make(cfg, "head", but=("init",), in_features=backbone.feature_dim, num_classes=data.task.width)
     if earlier := pretrained.earlier:

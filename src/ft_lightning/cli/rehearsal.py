@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -23,16 +24,24 @@ def augmentation(cfg: DictConfig, reader: "Reader") -> Any:
     """Make the augmentation around a reader's preprocess, and try it on a blank sample."""
     import torch
 
-    partial, preprocess = make(cfg, "augment"), reader.preprocess
+    partial, preprocess, blank = make(cfg, "augment"), reader.preprocess, reader.blank()
+    if blank is None and not _leaves(partial, preprocess):
+        raise UserError(f"augment: it changes images, which {reader.kind}s are not: use augment=none.")
     with blaming(cfg, "augment"), torch.random.fork_rng(devices=[]):
         augment = partial(preprocess)
         if augment is preprocess:
             return augment
-        if (blank := reader.blank()) is None:
-            raise UserError(f"augment: it changes images, which {reader.kind}s are not: use augment=none.")
         for _ in range(_TRIES):
             augment(blank)
     return augment
+
+
+def _leaves(augmentation: Callable[[Any], Any], preprocess: Any) -> bool:
+    """Return whether an augmentation leaves a preprocess as it is; one that is not made for it may fail."""
+    try:
+        return augmentation(preprocess) is preprocess
+    except Exception:  # of any type
+        return False
 
 
 def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:

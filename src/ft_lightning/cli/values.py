@@ -43,6 +43,7 @@ _KINDS: dict[str, Any] = {
     "data.case_sensitive": bool,
     "data.csv": _Text,
     "data.empty_label": Literal["error", "skip", "none"] | None,
+    "data.find._target_": _Text,  # null: the model's own
     "data.label": str | list[str] | None,
     "data.label_sep": str,
     "data.max_length": Count | None,
@@ -175,7 +176,7 @@ def _leaves(node: DictConfig, prefix: str) -> Iterator[tuple[str, DictConfig, Pa
 def _parameters(node: DictConfig, prefix: str) -> tuple[str | None, Any]:
     """Return the `_target_` of a node and its parameters; without one, any key may be there."""
     target = node.get("_target_")
-    if "_target_" not in node:
+    if "_target_" not in node or (target is None and f"{prefix}_target_" in _KINDS):
         return None, ({}, None)
     if not isinstance(target, str):
         raise UserError(f"{prefix}_target_={shown(plain(target))}: use the name of a function or class.")

@@ -181,9 +181,9 @@ class LabelledData(LightningDataModule):
         return torch.tensor([sample.weight for sample in self.splits[split]]) if self.weight else None
 
     def _lengths(self, split: str) -> Tensor | None:
-        """Return how long each sample (N,) of a split is; None where all are equally large."""
+        """Return how long each sample (N,) of a split is, where batches should hold samples of like length."""
         if split not in self._read_lengths:
-            found = self._readers[split].lengths(self.splits[split])
+            found = self.reader.lengths(self.splits[split]) if self.reader.alike else None
             self._read_lengths[split] = None if found is None else torch.tensor(found)
         return self._read_lengths[split]
 

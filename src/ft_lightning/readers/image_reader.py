@@ -27,6 +27,7 @@ class ImageReader:
 
     decode: str = "exact"  # exact | fast
 
+    alike: ClassVar[bool] = False
     kind: ClassVar[str] = "image"
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "timm", "pillow")
 
@@ -77,6 +78,9 @@ class ImageReader:
 
     def blank(self) -> Image.Image:
         return Image.new("RGB", (64, 48))
+
+    def for_training(self) -> Self:
+        return self
 
     def lengths(self, samples: Sequence[Sample]) -> None:
         return None

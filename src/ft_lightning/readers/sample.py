@@ -128,6 +128,13 @@ class Reader(Protocol):
     def blank(self) -> Any:
         """Return a blank sample as an augmentation gets it; None if no augmentation fits."""
 
+    def for_training(self) -> Self:
+        """Return the reader for a backbone that trains: its batches pass through the network as they are."""
+
+    @property
+    def alike(self) -> bool:
+        """Whether the batches of train should hold samples of like length."""
+
     def lengths(self, samples: Sequence[Sample]) -> Sequence[int] | None:
         """Return how long the input of each sample is; None if all are equally large."""
 
