@@ -91,3 +91,13 @@ def test_losses_of_numbers_are_those_of_torch_also_by_weight(width: int) -> None
 def test_huber_s_delta_is_above_0(delta: float) -> None:
     with pytest.raises(UserError, match=r"loss\.delta=.* does not fit: use a number above 0"):
         huber(delta)
+
+
+@pytest.mark.parametrize("balanced", ["none", "balanced"])
+def test_samples_without_any_weight_have_no_loss(balanced: str) -> None:
+    outputs = torch.randn(3, 2, requires_grad=True)
+    loss = cross_entropy(0.0, balanced, [1, 2])(outputs, torch.tensor([0, 1, 1]), torch.zeros(3))
+    loss.backward()
+    assert loss.item() == 0
+    assert outputs.grad is not None
+    assert not outputs.grad.any()

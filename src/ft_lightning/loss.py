@@ -25,10 +25,12 @@ class SampleWeighted(nn.Module):
         if weights is None:
             return self.mean(outputs, targets)
         losses: Tensor = self.each(outputs, targets)
+        losses = losses.flatten(1).mean(1) if losses.ndim > 1 else losses
         of_classes = getattr(self.each, "weight", None)
+        total = weights.sum()
         if of_classes is not None and targets.ndim == 1:  # torch divides by them too
-            return (weights * losses).sum() / (weights * of_classes[targets]).sum()
-        return (weights * losses.flatten(1).mean(1) if losses.ndim > 1 else weights * losses).sum() / weights.sum()
+            total = (weights * of_classes[targets]).sum()
+        return (weights * losses).sum() / total.clamp(min=torch.finfo(total.dtype).tiny)  # 0 where all weights are
 
 
 def cross_entropy(label_smoothing: float, class_weights: str, class_counts: list[int]) -> nn.Module:

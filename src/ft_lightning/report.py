@@ -99,15 +99,18 @@ def show(board: "pd.DataFrame") -> None:
     from ft_lightning.runs.leaderboard import differences, short_names
     from ft_lightning.system.console import console, interval, lines
 
+    decides, own = board.columns[1], next(name for name in board.columns if name.startswith("test "))
+    scores = [decides, own]
+    titles = ("val", "test") if board.columns[2] == own else (decides, own)
     rows = []
     several = len(set(board["test set"])) > 1
     named = board.assign(run=short_names(board["run"])).head(_SHOWN)
     for differs, (_, row) in zip(differences(board), named.iterrows(), strict=False):
         around = None if math.isnan(row["low"]) else (row["low"], row["high"])
-        numbers = map(number, row[board.columns[1:3]])  # on val and on test
+        numbers = map(number, row[scores])
         letter = row["test set"] if several else ""
         rows.append((printable(row["run"]), *numbers, letter, printable(differs), interval(around)))
-    lines(["run", "val", "test", "test set", "what differs", "95 % interval of test"], rows)
+    lines(["run", *titles, "test set", "what differs", "95 % interval of test"], rows)
     if len(board) > _SHOWN:
         console.print(f"... {len(board) - _SHOWN:,} more\n")
 

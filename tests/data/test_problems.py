@@ -15,8 +15,8 @@ def error(count: int) -> DataProblemsError:
 
 
 def test_a_line_has_path_class_split_and_what_is_wrong() -> None:
-    assert str(ONE) == "/d/ant/0.png (class ant, train): an empty file."
-    assert str(error(1)) == "They cannot be used:\n/d/ant/0.png (class ant): torn.\nMend them."
+    assert str(ONE) == "/d/ant/0.png (label ant, train): an empty file."
+    assert str(error(1)) == "They cannot be used:\n/d/ant/0.png (label ant): torn.\nMend them."
 
 
 def test_a_flood_is_cut_and_the_file_has_all(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_flood_is_cut_and_the_file_has_all(tmp_path: Path) -> None:
 
 def test_a_name_cannot_write_lines_of_its_own() -> None:
     told = str(Problem("/d/a\n\x1b[2J.png", "b\rc", "", "torn"))
-    assert told == "/d/a\\n\\x1b[2J.png (class b\\rc): torn."
+    assert told == "/d/a\\n\\x1b[2J.png (label b\\rc): torn."
 
 
 def test_it_travels_between_processes() -> None:

@@ -362,7 +362,7 @@ def test_a_source_of_ones_own_that_finds_nothing_or_returns_something_else_is_to
 
 def test_class_names_of_a_source_are_checked(pictures: Path) -> None:
     listing = Listing([Entry("ant/00.png", "cat"), Entry("bee/00.png", "Cat")], pictures)
-    with pytest.raises(UserError, match=r"data\.csv=table: the classes 'Cat' and 'cat' read the same"):
+    with pytest.raises(UserError, match=r"data\.csv=table: the labels 'Cat' and 'cat' read the same"):
         scan(lambda *_: listing, None, "table", Labels())
 
 

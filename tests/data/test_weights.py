@@ -109,3 +109,47 @@ def test_a_batch_of_train_holds_them(table: Path) -> None:
     stored = StoredDataset(torch.zeros(3, 2), torch.tensor([0, 1, 0]), torch.tensor([1.0, 2.0, 3.0]))
     assert stored[torch.tensor([2, 0])]["weight"].tolist() == [3.0, 1.0]
     assert "weight" not in StoredDataset(torch.zeros(3, 2), torch.tensor([0, 1, 0]))[torch.tensor([1])]
+
+
+def test_weights_of_train_that_are_all_0_are_refused(table: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(table)
+    rows["path"] = [str(table.parent / path) for path in rows["path"]]
+    rows["split"] = ["train", "train", "val", "test"] * 6
+    rows["weight"] = [0 if split == "train" else 1 for split in rows["split"]]
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(UserError, match=r"data\.weight: all samples of train have the weight 0"):
+        trained(tmp_path / "run", tmp_path / "t.csv")
+    rows["weight"] = [int(path.endswith("00.png")) for path in rows["path"]]  # one of the ants, one of the bees
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    rows[rows["weight"] == 1].to_csv(tmp_path / "exclude.csv", index=False)
+    with pytest.raises(UserError, match="leaves nothing of a weight above 0 in train"):
+        trained(tmp_path / "other", tmp_path / "t.csv", f"data.exclude={tmp_path / 'exclude.csv'}")
+
+
+@pytest.mark.parametrize("live", [[], ["cache.enabled=false"]], ids=["stored", "live"])
+def test_batches_without_any_weight_teach_nothing_and_end_nothing(live: list[str], table: Path, tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", table, "data.batch_size=2", "trainer.max_epochs=3", "optimizer.lr=0.1", *live)
+    assert set(run.table("predictions")["predicted"]) == {"ant"}, "only ants have weights"
+
+
+def test_mixed_images_have_no_weight(table: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"mixup makes an image of two, whose weights differ \(data\.weight=weight\)"):
+        trained(tmp_path / "run", table, "mix=mixup")
+
+
+def test_a_resumed_run_notices_other_weights(table: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(table)
+    rows["path"] = [str(table.parent / path) for path in rows["path"]]
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    run = trained(tmp_path / "run", tmp_path / "t.csv", "trainer.max_epochs=1")
+    assert run.table("split").set_index("class")["weight"].to_dict() == {"ant": "1.5", "bee": "0.0"}
+    goes_on = f"resume={run.path}", "trainer.max_epochs=2"
+    rows.loc[0, "weight"] = 2.5
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(UserError, match=r"1 file of the dataset is new, gone, changed, or .* of another weight"):
+        ft_lightning.run("train", *goes_on)
+    rows.loc[0, "weight"] = 1.5
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    ft_lightning.run("train", *goes_on)
+    run.write("split", run.table("split").drop(columns="weight"))  # as that of an older run
+    ft_lightning.run("train", f"resume={run.path}", "trainer.max_epochs=3")

@@ -64,7 +64,7 @@ def test_what_is_odd_about_numbers_is_told(train: list[str], val: list[str] | No
 def test_a_value_far_from_all_others_is_a_row(slip: str) -> None:
     found, issues = about([*AGES, slip], AGES)
     (far,) = [finding for finding in found if finding.kind == "value"]
-    assert far.said.startswith("2 samples have a age far from all others, of which half are from 32")
+    assert far.said.startswith("2 values of age are far from all others, of which half are from 32")
     assert [(issue.path, issue.kind, issue.label) for issue in issues] == [
         ("train/100.png", "value", slip), ("test/100.png", "value", slip),
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -349,3 +350,20 @@ def test_one_threshold_may_take_the_place_of_those_from_val() -> None:
     assert task.deciding(0.5).table(["x"], torch.tensor([[1.0, -1.0]]))["predicted"].tolist() == ["ant"]
     with pytest.raises(UserError, match="threshold=-1: use a probability"):
         task.deciding(-1)
+
+
+@pytest.mark.parametrize("columns", [["b", "a"], ["a", "b", "c"], [" a ", "b"]])
+def test_columns_of_a_model_may_be_in_any_order(columns: list[str]) -> None:
+    assert MultiLabel(["a", "b"]).ordered(columns) == columns
+
+
+@pytest.mark.parametrize("columns", [["a"], ["a", "c"]])
+def test_columns_that_lack_a_label_of_the_model_are_refused(columns: list[str]) -> None:
+    with pytest.raises(UserError, match=r"lacks b, which this model knows: use data\.label=\[a,b\]"):
+        MultiLabel(["a", "b"]).ordered(columns)
+
+
+def test_the_constant_answer_is_the_commonest_labels_whatever_the_temperature() -> None:
+    task = replace(MultiLabel(["a", "b"]).fit(["a", "a", "b"]), temperature=3.0, thresholds=[0.9, 0.1])
+    table = task.table(["1", "2"], task.constant().expand(2, -1), ["a", "b"])
+    assert table["predicted"].tolist() == ["a", "a"]

@@ -157,3 +157,22 @@ def test_the_worst_samples_are_farthest_off_in_standard_deviations() -> None:
     table["predicted(x)"] = ["1.0", "2.0", "5.0", "4.0"]
     table["predicted(y)"] = ["150.0", "200.0", "300.0", "401.0"]
     assert numbers.worst(table, 3)["path"].tolist() == ["c", "a", "d"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "order"),
+    [(["x", "y"], ["x", "y"]), (["y", "x"], ["x", "y"]), (["a", "b"], ["a", "b"])],
+)
+def test_columns_are_found_by_name_and_others_keep_their_order(
+    columns: list[str], order: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert numbers.ordered(columns, ["x", "y"]) == order
+    assert ("a, b are taken for x, y, in this order" in caplog.text) == (columns == ["a", "b"])
+
+
+@pytest.mark.parametrize("columns", [["x"], ["x", "z"], ["z", "x"], ["x", "y", "z"], ["a", "b", "c"], ["a"]])
+def test_columns_of_other_targets_are_refused_with_those_that_fit(columns: list[str]) -> None:
+    said = rf"data\.label=\[{','.join(columns)}\]: this model predicts x, y: use data\.label=\[x,y\]"
+    with pytest.raises(UserError, match=said):
+        numbers.ordered(columns, ["x", "y"])
+    assert numbers.ordered(["years"], ["age"]) == ["years"], "one column cannot be in another order"

@@ -58,7 +58,7 @@ def test_a_score_has_the_numbers_that_are_there(
     metrics: object, value: float | None, loss: float | None, ci95: tuple[float, float] | None
 ) -> None:
     for task in ("multiclass", "no_task"):
-        assert score_of(metrics, task) == ("accuracy", value, loss, ci95, "max")
+        assert score_of(metrics, task) == ("accuracy", value, loss, ci95, "max", "accuracy")
 
 
 @pytest.mark.parametrize(

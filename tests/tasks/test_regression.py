@@ -146,7 +146,9 @@ def test_labels_become_standardised_targets() -> None:
     assert fitted.original(targets).numpy() == pytest.approx(np.array([[1, 10], [2, 20], [3, 60]]), rel=1e-6)
     assert fitted.encode("1;10").tolist() == targets[:1].tolist()
     assert fitted.encode([]).shape == (0, 2)
-    with pytest.raises(UserError, match=r"have 1 numbers \(7\), this model predicts 2: x, y\. Name as many columns"):
+    with pytest.raises(
+        UserError, match=r"A label has 1 number \(7\), this model predicts 2: x, y\. Name as many columns"
+    ):
         fitted.encode(["7"])
 
 

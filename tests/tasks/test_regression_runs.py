@@ -92,7 +92,7 @@ def test_a_run_leaves_what_every_run_leaves(run: Run) -> None:
     assert set(run.table("coverage")["percent"]) == {"50", "60", "70", "80", "90"}
     page = run.page.read_text()
     titles = ("Predicted against true", "Residuals", "Worst errors", "Intervals")
-    for said in (*titles, "off on average, on", "Samples by range", "Best mae on val"):
+    for said in (*titles, "off on average, on", "Samples by range", "Best MAE on val"):
         assert said in page
 
 
@@ -215,7 +215,7 @@ def test_two_processes_report_as_one(
     said = done.stdout
     assert "target" in said
     assert "bright: mean" in said
-    assert "coverage90" in said
+    assert "coverage of 90 % intervals" in said
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_two_processes_report_as_one(
         (["task=multiclass", "loss=huber", "data.label=up"], "so is no loss for task=multiclass"),
         (["mix=mixup", "finetune=full"], "mixup mixes classes, which task=regression does not have: use mix=none"),
         (["loss.delta=0"], r"loss\.delta=0 does not fit: use a number above 0"),
-        (["data.label=comma"], r"90 labels cannot be read: 00\.png \('1,5' has a comma: write 1\.5\)"),
+        (["data.label=comma"], r"90 labels cannot be read \('1,5' has a comma: write 1\.5\): 00\.png"),
         (["data.label=[up,gap]"], r"1 label cannot be read: 05\.png \(gap: a blank beside numbers\)"),
         (["data.empty_label=none"], r"empty_label=none: a sample of task=regression cannot be without a label"),
         (["data.label=path"], r"'00\.png' is no number"),

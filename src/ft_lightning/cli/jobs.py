@@ -31,9 +31,9 @@ class Job(NamedTuple):
         """Return its overrides except those common to all jobs."""
         return without(self.overrides, common)
 
-    def score(self, split: str) -> Score:
+    def score(self, split: str, metric: str | None = None) -> Score:
         """Return its score; an empty one if the job failed."""
-        score = Run(self.folder).score(split)
+        score = Run(self.folder).score(split, metric)
         return score._replace(value=None, ci95=None) if self.exit_code else score
 
 
@@ -49,14 +49,20 @@ def begun_jobs(sweep_dir: Path) -> Iterator[Job]:
                 yield Job(folder, run.command[3:], 1, "lost")  # after python -m ft_lightning.train
 
 
-def table_row(job: Job, common: set[str], metric: str) -> dict[str, Any]:
-    """Return a job's row of multirun.csv; `metric` stands for a score that a failed job does not have."""
+def table_row(job: Job, common: set[str], own: str, decides: str | None) -> dict[str, Any]:
+    """Return a job's row of multirun.csv.
+
+    Args:
+        own: the task's metric, which a failed job does not have.
+        decides: the metric on val, from `decisive`.
+    """
     val, test = job.score("val"), job.score("test")
-    metric = metric if val.value is None else val.metric
+    metric = own if val.value is None else val.metric
     low, high = test.ci95 or (None, None)
     return {
         "job": job.folder.name,
         "overrides": job.without(common),
+        **({f"val_{decides}": job.score("val", decides).value} if decides else {}),
         f"val_{metric}": val.value,
         f"test_{metric}": test.value,
         "test_low": low,
@@ -66,13 +72,14 @@ def table_row(job: Job, common: set[str], metric: str) -> dict[str, Any]:
     }
 
 
-def print_jobs(ranked: Sequence[Job], common: set[str]) -> None:
+def print_jobs(ranked: Sequence[Job], common: set[str], decides: str | None) -> None:
     """Print one row a job, the winner marked; the numbers on test only where val chooses none, as in evaluations."""
-    chosen = ranked[0].score("val").value is not None
-    columns = ["", "job", "overrides", f"{'val' if chosen else 'test'} {score_title(ranked[0].score('val'))}"]
+    chosen = ranked[0].score("val", decides).value is not None
+    split, metric = ("val", decides) if chosen else ("test", None)
+    columns = ["", "job", "overrides", f"{split} {ranked[0].score(split, metric).title}"]
     rows = []
     for position, job in enumerate(ranked):
-        score = job.score("val" if chosen else "test")
+        score = job.score(split, metric)
         known = "" if score.value is None else number(score.value)
         mark = "best" if chosen and position == 0 else ""
         around = "" if chosen else interval(score.ci95)
@@ -80,18 +87,18 @@ def print_jobs(ranked: Sequence[Job], common: set[str]) -> None:
     lines([*columns, "95 % interval", "error"], rows)
 
 
-def winner(ranked: Sequence[Job], common: set[str]) -> dict[str, str]:
+def winner(ranked: Sequence[Job], common: set[str], decides: str | None) -> dict[str, str]:
     """Return what is said of the winner, the only job whose numbers on test are shown; nothing if there is none."""
-    best, scores = ranked[0], [job.score("val") for job in ranked]
+    best, scores = ranked[0], [job.score("val", decides) for job in ranked]
     if scores[0].value is None:
         return {}
     tied, valued = share_best(score.rank for score in scores), sum(score.value is not None for score in scores)
-    title, test = score_title(scores[0]), best.score("test")
-    ties = f"{tied} of {valued} share the best val {title}: the lower loss on val decides"
+    test = best.score("test")
+    ties = f"{tied} of {valued} share the best val {scores[0].title}: the lower loss on val decides"
     return {
         **({"ties": ties} if tied > 1 else {}),
         "best": " ".join(filter(None, [f"job {best.folder.name}", printable(best.without(common))])),
-        "test": ", 95 % ".join(filter(None, [f"{title} {number(test.value)}", interval(test.ci95)])),
+        "test": ", 95 % ".join(filter(None, [f"{test.title} {number(test.value)}", interval(test.ci95)])),
         "run": str(short(best.folder)),
     }
 
@@ -110,10 +117,6 @@ def compared(runs: list[Run], here: Run) -> Path | None:
         log.warning("There is no page that compares the jobs: %s", error, exc_info=not isinstance(error, UserError))
         return None
     return here.page
-
-
-def score_title(score: Score) -> str:
-    return score.metric.replace("_", " ")
 
 
 def without(overrides: Sequence[str], common: set[str]) -> str:

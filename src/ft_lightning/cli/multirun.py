@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli.job import Verb, refuse_run_inside_dataset
-from ft_lightning.cli.jobs import Job, begun_jobs, compared, print_jobs, score_title, table_row, winner, without
+from ft_lightning.cli.jobs import Job, begun_jobs, compared, print_jobs, table_row, winner, without
 from ft_lightning.cli.known_errors import print_error
 from ft_lightning.runs.run import Run
 from ft_lightning.system.commands import command_line
@@ -105,9 +105,10 @@ def one_line(verb: Verb, folder: Path, overrides: list[str]) -> Iterator[None]:
     head = "  ".join(filter(None, [f"job {folder.name:>{widths[0]}}", tried]))
     with one_row(head):
         yield
-    refused, val = [job.exit_code for job in _refused if job.folder == folder], Run(folder).score("val")
-    code = refused[0] if refused else Run(folder).outcome.get("exit_code", 1)
-    known = "" if val.value is None else f"val {score_title(val)} {number(val.value)}"
+    refused, run = [job.exit_code for job in _refused if job.folder == folder], Run(folder)
+    val = run.score("val", run.monitored)
+    code = refused[0] if refused else run.outcome.get("exit_code", 1)
+    known = "" if val.value is None else f"val {val.title} {number(val.value)}"
     said = f"exit code {code}" if code else known
     console.print("  ".join(filter(None, [head, said, f"{time.monotonic() - begun:.0f} s"])), soft_wrap=True)
 
@@ -119,6 +120,8 @@ def conclude() -> int:
     """
     import pandas as pd
 
+    from ft_lightning.runs.leaderboard import decisive
+
     if not _plans:
         return 0
     plan = _plans.pop()
@@ -128,13 +131,16 @@ def conclude() -> int:
         return 1
     common = set.intersection(*(set(job.overrides) for job in jobs))
     metric = next((job for job in jobs if job.score("val").value is not None), jobs[0]).score("val").metric
-    path = Run(plan.sweep_dir).write("multirun", pd.DataFrame([table_row(job, common, metric) for job in jobs]))
-    ranked = sorted(jobs, key=lambda job: job.score("val").rank)
+    decides = decisive(Run(job.folder) for job in jobs if not job.exit_code)
+    decides = None if decides == metric else decides
+    rows = [table_row(job, common, metric, decides) for job in jobs]
+    path = Run(plan.sweep_dir).write("multirun", pd.DataFrame(rows))
+    ranked = sorted(jobs, key=lambda job: job.score("val", decides).rank)
     console.print()
-    print_jobs(ranked, common)
+    print_jobs(ranked, common, decides)
     page = compared([Run(job.folder) for job in jobs if not job.exit_code], Run(plan.sweep_dir))
-    pairs(**winner(ranked, common), table=str(short(path)), **({"page": str(short(page))} if page else {}))
-    if ranked[0].score("val").value is not None:
+    pairs(**winner(ranked, common, decides), table=str(short(path)), **({"page": str(short(page))} if page else {}))
+    if ranked[0].score("val", decides).value is not None:
         use = command_line("predict", ["input=FOLDER"], model_dir=short(ranked[0].folder))
         console.print(use + "\n", soft_wrap=True)
     return max(job.exit_code for job in jobs)

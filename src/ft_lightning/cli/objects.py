@@ -68,6 +68,11 @@ def make_mix(cfg: DictConfig, task: "Task", reader: "Reader") -> Any:
         raise UserError(f"mix: {cfg.mix._target_} blends images, which {reader.kind}s are not: use mix=none.")
     if mix is not None and task.answer is None:
         raise UserError(f"mix: {cfg.mix._target_} mixes classes, which task={task.name} does not have: use mix=none.")
+    if mix is not None and cfg.data.get("weight"):
+        raise UserError(
+            f"mix: {cfg.mix._target_} makes an image of two, whose weights differ (data.weight={cfg.data.weight}): use "
+            "mix=none, or leave data.weight out."
+        )
     return mix
 
 

@@ -50,12 +50,12 @@ def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> N
     if better := better_baseline(Run(run_dir)):
         pairs(baseline=better)
     if repeats := metrics.get("repeats"):
-        pairs(repeats=_spread(task.monitor, repeats["test"]))
+        pairs(repeats=_spread(task, repeats["test"]))
     if folds := metrics.get("folds"):
         pooled = folds["pooled"]
         value, around = number(pooled[task.monitor]), interval(pooled.get(f"{task.monitor}_ci95"))
         together = f"all {pooled['n']:,} samples {value}, 95 % {around}"
-        pairs(folds=f"{_spread(task.monitor, folds['test'])}; {together}")
+        pairs(folds=f"{_spread(task, folds['test'])}; {together}")
     phases = {
         "features": "features_s",
         "heads": "heads_s",
@@ -119,18 +119,18 @@ def _print_metrics(task: "Task", splits: dict[str, dict[str, Any]]) -> None:
     """Print one row a metric, one column a split, and the interval of the last split."""
     last = list(splits.values())[-1]
     rows = [
-        (name.replace("_", " "), *(number(metrics.get(name)) for metrics in splits.values()),
+        (title, *(number(metrics.get(name)) for metrics in splits.values()),
          interval(last.get(f"{name}_ci95")))
-        for name in task.headline
+        for name, title in task.headline.items()
         if any(name in metrics for metrics in splits.values())
     ]  # fmt: skip
     table(["", *splits, f"95 % interval of {list(splits)[-1]}"], rows)
 
 
-def _spread(metric: str, found: dict[str, dict[str, Any]]) -> str:
-    """Say how a metric on test varies among several trainings."""
-    values, mean, sd = (found[metric][name] for name in ("values", "mean", "sd"))
-    return f"{len(values)}: test {metric} {number(mean)}, standard deviation {number(sd)}"
+def _spread(task: "Task", found: dict[str, dict[str, Any]]) -> str:
+    """Say how the task's metric on test varies among several trainings."""
+    values, mean, sd = (found[task.monitor][name] for name in ("values", "mean", "sd"))
+    return f"{len(values)}: test {task.headline[task.monitor]} {number(mean)}, standard deviation {number(sd)}"
 
 
 def _cut(plan: "FreezePlan", adapters: "Adapters | None") -> str:

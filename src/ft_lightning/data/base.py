@@ -172,7 +172,7 @@ class LabelledData(LightningDataModule):
         return self.splits[split][index].name
 
     def split_table(self) -> pd.DataFrame:
-        return split_table(self.splits, self._without_split).sort_values("path")
+        return split_table(self.splits, self._without_split, bool(self.weight)).sort_values("path")
 
     def targets(self, split: str) -> Tensor:
         return self.task.encode([sample.label for sample in self.splits[split]])

@@ -65,9 +65,14 @@ def too_high(samples: Sequence[Sample]) -> str:
     return f"{said}: if those are the classes or splits, data.root is one folder too high." if nested else ""
 
 
-def split_table(splits: Splits, left_out: Sequence[tuple[Sample, str]] = ()) -> pd.DataFrame:
-    """Build split.csv: path, class, split and digest of every sample, and why it was left out if it was."""
+def split_table(splits: Splits, left_out: Sequence[tuple[Sample, str]] = (), weighted: bool = False) -> pd.DataFrame:
+    """Build split.csv: path, class, split and digest of every sample, and why it was left out if it was.
+
+    Args:
+        weighted: whether it has the samples' weights too.
+    """
     rows = [(sample, split, "") for split, samples in splits.items() for sample in samples]
     rows += [(sample, "", why) for sample, why in left_out]
     cells = [(s.name, s.label, split, "" if s.problem else s.digest, why) for s, split, why in rows]
-    return pd.DataFrame(cells, columns=["path", "class", "split", "digest", "excluded"])
+    table = pd.DataFrame(cells, columns=["path", "class", "split", "digest", "excluded"])
+    return table.assign(weight=[str(sample.weight) for sample, _, _ in rows]) if weighted else table

@@ -3,7 +3,7 @@
 import logging
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +39,11 @@ class Labels:
     weight: str | None = None
 
     def __post_init__(self) -> None:
+        if self.columns is not None and not isinstance(self.columns, str):
+            if not self.columns:
+                raise UserError("data.label=[] names no column: name one or several, or leave it out.")
+            if twice := [name for name, count in Counter(self.columns).items() if count > 1]:
+                raise UserError(f"data.label names {name_few(twice)} twice: name each column once.")
         if self.empty not in (None, *EMPTY):
             raise UserError(f"data.empty_label={self.empty} is unknown: use one of {', '.join(EMPTY)}.")
         if self.empty == "none" and self.task.empty != "none":
@@ -56,7 +61,7 @@ class Labels:
         """
         written: list[str | None] = []
         without: list[str] = []
-        refused: list[str] = []
+        refused: list[tuple[str, str]] = []
         for name, cells in named:
             each = [cells] if isinstance(cells, str) else list(cells.values())
             if not any(map(_shows, each)):
@@ -66,10 +71,12 @@ class Labels:
             try:
                 written.append(self.task.read(cells, self.sep))
             except ValueError as error:
-                refused.append(f"{name} ({error})")
+                refused.append((name, str(error)))
                 written.append(None)
         if refused:
-            on_problem(f"{where}: {number_of(len(refused), 'label')} cannot be read: {name_few(refused)}.")
+            names, (why, *others) = [name for name, _ in refused], {error for _, error in refused}
+            told = f" ({why}): {name_few(names)}" if len(names) > 1 and not others else f": {name_few(_each(refused))}"
+            on_problem(f"{where}: {number_of(len(refused), 'label')} cannot be read{told}.")
         if without and self._empty == "error":
             on_problem(
                 f"{where}: {number_of(len(without), 'sample has', 'samples have')} no label: {name_few(without)}; "
@@ -89,7 +96,7 @@ class Labels:
         """Report names that are written in two ways."""
         ways: list[tuple[Callable[[str], str], str]] = [(tidy, "rename one"), (_whole, "write the number in one way")]
         if not self.case_sensitive:
-            ways.append((str.casefold, "rename one, or set data.case_sensitive=true if they are two classes"))
+            ways.append((str.casefold, "rename one, or set data.case_sensitive=true if they are two"))
         names = {name for label in labels for name in self.task.names_in(label)}
         for reading, fix in ways:
             alike: dict[str, list[str]] = defaultdict(list)
@@ -97,8 +104,12 @@ class Labels:
                 alike[reading(name)].append(name)
             for group in alike.values():
                 if len(group) > 1:
-                    on_problem(f"{where}: the classes {' and '.join(map(ascii, group))} read the same: {fix}.")
+                    on_problem(f"{where}: the labels {' and '.join(map(ascii, group))} read the same: {fix}.")
             names = {tidy(name) for name in names}  # so that none is reported twice
+
+
+def _each(refused: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{name} ({error})" for name, error in refused]
 
 
 def tidy(label: str) -> str:

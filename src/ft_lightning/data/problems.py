@@ -20,7 +20,7 @@ class Problem:
     problem: str
 
     def __str__(self) -> str:
-        place = ", ".join(filter(None, (f"class {self.label}", self.split)))
+        place = ", ".join(filter(None, (f"label {self.label}" if self.label else "no label", self.split)))
         return f"{printable(self.path)} ({printable(place)}): {printable(self.problem)}."
 
 

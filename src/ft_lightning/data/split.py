@@ -25,6 +25,8 @@ Splits = Mapping[str, Sequence[Sample]]
 def lost(task: "Task", splits: Splits) -> list[str]:
     """Name what has no sample left in these splits: a whole split, or what the task needs in train, such as a class."""
     empty = [f"the {split} split" for split, samples in splits.items() if not samples]
+    if splits["train"] and not any(sample.weight for sample in splits["train"]):
+        empty.append("a weight above 0 in train")
     return empty + [f"{what} in train" for what in task.missing([sample.label for sample in splits["train"]])]
 
 
@@ -118,7 +120,9 @@ def limited(samples: list[Sample], limit: int, seed: int, task: "type[Task]") ->
         The chosen samples and the others.
     """
     if limit < 3:
-        raise UserError(f"data.limit={limit}: each class needs 3 at least, for train, val and test.")
+        raise UserError(
+            f"data.limit={limit}: use 3 or more: each class, label or range of numbers is to be in train, val and test."
+        )
     stratum = dict(zip(samples, task.strata([sample.label for sample in samples]), strict=True))
     taken: Counter[tuple[str, str | None]] = Counter()
     kept: list[Sample] = []
@@ -158,6 +162,8 @@ def split_samples(
         )
     if gone := task.missing([sample.label for sample in splits["train"]]):
         raise UserError(f"train has no sample of {name_few(gone)}: groups are kept whole; use another data.split_seed.")
+    if not any(sample.weight for sample in splits["train"]):
+        raise UserError("data.weight: all samples of train have the weight 0, so nothing would be trained on.")
     return splits
 
 
@@ -180,9 +186,10 @@ def cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task", q
         units = sorted((unit for those in by_stratum.values() for unit in those), key=lambda unit: unit[0].digest)
         return cover(units, result, names, [*shares, "train"], quiet)
     if small and not quiet:
+        nouns = ("class has", "classes have") if any(names.values()) else ("range has", "ranges have")
         log.warning(
             "%s too few different %ss to be tested, all are in train: %s.",
-            number_of(len(small), "class has", "classes have"),
+            number_of(len(small), *nouns),
             pool[0].kind,
             name_few(small),
         )

@@ -15,6 +15,7 @@ from ft_lightning.data.scan import SPLITS, Entry, Listing, absolute, split_calle
 from ft_lightning.system.errors import UserError, name_few, number_of
 from ft_lightning.system.tables import read_table
 
+_HEAVIEST = 1e30  # a weight; the sum of a split's must be a float32
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 log = logging.getLogger(__name__)
@@ -78,11 +79,11 @@ def columns_of(
 
 
 def _weights(cells: pd.Series, where: str) -> list[float]:
-    """Return the samples' weights, numbers from 0."""
+    """Return the samples' weights."""
     weights = [_number(cell) for cell in cells]
     for row, (cell, weight) in enumerate(zip(cells, weights, strict=True), start=2):
-        if not 0 <= weight < math.inf:
-            raise UserError(f"{where}: row {row} has the weight {cell!r}; use a number from 0.")
+        if not 0 <= weight <= _HEAVIEST:
+            raise UserError(f"{where}: row {row} has the weight {cell!r}; use a number from 0 to {_HEAVIEST:g}.")
     if not any(weights):
         raise UserError(f"{where}: all weights are 0, so nothing would be trained on.")
     return weights

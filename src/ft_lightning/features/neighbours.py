@@ -1,5 +1,7 @@
 """Nearest neighbours in a backbone's feature space, and the kNN baseline, which needs no training."""
 
+from typing import NamedTuple
+
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -37,21 +39,27 @@ def _nearest(queries: Tensor, keys: Indexed, k: int) -> tuple[Tensor, Tensor]:
     return best, found
 
 
-def knn_baseline(data: Data) -> tuple[float | None, pd.DataFrame]:
+class Knn(NamedTuple):
+    """What the neighbours answer."""
+
+    score: float | None  # of the task's metric; None where features are not stored
+    table: pd.DataFrame  # path, neighbour (the most similar one of train), label (the neighbour's), similarity
+    positions: Tensor  # (M,) in test of the samples that were asked
+    votes: Tensor  # (M, ...) outputs for these
+
+
+def knn_baseline(data: Data) -> Knn:
     """Score a k-nearest-neighbour classifier on test, and find each test sample's nearest train sample.
 
     The 20 nearest vote, weighted by exp(similarity / 0.07) (Wu et al., "Unsupervised Feature Learning via
     Non-Parametric Instance Discrimination", CVPR 2018). A very large test split is subsampled evenly.
 
     Args:
-        data: must serve features of train and test; otherwise the score is None and the table empty.
-
-    Returns:
-        The score, and a table of path, neighbour, label (the neighbour's), similarity.
+        data: must serve features of train and test; otherwise the score is None and the rest empty.
     """
     train, test = data.served("train"), data.served("test")
     if train is None or test is None:
-        return None, pd.DataFrame(columns=_COLUMNS)
+        return Knn(None, pd.DataFrame(columns=_COLUMNS), torch.empty(0, dtype=torch.long), torch.empty(0))
     asked = torch.arange(0, len(test), max(1, len(test) * len(train) // _PAIRS))
     similarity, found = nearest(test[asked], train, _K)
     votes = data.task.vote(data.targets("train")[found], ((similarity - 1) / _SHARPNESS).exp())
@@ -61,4 +69,4 @@ def knn_baseline(data: Data) -> tuple[float | None, pd.DataFrame]:
         (samples[0][i].name, samples[1][j].name, samples[1][j].label, value)
         for i, j, value in zip(asked.tolist(), found[:, 0].tolist(), similarity[:, 0].tolist(), strict=True)
     ]
-    return score, pd.DataFrame(rows, columns=_COLUMNS)
+    return Knn(score, pd.DataFrame(rows, columns=_COLUMNS), asked, votes)

@@ -50,7 +50,7 @@ def about_labels(task: "Task", splits: Splits) -> tuple[list[Finding], list[Issu
     for split in ("val", "test"):
         present = {name for sample in splits[split] for name in names_in(sample.label)}
         if missing := sorted(counts.keys() - present):
-            said = f"{split} has no sample with {number_of(len(missing), 'label')}: {name_few(missing)}."
+            said = f"{number_of(len(missing), 'label has', 'labels have')} no sample in {split}: {name_few(missing)}."
             found.append(Finding("missing label", said, f"Add some to {split}: nothing is measured about them."))
     (most, high), (least, low) = (counts.most_common() or [("", 0)])[0], (counts.most_common() or [("", 0)])[-1]
     if high >= UNBALANCED * low > 0:
@@ -69,7 +69,11 @@ def _about_sets(train: Sequence[Sequence[str]], counts: Counter[str]) -> list[Fi
         found.append(Finding("no label", said, "If they are just not labelled yet: data.empty_label=skip."))
     elif train and sizes[1] == len(train) and len(counts) > 1:
         said = "Every sample of train has exactly one label."
-        found.append(Finding("one label", said, "If that is no accident they are classes: task=multiclass."))
+        fix = "If that is no accident they are classes: task=multiclass."
+        if counts.keys() <= {"0", "1"}:
+            said = "The labels are 0 and 1."
+            fix = "If a column says whether a sample has a label, name it in a list: data.label=[cat]."
+        found.append(Finding("one label", said, fix))
     having: dict[str, list[int]] = defaultdict(list)
     for position, names in enumerate(train):
         for name in names:

@@ -62,13 +62,13 @@ def _about_far(name: str, values: np.ndarray, samples: Sequence[Sample]) -> tupl
     far = sorted([*above.tolist(), *below.tolist()], key=lambda i: -scores[i])
     low, high = (f"{value:g}" for value in np.quantile(values, (0.25, 0.75)))
     named = [f"{values[i]:g} ({samples[i].name})" for i in far]
-    end = f"a {name} far from all others, of which half are from {low} to {high}"
+    end = f"far from all others, of which half are from {low} to {high}"
     fix = "If it stands for a missing one, or is a slip, mend or exclude it."
     issues = [
         Issue(samples[i].name, "value", float(scores[i]), samples[i].label, f"half are from {low} to {high}")
         for i in far
     ]
-    return listed("value", named, (f"sample has {end}", f"samples have {end}"), fix), issues
+    return listed("value", named, (f"value of {name} is {end}", f"values of {name} are {end}"), fix), issues
 
 
 def _about_ranges(name: str, values: Mapping[str, np.ndarray]) -> list[Finding]:

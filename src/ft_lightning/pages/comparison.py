@@ -7,7 +7,7 @@ import pandas as pd
 
 from ft_lightning.pages import figures
 from ft_lightning.pages.page import Section, number, write_page
-from ft_lightning.runs.leaderboard import common_task, short_names, two_best
+from ft_lightning.runs.leaderboard import common_task, decisive, short_names, two_best
 from ft_lightning.runs.paired import Comparison, Difference, compare, difference
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import number_of
@@ -33,15 +33,16 @@ def write(run: Run, board: pd.DataFrame, others: Sequence[Path], typed: str) -> 
 
 def _headline(board: pd.DataFrame) -> Section:
     best, sets, metric = board.iloc[0], board["test set"].replace("", pd.NA).nunique(), _metric(board)
-    val, test = best[f"val {metric}"], best[f"test {metric}"]
-    by = f"{metric} on val" if pd.notna(val) else f"{metric} on test, as no run has one on val"
-    ties = share_best(Run(run).score("val").rank for run in board["run"])
+    own, runs = _own(board), [Run(run) for run in board["run"]]
+    val, test = best[f"val {metric}"], best[f"test {own}"]
+    by = f"{metric} on val" if pd.notna(val) else f"{own} on test, as no run has one on val"
+    ties = share_best(run.score("val", decisive(runs)).rank for run in runs)
     text = f"By {by}." + (" Scores on different test sets are not comparable." if sets > 1 else "")
     text += f" {ties} of {len(board)} runs share the best {metric} on val: the lower loss on val decides." * (ties > 1)
     facts = {
         "best run": best["run"],
         f"{metric} on val": number(val),
-        f"{metric} on test": f"{number(test)} ({number(best['low'])} to {number(best['high'])})",
+        f"{own} on test": f"{number(test)} ({number(best['low'])} to {number(best['high'])})",
         "runs": f"{len(board):,}",
         "test sets": f"{sets:,}",
     }
@@ -57,7 +58,7 @@ def _pair(board: pd.DataFrame) -> Section | None:
     if found is None:
         return _unpaired(one, other) if task.answer else None
     if isinstance(found, Difference):
-        text, facts = _apart(found, one, other, _metric(board))
+        text, facts = _apart(found, one, other, _own(board))
     else:
         text, facts = _verdict(found, one, other, task.share_right), _counts(found)
     chosen = board[board["run"].isin(runs)]
@@ -65,7 +66,7 @@ def _pair(board: pd.DataFrame) -> Section | None:
     if not others and runs != board["run"].head(2).tolist():
         text = f"The first two of those with test set {letter}. {text}"
     if chosen[f"val {_metric(board)}"].isna().any() and len(board) > 2:
-        text += f" They were chosen by their {_metric(board)} on test, as one has none on val: this flatters the first."
+        text += f" They were chosen by their {_own(board)} on test, as one has none on val: this flatters the first."
     return Section("The two best", text, facts)
 
 
@@ -108,6 +109,11 @@ def _metric(board: pd.DataFrame) -> str:
     return str(board.columns[1]).removeprefix("val ")
 
 
+def _own(board: pd.DataFrame) -> str:
+    """Return the metric of the task, as in the board's header; its column of test is the first one."""
+    return next(str(name) for name in board.columns if str(name).startswith("test ")).removeprefix("test ")
+
+
 def _verdict(comparison: Comparison, first: str, second: str, share_right: str) -> str:
     low, high = comparison.ci95
     than = f"{abs(comparison.difference):.4f} {'lower' if comparison.difference < 0 else 'higher'} than"
@@ -134,7 +140,7 @@ def _table(board: pd.DataFrame) -> Section:
     board = board.assign(run=short_names(board["run"]))
     if len(board) > _IN_FIGURE:
         text += f" The figure shows the first {_IN_FIGURE}."
-    figure = figures.intervals_of_runs(board.head(_IN_FIGURE), _metric(board))
+    figure = figures.intervals_of_runs(board.head(_IN_FIGURE), _own(board))
     return Section("Leaderboard", text, figures=[figure], table=board.dropna(axis=1, how="all"))
 
 

@@ -12,12 +12,10 @@ from ft_lightning.pages.two_classes import thresholds
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import number_of
 from ft_lightning.tasks.intervals import wilson_interval
-from ft_lightning.tasks.multiclass import METRICS
 from ft_lightning.tasks.shown import least_certain, worst_errors
 
 _MATRIX_UP_TO = 30  # classes; with more, only the most confused pairs are shown
 _PAIRS_SHOWN = 50
-_PLACED = ("accuracy", "f1_macro", "top5_accuracy", "auroc", "loss", "ece")
 _THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
@@ -42,24 +40,7 @@ def headline(metrics: dict[str, Any]) -> Section:
     text += "."
     if seen := metrics["data"].get("trained_on"):
         text += f" {seen:,} of these samples were in this model's train split: the numbers flatter it."
-    facts = {
-        "accuracy": f"{test['accuracy']:.4f} ({low:.4f} to {high:.4f})",
-        "macro F1": "{:.4f} ({:.4f} to {:.4f})".format(test["f1_macro"], *test["f1_macro_ci95"]),
-        "majority baseline": number(test["majority_accuracy"]),
-        "top-5 accuracy": number(test["top5_accuracy"]),
-        "AUROC": number(test["auroc"]),
-        "loss": number(test["loss"]),
-        "calibration error": number(test["ece"]),
-    }
-    more = [metric for metric in METRICS if metric.shown and metric.name not in _PLACED]
-    facts |= {metric.column: number(test.get(metric.name)) for metric in more}
-    if "knn_accuracy" in test:
-        facts["nearest neighbours"] = number(test["knn_accuracy"]) or "features not stored"
-    if "tfidf_accuracy" in test:
-        facts["TF-IDF baseline"] = number(test["tfidf_accuracy"])
-    if "val" in metrics:
-        facts["accuracy on val"] = number(metrics["val"]["accuracy"])
-    return Section("Result", text, facts)
+    return Section("Result", text)
 
 
 def counts(split: pd.DataFrame) -> pd.DataFrame:
@@ -152,12 +133,12 @@ def _trust(run: Run, metrics: dict[str, Any], predictions: pd.DataFrame) -> list
     before = metrics["calibration"]["before"]
     facts = {"temperature": number(metrics["calibration"]["temperature"])}
     for split in before:
-        for name, title in (("ece", "calibration error"), ("loss", "loss")):
+        for name, title in (("ece", "ECE"), ("loss", "loss")):
             facts[f"{title} on {split}"] = f"{before[split][name]:.4f} before, {metrics[split][name]:.4f} after"
     calibration = Section(
         "Calibration",
-        "How well probabilities match accuracy. One number, the temperature, was fitted on val and divides the model's "
-        "outputs; above 1 it lowers confidence. The diagram is of test.",
+        "How well probabilities match accuracy (ECE is the expected calibration error). One number, the temperature, "
+        "was fitted on val and divides the model's outputs; above 1 it lowers confidence. The diagram is of test.",
         facts,
         figures=[figures.reliability_diagram(bins[bins["split"] == "test"])],
     )

@@ -11,7 +11,6 @@ from ft_lightning.pages.previews import Previews
 from ft_lightning.pages.training import training
 from ft_lightning.runs.run import Run
 from ft_lightning.tasks.label_sets import names_in
-from ft_lightning.tasks.multilabel import METRICS
 from ft_lightning.tasks.shown import worst_sets
 
 _DRAWN_UP_TO = 30  # labels; with more, curves and pairs could not be told apart
@@ -48,19 +47,7 @@ def headline(metrics: dict[str, Any]) -> Section:
     )
     if seen := metrics["data"].get("trained_on"):
         text += f" {seen:,} of these samples were in this model's train split: the numbers flatter it."
-    facts = {}
-    for metric in (metric for metric in METRICS if metric.shown):
-        value = number(test.get(metric.name))
-        if around := test.get(f"{metric.name}_ci95"):
-            value += " ({:.4f} to {:.4f})".format(*around)
-        facts["AUROC" if metric.name == "auroc" else metric.column] = value
-    if "knn_average_precision" in test:
-        facts["nearest neighbours"] = number(test["knn_average_precision"]) or "features not stored"
-    if "tfidf_average_precision" in test:
-        facts["TF-IDF baseline"] = number(test["tfidf_average_precision"])
-    if "val" in metrics:
-        facts["average precision on val"] = number(metrics["val"]["average_precision"])
-    return Section("Result", text, facts)
+    return Section("Result", text)
 
 
 def counts(split: pd.DataFrame) -> pd.DataFrame:

@@ -11,10 +11,9 @@ from ft_lightning.pages.previews import Previews
 from ft_lightning.pages.training import training
 from ft_lightning.runs.run import Run
 from ft_lightning.tasks.numbers import SEP, predictions_of, strata, values_of, worst
-from ft_lightning.tasks.regression import METRICS, SHOWN
+from ft_lightning.tasks.regression import SHOWN
 
 _DRAWN = 6  # targets in the figures
-_PLACED = ("mae", "rmse", "r2", "spearman", "coverage90", "loss")
 
 
 def title(metrics: dict[str, Any]) -> str:
@@ -30,8 +29,8 @@ def headline(metrics: dict[str, Any]) -> Section:
     low, high = test["mae_ci95"]
     text = f"Numbers are the mean over {len(targets)} targets. " if len(targets) > 1 else ""
     text += (
-        f"On other samples of the same kind, expect a mean absolute error of {_short(low)} to {_short(high)} (95 % "
-        f"interval). Always answering the mean of train is off by {_short(test['mean_mae'])}"
+        f"On other samples of the same kind, expect a mean absolute error (MAE) of {_short(low)} to {_short(high)} "
+        f"(95 % interval). Always answering the mean of train is off by {_short(test['mean_mae'])}"
     )
     if test.get("knn_mae") is not None:
         text += f", answering as the most similar training samples, without any training, by {_short(test['knn_mae'])}"
@@ -40,27 +39,7 @@ def headline(metrics: dict[str, Any]) -> Section:
     text += "."
     if seen := metrics["data"].get("trained_on"):
         text += f" {seen:,} of these samples were in this model's train split: the numbers flatter it."
-    facts = {
-        "mean absolute error": _with_interval(test, "mae"),
-        "root mean squared error": _with_interval(test, "rmse"),
-        "R²": _with_interval(test, "r2"),
-        "Spearman's rho": _with_interval(test, "spearman"),
-        "the mean's absolute error": number(test["mean_mae"]),
-        "the mean's squared error": number(test["mean_rmse"]),
-        "the mean's R²": number(test["mean_r2"]),
-        "loss": number(test["loss"]),
-    }
-    if "coverage90" in test:
-        facts["coverage of 90 % intervals"] = _with_interval(test, "coverage90")
-    more = [metric for metric in METRICS if metric.shown and metric.name not in _PLACED]
-    facts |= {metric.column: number(test.get(metric.name)) for metric in more}
-    if "knn_mae" in test:
-        facts["nearest neighbours"] = number(test["knn_mae"]) or "features not stored"
-    if "tfidf_mae" in test:
-        facts["TF-IDF baseline"] = number(test["tfidf_mae"])
-    if "val" in metrics:
-        facts["mean absolute error on val"] = number(metrics["val"]["mae"])
-    return Section("Result", text, {name: value for name, value in facts.items() if value})
+    return Section("Result", text)
 
 
 def counts(split: pd.DataFrame) -> pd.DataFrame:

@@ -71,7 +71,21 @@ def _made(of: MakeSections, run: Run, metrics: dict[str, Any]) -> list[Section]:
 
 def _headline(run: Run, metrics: dict[str, Any]) -> list[Section]:
     section = _task_page(run).headline(metrics)
-    return [replace(section, text=f"{section.text} {better_baseline(run)}".rstrip())]
+    return [replace(section, text=f"{section.text} {better_baseline(run)}".rstrip(), facts=_result(run, metrics))]
+
+
+def _result(run: Run, metrics: dict[str, Any]) -> dict[str, str]:
+    """Return each metric and baseline on test, with its interval, and the task's metric on val."""
+    task, test = task_class(run.task), metrics["test"]
+    facts = {}
+    for name, title in task.headline.items():
+        bounds = test.get(f"{name}_ci95")
+        facts[title] = number(test.get(name)) + (f" ({number(bounds[0])} to {number(bounds[1])})" if bounds else "")
+        if name.startswith("knn_") and name in test and test[name] is None:
+            facts[title] = "features not stored"
+    if "val" in metrics:
+        facts[f"{task.headline[task.monitor]} on val"] = number(metrics["val"].get(task.monitor))
+    return {title: value for title, value in facts.items() if value}
 
 
 def _of_task(run: Run, metrics: dict[str, Any]) -> list[Section]:

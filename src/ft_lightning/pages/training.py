@@ -5,7 +5,7 @@ import pandas as pd
 from ft_lightning.pages import figures
 from ft_lightning.pages.page import Section
 from ft_lightning.runs.run import Run
-from ft_lightning.tasks.registry import direction_of
+from ft_lightning.tasks.registry import direction_of, title_of
 from ft_lightning.tasks.selection import best_epoch
 
 
@@ -29,7 +29,7 @@ def _best_epoch(run: Run, history: pd.DataFrame, metric: str) -> str:
     best = best_epoch(history.to_dict("records"), monitor, mode)
     if best is None:
         return ""
-    name, value = monitor.removeprefix("val/").replace("_", " "), best[monitor]
+    name, value = title_of(monitor.removeprefix("val/"), run.task), best[monitor]
     ties = int((history[monitor] == value).sum())
     shared = f" {ties} epochs share it: the loss on val decides." if ties > 1 else ""
     where = f"epoch {best['epoch'] + 1:.0f} (metrics.csv counts from 0)"

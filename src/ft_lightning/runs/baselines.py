@@ -1,7 +1,7 @@
 """Whether a baseline is better than the model of a run, and what to try then."""
 
 from ft_lightning.runs.run import Run
-from ft_lightning.tasks.registry import TASKS, finite
+from ft_lightning.tasks.registry import TASKS, finite, title_of
 
 _NEIGHBOURS = "Answering by the most similar training samples, without any training,"
 _WORDS = "A linear model that counts words (TF-IDF)"
@@ -10,7 +10,8 @@ _WORDS = "A linear model that counts words (TF-IDF)"
 def better_baseline(run: Run) -> str:
     """Return a sentence on a baseline that is better on test than the trained model; empty if none is.
 
-    Better means beyond the 95 % interval of the model's own metric: within it, it may be chance.
+    Better means that the 95 % interval of the difference on the same samples does not hold zero, or, where that is not
+    known, that it is beyond the interval of the model's own metric: what is within may be chance.
     """
     metrics, task = run.metrics, TASKS.get(run.task)
     test = metrics.get("test")
@@ -20,14 +21,16 @@ def better_baseline(run: Run) -> str:
     for name, what in {**of_all, **task.baselines}.items():
         metric = name.partition("_")[2]
         value, bounds = finite(test.get(name)), test.get(f"{metric}_ci95")
-        if value is None or not bounds:
+        paired = (metrics.get("differences") or {}).get(name)  # older runs have none
+        if value is None or not (known := paired or bounds):
             continue
-        low, high = bounds
-        if value > high if task.directions[metric] == "max" else value < low:
-            return (
-                f"{what} has {metric.replace('_', ' ')} {value:.4f} on test, beyond the 95 % interval of this model "
-                f"({low:.4f} to {high:.4f}): try {_tries(run)}."
-            )
+        low, high = known
+        least, most = (0.0, 0.0) if paired else (value, value)
+        if high < least if task.directions[metric] == "max" else low > most:
+            than = f"beyond the 95 % interval of this model ({low:.4f} to {high:.4f})"
+            if paired:
+                than = f"this model {test[metric]:.4f} (95 % interval of the difference {low:+.4f} to {high:+.4f})"
+            return f"{what} has {title_of(metric, run.task)} {value:.4f} on test, {than}: try {_tries(run)}."
     return ""
 
 

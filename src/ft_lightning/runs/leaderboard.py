@@ -22,18 +22,19 @@ _TEXTS = ("run", "test set", "model", "finetune", "overrides", "data")  # all ot
 
 
 def leaderboard(runs: Sequence[Run]) -> pd.DataFrame:
-    """Build a table with one row a run, ordered by the task's metric on val, then by the lower loss on val.
+    """Build a table with one row a run, ordered by what `decisive` names on val, then by the lower loss on val.
 
     Runs without a score on val, such as evaluations, come last, ordered by their score on test: nothing is chosen then.
 
-    The columns: run, "val METRIC", "test METRIC" as the task titles it, low and high (95 % interval on test), test set,
-    model, finetune, overrides, the other metrics that the task compares, n, trained on, seconds, data. Runs that were
+    The columns: run, "val METRIC" of what decides, "val METRIC" and "test METRIC" of the task's own metric, low and
+    high (95 % interval on test), test set, model, finetune, overrides, the other metrics that the task compares, n,
+    trained on, seconds, data. Runs that were
     tested on the same samples have the same letter in `test set`. `trained on` counts the samples of an evaluation that
     the model was trained on, `seconds` is the time of the whole run, `overrides` holds those not common to all runs.
     Unknown values are empty.
     """
-    task = common_task(runs)
-    board = pd.DataFrame([_row(run, task) for run in runs])
+    task, metric = common_task(runs), decisive(runs)
+    board = pd.DataFrame([_row(run, task, metric) for run in runs])
     numbers = [column for column in board.columns if column not in _TEXTS]
     board[numbers] = board[numbers].astype(float)
     for count in ("n", "trained on"):
@@ -44,14 +45,20 @@ def leaderboard(runs: Sequence[Run]) -> pd.DataFrame:
     known_words = [set(words) for words in typed if words is not None]
     common = set.intersection(*known_words) if len(known_words) > 1 else set()
     board["overrides"] = [shlex.join(word for word in words or [] if word not in common) for words in typed]
-    board = board.iloc[sorted(range(len(runs)), key=lambda i: _order(runs[i]))].reset_index(drop=True)
+    board = board.iloc[sorted(range(len(runs)), key=lambda i: _order(runs[i], metric))].reset_index(drop=True)
     letters = dict(zip(filter(None, dict.fromkeys(board["test set"])), _letters(), strict=False))
     board["test set"] = [letters.get(fingerprint, "") for fingerprint in board["test set"]]
     return board
 
 
-def _order(run: Run) -> tuple[tuple[float, float], ...]:
-    val = run.score("val")
+def decisive(runs: Iterable[Run]) -> str | None:
+    """Return the metric on val that chose the epochs of all these runs; None, for their task's own, if they differ."""
+    found = {run.monitored for run in runs if run.score("val").value is not None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _order(run: Run, metric: str | None) -> tuple[tuple[float, float], ...]:
+    val = run.score("val", metric)
     return (val.rank,) if val.value is not None else (val.rank, run.score("test").rank)
 
 
@@ -97,14 +104,19 @@ def two_best(board: pd.DataFrame) -> list[str]:
     return chosen["run"].head(2).tolist()
 
 
-def _row(run: Run, task: type[Task]) -> dict[str, Any]:
-    """Return a run's row from metrics.json, model.json and config.yaml, which may have been edited by hand."""
+def _row(run: Run, task: type[Task], metric: str | None) -> dict[str, Any]:
+    """Return a run's row from metrics.json, model.json and config.yaml, which may have been edited by hand.
+
+    Args:
+        metric: what decides on val.
+    """
     metrics, card, config = _flat(run.metrics), _flat(run.card), _flat(run.config)
-    val, test = run.score("val"), run.score("test")
+    val, test, decides = run.score("val"), run.score("test"), run.score("val", metric)
     low, high = test.ci95 or (None, None)
     (_, title), *others = task.columns.items()
     return {
         "run": str(run),
+        f"val {title if decides.metric == task.monitor else decides.title}": decides.value,
         f"val {title}": val.value,
         f"test {title}": test.value,
         "low": low,

@@ -11,6 +11,7 @@ from scipy import stats
 from ft_lightning.runs.run import Run
 from ft_lightning.tasks.intervals import difference_interval, resamples
 from ft_lightning.tasks.registry import task_class
+from ft_lightning.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +48,44 @@ def difference(first: Run, second: Run) -> Difference | None:
     common = keyed[0].index.intersection(keyed[1].index)
     if common.empty:
         return None
-    rows, task, n = [table.loc[common] for table in keyed], task_class(first.task), len(common)
-    values = [task.resampled(table, np.ones((1, n), dtype=int)) for table in rows]
-    if values[0] is None or values[1] is None:
+    one, other = (table.loc[common] for table in keyed)
+    found = resampled_difference(task_class(first.task), one, other)
+    known_by = "content" if matched_by == "digest" else "path"
+    return found and Difference(known_by, len(common), *found)
+
+
+def resampled_difference(
+    task: type[Task], one: pd.DataFrame, other: pd.DataFrame
+) -> tuple[float, tuple[float, float]] | None:
+    """Return how far two tables of answers for the same samples are apart in `monitor`, and the 95 % interval.
+
+    None where right answers are to be counted instead, or the metric is not defined.
+    """
+    n, names = len(one), {name for label in one["label"].unique() for name in task.names_in(label)}
+    whole = [task.resampled(table, np.ones((1, n), dtype=int)) for table in (one, other)]
+    if whole[0] is None or whole[1] is None or np.isnan(whole[0] - whole[1]).any():
         return None
     parts = []
-    for draws in resamples(n):
-        one, other = (task.resampled(table, draws) for table in rows)
-        assert one is not None
-        assert other is not None
-        parts.append(one - other)
+    for draws in resamples(n, max(1, len(names))):
+        values = [task.resampled(table, draws) for table in (one, other)]
+        assert values[0] is not None
+        assert values[1] is not None
+        parts.append(values[0] - values[1])
     low, high = np.nanpercentile(np.concatenate(parts), [2.5, 97.5])
-    known_by = "content" if matched_by == "digest" else "path"
-    return Difference(known_by, n, float(values[0][0] - values[1][0]), (float(low), float(high)))
+    return float(whole[0][0] - whole[1][0]), (float(low), float(high))
+
+
+def beside(task: type[Task], metric: str, one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, float] | None:
+    """Return the 95 % interval of how far two tables of answers for the same samples are apart in a metric.
+
+    None unless it is `monitor`, or the share of right answers.
+    """
+    if metric == task.monitor and (found := resampled_difference(task, one, other)):
+        return found[1]
+    if not task.answer or metric != task.share_right.replace(" ", "_"):
+        return None
+    right = [table["label"].to_numpy() == table[task.answer].to_numpy() for table in (one, other)]
+    return difference_interval(int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum()), len(one))
 
 
 def compare(first: Run, second: Run) -> Comparison | None:

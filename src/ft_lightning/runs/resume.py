@@ -80,15 +80,19 @@ def config_of(run_dir: Path, composed: DictConfig, overrides: list[str]) -> Dict
 
 
 def refuse_other_data(table: "pd.DataFrame", run: Run) -> None:
-    """Raise UserError if the dataset (path, class, split, digest) differs from the run's split.csv."""
+    """Raise UserError if the dataset (path, class, split, digest, weight) differs from the run's split.csv."""
     columns = ["path", "class", "split", "digest"]
-    saved = run.table("split", columns, missing_ok=True)
+    saved = run.table("split", missing_ok=True)
     if saved.columns.empty:  # the run stopped before it had scanned its data
         return
+    if lacking := sorted(set(columns) - set(saved.columns)):
+        raise UserError(f"{run.table_path('split')}: no column {lacking[0]!r}.")
+    if "weight" in saved.columns:  # older runs did not write it
+        columns.append("weight")
     before, now = (set(map(tuple, rows[columns].to_numpy().tolist())) for rows in (saved, table))
     if changed := sorted({path for path, *_ in before ^ now}):
         raise UserError(
             f"{run}: {number_of(len(changed), 'file of the dataset is', 'files of the dataset are')} new, gone, "
-            f"changed or in another split since it began: {name_few(changed)}. Restore them, or start a new run in "
-            "another directory."
+            f"changed, or in another split or of another weight, since it began: {name_few(changed)}. Restore them, or "
+            "start a new run in another directory."
         )

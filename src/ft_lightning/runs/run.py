@@ -1,6 +1,7 @@
 """A run's directory: the only module that knows its file names."""
 
 import os
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from yaml import YAMLError
 from ft_lightning.runs.names import current
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import damaged, matches, read_json, write_json
-from ft_lightning.tasks.registry import Score, score_of, task_name
+from ft_lightning.tasks.registry import Score, finite, score_of, task_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,11 +101,21 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether there is a score on test; a run that failed or is still running has none."""
-        return self.score("test").value is not None
+        test, score = self.metrics.get("test"), self.score("test")
+        if isinstance(test, dict) and score.metric in test and finite(test.get("n")):
+            return True  # its metric may be undefined, as where no sample of test has a label
+        return score.value is not None
 
-    def score(self, split: str) -> Score:
-        """Return the run's score on val or test by its task's metric, with a 95 % interval."""
-        return score_of(self.metrics.get(split), self.task)
+    @property
+    def monitored(self) -> str | None:
+        """The metric on val that chose its epoch, from `monitor`; None if unknown."""
+        split, _, metric = self._setting("monitor").partition("/")
+        return metric if split == "val" and metric else None
+
+    def score(self, split: str, metric: str | None = None) -> Score:
+        """Return the run's score on val or test by a metric, its task's if None, with a 95 % interval if it has one."""
+        mode = self._setting("monitor_mode") if metric else None
+        return score_of(self.metrics.get(split), self.task, metric, mode)
 
     def saved_config(self) -> dict[str, Any]:
         """Read config.yaml; raise UserError if it is missing or damaged."""
@@ -218,6 +229,14 @@ class Run:
                 else:
                     others.setdefault(real, run.path)
         return list(runs.values()), list(others.values())
+
+    def _setting(self, key: str) -> str:
+        """Return a value at the top level of config.yaml from its line, as parsing it takes 10 ms; empty if unknown."""
+        try:
+            found = re.search(rf"^{key}: *(\S+)$", self.config_text(), re.MULTILINE)
+        except (OSError, UserError):
+            return ""
+        return found[1].strip("'\"") if found else ""
 
     def _record_or_empty(self, name: str) -> dict[str, Any]:
         try:

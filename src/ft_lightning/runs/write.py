@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ft_lightning.data.collect import split_table
 from ft_lightning.data.protocol import Data
-from ft_lightning.features.neighbours import knn_baseline
+from ft_lightning.features.neighbours import Knn, knn_baseline
 from ft_lightning.features.tfidf import tfidf_baseline
 from ft_lightning.readers.sample import Reader, Sample
+from ft_lightning.runs import paired
 from ft_lightning.runs.previews import write_previews
 from ft_lightning.runs.run import Run
 from ft_lightning.system.versions import versions
@@ -55,17 +56,18 @@ def write(
         data: for names, sizes and served features.
         more: further results, as of repeats.
     """
-    knn_score, neighbours = knn_baseline(data)
-    baselines = {f"knn_{task.monitor}": knn_score}
+    knn = knn_baseline(data)
+    baselines = {f"knn_{task.monitor}": knn.score}
     if (tfidf_score := tfidf_baseline(data)) is not None:
         baselines[f"tfidf_{task.monitor}"] = tfidf_score
-    run.write("neighbours", neighbours)
+    run.write("neighbours", knn.table)
     for name, table in (named for each in more for named in each.tables.items()):
         run.write(name, table)
     samples = {split: [data.splits[split][i] for i in each.positions] for split, each in outputs.items()}
     run.write("val_predictions", _answers(task, samples["val"], outputs["val"].rows))
     about = {
         **{name: entry for each in more for name, entry in each.metrics.items()},
+        "differences": _differences(task, data, outputs["test"], knn),
         "timing": timing,
         "data": {
             "location": str(data.location),
@@ -75,6 +77,21 @@ def write(
         },
     }
     return _write(run, outputs, task, samples["test"], data.reader, baselines, about)
+
+
+def _differences(task: Task, data: Data, test: Outputs, knn: Knn) -> dict[str, Any]:
+    """Return the 95 % interval of model minus baseline on the same samples, by NAME_METRIC."""
+    every, constant = torch.arange(len(test.rows)), task.constant().to(test.rows)
+    asked = {name: (every, constant.expand(len(every), -1)) for name in task.baselines}
+    if knn.score is not None:
+        asked[f"knn_{task.monitor}"] = (knn.positions, knn.votes.to(test.rows))
+    found = {}
+    for name, (positions, rows) in asked.items():
+        samples = [data.splits["test"][i] for i in test.positions[positions]]
+        tables = [_answers(task, samples, each) for each in (test.rows[positions], rows)]
+        if interval := paired.beside(type(task), name.partition("_")[2], *tables):
+            found[name] = list(interval)
+    return found
 
 
 def write_evaluation(

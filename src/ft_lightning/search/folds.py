@@ -16,6 +16,7 @@ from ft_lightning.readers.sample import Sample
 from ft_lightning.runs.run import Run
 from ft_lightning.search.spread import calibrated, spread
 from ft_lightning.search.workbench import Workbench
+from ft_lightning.system.console import counting
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.task import Details, Outputs, Task
 
@@ -61,7 +62,7 @@ def cross_validate(cfg: DictConfig, data: Data, splits: FoldSplits, pretrained: 
     at = {sample.name: i for i, sample in enumerate(s for those in data.splits.values() for s in those)}
     found: list[tuple[Task, Mapping[str, Outputs]]] = []
     tables = []
-    for number, fold in enumerate(splits, start=1):
+    for number, fold in enumerate(counting("Folds", splits, cfg.trainer.enable_progress_bar), start=1):
         own = data.divided(fold)
         positions = {split: torch.tensor([at[sample.name] for sample in those]) for split, those in fold.items()}
         outputs = Workbench(list(fold), own, pretrained, rows.divided(own, positions)).outputs(cfg)

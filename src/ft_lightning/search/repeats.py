@@ -10,6 +10,7 @@ from ft_lightning.callbacks.stored_features import RowCache
 from ft_lightning.data.protocol import Data
 from ft_lightning.search.spread import SPLITS, calibrated, spread
 from ft_lightning.search.workbench import Workbench
+from ft_lightning.system.console import counting
 from ft_lightning.tasks.task import Details, Outputs
 
 
@@ -33,7 +34,7 @@ def repeat(
     seeds = [cfg.seed + number for number in range(cfg.repeats)]
     found = [outputs]
     bench = Workbench(list(data.splits), data, pretrained, rows)
-    for seed in seeds[1:]:
+    for seed in counting("Repeats", seeds[1:], cfg.trainer.enable_progress_bar):
         again = cfg.copy()
         again.seed = seed
         found.append(bench.outputs(again))

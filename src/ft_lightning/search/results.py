@@ -56,7 +56,7 @@ def after_search(
     searched = _searched(ranked)
     of_backbone = any("samples_per_s" in trial.user_attrs.get("found", {}) for trial in ranked)
     extra_columns = ("parameters", "samples/s", "features s") if of_backbone else ()
-    test, again = run.score("test"), run.score("val")
+    test, again = run.score("test"), run.score("val", run.monitored)
     rows = []
     for trial in ranked[:_SHOWN]:
         found = trial.user_attrs.get("found", {})
@@ -66,14 +66,14 @@ def after_search(
             features_s = f"{found['features_s']:.1f}" if found.get("computed") else "stored"
             row += [f"{found['parameters']:,}", f"{found.get('samples_per_s', 0):.0f}", features_s]
         rows.append(row)
-    table(["trial", "value", f"95 % interval of {test.metric}", *searched, *extra_columns], rows)
+    table(["trial", "value", f"95 % interval of {test.title}", *searched, *extra_columns], rows)
     counts = Counter(state_of(trial) for trial in trials)
     tied = ties(study, monitor)
     pairs(
         trials=", ".join(f"{count} {state}" for state, count in counts.items()),
         **({"ties": tied} if tied else {}),
-        best=f"trial {best.number}: {value_of(best):.4f}; trained again, val {again.metric} {number(again.value)}",
-        test=f"{test.metric} {number(test.value)}, 95 % {interval(test.ci95)}; no trial saw it",
+        best=f"trial {best.number}: {value_of(best):.4f}; trained again, val {again.title} {number(again.value)}",
+        test=f"{test.title} {number(test.value)}, 95 % {interval(test.ci95)}; no trial saw it",
         study=f"{short(folder)}: trials.csv, best.yaml, history.png, trial_{best.number}/",
     )
     console.print(f"{command_line}\n", soft_wrap=True)
@@ -186,7 +186,7 @@ def write_best(words: list[str], folder: Path, run: Run, tied: str = "") -> None
     lines = [
         "# @package _global_",
         "# Put it into conf/experiment/ for experiment=best: the winner of a search.",
-        f"# Test {test.metric} {number(test.value)}, 95 % interval {interval(test.ci95)}.",
+        f"# Test {test.title} {number(test.value)}, 95 % interval {interval(test.ci95)}.",
         *([f"# {tied}: of these it has the lowest loss on val."] if tied else []),
         *(f"# Add to the command line: {word}" for word in deletions),
         OmegaConf.to_yaml(OmegaConf.merge({"defaults": defaults}, content)),

@@ -1,8 +1,8 @@
 """The terminal: the format of numbers, paths and tables, and progress bars."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ft_lightning.system.errors import printable_lines
+
+Thing = TypeVar("Thing")
 
 _START = Path.cwd()
 console = Console(highlight=False, markup=False)  # a class may be called [b]
@@ -76,6 +78,18 @@ def sample_progress(shown: bool) -> Progress:
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     return Progress(*columns, disable=not shown, console=console)
+
+
+def counting(what: str, things: Sequence[Thing], shown: bool) -> Iterator[Thing]:
+    """Yield each thing, and show how many are done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, disable=not shown, console=console) as progress:
+        yield from progress.track(things, description=what)
 
 
 class TrialBar:

@@ -1,13 +1,14 @@
 """Labels of a sample as one text, such as "cat;dog": how it is read, split and compared."""
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ft_lightning.system.errors import name_few
+from ft_lightning.system.errors import UserError, name_few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +48,15 @@ def suspect(names: Sequence[str]) -> None:
         )
 
 
+def refuse_lacking(columns: Sequence[str], names: Sequence[str]) -> None:
+    """Raise UserError if columns of 0 and 1 are not those of all labels that a model knows."""
+    if columns and (lacking := sorted(set(names) - {column.strip() for column in columns})):
+        raise UserError(
+            f"data.label=[{','.join(columns)}] lacks {name_few(lacking)}, which this model knows: use "
+            f"data.label=[{','.join(names)}]."
+        )
+
+
 def names_in(label: str) -> list[str]:
     """Return the labels in a text; none in an empty one."""
     return label.split(SEP) if label else []
@@ -73,3 +83,17 @@ def has_each(labels: Iterable[str], names: Sequence[str]) -> np.ndarray:
     """Return whether each sample has each of these labels (N, L)."""
     held = [set(names_in(label)) for label in labels]
     return np.array([[name in those for name in names] for those in held], dtype=bool).reshape(len(held), len(names))
+
+
+def check_card(about: Mapping[str, Any]) -> None:
+    """Raise ValueError if the task in a model.json is not one of several labels."""
+    names = about["label_names"]
+    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        raise ValueError("label_names is not a list of names")
+    for key, kind in (("label_counts", int), ("thresholds", float)):
+        if [type(value) for value in about[key]] != [kind] * len(names):
+            raise ValueError(f"{key} is not a list of one number for each label")
+    if not all(0 <= threshold <= 1 for threshold in about["thresholds"]):
+        raise ValueError("thresholds are not from 0 to 1")
+    if not (isinstance(about["temperature"], int | float) and 0 < about["temperature"] < math.inf):
+        raise ValueError("temperature is not a number above 0")

@@ -1,12 +1,22 @@
 """A metric: its name, its function, its direction, and where it is shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     Measure = Callable[..., Tensor]
+
+
+_BASELINES = {
+    "majority": "the commonest class",
+    "commonest": "the commonest labels",
+    "chance": "chance",
+    "mean": "the mean",
+    "knn": "the neighbours",
+    "tfidf": "TF-IDF",
+}
 
 
 class Metric(NamedTuple):
@@ -44,6 +54,15 @@ class Metric(NamedTuple):
         return self.title or self.name.replace("_", " ")
 
 
+def titles(metrics: Sequence[Metric], *baselines: str) -> dict[str, str]:
+    """Return the titles of the metrics that are shown, by name, and of the baselines beside them, such as knn_mae."""
+    each = {metric.name: metric.column for metric in metrics}
+    parts = ((name, *name.split("_", 1)) for name in baselines)
+    return {metric.name: metric.column for metric in metrics if metric.shown} | {
+        name: f"{each[metric]} of {_BASELINES[who]}" for name, who, metric in parts
+    }
+
+
 class torchmetric:  # noqa: N801, called like a function
     """torchmetrics' functional `multiclass_<name>` as (probabilities (N, C), targets (N,)) -> scalar."""
 
@@ -63,3 +82,9 @@ class torchmetric:  # noqa: N801, called like a function
 
         classes = {name.lower(): each for name, each in vars(classification).items()}
         return getattr(classes.get(f"multiclass{self.name.replace('_', '')}"), "higher_is_better", None)
+
+
+def top5_accuracy(probabilities: "Tensor", targets: "Tensor") -> "Tensor":
+    """Return the share of samples (N,) whose class is among the five most probable, or all if there are fewer."""
+    best = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices
+    return (best == targets[:, None]).any(1).double().mean()

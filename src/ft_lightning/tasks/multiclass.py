@@ -10,7 +10,7 @@ from ft_lightning.system.errors import UserError, name_few, number_of, printable
 from ft_lightning.tasks import label_sets
 from ft_lightning.tasks.columns import probabilities_by_name, probability, some_of
 from ft_lightning.tasks.intervals import wilson_interval
-from ft_lightning.tasks.metric import Metric, torchmetric
+from ft_lightning.tasks.metric import Metric, titles, top5_accuracy, torchmetric
 from ft_lightning.tasks.shown import least_certain, worst_errors
 from ft_lightning.tasks.task import Details, Outputs, Task
 
@@ -23,20 +23,14 @@ if TYPE_CHECKING:
 _SHOWN = 10  # classes on the terminal
 
 
-def top5_accuracy(probabilities: "Tensor", targets: "Tensor") -> "Tensor":
-    """Return the share of samples (N,) whose class is among the five most probable, or all if there are fewer."""
-    best = probabilities.topk(min(5, probabilities.shape[1]), dim=1).indices
-    return (best == targets[:, None]).any(1).double().mean()
-
-
 # Functions of probabilities (N, C) and classes (N,). Add a line for a metric of your own.
 METRICS = (
     Metric("accuracy", torchmetric("accuracy", average="micro"), "max"),
-    Metric("top5_accuracy", top5_accuracy, "max", each_epoch=False, compared=False),
+    Metric("top5_accuracy", top5_accuracy, "max", "top-5 accuracy", each_epoch=False, compared=False),
     Metric("f1_macro", torchmetric("f1_score", average="macro"), "max", "macro F1"),
     Metric("precision_macro", torchmetric("precision"), "max", each_epoch=False, shown=False, compared=False),
     Metric("recall_macro", torchmetric("recall"), "max", each_epoch=False, shown=False, compared=False),
-    Metric("auroc", None, "max", each_epoch=False, compared=False),
+    Metric("auroc", None, "max", "AUROC", each_epoch=False, compared=False),
     Metric("loss", None, "min"),
     Metric("ece", torchmetric("calibration_error", n_bins=15, norm="l1"), "min", "ECE", each_epoch=False),
 )
@@ -63,10 +57,7 @@ class MultiClass:
     name: ClassVar[str] = "multiclass"
     monitor: ClassVar[str] = "accuracy"
     directions: ClassVar[Mapping[str, str | None]] = {each.name: each.better for each in METRICS if each.each_epoch}
-    headline: ClassVar[Sequence[str]] = [
-        *(each.name for each in METRICS if each.shown),
-        *("majority_accuracy", "knn_accuracy", "tfidf_accuracy"),
-    ]
+    headline: ClassVar[Mapping[str, str]] = titles(METRICS, "majority_accuracy", "knn_accuracy", "tfidf_accuracy")
     baselines: ClassVar[Mapping[str, str]] = {"majority_accuracy": "Always answering the commonest class of train"}
     columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}
     answer: ClassVar[str | None] = "predicted"
@@ -141,6 +132,14 @@ class MultiClass:
     def score(self, outputs: "Tensor", target: "Tensor") -> float:
         """Return the accuracy."""
         return (outputs.argmax(1) == target).double().mean().item()
+
+    def ordered(self, columns: Sequence[str]) -> Sequence[str]:
+        return columns
+
+    def constant(self) -> "Tensor":
+        import torch
+
+        return torch.eye(self.width)[self.class_counts.index(max(self.class_counts))]
 
     def vote(self, targets: "Tensor", weights: "Tensor") -> "Tensor":
         import torch

@@ -1,7 +1,6 @@
 """The multi-label task: each sample has any of several labels, or none."""
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -11,7 +10,7 @@ from ft_lightning.system.errors import UserError, name_few, number_of, printable
 from ft_lightning.tasks import label_sets
 from ft_lightning.tasks.columns import probabilities_by_name, probability, some_of
 from ft_lightning.tasks.decisions import exact_match, f1_micro, hamming
-from ft_lightning.tasks.metric import Metric
+from ft_lightning.tasks.metric import Metric, titles
 from ft_lightning.tasks.shown import worst_sets
 from ft_lightning.tasks.task import Details, Outputs, Task
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SHOWN = 10  # labels on the terminal
+_SURE = 1e3  # a logit that stays certain whatever the temperature
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ METRICS = (
     Metric("f1_micro", f1_micro, "max", "micro F1", compared=False),
     Metric("exact_match", exact_match, "max", "exact match"),
     Metric("hamming", hamming, "min", "wrong decisions", compared=False),
-    Metric("auroc", None, "max", each_epoch=False, compared=False),
+    Metric("auroc", None, "max", "AUROC", each_epoch=False, compared=False),
     Metric("loss", None, "min"),
 )
 
@@ -60,10 +60,10 @@ class MultiLabel:
     name: ClassVar[str] = "multilabel"
     monitor: ClassVar[str] = "average_precision"
     directions: ClassVar[Mapping[str, str | None]] = {each.name: each.better for each in METRICS if each.each_epoch}
-    headline: ClassVar[Sequence[str]] = [
-        *(each.name for each in METRICS if each.shown),
+    headline: ClassVar[Mapping[str, str]] = titles(
+        METRICS,
         *("chance_average_precision", "commonest_exact_match", "knn_average_precision", "tfidf_average_precision"),
-    ]
+    )
     baselines: ClassVar[Mapping[str, str]] = {
         "chance_average_precision": "Chance",
         "commonest_exact_match": "Always answering the commonest labels of train",
@@ -141,6 +141,13 @@ class MultiLabel:
         from ft_lightning.tasks.label_metrics import average_precisions, mean_of_present
 
         return mean_of_present(average_precisions(outputs.double().numpy(), target.numpy()))
+
+    def ordered(self, columns: Sequence[str]) -> Sequence[str]:
+        label_sets.refuse_lacking(columns, self.label_names)
+        return columns
+
+    def constant(self) -> "Tensor":
+        return (2 * self.encode([self.commonest])[0] - 1) * _SURE
 
     def vote(self, targets: "Tensor", weights: "Tensor") -> "Tensor":
         return (targets * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
@@ -237,14 +244,5 @@ class MultiLabel:
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
         """Make the task from model.json."""
         about = card["task"]
-        names = about["label_names"]
-        if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-            raise ValueError("label_names is not a list of names")
-        for key, kind in (("label_counts", int), ("thresholds", float)):
-            if [type(value) for value in about[key]] != [kind] * len(names):
-                raise ValueError(f"{key} is not a list of one number for each label")
-        if not all(0 <= threshold <= 1 for threshold in about["thresholds"]):
-            raise ValueError("thresholds are not from 0 to 1")
-        if not (isinstance(about["temperature"], int | float) and 0 < about["temperature"] < math.inf):
-            raise ValueError("temperature is not a number above 0")
+        label_sets.check_card(about)
         return cls(**{each.name: about[each.name] for each in fields(cls)})

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ft_lightning.system.errors import number_of
 from ft_lightning.tasks import numbers
 from ft_lightning.tasks.intervals import resamples, wilson_interval
 from ft_lightning.tasks.measure import refuse_non_finite, value_of
@@ -95,7 +96,9 @@ def interval_details(task: "Regression", outputs: Mapping[str, Outputs]) -> Deta
     )
     n, rows = len(val), []
     if not numbers.enough(n, PERCENT):
-        log.warning("val has %d samples: the %d %% intervals are as wide as its largest error.", n, PERCENT)
+        log.warning(
+            "val has %s: the %d %% intervals are as wide as its largest error.", number_of(n, "sample"), PERCENT
+        )
     for percent in numbers.LEVELS:
         half = numbers.half_widths(val, percent)
         covered = (np.abs(test) <= half).mean(0)

@@ -1,9 +1,10 @@
 """Labels that are numbers: reading and writing them, their strata, and intervals around predictions."""
 
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from ft_lightning.system.errors import UserError, name_few
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 SEP = ";"  # between the numbers of a label, as this project writes it
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -77,6 +80,22 @@ def target_names(columns: Sequence[str], count: int) -> list[str]:
         return list(columns)
     (name,) = columns if len(columns) == 1 else ["value"]
     return [name] if count == 1 else [f"{name}_{number}" for number in range(1, count + 1)]
+
+
+def ordered(columns: Sequence[str], targets: Sequence[str]) -> Sequence[str]:
+    """Return the columns in the order of a model's targets, by name; as many others are taken in the given order.
+
+    Raises:
+        UserError: they are other ones, or only some of the targets.
+    """
+    if set(columns) == set(targets) and len(columns) == len(targets):
+        return targets
+    if set(columns) & set(targets) or len(columns) != len(targets):
+        wanted = f"data.label=[{','.join(targets)}]"
+        raise UserError(f"data.label=[{','.join(columns)}]: this model predicts {name_few(targets)}: use {wanted}.")
+    if len(columns) > 1:
+        log.warning("data.label: %s are taken for %s, in this order.", name_few(columns), name_few(targets))
+    return columns
 
 
 def strata(values: np.ndarray) -> list[str]:
@@ -147,3 +166,15 @@ def worst(predictions: "pd.DataFrame", count: int) -> "pd.DataFrame":
     spread = true.std(0)
     error = (np.abs(predictions_of(predictions) - true) / np.where(spread > 0, spread, 1)).mean(1)
     return predictions.iloc[np.argsort(-error, kind="stable")[:count]]
+
+
+def check_card(about: Mapping[str, Any]) -> None:
+    """Raise ValueError if the task in a model.json is not one of numbers."""
+    targets = about["targets"]
+    if not (isinstance(targets, list) and targets and all(isinstance(name, str) for name in targets)):
+        raise ValueError("targets is not a list of names")
+    for key, least in (("mean", -math.inf), ("sd", 0), ("half_width", 0)):
+        if not (isinstance(about[key], list) and [type(value) for value in about[key]] == [float] * len(targets)):
+            raise ValueError(f"{key} is not a list of one number for each target")
+        if not all(least <= value < math.inf and (key != "sd" or value > 0) for value in about[key]):
+            raise ValueError(f"{key} has a number that is none, or too small")

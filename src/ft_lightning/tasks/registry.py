@@ -47,14 +47,21 @@ def direction_of(monitor: str, task: str) -> str | None:
     return TASKS[task].directions.get(metric) if split in ("train", "val") and task in TASKS else None
 
 
-class Score(NamedTuple):
-    """The value of the task's own metric."""
+def title_of(metric: str, task: str) -> str:
+    """Return the title of a task's metric, as terminal and page show it."""
+    titles = TASKS[task].headline if task in TASKS else {}
+    return titles.get(metric, metric.replace("_", " "))
 
-    metric: str  # such as accuracy
+
+class Score(NamedTuple):
+    """The value of a metric of a run."""
+
+    metric: str  # such as f1_macro
     value: float | None  # None where there is no finite number
     loss: float | None  # decides between equal values
     ci95: tuple[float, float] | None  # its 95 % interval
     direction: str | None  # "max" or "min": which is better
+    title: str  # of the metric, such as macro F1
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -62,15 +69,21 @@ class Score(NamedTuple):
         return rank(self.value, self.loss, self.direction)
 
 
-def score_of(metrics: object, name: str) -> Score:
-    """Return the score of a split's metrics for the task of that name; both may have been edited by hand."""
+def score_of(metrics: object, name: str, metric: str | None = None, direction: str | None = None) -> Score:
+    """Return the score of a split's metrics for the task of that name; both may have been edited by hand.
+
+    Args:
+        metric: None: the task's own.
+        direction: of a metric that does not say it.
+    """
     task = TASKS.get(name, DEFAULT)
-    metric = task.monitor
+    metric = metric or task.monitor
     found = metrics if isinstance(metrics, dict) else {}
     bounds = found.get(f"{metric}_ci95")
     low, high = map(finite, bounds) if isinstance(bounds, list) and len(bounds) == 2 else (None, None)
     ci95 = None if low is None or high is None else (low, high)
-    return Score(metric, finite(found.get(metric)), finite(found.get("loss")), ci95, task.directions[metric])
+    better = task.directions.get(metric) or direction
+    return Score(metric, finite(found.get(metric)), finite(found.get("loss")), ci95, better, title_of(metric, name))
 
 
 def finite(value: object) -> float | None:

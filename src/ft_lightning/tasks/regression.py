@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from ft_lightning.system.errors import UserError, name_few, printable
+from ft_lightning.system.errors import UserError, name_few, number_of, printable
 from ft_lightning.tasks import numbers
 from ft_lightning.tasks.distances import mae, r2, rmse, spearman
-from ft_lightning.tasks.metric import Metric
+from ft_lightning.tasks.metric import Metric, titles
 from ft_lightning.tasks.task import Details, Outputs, Task
 
 if TYPE_CHECKING:
@@ -53,10 +53,7 @@ class Regression:
     name: ClassVar[str] = "regression"
     monitor: ClassVar[str] = "mae"
     directions: ClassVar[Mapping[str, str | None]] = {each.name: each.better for each in METRICS if each.each_epoch}
-    headline: ClassVar[Sequence[str]] = [
-        *(each.name for each in METRICS if each.shown),
-        *("mean_mae", "mean_rmse", "mean_r2", "knn_mae", "tfidf_mae"),
-    ]
+    headline: ClassVar[Mapping[str, str]] = titles(METRICS, "mean_mae", "mean_rmse", "mean_r2", "knn_mae", "tfidf_mae")
     baselines: ClassVar[Mapping[str, str]] = {"mean_mae": "Always answering the mean of train"}
     columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}
     answer: ClassVar[str | None] = None
@@ -73,6 +70,7 @@ class Regression:
         task = cls(numbers.target_names(columns, known[0].count(numbers.SEP) + 1))
         if constant := task._constant(known):
             raise UserError(f"All samples of train have the same {name_few(constant)}: there is nothing to learn.")
+        task.fit(known)  # which refuses numbers without a finite deviation
         return task
 
     @classmethod
@@ -118,7 +116,7 @@ class Regression:
         values = torch.from_numpy(numbers.values_of(labels)) if labels else torch.empty(0, self.width).double()
         if values.shape[1] != self.width:
             raise UserError(
-                f"The labels have {values.shape[1]} numbers ({labels[0]}), this model predicts {self.width}: "
+                f"A label has {number_of(values.shape[1], 'number')} ({labels[0]}), this model predicts {self.width}: "
                 f"{name_few(self.targets)}. Name as many columns in data.label."
             )
         targets = self.standardised(values).float()
@@ -145,6 +143,14 @@ class Regression:
     def score(self, outputs: "Tensor", target: "Tensor") -> float:
         """Return the mean absolute error."""
         return (self.original(outputs) - self.original(target)).abs().mean().item()
+
+    def ordered(self, columns: Sequence[str]) -> Sequence[str]:
+        return numbers.ordered(columns, self.targets)
+
+    def constant(self) -> "Tensor":
+        import torch
+
+        return torch.zeros(self.width)
 
     def vote(self, targets: "Tensor", weights: "Tensor") -> "Tensor":
         """Return the weighted mean of the neighbours' numbers (N, K)."""
@@ -238,12 +244,5 @@ class Regression:
     def from_dict(cls, card: Mapping[str, Any]) -> Self:
         """Make the task from model.json."""
         about = card["task"]
-        targets = about["targets"]
-        if not (isinstance(targets, list) and targets and all(isinstance(name, str) for name in targets)):
-            raise ValueError("targets is not a list of names")
-        for key, least in (("mean", -math.inf), ("sd", 0), ("half_width", 0)):
-            if not (isinstance(about[key], list) and [type(value) for value in about[key]] == [float] * len(targets)):
-                raise ValueError(f"{key} is not a list of one number for each target")
-            if not all(least <= value < math.inf and (key != "sd" or value > 0) for value in about[key]):
-                raise ValueError(f"{key} has a number that is none, or too small")
-        return cls(targets, about["mean"], about["sd"], about["half_width"])
+        numbers.check_card(about)
+        return cls(about["targets"], about["mean"], about["sd"], about["half_width"])

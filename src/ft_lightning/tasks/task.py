@@ -30,7 +30,7 @@ class Task(Protocol):
     name: ClassVar[str]  # in model.json, so that loading finds it again
     monitor: ClassVar[str]  # the default metric of best.ckpt, early stopping and searches
     directions: ClassVar[Mapping[str, str | None]]  # the metrics of each epoch, and whether "max" or "min" is better
-    headline: ClassVar[Sequence[str]]  # the metrics that a terminal shows, the most important first
+    headline: ClassVar[Mapping[str, str]]  # the metrics that terminal and page show, and their titles, in order
     baselines: ClassVar[Mapping[str, str]]  # of full metrics: NAME_METRIC, and what answers so, to begin a sentence
     columns: ClassVar[Mapping[str, str]]  # the metrics that a comparison of runs shows, by title; `monitor` is first
     answer: ClassVar[str | None]  # the column of predictions.csv to compare with the label, if any
@@ -90,6 +90,12 @@ class Task(Protocol):
 
     def score(self, outputs: "Tensor", target: "Tensor") -> float:
         """Return `monitor` for these outputs, the one number by which neighbours and heads are compared."""
+
+    def ordered(self, columns: Sequence[str]) -> Sequence[str]:
+        """Return the columns of a label in the order of the targets; raise UserError if they are other ones."""
+
+    def constant(self) -> "Tensor":
+        """Return the outputs (C,) of the baseline that answers all samples alike: as train's commonest, or its mean."""
 
     def vote(self, targets: "Tensor", weights: "Tensor") -> "Tensor":
         """Return the outputs predicted by k neighbours with these targets (N, k, ...) and weights (N, k)."""
