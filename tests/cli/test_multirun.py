@@ -231,3 +231,22 @@ def test_a_multirun_inside_the_dataset_is_refused_and_leaves_it_as_it_was(run_co
     assert done.returncode == 2
     assert done.stderr.count("lies inside the dataset") == 1
     assert sorted(pictures.rglob("*")) == before
+
+
+@pytest.mark.promise(31)
+def test_a_multirun_crowns_what_its_jobs_monitored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, accuracy, loss in (("0", 0.9, 0.8), ("1", 0.8, 0.3)):
+        job = Directory(tmp_path / name)
+        job.path.mkdir()
+        job.write("metrics", {"val": {"accuracy": accuracy, "loss": loss}, "test": {"accuracy": accuracy, "n": 10}})
+        job.config_file.write_text("monitor: val/loss\n")
+        job.write("outcome", {"exit_code": 0, "overrides": [f"seed={name}", "monitor=val/loss"], "error": ""})
+    multirun._plans.append(multirun.Plan(tmp_path, []))
+    assert multirun.conclude() == 0
+    said = capsys.readouterr().out
+    assert "val loss" in said
+    assert "best       job 1 seed=1" in said
+    assert "test       accuracy 0.8000" in said, "test is told by the task's own metric"
+    table = read_table(tmp_path / "multirun.csv")
+    assert table.columns.tolist()[:5] == ["job", "overrides", "val_loss", "val_accuracy", "test_accuracy"]
+    assert read_table(tmp_path / "leaderboard.csv")["val loss"].tolist() == ["0.3", "0.8"]

@@ -268,7 +268,7 @@ def test_limit_keeps_some_of_each_class_and_says_what_it_left_out(
 
 @pytest.mark.parametrize("limit", [0, 2])
 def test_a_limit_that_cannot_fill_three_splits_is_refused(pictures: Path, limit: int) -> None:
-    with pytest.raises(UserError, match=f"data.limit={limit}: each class needs 3"):
+    with pytest.raises(UserError, match=f"data.limit={limit}: use 3 or more"):
         datamodule(pictures, limit=limit)
 
 

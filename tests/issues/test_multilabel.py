@@ -52,7 +52,7 @@ def test_nothing_is_said_of_healthy_labels() -> None:
     ("train", "val", "expected"),
     [
         (HEALTHY + ["owl"] * 9, HEALTHY, {"small label": "1 label has fewer than 10 samples in train: owl.",
-                                          "missing label": "val has no sample with 1 label: owl."}),
+                                          "missing label": "1 label has no sample in val: owl."}),
         (HEALTHY + ["cat"] * 300, None, {"imbalance": "330 samples of train have the label cat, 30 have dog."}),
         (["cat;dog"] * 30 + ["dog"] * 15, None, {"common label": "1 label is missing in fewer than 10 samples of "
                                                                  "train: dog."}),
@@ -185,3 +185,10 @@ def test_two_sets_of_labels_for_the_same_bytes_are_told(tmp_path: Path) -> None:
     rows = {(row.path, row.label, row.suggestion) for row in issues[issues["kind"] == "two labels"].itertuples()}
     assert rows == {("cat/03.png", "big;cat", "(none), as dog/00.png"), ("dog/00.png", "", "big;cat, as cat/03.png")}
     assert json.loads((tmp_path / "check.json").read_text())["findings"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"), [(["0", "1"], "The labels are 0 and 1."), (["cat", "dog"], "Every sample")]
+)
+def test_a_column_of_0_and_1_that_is_read_as_labels_is_told(labels: list[str], said: str) -> None:
+    assert said_of(labelled(*labels * 15))["one label"].startswith(said)

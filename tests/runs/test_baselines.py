@@ -5,13 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from ft_lightning.cli.compose import compose
+from ft_lightning.runs import paired
 from ft_lightning.runs.baselines import better_baseline
 from ft_lightning.runs.config import write_config
 from ft_lightning.runs.run import Run
+from ft_lightning.tasks.intervals import difference_interval
+from ft_lightning.tasks.multiclass import MultiClass
+from ft_lightning.tasks.multilabel import MultiLabel
 from ft_lightning.tasks.registry import TASKS
 from ft_lightning.train import train
 
@@ -158,3 +163,54 @@ def test_page_and_terminal_say_it_of_a_set_that_no_plane_divides(
     assert bool(sentence) == hard
     assert ("by the most similar training samples, without any training, has" in page) == hard
     assert ("baseline   Answering by the most similar" in said) == hard
+
+
+@pytest.mark.parametrize(
+    ("differences", "said"),
+    [
+        (
+            {"knn_accuracy": [-0.2, -0.01]},
+            r"has accuracy 0\.7500 on test, this model 0\.7000 \(95 % .* -0\.2000 to -0\.01",
+        ),
+        ({"knn_accuracy": [-0.2, 0.01]}, ""),
+        ({"knn_accuracy": [0.1, 0.2]}, ""),
+        ({"majority_accuracy": [-0.3, -0.1]}, "Always answering the commonest class of train has accuracy 0.3000"),
+    ],
+)
+def test_a_paired_difference_decides_where_it_is_known(
+    differences: dict[str, list[float]], said: str, tmp_path: Path
+) -> None:
+    run = run_of(tmp_path / "run", {})
+    test = ACCURACY | {"knn_accuracy": 0.75}
+    run.write("metrics", {"val": {}, "test": test, "differences": differences})
+    assert re.search(said, better_baseline(run)) if said else better_baseline(run) == ""
+
+
+def test_fewer_errors_are_better(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", {}, "regression")
+    test = {"mae": 3.0, "mae_ci95": [2.0, 4.0], "mean_mae": 9.0, "knn_mae": 2.5}
+    for low, high, better in ((0.1, 0.9, True), (-0.1, 0.9, False), (-0.9, -0.1, False)):
+        run.write("metrics", {"val": {}, "test": test, "differences": {"knn_mae": [low, high]}})
+        assert ("has MAE 2.5000 on test, this model 3.0000" in better_baseline(run)) == better
+
+
+def answers_of(task: type[Any], predicted: list[str], **more: Any) -> pd.DataFrame:
+    return pd.DataFrame({"path": [f"{i}" for i in range(len(predicted))], "label": ["a", "b"] * 20} | more).assign(
+        predicted=predicted
+    )
+
+
+def test_the_difference_of_right_answers_and_of_a_metric() -> None:
+    truth, rng = ["a", "b"] * 20, np.random.default_rng(0)
+    right, half = answers_of(MultiClass, truth), answers_of(MultiClass, ["a"] * 40)
+    assert paired.beside(MultiClass, "accuracy", right, half) == difference_interval(20, 0, 40)
+    assert paired.beside(MultiClass, "f1_macro", right, half) is None
+    sure = np.array([[1.0, 0.0], [0.0, 1.0]] * 20)
+    scores = [dict(zip(("p(a)", "p(b)"), each.T, strict=True)) for each in (sure, 0 * sure, rng.random((40, 2)))]
+    known, constant, chance = (answers_of(MultiLabel, truth, **each) for each in scores)
+    found = paired.beside(MultiLabel, "average_precision", known, constant)
+    assert found is not None
+    assert found[0] <= 0.5 <= found[1], "a constant has the share of samples with the label"
+    assert paired.beside(MultiLabel, "average_precision", known, known) == (0.0, 0.0)
+    assert paired.beside(MultiLabel, "exact_match", known, answers_of(MultiLabel, ["a"] * 40)) is not None
+    assert paired.beside(MultiLabel, "f1_micro", known, chance) is None

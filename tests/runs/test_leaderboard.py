@@ -498,3 +498,50 @@ def test_report_says_what_is_wrong_with_what_was_typed(world: Path, tmp_path: Pa
         with pytest.raises(UserError, match=said):
             report(compose("report", *words), tmp_path)
     assert (ROOT / "conf/report.yaml").is_file()
+
+
+def monitoring(folder: Path, monitor: str, val: dict[str, float], test: float) -> Run:
+    run = Run(folder)
+    (folder / "model").mkdir(parents=True)
+    run.write("metrics", {"val": val, "test": {"accuracy": test, "loss": 0.5, "n": 10}})
+    run.config_file.write_text(f"seed: 0\nmonitor: {monitor}\nmonitor_mode: null\n")
+    return run
+
+
+@pytest.mark.promise(31)
+@pytest.mark.parametrize(
+    ("monitors", "first", "columns"),
+    [
+        (["val/loss", "val/loss"], "calm", ["val loss", "val accuracy", "test accuracy"]),
+        (["'val/f1_macro'", "val/f1_macro"], "calm", ["val macro F1", "val accuracy", "test accuracy"]),
+        (["val/accuracy", "val/accuracy"], "sharp", ["val accuracy", "test accuracy"]),
+        (["val/loss", "val/accuracy"], "sharp", ["val accuracy", "test accuracy"]),
+        (["train/loss", "train/loss"], "sharp", ["val accuracy", "test accuracy"]),
+    ],
+    ids=["loss", "F1", "accuracy", "different ones", "of train"],
+)
+def test_runs_are_ordered_by_what_chose_their_epochs(
+    monitors: list[str], first: str, columns: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sharp = monitoring(tmp_path / "sharp", monitors[0], {"accuracy": 0.9, "loss": 0.8, "f1_macro": 0.6}, 0.95)
+    calm = monitoring(tmp_path / "calm", monitors[1], {"accuracy": 0.8, "loss": 0.3, "f1_macro": 0.7}, 0.7)
+    board = leaderboard([sharp, calm])
+    assert Path(board["run"].iloc[0]).name == first
+    assert board.columns[1 : len(columns) + 1].tolist() == columns
+    write(Run(tmp_path), board, [], "*")
+    assert f"By {columns[0].removeprefix('val ')} on val" in (tmp_path / "report.html").read_text()
+    show(board)
+    titles = capsys.readouterr().out.splitlines()[0].split("  ")
+    titles = [title.strip() for title in titles if title.strip()]
+    assert titles[1:3] == ([columns[0], "test accuracy"] if len(columns) == 3 else ["val", "test"])
+
+
+def test_a_run_on_whose_test_its_metric_is_undefined_is_finished(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    (run.path / "model").mkdir(parents=True)
+    run.write("model", {"task": {"name": "multilabel"}})
+    run.write("metrics", {"test": {"average_precision": None, "n": 4}})
+    assert run.finished
+    for other in ({"average_precision": None}, {"n": 4}, {"average_precision": None, "n": "4"}):
+        run.write("metrics", {"test": other})
+        assert not run.finished

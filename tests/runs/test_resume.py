@@ -238,7 +238,7 @@ def test_what_would_not_be_the_same_run_is_refused(pictures: Path, tmp_path: Pat
     changed = next(pictures.rglob("*.png"))
     before = changed.read_bytes()
     changed.write_bytes(before + b"\0")
-    with pytest.raises(UserError, match=r"1 file of the dataset is new, gone, changed .*\.png"):
+    with pytest.raises(UserError, match=r"1 file of the dataset is new, gone, changed, .*\.png"):
         go_on(tmp_path / "run")
     changed.write_bytes(before)
 

@@ -1,6 +1,7 @@
 """Folds test each sample once, as runs of their splits would, and leave the delivered model alone."""
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -214,3 +215,13 @@ def test_the_command_says_what_the_folds_found(
     page = (place / "report.html").read_text()
     assert "All 36 samples were tested once, each by one of 3 heads" in page
     assert f"{pooled['accuracy']:.4f} ({pooled['accuracy_ci95'][0]:.4f} to" in page
+
+
+@pytest.mark.parametrize(("more", "said"), [(["folds=3"], r"Folds .* 3/3"), (["repeats=3"], r"Repeats .* 2/2")])
+def test_a_bar_shows_how_many_are_done(
+    more: list[str], said: str, root: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "run", root, weights, *more, "trainer.max_epochs=1")
+    assert re.search(said, capsys.readouterr().out)
+    run(tmp_path / "quiet", root, weights, *more, "trainer.max_epochs=1", "trainer.enable_progress_bar=false")
+    assert not re.search(said, capsys.readouterr().out)

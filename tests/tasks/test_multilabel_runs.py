@@ -194,3 +194,24 @@ def test_a_balanced_loss_weighs_positives_by_their_number() -> None:
     each = torch.nn.functional.softplus(-logits)[0]
     assert plain.item() == pytest.approx(each.mean().item())
     assert balanced.item() == pytest.approx((3 * each[0] + each[1] / 3).item() / 2)
+
+
+def test_an_evaluation_without_a_column_of_its_model_is_refused(run: Run, tables: Path, tmp_path: Path) -> None:
+    options = [f"model_dir={run.path}", f"data.csv={tables / 'three.csv'}", "precision=32-true"]
+    for name, label in {"as": "[blue,green,red]", "turned": "[red,green,blue]"}.items():
+        (tmp_path / name).mkdir()
+        evaluate(compose("evaluate", *options, f"data.label={label}"), tmp_path / name)
+    assert Run(tmp_path / "as").metrics["test"] == Run(tmp_path / "turned").metrics["test"]
+    with pytest.raises(UserError, match=r"data\.label=\[red,blue\] lacks green"):
+        evaluate(compose("evaluate", *options, "data.label=[red,blue]"), tmp_path)
+
+
+def test_baselines_are_compared_on_the_same_samples(run: Run) -> None:
+    differences = run.metrics["differences"]
+    assert set(differences) == {"chance_average_precision", "commonest_exact_match", "knn_average_precision"}
+    test = run.metrics["test"]
+    for name in ("chance_average_precision", "knn_average_precision"):
+        low, high = differences[name]
+        assert low < test["average_precision"] - test[name] < high
+    low, high = differences["commonest_exact_match"]
+    assert low < test["exact_match"] - test["commonest_exact_match"] < high

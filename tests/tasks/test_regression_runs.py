@@ -260,3 +260,43 @@ def test_a_search_takes_the_lowest_error(table: Path, tmp_path: Path) -> None:
     trials = read_table(found.table_path("trials"))
     assert "val/mae" in trials.columns or "mae" in " ".join(trials.columns)
     assert found.best.is_file()
+
+
+def test_an_evaluation_finds_the_columns_of_its_model_by_name(both: Run, table: Path, tmp_path: Path) -> None:
+    scores = []
+    for name, label in {"as": "[up,bright]", "turned": "[bright,up]"}.items():
+        (tmp_path / name).mkdir()
+        options = [f"model_dir={both.path}", f"data.csv={table}", f"data.label={label}", "data.split=test"]
+        scores.append(evaluate(compose("evaluate", *options, "precision=32-true"), tmp_path / name)["test"])
+    assert scores[0] == scores[1]
+    options = [f"model_dir={both.path}", f"data.csv={table}", "data.label=[up,gap]"]
+    with pytest.raises(UserError, match=r"this model predicts up, bright: use data\.label=\[up,bright\]"):
+        evaluate(compose("evaluate", *options), tmp_path)
+
+
+def test_baselines_are_compared_on_the_same_samples(run: Run) -> None:
+    answers = run.table("predictions")
+    errors = (answers["predicted"].astype(float) - answers["label"].astype(float)).abs()
+    split = run.table("split")
+    mean = split.loc[split["split"] == "train", "class"].astype(float).mean()
+    behind = errors.mean() - (answers["label"].astype(float) - mean).abs().mean()
+    low, high = run.metrics["differences"]["mean_mae"]
+    assert low < behind < high < 0
+    assert set(run.metrics["differences"]) == {"mean_mae", "knn_mae"}
+
+
+@pytest.mark.parametrize("label", ["[bright,bright]", "[]"])
+def test_columns_are_named_once(label: str, table: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.label"):
+        trained(tmp_path / "run", table, f"data.label={label}")
+
+
+def test_numbers_without_a_finite_deviation_are_refused_in_a_check_too(table: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(table).assign(path=lambda rows: [str(table.parent / path) for path in rows["path"]])
+    rows["bright"] = rows["bright"].astype(float)
+    rows.loc[3, "bright"] = 1e200
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    options = [*TINY[:2], f"data.csv={tmp_path / 't.csv'}", "data.label=bright"]
+    for verb, more in (("train", []), ("check", ["features=false"])):
+        with pytest.raises(UserError, match=r"go up to 1e\+200: write them in a larger unit"):
+            ft_lightning.run(verb, *options, *more, run_dir=tmp_path / verb)

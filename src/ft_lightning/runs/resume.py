@@ -93,6 +93,6 @@ def refuse_other_data(table: "pd.DataFrame", run: Run) -> None:
     if changed := sorted({path for path, *_ in before ^ now}):
         raise UserError(
             f"{run}: {number_of(len(changed), 'file of the dataset is', 'files of the dataset are')} new, gone, "
-            f"changed, or in another split or of another weight, since it began: {name_few(changed)}. Restore them, or "
+            f"changed, in another split or of another weight since it began: {name_few(changed)}. Restore them, or "
             "start a new run in another directory."
         )
