@@ -114,11 +114,7 @@ def _group(match: re.Match[str]) -> str:
 
 
 def limited(samples: list[Sample], limit: int, seed: int, task: "type[Task]") -> tuple[list[Sample], list[Sample]]:
-    """Choose at most `limit` samples of each stratum and given split by a hash of seed and content.
-
-    Returns:
-        The chosen samples and the others.
-    """
+    """Return at most `limit` samples of each stratum and given split, chosen by seed and content, and the others."""
     if limit < 3:
         raise UserError(
             f"data.limit={limit}: use 3 or more: each class, label or range of numbers is to be in train, val and test."
