@@ -141,7 +141,7 @@ def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Class
         if earlier.task.answers_like(data.task) and shapes[0] == shapes[1]:
             head.load_state_dict(known)
         else:
-            log.warning("init_from: its head differs or is for other classes: a new one is trained.")
+            log.warning("init_from: its head differs, or answers something else: a new one is trained.")
     return finetuning.classifier(cfg, backbone, head)
 
 

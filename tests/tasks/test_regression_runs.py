@@ -288,7 +288,7 @@ def test_baselines_are_compared_on_the_same_samples(run: Run) -> None:
 @pytest.mark.parametrize("label", ["[bright,bright]", "[]"])
 def test_columns_are_named_once(label: str, table: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.label"):
-        trained(tmp_path / "run", table, f"data.label={label}")
+        ft_lightning.run("train", *TINY, f"data.csv={table}", f"data.label={label}", run_dir=tmp_path / "run")
 
 
 def test_numbers_without_a_finite_deviation_are_refused_in_a_check_too(table: Path, tmp_path: Path) -> None:

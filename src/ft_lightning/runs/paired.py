@@ -61,11 +61,12 @@ def resampled_difference(
 
     None where right answers are to be counted instead, or the metric is not defined.
     """
-    n, names = len(one), {name for label in one["label"].unique() for name in task.names_in(label)}
+    n = len(one)
     whole = [task.resampled(table, np.ones((1, n), dtype=int)) for table in (one, other)]
     if whole[0] is None or whole[1] is None or np.isnan(whole[0] - whole[1]).any():
         return None
     parts = []
+    names = {name for label in one["label"].unique() for name in task.names_in(label)}
     for draws in resamples(n, max(1, len(names))):
         values = [task.resampled(table, draws) for table in (one, other)]
         assert values[0] is not None
