@@ -1,17 +1,12 @@
 """A run's directory: the only module that knows its file names."""
 
 import os
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from ft_lightning.runs.names import current
+from ft_lightning.runs.names import saved, setting_in
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import damaged, matches, read_json, write_json
 from ft_lightning.tasks.registry import Score, finite, score_of, task_name
@@ -119,15 +114,7 @@ class Run:
 
     def saved_config(self) -> dict[str, Any]:
         """Read config.yaml; raise UserError if it is missing or damaged."""
-        try:
-            content: Any = OmegaConf.to_container(OmegaConf.load(self.config_file), resolve=False)
-        except FileNotFoundError:
-            raise UserError(f"{self.config_file}: no such file.") from None
-        except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException) as error:
-            raise damaged(self.config_file, error) from error
-        if not isinstance(content, dict):
-            raise damaged(self.config_file, "it has no keys")
-        return current(content)
+        return saved(self.config_file)
 
     def config_text(self) -> str:
         """Read config.yaml as text, with the command in its first line; empty if there is no file."""
@@ -231,12 +218,11 @@ class Run:
         return list(runs.values()), list(others.values())
 
     def _setting(self, key: str) -> str:
-        """Return a value at the top level of config.yaml from its line, as parsing it takes 10 ms; empty if unknown."""
+        """Return a value at the top level of config.yaml; empty if unknown."""
         try:
-            found = re.search(rf"^{key}: *(\S+)$", self.config_text(), re.MULTILINE)
+            return setting_in(self.config_text(), key)
         except (OSError, UserError):
             return ""
-        return found[1].strip("'\"") if found else ""
 
     def _record_or_empty(self, name: str) -> dict[str, Any]:
         try:
