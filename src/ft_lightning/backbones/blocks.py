@@ -1,10 +1,10 @@
 """Takes the class-producing layer off a network, and finds its blocks in forward order."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -30,24 +30,7 @@ def trace(network: nn.Module, crop: tuple[int, int]) -> tuple[tuple[tuple[str, .
     Opens containers and modules with most of the parameters, and orders their children by first call, because a few
     networks register them in another order. Small neighbours share a block; a lone norm joins the block before it.
     """
-    calls: dict[nn.Module, int] = {}
-
-    def note(module: nn.Module, _: Any) -> None:
-        calls.setdefault(module, len(calls))
-
-    hook = register_module_forward_pre_hook(note)
-    try:
-        with torch.no_grad():  # not inference_mode: tensors that some networks cache must be usable in training
-            feature_dim = network.eval()(torch.zeros(1, 3, *crop)).flatten(1).shape[1]
-    finally:
-        hook.remove()
-        network.train()  # drops the tensors that some networks derive from their weights and cache in eval mode
-
-    def first_call(name: str) -> int:
-        module = network.get_submodule(name)
-        inside = (calls[child] for child in module.modules() if child in calls)
-        return calls.get(module, min(inside, default=-1))  # a few modules are never called as a whole
-
+    features, first_call = _run(network, lambda: network(torch.zeros(1, 3, *crop)))
     total = _size(network)
     blocks: list[tuple[str, ...]] = []
     for name in sorted(_open(network, "", total), key=first_call):
@@ -57,7 +40,60 @@ def trace(network: nn.Module, crop: tuple[int, int]) -> tuple[tuple[tuple[str, .
             blocks[-1] += (name,)
         else:
             blocks.append((name,))
-    return tuple(blocks), feature_dim
+    return tuple(blocks), features.flatten(1).shape[1]
+
+
+def trace_list(network: nn.Module, run: Callable[[], Tensor]) -> tuple[tuple[tuple[str, ...], ...], int]:
+    """Find (blocks, feature_dim) of a network of equal layers by `run`, one forward pass.
+
+    The members of its largest list of layers are a block each. What is called before the first of them is one block,
+    together with what is never called as a whole; what is called later belongs to the member before. A dropout that is
+    called on both sides belongs to the earlier one. A network that calls the same layer again and again is one block.
+    """
+    lists = [name for name, module in network.named_modules() if isinstance(module, nn.ModuleList) and len(module) > 1]
+    layers = max(lists, key=lambda name: _size(network.get_submodule(name)), default=None)
+    features, first_call = _run(network, run)
+    blocks: list[tuple[str, ...]] = [()]
+    for name in sorted(_beside(network, "", layers), key=first_call):
+        if name.rpartition(".")[0] == layers:
+            blocks.append((name,))
+        elif first_call(name) >= 0 or network.get_submodule(name).state_dict():
+            blocks[-1] += (name,)
+    return tuple(block for block in blocks if block), features.shape[1]
+
+
+def _run(network: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[str], int]]:
+    """Return the features of one forward pass, and when a module was first called in it; -1: never."""
+    calls: dict[nn.Module, int] = {}
+
+    def note(module: nn.Module, _: Any) -> None:
+        calls.setdefault(module, len(calls))
+
+    hook = register_module_forward_pre_hook(note)
+    network.eval()
+    try:
+        with torch.no_grad():  # not inference_mode: tensors that some networks cache must be usable in training
+            features = run()
+    finally:
+        hook.remove()
+        network.train()  # drops the tensors that some networks derive from their weights and cache in eval mode
+
+    def first_call(name: str) -> int:
+        module = network.get_submodule(name)
+        inside = (calls[child] for child in module.modules() if child in calls)
+        return calls.get(module, min(inside, default=-1))  # a few modules are never called as a whole
+
+    return features, first_call
+
+
+def _beside(module: nn.Module, prefix: str, layers: str | None) -> Iterator[str]:
+    """List the members of `layers`, and the modules beside them."""
+    for name, child in module.named_children():
+        path = f"{prefix}{name}"
+        if path == layers or (layers or "").startswith(f"{path}."):
+            yield from _beside(child, f"{path}.", layers)
+        else:
+            yield path
 
 
 def _open(module: nn.Module, prefix: str, total: int) -> Iterator[str]:

@@ -10,11 +10,12 @@ import urllib.request
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import torch
-from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import RemoteEntryNotFoundError
+from huggingface_hub import constants, hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 from platformdirs import user_cache_path
 from rich.progress import wrap_file
 
@@ -22,6 +23,15 @@ from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import UnwritableError, replacing, sha256, sweep
 
 _OFFLINE = "Without a network, model=efficientnet_lite0 works: its weights are installed."
+_SNAPSHOT = (  # of a text network; not the same weights once more in other formats, nor code
+    "1_Pooling/config.json",
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*.safetensors",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+)
 _TIMEOUT = 60  # seconds without an answer
 
 log = logging.getLogger(__name__)
@@ -57,6 +67,24 @@ def fetch_from_hub(repository: str) -> Path:
     stored = path.resolve()
     verify(stored, stored.name if re.fullmatch(r"[a-f0-9]{64}", stored.name) else "")
     return path
+
+
+def fetch_snapshot(repository: str, revision: str | None) -> Path:
+    """Return the folder of a text network's files in the hub's cache, downloaded if missing, and verified.
+
+    Without a revision a cached copy counts as the newest. The folder is named by its commit.
+    """
+    wanted: dict[str, Any] = {"repo_id": repository, "revision": revision, "allow_patterns": list(_SNAPSHOT)}
+    try:
+        folder = Path(snapshot_download(**wanted, local_files_only=True))
+    except LocalEntryNotFoundError:
+        folder = None
+    if folder is None or not (any(folder.glob("*.safetensors")) and (folder / "config.json").exists()):
+        folder = _download_snapshot(repository, wanted)
+    for path in sorted(folder.glob("*.safetensors")):
+        stored = path.resolve()
+        verify(stored, stored.name if re.fullmatch(r"[a-f0-9]{64}", stored.name) else "")
+    return folder
 
 
 def verify(path: Path, expected: str) -> None:
@@ -124,6 +152,21 @@ def _download_from_hub(repository: str, names: list[str]) -> Path:
             f"Cannot download {names[0]} of {repository} ({error}). By hand: fetch "
             f"{constants.ENDPOINT}/{repository}/resolve/main/{names[0]} elsewhere and say where it is: "
             f"model.weights=/path/to/{names[0]}. {_OFFLINE}"
+        ) from error
+
+
+def _download_snapshot(repository: str, wanted: dict[str, Any]) -> Path:
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise OSError("HF_HUB_OFFLINE is set")
+        _reach(constants.ENDPOINT)
+        return Path(snapshot_download(**wanted))
+    except OSError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"model.name={repository}: no such folder, and it cannot be downloaded ({reason}). By hand: fetch its files "
+            f"elsewhere (hf download {repository} --local-dir FOLDER) and say model.name=/path/to/FOLDER. Without a "
+            "network, model=minilm works: its weights are installed."
         ) from error
 
 

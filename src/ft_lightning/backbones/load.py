@@ -6,10 +6,11 @@ from typing import Any
 from PIL import Image
 from torch import nn
 
-from ft_lightning.backbones.backbone import Identity, ImageBackbone
+from ft_lightning.backbones.backbone import Backbone, Identity, ImageBackbone
 from ft_lightning.backbones.blocks import take_off_last_layer, trace
 from ft_lightning.backbones.embedded import EMBEDDED, EMBEDDED_NAME, embedded_lite0
 from ft_lightning.backbones.libraries import build_network
+from ft_lightning.backbones.load_text import SOURCE, build_text_backbone
 from ft_lightning.backbones.weights import load_values, own_file, read_state_dict
 from ft_lightning.readers.image_reader import ImageReader
 from ft_lightning.readers.preprocess import Preprocess
@@ -39,9 +40,11 @@ def load_backbone(source: str, name: str, weights: str | None, arguments: dict[s
     return _backbone(network, preprocess, replace(identity, weights=label))
 
 
-def build_backbone(identity: dict[str, Any], preprocess: dict[str, Any]) -> ImageBackbone:
+def build_backbone(identity: dict[str, Any], preprocess: dict[str, Any]) -> Backbone:
     """Build the network that `identity` and `preprocess` of model.json describe: random values, no download."""
     known = Identity(**identity)
+    if known.source == SOURCE:
+        return build_text_backbone(known, preprocess)
     network, *_ = build_network(known.source, known.name, None, known.arguments)
     take_off_last_layer(network)
     reader = ImageReader.from_dict(preprocess)

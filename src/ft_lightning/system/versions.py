@@ -5,8 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 def versions() -> dict[str, str]:
     """Return the installed version of each package that shapes a result."""
-    packages = ("ft_lightning", "torch", "torchvision", "lightning", "torchmetrics", "timm", "pillow")
-    return {package: _version(package) for package in packages}
+    libraries = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "pillow", "transformers", "tokenizers")
+    return {package: _version(package) for package in ("ft_lightning", *libraries)}
 
 
 def _version(package: str) -> str:

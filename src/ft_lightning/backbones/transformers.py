@@ -1,0 +1,94 @@
+"""A text network of transformers without a head: tokens -> features, the same whatever else is in the batch."""
+
+from collections import defaultdict
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ft_lightning.backbones.backbone import Identity
+from ft_lightning.backbones.blocks import trace_list
+from ft_lightning.readers.text import STEP, TextReader
+
+POOLINGS = ("mean", "cls", "last")
+_ROWS = {"cpu": 16}  # that a call of the network has; on a CPU the fastest (its cache), up to 256 tokens a row
+_TOKENS = 16384  # that a call has elsewhere
+_FLOAT32_ONLY = {"deberta"}  # masks half-precision scores by the least float32, which overflows (transformers 5.24)
+
+
+class TextBackbone(nn.Module):
+    """A pretrained network that reads tokens; a `Backbone` of texts.
+
+    While no gradients are computed, a text's features depend on its own tokens alone, to the bit: rows are computed in
+    groups of one padded length, which is a function of the text, and always as many at a time. Half precision needs
+    both; the fastest kernel of a product depends on its shape.
+
+    Args:
+        network: a base model of transformers, without a head.
+        pooling: of a text's last hidden states: mean, cls (of the first token) or last (of the last).
+        reader: turns a text into tokens.
+    """
+
+    def __init__(self, network: nn.Module, pooling: str, identity: Identity, reader: TextReader) -> None:
+        super().__init__()
+        self.network = network
+        self.pooling = pooling
+        self.identity = identity
+        self.reader = reader
+        self._is_float32_only = identity.arguments["config"]["model_type"] in _FLOAT32_ONLY
+        self.blocks, self.feature_dim = trace_list(network, lambda: self(self.prepare(self.example(1, STEP))))
+
+    def example(self, n: int, length: int | None = None) -> dict[str, Tensor]:
+        """Return a blank batch of n texts, as the reader collates them; of the longest, or of another length."""
+        length = min(length or self.reader.max_length, self.reader.max_length)
+        ids = torch.full((n, 1, length), self.reader.pad, dtype=torch.int32)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Turn a loaded batch, int32 (B, W, L), into the network's input, int64 of the same shape."""
+        return {name: values.long() for name, values in inputs.items()}
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Compute features: prepared tokens (B, W, L) -> (B, D), float32; of several windows, their mean."""
+        mask = inputs["attention_mask"]
+        windows = mask.any(2)  # (B, W); others are there because another text has more
+        rows = {name: values[windows] for name, values in inputs.items()}  # (R, L)
+        pooled = self._pooled(rows) if torch.is_grad_enabled() else self._exact(rows)
+        if mask.shape[1] == 1:
+            return pooled
+        # One text at a time: summed over the windows of the batch, the order of the sum would depend on the others.
+        return torch.stack([own.mean(0) for own in pooled.split(windows.sum(1).tolist())])
+
+    def _exact(self, rows: dict[str, Tensor]) -> Tensor:
+        """Compute rows in groups of one padded length and a fixed size, which copies fill up."""
+        mask = rows["attention_mask"]
+        groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
+        for row, tokens in enumerate(mask.sum(1).tolist()):
+            length = min(-(-tokens // STEP) * STEP, mask.shape[1])
+            groups[length, tokens == length].append(row)  # where no row is padded, attention takes another path
+        order: list[int] = []
+        pooled: list[Tensor] = []
+        for (length, _), members in groups.items():
+            size = _ROWS.get(mask.device.type) or max(16, _TOKENS // length)
+            for at in range(0, len(members), size):
+                part = members[at : at + size]
+                filled = torch.tensor(part + part[:1] * (size - len(part)), device=mask.device)
+                pooled.append(self._pooled({name: values[filled, :length] for name, values in rows.items()})[: len(part)])
+                order += part
+        return torch.cat(pooled)[torch.tensor(order, device=mask.device).argsort()]
+
+    def _pooled(self, rows: dict[str, Tensor]) -> Tensor:
+        """Run the network: tokens (R, L) -> hidden states (R, L, D) -> (R, D) in float32."""
+        mask = rows["attention_mask"].bool()
+        whole = torch.autocast(mask.device.type, enabled=False)
+        with whole if self._is_float32_only else nullcontext():
+            hidden = self.network(**rows).last_hidden_state.float()
+        with whole:
+            if self.pooling == "cls":
+                return hidden[:, 0]
+            if self.pooling == "last":
+                return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
+            return hidden.masked_fill(~mask.unsqueeze(2), 0).sum(1) / mask.sum(1, keepdim=True)
+
+

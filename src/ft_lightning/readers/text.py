@@ -1,0 +1,166 @@
+"""The reader of texts: a text, or a pair of two -> the numbers of its tokens, cut to what the network takes."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ft_lightning.readers.decoding import ChangedError, UnusableTextError, decoded, problem_of, read_file
+from ft_lightning.readers.sample import Inputs, Inspection, Sample, SampleError
+from ft_lightning.readers.tokens import TRUNCATES, Window, tokenizer_of, unknown_of, windows_of
+from ft_lightning.system.errors import UserError
+
+VERSION = 1  # raise it when this code, or that of backbones/transformers.py, changes a feature; empties stores of texts
+FILE = "tokenizer.json"
+STEP = 16  # texts of about one length share a padded length; 8 makes more groups to fill up, 32 more padding
+_PREVIEW = 300  # characters
+
+Text: TypeAlias = "str | tuple[str, str]"
+
+
+@dataclass(frozen=True)
+class TextReader:
+    """Reads texts as the network's tokenizer does; a `readers.sample.Reader`.
+
+    A batch is `{"input_ids", "attention_mask"}`, int32 (B, W, L): a text is in one window (W = 1), or with
+    `truncate=windows` in several, and texts with fewer windows than others in the batch have empty ones. For networks
+    that tell the two texts of a pair apart, `token_type_ids` is there too.
+    """
+
+    tokenizer: str = field(repr=False)  # content of tokenizer.json
+    max_length: int  # tokens, with those that the tokenizer adds
+    truncate: str = "head"  # what a longer text keeps: head | head_tail | windows (all, in several)
+    limit: int | None = None  # tokens that the network has positions for; None: any number
+    pad: int = 0  # a token that stands where there is no text; the mask leaves it out
+    types: bool = False  # whether the network takes token_type_ids
+
+    kind: ClassVar[str] = "text"
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers")
+
+    def __call__(self, sample: Sample) -> Inputs:
+        """Read a sample's tokens, int32 (W, L); L is the text's own length, rounded up to a multiple of 16."""
+        inputs, found = self.inspect(sample)
+        if found.error:
+            raise SampleError(f"{sample.path}: {found.error}.")
+        return inputs
+
+    def inspect(self, sample: Sample) -> tuple[Inputs, Inspection]:
+        """Return the input, and the numbers of tokens (as width) and unknown tokens (as height) before it is cut."""
+        try:
+            text = self._read(sample)
+            encoding = tokenizer_of(self.tokenizer).encode(*([text] if isinstance(text, str) else text))
+            if all(encoding.special_tokens_mask):  # has those alone that the tokenizer adds
+                raise UnusableTextError("the tokenizer finds nothing in it")
+        except UnusableTextError as error:
+            lasting = not isinstance(error, ChangedError)
+            return self._padded([Window([self.pad], [0])]), Inspection(0, 0, "text", str(error), lasting)
+        unknown = unknown_of(self.tokenizer)
+        found = Inspection(len(encoding.ids), encoding.ids.count(unknown) if unknown is not None else 0, "text", "", True)
+        return self._padded(windows_of(encoding, self.max_length, self.truncate)), found
+
+    def collate(self, items: list[Inputs]) -> Inputs:
+        """Pad to the most windows and the longest of the batch, on the right."""
+        rows: list[dict[str, Tensor]] = [item for item in items if isinstance(item, dict)]
+        shapes = [row["input_ids"].shape for row in rows]
+        shape = (len(rows), max(windows for windows, _ in shapes), max(length for _, length in shapes))
+        batch = {
+            name: torch.full(shape, self.pad if name == "input_ids" else 0, dtype=torch.int32)
+            for name in sorted({name for row in rows for name in row})
+        }
+        for i, row in enumerate(rows):
+            for name, values in row.items():
+                batch[name][i, : len(values), : values.shape[1]] = values
+        return batch
+
+    def preview(self, sample: Sample) -> str:
+        """Return the first 300 characters."""
+        text = self._read(sample)
+        return (text if isinstance(text, str) else "\n".join(text))[:_PREVIEW]
+
+    def lengths(self, samples: Sequence[Sample]) -> Sequence[int]:
+        """Return the number of tokens of each sample's input, with padding; an unreadable one counts as short."""
+        return [_length(self.inspect(sample)[0]) for sample in samples]
+
+    def adapted(self, keys: Mapping[str, Any]) -> Self:
+        """Return the same reader with the data's `max_length` and `truncate`; null keeps the model's own."""
+        length, truncate = keys.get("max_length") or self.max_length, keys.get("truncate") or self.truncate
+        if truncate not in TRUNCATES:
+            raise UserError(f"data.truncate={truncate} is unknown: use one of {', '.join(TRUNCATES)}.")
+        least = tokenizer_of(self.tokenizer).num_special_tokens_to_add(True) + 2
+        if length < least:
+            raise UserError(f"data.max_length={length}: with the tokens that the tokenizer adds, use at least {least}.")
+        if self.limit is not None and length > self.limit:
+            raise UserError(
+                f"data.max_length={length}: this model has positions for {self.limit} tokens: use {self.limit} or "
+                "fewer; data.truncate=windows reads longer texts whole."
+            )
+        return replace(self, max_length=length, truncate=truncate)
+
+    def augmented(self, augment: Callable[[Any], Any] | None) -> Self:
+        """Return itself: texts are not augmented."""
+        return self
+
+    def blank(self) -> None:
+        return None
+
+    @property
+    def preprocess(self) -> Self:
+        """Itself: texts are not augmented."""
+        return self
+
+    def size_error(self, width: int, height: int) -> str:
+        """Say nothing: a text is never too long, only cut."""
+        return ""
+
+    def files(self) -> dict[str, bytes]:
+        """Return the tokenizer, for the model directory."""
+        return {FILE: self.tokenizer.encode()}
+
+    def key(self) -> dict[str, Any]:
+        return {**self.to_dict(), "pad": self.pad, "types": self.types, "limit": self.limit, "version": VERSION}
+
+    def to_dict(self) -> dict[str, Any]:
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in self.files().items()}
+        return {"kind": "text", "max_length": self.max_length, "truncate": self.truncate, "files": digests}
+
+    def _read(self, sample: Sample) -> Text:
+        """Return a sample's text; raise UnusableTextError for one that holds nothing."""
+        content = sample.content
+        if content is None:
+            content = read_file(sample.path)
+        text: Text = decoded(content) if isinstance(content, bytes) else content
+        parts = (text,) if isinstance(text, str) else text
+        if not (isinstance(parts, tuple | list) and 1 <= len(parts) <= 2 and all(isinstance(one, str) for one in parts)):
+            raise UnusableTextError(f"a text, or a pair of two, is needed, not {type(content).__name__}")
+        whole = "\n".join(parts)
+        if reason := problem_of(whole):
+            raise UnusableTextError(reason)
+        if sample.content is None and sample.digest:
+            known = (hashlib.sha256(one).hexdigest() for one in (whole.encode(), content))
+            if sample.digest not in known:
+                raise ChangedError("changed since the dataset was looked through; start again")
+        return text
+
+    def _padded(self, windows: list[Window]) -> dict[str, Tensor]:
+        """Make tensors (W, L) of windows; L depends on the text alone, so that its features do."""
+        length = -(-max(len(window.ids) for window in windows) // STEP) * STEP
+        length = length if self.limit is None else min(length, self.limit)
+        inputs = {
+            "input_ids": torch.full((len(windows), length), self.pad, dtype=torch.int32),
+            "attention_mask": torch.zeros(len(windows), length, dtype=torch.int32),
+        }
+        if any(map(any, (window.types for window in windows))) and self.types:
+            inputs["token_type_ids"] = torch.zeros(len(windows), length, dtype=torch.int32)
+        for i, (ids, types) in enumerate(windows):
+            inputs["input_ids"][i, : len(ids)] = torch.tensor(ids)
+            inputs["attention_mask"][i, : len(ids)] = 1
+            if "token_type_ids" in inputs:
+                inputs["token_type_ids"][i, : len(ids)] = torch.tensor(types)
+        return inputs
+
+
+def _length(inputs: Inputs) -> int:
+    return inputs["attention_mask"].numel() if isinstance(inputs, dict) else 0
