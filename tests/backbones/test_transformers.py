@@ -22,6 +22,21 @@ from ft_lightning.readers.sample import Sample
 from ft_lightning.readers.text import FILE
 from texts import FAMILIES, WORDS, library_network, tokenizer, write_folder
 
+DECODERS = {"bloom", "gemma3_text", "gpt2", "gpt_neox", "llama", "mamba", "opt", "phi3", "qwen2", "qwen3"}
+DECODERS |= {"rwkv", "xlnet"}
+TABLES = {
+    "albert",
+    "bert",
+    "deberta",
+    "distilbert",
+    "electra",
+    "ernie",
+    "gpt2",
+    "mpnet",
+    "opt",
+    "roberta",
+    "xlm-roberta",
+}
 TEXTS = [" ".join(random.Random(n).choices(WORDS, k=n)) for n in (1, 3, 14, 15, 16, 17, 30, 45, 46, 60, 62, 90)]
 
 
@@ -76,9 +91,6 @@ def test_features_are_the_library_s_own_hidden_states_pooled(name: str, family: 
             assert torch.allclose(found, expected, atol=1e-5, rtol=1e-4), (i, (found - expected).abs().max())
     assert backbone.pooling == ("last" if name in DECODERS else "mean")
     assert features.shape == (len(TEXTS), backbone.feature_dim)
-
-
-DECODERS = "bloom gemma3_text gpt2 gpt_neox llama mamba opt phi3 qwen2 qwen3 rwkv xlnet".split()
 
 
 @pytest.mark.promise(43)
@@ -185,8 +197,20 @@ def test_a_network_is_rebuilt_from_plain_values(name: str, family: Any) -> None:
 def test_all_positions_can_be_used_and_no_more(name: str, family: Any) -> None:
     backbone, network = family(name)
     limit = backbone.reader.limit
-    assert limit == (None if name in "bloom mamba t5 xlnet".split() else 64)
-    if limit and name in "bert roberta xlm-roberta mpnet gpt2 opt distilbert electra ernie albert deberta".split():
+    assert limit == (None if name in ["bloom", "mamba", "t5", "xlnet"] else 64)
+    if limit and name in [
+        "bert",
+        "roberta",
+        "xlm-roberta",
+        "mpnet",
+        "gpt2",
+        "opt",
+        "distilbert",
+        "electra",
+        "ernie",
+        "albert",
+        "deberta",
+    ]:
         ids = torch.full((1, limit), 5)
         network(input_ids=ids)
         with pytest.raises((RuntimeError, IndexError)):

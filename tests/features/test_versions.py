@@ -8,7 +8,7 @@ import pytest
 
 from conftest import ROOT
 from ft_lightning.backbones import backbone
-from ft_lightning.readers import fast, images, preprocess
+from ft_lightning.readers import fast, images, preprocess, text
 
 # Version -> digest of the code, comments and docstrings aside. If this test fails, ask: do equal samples still give
 # equal features? If so, put the new digest here. If not, raise VERSION in the module that has changed as well: every
@@ -22,6 +22,9 @@ KNOWN = {
     "readers/preprocess.py": {1: "18d90b3b1997453a"},
     "backbones/backbone.py": {1: "9e51f1afabcb22b3"},
     "backbones/libraries.py": {1: "70caa5818fae9445"},
+    "backbones/transformers.py": {1: "db4484e0005e3c15"},
+    "readers/text.py": {1: "bba55d11fd66a354"},
+    "readers/tokens.py": {1: "def14ac3630f440b"},
 }
 VERSIONS = {
     "readers/images.py": images.VERSION,
@@ -31,6 +34,9 @@ VERSIONS = {
     "readers/preprocess.py": preprocess.VERSION,
     "backbones/backbone.py": backbone.VERSION,
     "backbones/libraries.py": backbone.VERSION,
+    "backbones/transformers.py": text.VERSION,
+    "readers/text.py": text.VERSION,
+    "readers/tokens.py": text.VERSION,
 }
 
 

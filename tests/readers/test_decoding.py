@@ -31,7 +31,10 @@ def test_unicode_is_read_whatever_mark_it_has(encoding: str, mark: bytes) -> Non
     ("content", "reason"),
     [
         ("naïve\nand a café".encode("latin-1"), r"byte 0xef at position 2 \(line 1\) is not UTF-8.*Latin-1"),
-        ("plain\nand “quoted”".encode("cp1252"), r"byte 0x93 at position 10 \(line 2\).*Windows-1252; save it as UTF-8"),
+        (
+            "plain\nand “quoted”".encode("cp1252"),
+            r"byte 0x93 at position 10 \(line 2\).*Windows-1252; save it as UTF-8",
+        ),
         ("plain €".encode("cp1252"), r"byte 0x80 at position 6.*Windows-1252"),
         ("这是一个中文句子".encode("gb18030"), r"another script, such as GB18030.*save it as UTF-8"),
         ("Привет, мир".encode("cp1251"), r"another script.*Windows-1251"),

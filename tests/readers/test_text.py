@@ -64,7 +64,16 @@ def test_positions_bound_the_padded_length() -> None:
     [
         ("head", LONG, ["the a cat dog sat ran"]),
         ("head_tail", LONG, ["the a cat to see them"]),
-        ("windows", LONG, ["the a cat dog sat ran", "on under mat tree and then", "it was very quiet because nobody", "came to see them"]),
+        (
+            "windows",
+            LONG,
+            [
+                "the a cat dog sat ran",
+                "on under mat tree and then",
+                "it was very quiet because nobody",
+                "came to see them",
+            ],
+        ),
         ("windows", "the cat", ["the cat"]),
     ],
 )
@@ -143,7 +152,9 @@ def test_an_unusable_text_is_named_and_gives_a_blank_input(content: Any, reason:
 
 
 def test_a_text_that_the_tokenizer_takes_nothing_of_is_refused() -> None:
-    strip = tokenizer().replace('{"type": "Lowercase"}', '{"type": "Replace", "pattern": {"String": "x"}, "content": ""}')
+    strip = tokenizer().replace(
+        '{"type": "Lowercase"}', '{"type": "Replace", "pattern": {"String": "x"}, "content": ""}'
+    )
     _, found = reader(tokenizer=strip).inspect(sample("xxx"))
     assert found.error == "the tokenizer finds nothing in it"
 
@@ -213,5 +224,5 @@ def test_a_reader_is_pickled_without_its_built_tokenizer() -> None:
 @pytest.mark.promise(45)
 @pytest.mark.parametrize("content", ["", "{}", "[]", "no json", '{"model": {}}', tokenizer()[:-2], "\0" * 9])
 def test_a_broken_tokenizer_is_an_error_of_its_own(content: str) -> None:
-    with pytest.raises(UserError, match="tokenizer.json cannot be read"):
+    with pytest.raises(UserError, match=r"tokenizer\.json cannot be read"):
         tokenizer_of(content)

@@ -164,7 +164,7 @@ def _download_snapshot(repository: str, wanted: dict[str, Any]) -> Path:
     except OSError as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"model.name={repository}: no such folder, and it cannot be downloaded ({reason}). By hand: fetch its files "
+            f"model.name={repository}: no such folder, and it cannot be downloaded ({reason}). By hand: fetch it "
             f"elsewhere (hf download {repository} --local-dir FOLDER) and say model.name=/path/to/FOLDER. Without a "
             "network, model=minilm works: its weights are installed."
         ) from error

@@ -75,7 +75,9 @@ def build_text_backbone(identity: Identity, preprocess: dict[str, Any]) -> TextB
 def _reader(network: Any, tokenizer: str, max_length: int | None) -> TextReader:
     tokens, embeddings = tokenizer_of(tokenizer).get_vocab_size(), network.get_input_embeddings().num_embeddings
     if tokens > embeddings:
-        raise UserError(f"its tokenizer has {tokens:,} tokens, its network {embeddings:,}: they do not belong together.")
+        raise UserError(
+            f"its tokenizer has {tokens:,} tokens, its network {embeddings:,}: they do not belong together."
+        )
     limit, pad = positions_of(network), getattr(network.config, "pad_token_id", None)
     pad = pad if isinstance(pad, int) and 0 <= pad < embeddings else 0
     length = min(max_length or _MAX_LENGTH, limit or _MAX_LENGTH)
@@ -102,6 +104,6 @@ def positions_of(network: Any) -> int | None:
 
 def takes_types(network: Any) -> bool:
     """Return whether the network tells the first text of a pair from the second."""
-    return getattr(network.config, "type_vocab_size", 0) > 1 and "token_type_ids" in signature(network.forward).parameters
-
-
+    return (
+        getattr(network.config, "type_vocab_size", 0) > 1 and "token_type_ids" in signature(network.forward).parameters
+    )

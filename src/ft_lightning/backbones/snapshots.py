@@ -41,7 +41,7 @@ class Snapshot(NamedTuple):
         if not path.is_file():
             raise UserError(
                 f"model.name={self.name}: {self.folder} has no {FILE}. With what its older tokenizer needs installed, "
-                f"this makes a folder that has one: python -c \"from transformers import AutoTokenizer; "
+                f'this makes a folder that has one: python -c "from transformers import AutoTokenizer; '
                 f"AutoTokenizer.from_pretrained('{self.folder}').save_pretrained('FOLDER')\""
             )
         return path.read_text(encoding="utf-8")
@@ -49,7 +49,9 @@ class Snapshot(NamedTuple):
     def pooling(self) -> str | None:
         """Return what the model's own files say of pooling; None if nothing."""
         said = self._json("1_Pooling/config.json", {})
-        found = [name.removeprefix("pooling_mode_") for name, on in said.items() if name.startswith("pooling_mode_") and on]
+        found = [
+            name.removeprefix("pooling_mode_") for name, on in said.items() if name.startswith("pooling_mode_") and on
+        ]
         if isinstance(said.get("pooling_mode"), str):  # as newer files say it
             found = [{"mean": "mean_tokens", "cls": "cls_token"}.get(said["pooling_mode"], said["pooling_mode"])]
         if found and (len(found) > 1 or found[0] not in _POOLINGS):
@@ -89,7 +91,9 @@ def locate(name: str, weights: str | None, revision: str | None) -> Snapshot:
         if revision:
             raise UserError(f"model.revision={revision}: model.name={name} is a folder here: leave it out.")
         if not (folder / "config.json").is_file():
-            raise UserError(f"model.name={name} has no config.json: name a folder as transformers' save_pretrained makes it.")
+            raise UserError(
+                f"model.name={name} has no config.json: name a folder as transformers' save_pretrained makes it."
+            )
         return Snapshot(folder, folder.resolve().name, folder.resolve().name)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or name.startswith("."):
         raise UserError(f"model.name={name}: there is no such folder, and it is no name on the Hugging Face hub.")

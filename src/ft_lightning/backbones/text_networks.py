@@ -90,7 +90,9 @@ def config_of(values: Any) -> Any:
     }
     kind = values.get("model_type") if isinstance(values, dict) else None
     if not isinstance(kind, str) or kind not in languages & {*auto.MODEL_MAPPING_NAMES}:
-        raise UserError(f"its config.json says model_type={kind!r}, which is no language model that transformers knows.")
+        raise UserError(
+            f"its config.json says model_type={kind!r}, which is no language model that transformers knows."
+        )
     made = CONFIG_MAPPING[kind]
     if _OTHER_SENSES & made.sub_configs.keys():
         raise UserError(f"its config.json says model_type={kind}, which reads more than text: use its language model.")

@@ -65,8 +65,8 @@ def load_network(config: dict[str, Any], folder: Path) -> nn.Module:
     if any(kinds.values()):
         misfits = "; ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in kinds.items() if names)
         raise UserError(
-            f"{folder}: the weights do not fit config.json, a {made.model_type} of {len(network.state_dict())} entries: "
-            f"{misfits}."
+            f"{folder}: the weights do not fit the {len(network.state_dict())} entries of the {made.model_type} in "
+            f"config.json: {misfits}."
         )
     return network
 
@@ -103,5 +103,3 @@ def _is_beside(name: str, network: Any) -> bool:
     """Return whether an entry of a file belongs to a head, or is computed now."""
     part = name.removeprefix(f"{network.base_model_prefix}.").partition(".")[0]
     return name.endswith(_BUFFERS) or (part in _HEADS and part not in dict(network.named_children()))
-
-

@@ -2,13 +2,13 @@
 
 from collections import defaultdict
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ft_lightning.backbones.backbone import Identity
 from ft_lightning.backbones.blocks import trace_list
+from ft_lightning.readers.sample import Reader
 from ft_lightning.readers.text import STEP, TextReader
 
 POOLINGS = ("mean", "cls", "last")
@@ -35,14 +35,14 @@ class TextBackbone(nn.Module):
         self.network = network
         self.pooling = pooling
         self.identity = identity
-        self.reader = reader
+        self.reader: Reader = reader
+        self._pad, self._longest = reader.pad, reader.max_length
         self._is_float32_only = identity.arguments["config"]["model_type"] in _FLOAT32_ONLY
         self.blocks, self.feature_dim = trace_list(network, lambda: self(self.prepare(self.example(1, STEP))))
 
     def example(self, n: int, length: int | None = None) -> dict[str, Tensor]:
         """Return a blank batch of n texts, as the reader collates them; of the longest, or of another length."""
-        length = min(length or self.reader.max_length, self.reader.max_length)
-        ids = torch.full((n, 1, length), self.reader.pad, dtype=torch.int32)
+        ids = torch.full((n, 1, min(length or self._longest, self._longest)), self._pad, dtype=torch.int32)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -74,7 +74,9 @@ class TextBackbone(nn.Module):
             for at in range(0, len(members), size):
                 part = members[at : at + size]
                 filled = torch.tensor(part + part[:1] * (size - len(part)), device=mask.device)
-                pooled.append(self._pooled({name: values[filled, :length] for name, values in rows.items()})[: len(part)])
+                pooled.append(
+                    self._pooled({name: values[filled, :length] for name, values in rows.items()})[: len(part)]
+                )
                 order += part
         return torch.cat(pooled)[torch.tensor(order, device=mask.device).argsort()]
 
@@ -90,5 +92,3 @@ class TextBackbone(nn.Module):
             if self.pooling == "last":
                 return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
             return hidden.masked_fill(~mask.unsqueeze(2), 0).sum(1) / mask.sum(1, keepdim=True)
-
-

@@ -54,12 +54,13 @@ def save(
         reader: how samples were read; None: as the backbone's own reader does.
     """
     backbone = classifier.backbone
+    reader = reader or backbone.reader
     state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.merged_state().items()}
     plan, adapters = classifier.plan, classifier.adapters
     card = {
         "format": FORMAT,
         "backbone": asdict(backbone.identity),
-        "preprocess": (reader or backbone.reader).to_dict(),
+        "preprocess": reader.to_dict(),
         "finetune": {"mode": plan.mode, "trained_blocks": list(plan.trained_blocks)}
         | (adapters.to_dict() if adapters else {}),
         "head": head,
@@ -75,6 +76,8 @@ def save(
             raise OSError(str(error)) from error
         if adapters:
             adapter.save(temporary / ADAPTER, adapters, backbone.identity.name)
+        for name, content in reader.files().items():
+            (temporary / name).write_bytes(content)
         write_json(temporary / CARD, card | {"sha256": sha256(temporary / WEIGHTS)})
         reloaded = load(temporary, build_backbone).classifier.state_dict()
         assert reloaded.keys() == state.keys(), "the saved model has other tensors than the trained one"
@@ -105,7 +108,7 @@ def load(
             "Copy the model directory again."
         )
     try:
-        return _build(card, load_file(folder / WEIGHTS), build_backbone)
+        return _build(card, folder, load_file(folder / WEIGHTS), build_backbone)
     except UserError:
         raise
     except Exception as error:  # of many types, for a file that somebody has changed
@@ -115,13 +118,30 @@ def load(
         ) from error
 
 
-def _build(card: dict[str, Any], state: dict[str, Tensor], build_backbone: Callable[..., Backbone]) -> TrainedModel:
+def _build(
+    card: dict[str, Any], folder: Path, state: dict[str, Tensor], build_backbone: Callable[..., Backbone]
+) -> TrainedModel:
     _warn_of_other_decoder(card)
-    backbone = build_backbone(card["backbone"], card["preprocess"])
+    backbone = build_backbone(card["backbone"], _with_files(card["preprocess"], folder))
     head = build_head(in_features=backbone.feature_dim, num_classes=task_of(card).width, **card["head"])
     classifier = Classifier(backbone, head, freeze_plan(backbone, head, mode="frozen", k=None, freeze_bn=True))
     classifier.load_state_dict(state)
     return TrainedModel(classifier.eval().requires_grad_(False), card)
+
+
+def _with_files(preprocess: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the reader's values with the content of its files in place of their digests."""
+    contents = {}
+    for name, expected in preprocess.get("files", {}).items():
+        if Path(name).name != name:
+            raise UserError(f"{folder / CARD} names a file outside its folder: {name}.")
+        found = sha256(folder / name) if (folder / name).is_file() else "missing"
+        if found != expected:
+            raise UserError(
+                f"{folder / name} is damaged: sha256 {found}, expected {expected}. Copy the model directory again."
+            )
+        contents[name] = (folder / name).read_text(encoding="utf-8")
+    return preprocess | ({"files": contents} if contents else {})
 
 
 def _warn_of_other_decoder(card: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from ft_lightning.readers.sample import Inputs, Inspection, Sample, SampleError
 from ft_lightning.readers.tokens import TRUNCATES, Window, tokenizer_of, unknown_of, windows_of
 from ft_lightning.system.errors import UserError
 
-VERSION = 1  # raise it when this code, or that of backbones/transformers.py, changes a feature; empties stores of texts
+VERSION = 1  # raise it when code here, in tokens.py or in backbones/transformers.py changes a feature; empties stores
 FILE = "tokenizer.json"
 STEP = 16  # texts of about one length share a padded length; 8 makes more groups to fill up, 32 more padding
 _PREVIEW = 300  # characters
@@ -58,7 +58,9 @@ class TextReader:
             lasting = not isinstance(error, ChangedError)
             return self._padded([Window([self.pad], [0])]), Inspection(0, 0, "text", str(error), lasting)
         unknown = unknown_of(self.tokenizer)
-        found = Inspection(len(encoding.ids), encoding.ids.count(unknown) if unknown is not None else 0, "text", "", True)
+        found = Inspection(
+            len(encoding.ids), encoding.ids.count(unknown) if unknown is not None else 0, "text", "", True
+        )
         return self._padded(windows_of(encoding, self.max_length, self.truncate)), found
 
     def collate(self, items: list[Inputs]) -> Inputs:
@@ -133,7 +135,9 @@ class TextReader:
             content = read_file(sample.path)
         text: Text = decoded(content) if isinstance(content, bytes) else content
         parts = (text,) if isinstance(text, str) else text
-        if not (isinstance(parts, tuple | list) and 1 <= len(parts) <= 2 and all(isinstance(one, str) for one in parts)):
+        if not (
+            isinstance(parts, tuple | list) and 1 <= len(parts) <= 2 and all(isinstance(one, str) for one in parts)
+        ):
             raise UnusableTextError(f"a text, or a pair of two, is needed, not {type(content).__name__}")
         whole = "\n".join(parts)
         if reason := problem_of(whole):

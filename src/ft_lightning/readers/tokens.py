@@ -64,7 +64,9 @@ def windows_of(encoding: "Encoding", max_length: int, truncate: str) -> list[Win
     else:
         tail = truncate == "head_tail"
         kept = [[i for text, n in zip(texts, _shares(texts, room), strict=True) for i in _ends(text, n, tail)]]
-    return [Window([ids[i] for i in places], [types[i] for i in places]) for places in (sorted(added + k) for k in kept)]
+    return [
+        Window([ids[i] for i in places], [types[i] for i in places]) for places in (sorted(added + k) for k in kept)
+    ]
 
 
 def _shares(texts: list[list[int]], room: int) -> list[int]:
