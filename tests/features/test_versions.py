@@ -23,7 +23,7 @@ KNOWN = {
     "backbones/backbone.py": {1: "9e51f1afabcb22b3"},
     "backbones/libraries.py": {1: "70caa5818fae9445"},
     "backbones/transformers.py": {1: "db4484e0005e3c15"},
-    "readers/text.py": {1: "bba55d11fd66a354"},
+    "readers/text.py": {1: "4fdd7739bebd53dc"},
     "readers/tokens.py": {1: "def14ac3630f440b"},
 }
 VERSIONS = {

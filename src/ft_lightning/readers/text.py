@@ -36,6 +36,7 @@ class TextReader:
     limit: int | None = None  # tokens that the network has positions for; None: any number
     pad: int = 0  # a token that stands where there is no text; the mask leaves it out
     types: bool = False  # whether the network takes token_type_ids
+    alike: bool = False  # whether the batches of train should hold texts of like length
 
     kind: ClassVar[str] = "text"
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers")
@@ -100,6 +101,10 @@ class TextReader:
                 "fewer; data.truncate=windows reads longer texts whole."
             )
         return replace(self, max_length=length, truncate=truncate)
+
+    def for_training(self) -> Self:
+        """Return the reader for a backbone that trains: with gradients, a batch is as long as its longest text."""
+        return replace(self, alike=True)
 
     def augmented(self, augment: Callable[[Any], Any] | None) -> Self:
         """Return itself: texts are not augmented."""
