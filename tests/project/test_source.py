@@ -95,7 +95,7 @@ def _unsafe_arguments(node: ast.Call, name: str) -> Iterator[str]:
         yield f"{name} with allow_pickle"
     if "shell" in given and not says("shell", False):
         yield f"{name} with a shell"
-    if "trust_remote_code" in given:
+    if "trust_remote_code" in given and not says("trust_remote_code", False):
         yield f"{name} with trust_remote_code"
 
 
