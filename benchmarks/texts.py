@@ -16,6 +16,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from torch import Tensor
 import ft_lightning
 from ft_lightning import build
 from ft_lightning.cli.compose import compose
+from ft_lightning.data.scan import digest_of
 from ft_lightning.data.snippets import write_snippets
 from ft_lightning.features.extract import Computing, Extractor, open_store
 from ft_lightning.readers.sample import Sample
@@ -77,7 +79,7 @@ def of_speed(options: argparse.Namespace) -> list[dict[str, Any]]:
 def ours(backbone: Any, samples: list[Sample]) -> None:
     how = Computing(backbone.reader, torch.device("cpu"), "32-true", 0, show_progress=False)
     Extractor(backbone, open_store(None, backbone, how, on_disk=False), how).compute(
-        [Sample(s.path, s.name, "", s.name, content=s.content, kind="text") for s in samples]
+        [replace(sample, digest=digest_of(sample.content)) for sample in samples]
     )
 
 
