@@ -33,8 +33,7 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 PLAIN = ["precision=32-true", "data.num_workers=0"]
-FEW = [*PLAIN, "data.limit=20", "trainer.enable_progress_bar=false"]
-SHORT = [*FEW, "trainer.max_epochs=3"]
+SHORT = [*PLAIN, "data.limit=20", "trainer.max_epochs=3", "trainer.enable_progress_bar=false"]
 ANSWERS = ["precision=32-true", "num_workers=0", "model_dir=frozen"]
 DIGITS = "../cache/ft_lightning/digits-2"  # which the first training writes
 SCENARIOS = {
@@ -44,7 +43,7 @@ SCENARIOS = {
         ["predict", *ANSWERS, f'input="{DIGITS}/*/00[0-4]*.png"', "abstain_below=0.7", "hydra.run.dir=prediction"],
     ],
     "partial": [["train", *SHORT, "finetune=partial", "augment=light", "hydra.run.dir=partial"]],
-    "lbfgs": [["train", *FEW, "optimizer=lbfgs", "hydra.run.dir=lbfgs"]],  # an epoch for each strength
+    "lbfgs": [["train", *SHORT, "optimizer=lbfgs", "hydra.run.dir=lbfgs"]],
     "multirun": [
         ["train", "-m", *SHORT, "optimizer.lr=1e-3,1e-2", "hydra.sweep.dir=multirun"],
         ["report", 'runs="multirun/*"', "hydra.run.dir=comparison"],

@@ -24,8 +24,6 @@ import pytest
 import torch
 from PIL import Image
 
-from ft_lightning.data.snippets import packages
-
 ROOT = Path(__file__).parents[1]
 
 
@@ -50,12 +48,8 @@ def _threads() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A user's cache directory is not for tests; the commands they start inherit theirs."""
-    cache, fetched = tmp_path_factory.mktemp("cache"), packages()
-    if fetched.is_dir():  # data of the demos, which `make` has fetched
-        (cache / "ft_lightning").mkdir()
-        (cache / "ft_lightning/packages").symlink_to(fetched)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

@@ -105,25 +105,23 @@ def pretrained(cfg: DictConfig) -> Pretrained:
     seed_everything(cfg.seed, workers=True, verbose=False)
     if not cfg.init_from:
         return Pretrained(make(cfg, "model"), None)
+    from ft_lightning.backbones import load
+    from ft_lightning.backbones.load_text import checkpoint
     from ft_lightning.deploy import model_dir
 
     earlier = model_dir.load(cfg.init_from, key="init_from")
     backbone = earlier.classifier.backbone
     found = asdict(backbone.identity)
-    if _network(found) != _network(OmegaConf.to_container(cfg.model, resolve=True)):
+    if not load.names(OmegaConf.to_container(cfg.model, resolve=True), found):
         raise UserError(
-            f"init_from={cfg.init_from} holds {found['name']} of {found['source']} with arguments "
-            f"{found['arguments']}, model says {cfg.model.name} of {cfg.model.source}: use model={found['source']} "
-            f"model.name={found['name']}, or leave init_from out."
+            f"init_from={cfg.init_from} holds {load.said(found)}, model says {cfg.model.name} of {cfg.model.source}: "
+            f"use model={found['source']} model.name={found['name']}, or leave init_from out."
         )
+    if cfg.model.get("grad_checkpointing"):
+        checkpoint(backbone.network, found["name"])
     came_from = f"{found['weights']}, trained further ({earlier.card['sha256'][:12]})"
     backbone.identity = replace(backbone.identity, weights=came_from)
     return Pretrained(backbone, earlier)
-
-
-def _network(described: Any) -> tuple[Any, ...]:
-    """Return what determines the weights' shapes; in a timm name the part after the dot only selects weights."""
-    return described["source"], described["name"].partition(".")[0], described["arguments"]
 
 
 def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Classifier":

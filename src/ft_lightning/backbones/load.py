@@ -1,6 +1,7 @@
 """Loads backbones: a library's network without its last, class-producing layer, with its blocks and preprocess."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -50,6 +51,26 @@ def build_backbone(identity: dict[str, Any], preprocess: dict[str, Any]) -> Back
     reader = ImageReader.from_dict(preprocess)
     reader.preprocess(Image.new("RGB", (1, 1)))  # invalid values fail here, not in the first batch
     return _backbone(network, reader.preprocess, known, reader)
+
+
+def names(model: Any, identity: dict[str, Any]) -> bool:
+    """Return whether the keys of conf/model name the network of an identity, whatever its weights."""
+    given, known = model["arguments"], identity["arguments"]
+    if model["source"] != identity["source"]:
+        return False
+    if model["source"] == SOURCE:  # whose arguments are those of its config
+        fits = all(known["config"].get(name) == value for name, value in given.items())
+        fits = fits and model["pooling"] in ("auto", known["pooling"])
+        return fits and Path(model["name"]).name == Path(identity["name"]).name
+    # In a timm name the part after the dot only selects weights.
+    return given == known and model["name"].partition(".")[0] == identity["name"].partition(".")[0]
+
+
+def said(identity: dict[str, Any]) -> str:
+    """Say which network an identity has, for messages."""
+    with_what = identity["arguments"]
+    with_what = f"pooling {with_what['pooling']}" if identity["source"] == SOURCE else f"arguments {with_what}"
+    return f"{identity['name']} of {identity['source']} with {with_what}"
 
 
 def _backbone(

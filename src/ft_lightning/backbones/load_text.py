@@ -49,12 +49,13 @@ def load_text_backbone(
         network = build_network(config) if weights is None else load_network(config, found.folder)
         if pooling == "auto":
             pooling = found.pooling() or ("last" if is_decoder(config) else "mean")
-        identity = Identity(SOURCE, found.name, {"config": config, "pooling": pooling}, found.label)
+        label = "random" if weights is None else found.label
+        identity = Identity(SOURCE, found.name, {"config": config, "pooling": pooling}, label)
         backbone = TextBackbone(network, pooling, identity, _reader(network, tokenizer, found.max_length()))
     except UserError as error:
         raise UserError(f"model.name={name}: {error}" if str(error)[:6] != "model." else str(error)) from error
     if grad_checkpointing:
-        _checkpoint(network, name)
+        checkpoint(network, name)
     return backbone
 
 
@@ -72,22 +73,21 @@ def build_text_backbone(identity: Identity, preprocess: dict[str, Any]) -> TextB
     return TextBackbone(network, pooling, identity, reader)
 
 
+def checkpoint(network: Any, name: str) -> None:
+    """Have the network compute a trained block's inside again in the backward pass, which takes less memory."""
+    if not network.supports_gradient_checkpointing:
+        raise UserError(f"model.grad_checkpointing=true: {name} cannot do it.")
+    network.activation_checkpointing_enable({"use_reentrant": False})
+
+
 def _reader(network: Any, tokenizer: str, max_length: int | None) -> TextReader:
-    tokens, embeddings = tokenizer_of(tokenizer).get_vocab_size(), network.get_input_embeddings().num_embeddings
-    if tokens > embeddings:
-        raise UserError(
-            f"its tokenizer has {tokens:,} tokens, its network {embeddings:,}: they do not belong together."
-        )
+    last, embeddings = max(tokenizer_of(tokenizer).get_vocab().values()), network.get_input_embeddings().num_embeddings
+    if last >= embeddings:
+        raise UserError(f"its tokenizer has a token {last:,}, its network {embeddings:,}: they do not belong together.")
     limit, pad = positions_of(network), getattr(network.config, "pad_token_id", None)
     pad = pad if isinstance(pad, int) and 0 <= pad < embeddings else 0
     length = min(max_length or _MAX_LENGTH, limit or _MAX_LENGTH)
     return TextReader(tokenizer, length, limit=limit, pad=pad, types=takes_types(network))
-
-
-def _checkpoint(network: Any, name: str) -> None:
-    if not network.supports_gradient_checkpointing:
-        raise UserError(f"model.grad_checkpointing=true: {name} cannot do it.")
-    network.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def positions_of(network: Any) -> int | None:

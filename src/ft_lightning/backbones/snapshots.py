@@ -44,7 +44,8 @@ class Snapshot(NamedTuple):
                 f'this makes a folder that has one: python -c "from transformers import AutoTokenizer; '
                 f"AutoTokenizer.from_pretrained('{self.folder}').save_pretrained('FOLDER')\""
             )
-        return path.read_text(encoding="utf-8")
+        with reading(path):
+            return path.read_text(encoding="utf-8")
 
     def pooling(self) -> str | None:
         """Return what the model's own files say of pooling; None if nothing."""

@@ -146,6 +146,8 @@ def _with_files(preprocess: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _warn_of_other_decoder(card: dict[str, Any]) -> None:
     """Warn if another release of Pillow prepared this model's training images: it may resize a little differently."""
+    if card.get("preprocess", {}).get("kind") == "text":
+        return
     then, now = (str(one.get("pillow")).split(".")[0] for one in (card.get("versions") or {}, versions()))
     if then.isdecimal() and then != now:
         log.warning("This model's training images were read by Pillow %s, here is %s: pixels may differ.", then, now)
