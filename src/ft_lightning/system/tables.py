@@ -85,8 +85,8 @@ def _read_jsonl(path: Path) -> pd.DataFrame:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"line {number} is not JSON: {error}") from None
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number} is not JSON: {error.msg} (character {error.colno})") from None
             if not isinstance(row, dict):
                 raise ValueError(f'line {number} holds something else than an object, such as {{"path": "a.png"}}')
             rows.append(row)
