@@ -14,6 +14,8 @@ import pandas as pd
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing
 
+pd.options.mode.string_storage = "python"  # pyarrow's strings, where it is installed, hold no undecodable file names
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that starts with one of these
 _KINDS = (".csv", ".jsonl")
 
