@@ -22,8 +22,8 @@ KNOWN = {
     "readers/preprocess.py": {1: "18d90b3b1997453a"},
     "backbones/backbone.py": {1: "9e51f1afabcb22b3"},
     "backbones/libraries.py": {1: "70caa5818fae9445"},
-    "backbones/transformers.py": {1: "db4484e0005e3c15"},
-    "readers/text.py": {1: "4fdd7739bebd53dc"},
+    "backbones/transformers.py": {1: "016930a75fd222d5"},
+    "readers/text.py": {1: "8c091f407b82c57b"},
     "readers/tokens.py": {1: "def14ac3630f440b"},
 }
 VERSIONS = {

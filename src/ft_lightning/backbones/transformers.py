@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ft_lightning.backbones.backbone import Identity
 from ft_lightning.backbones.blocks import trace_list
 from ft_lightning.readers.sample import Reader
-from ft_lightning.readers.text import STEP, TextReader
+from ft_lightning.readers.text import TextReader, padded_length
 
 POOLINGS = ("mean", "cls", "last")
 _ROWS = {"cpu": 16}  # that a call of the network has; on a CPU the fastest (its cache), up to 256 tokens a row
@@ -38,7 +38,7 @@ class TextBackbone(nn.Module):
         self.reader: Reader = reader
         self._pad, self._longest = reader.pad, reader.max_length
         self._is_float32_only = identity.arguments["config"]["model_type"] in _FLOAT32_ONLY
-        self.blocks, self.feature_dim = trace_list(network, lambda: self(self.prepare(self.example(1, STEP))))
+        self.blocks, self.feature_dim = trace_list(network, lambda: self(self.prepare(self.example(1, 16))))
 
     def example(self, n: int, length: int | None = None) -> dict[str, Tensor]:
         """Return a blank batch of n texts, as the reader collates them; of the longest, or of another length."""
@@ -65,8 +65,8 @@ class TextBackbone(nn.Module):
         mask = rows["attention_mask"]
         groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
         for row, tokens in enumerate(mask.sum(1).tolist()):
-            length = min(-(-tokens // STEP) * STEP, mask.shape[1])
-            groups[length, tokens == length].append(row)  # where no row is padded, attention takes another path
+            length = min(padded_length(tokens), mask.shape[1])
+            groups[length, tokens == length].append(row)  # without padding only where the positions end
         order: list[int] = []
         pooled: list[Tensor] = []
         for (length, _), members in groups.items():

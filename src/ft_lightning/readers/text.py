@@ -15,7 +15,7 @@ from ft_lightning.system.errors import UserError
 
 VERSION = 1  # raise it when code here, in tokens.py or in backbones/transformers.py changes a feature; empties stores
 FILE = "tokenizer.json"
-STEP = 16  # texts of about one length share a padded length; 8 makes more groups to fill up, 32 more padding
+_STEP = 16  # texts of about one length share a padded length; 8 makes more groups to fill up, 32 more padding
 _PREVIEW = 300  # characters
 
 Text: TypeAlias = "str | tuple[str, str]"
@@ -42,7 +42,7 @@ class TextReader:
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers")
 
     def __call__(self, sample: Sample) -> Inputs:
-        """Read a sample's tokens, int32 (W, L); L is the text's own length, rounded up to a multiple of 16."""
+        """Read a sample's tokens, int32 (W, L); L is the text's own length, rounded up."""
         inputs, found = self.inspect(sample)
         if found.error:
             raise SampleError(f"{sample.path}: {found.error}.")
@@ -155,7 +155,7 @@ class TextReader:
 
     def _padded(self, windows: list[Window]) -> dict[str, Tensor]:
         """Make tensors (W, L) of windows; L depends on the text alone, so that its features do."""
-        length = -(-max(len(window.ids) for window in windows) // STEP) * STEP
+        length = padded_length(max(len(window.ids) for window in windows))
         length = length if self.limit is None else min(length, self.limit)
         inputs = {
             "input_ids": torch.full((len(windows), length), self.pad, dtype=torch.int32),
@@ -169,6 +169,11 @@ class TextReader:
             if "token_type_ids" in inputs:
                 inputs["token_type_ids"][i, : len(ids)] = torch.tensor(types)
         return inputs
+
+
+def padded_length(tokens: int) -> int:
+    """Round up to a multiple of 16 with room for one more: attention takes another path where no row is padded."""
+    return (tokens // _STEP + 1) * _STEP
 
 
 def _length(inputs: Inputs) -> int:
