@@ -112,9 +112,10 @@ def pretrained(cfg: DictConfig) -> Pretrained:
     earlier = model_dir.load(cfg.init_from, key="init_from")
     backbone = earlier.classifier.backbone
     found = asdict(backbone.identity)
-    if not load.names(OmegaConf.to_container(cfg.model, resolve=True), found):
+    asked: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    if not load.names(asked, found):
         raise UserError(
-            f"init_from={cfg.init_from} holds {load.said(found)}, model says {cfg.model.name} of {cfg.model.source}: "
+            f"init_from={cfg.init_from} holds {load.said(found)}, model says {load.said(asked)}: "
             f"use model={found['source']} model.name={found['name']}, or leave init_from out."
         )
     if cfg.model.get("grad_checkpointing"):

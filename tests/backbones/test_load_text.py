@@ -338,6 +338,7 @@ def test_the_keys_of_a_model_name_the_network_of_an_earlier_one(change: Any, fit
     identity = asdict(loaded(original).identity)
     assert names(model, identity) == fits
     assert said(identity) == "tiny-bert of transformers with pooling mean"
+    assert f"with {'pooling auto' if model['pooling'] == 'auto' else 'pooling'}" in said(model) or "timm" in said(model)
 
 
 # --- the hub ---

@@ -66,11 +66,11 @@ def names(model: Any, identity: dict[str, Any]) -> bool:
     return given == known and model["name"].partition(".")[0] == identity["name"].partition(".")[0]
 
 
-def said(identity: dict[str, Any]) -> str:
-    """Say which network an identity has, for messages."""
-    with_what = identity["arguments"]
-    with_what = f"pooling {with_what['pooling']}" if identity["source"] == SOURCE else f"arguments {with_what}"
-    return f"{identity['name']} of {identity['source']} with {with_what}"
+def said(described: dict[str, Any]) -> str:
+    """Say which network an identity has, or the keys of conf/model ask for, in a message."""
+    arguments = described["arguments"]
+    of_text = f"pooling {described.get('pooling') or arguments['pooling']}" if described["source"] == SOURCE else ""
+    return f"{described['name']} of {described['source']} with {of_text or f'arguments {arguments}'}"
 
 
 def _backbone(
