@@ -45,17 +45,19 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     place = Place(kind, build.source(cfg.data, kind), root, table)
     looked = look_at_files(cfg.data, place, labels, build.task(cfg), memo, found)
     pairs: list[tuple[str, str, float]] = []
+    facts: dict[str, Any] = {}
     closer = cfg.features and bool(looked.splits)
     try:
         if closer:
             backbone, how = computing(cfg)
             distinct = look_at_sizes(looked, how.reader, cfg.data, found)
+            facts = how.reader.facts(list(distinct))
             features = features_of(cfg, list(distinct), (backbone, how))
             pairs, closer = look_at_features(looked, distinct, features, cfg.seed, how.reader, found), False
     finally:  # without weights, or after Ctrl-C, the findings about files are still reported
         if closer:
             found.add([Finding("not looked for", "Wrong labels, outliers and near-duplicates: it ended before.", "")])
-        written = check_page.write_check(Run(run_dir), looked, found, pairs, str(table or root))
+        written = check_page.write_check(Run(run_dir), looked, found, pairs, str(table or root), facts)
         summary.after_check(run_dir, found, overrides_of_train())
     if found.blocking:
         first = [f"{finding.said} {finding.fix}" for finding in found.blocking[:_SHOWN]]
@@ -76,7 +78,7 @@ def overrides_of_train() -> list[str]:
 
 
 def computing(cfg: DictConfig) -> "tuple[Backbone, Computing]":
-    """Return the backbone whose features compare the images, and how they are computed."""
+    """Return the backbone whose features compare the samples, and how they are computed."""
     from ft_lightning import build
     from ft_lightning.features.extract import Computing
     from ft_lightning.system.hardware import pick_device, pick_precision

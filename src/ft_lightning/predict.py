@@ -37,6 +37,8 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, cfg.max_pixels)
     table = model.predict(samples, *how, cfg.abstain_below, show_progress=True)
     tables.write_table(table, output)
+    if cfg.text is not None:
+        summary.answers(table)
     summary.after_predict(model.task, table, output)
     return {"n": len(table), "unreadable": int((table["error"] != "").sum())}
 

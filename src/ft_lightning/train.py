@@ -7,6 +7,7 @@ python -m ft_lightning.train resume=outputs/train/<run>
 """
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,20 +77,30 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         return {}
     processes.stop_watching()
     more = further.train(cfg, data, planned, pretrained, stored.rows, module.outputs, clock)
+    task = data.task.calibrate(module.outputs["val"].rows, module.outputs["val"].target)
     timing = clock.timing(
         trainer.current_epoch - module.first_epoch,
         data,
         stored.found - choice.computed,
         stored.computed + choice.computed,
     )
-    task = data.task.calibrate(module.outputs["val"].rows, module.outputs["val"].target)
     metrics = write.write(run, module.outputs, task, data, timing, choice.compared, more)
     model_dir.save(run.model, module.classifier, build.described_head(choice.cfg), task, metrics, reader=data.reader)
-    page = run_page.write(run)
+    page = write_page(run, data, trainer)
     if trainer.loggers:
         loggers.conclude(trainer.loggers, metrics, run_page.figures(run), trainer.global_step)
     summary.after(run_dir, task, metrics, page)
     return metrics
+
+
+def write_page(run: Run, data: "Data", trainer: "Trainer") -> Path:
+    """Find what speaks for the delivered model's answers, and write the page; return its path."""
+    from ft_lightning.deploy import model_dir, speaking
+    from ft_lightning.pages import run as run_page
+
+    how = trainer.strategy.root_device.type, str(trainer.precision)
+    speaking.write_words(run, partial(model_dir.load, run.model), data.splits["test"], data.reader, *how)
+    return run_page.write(run)
 
 
 def output_callbacks(cfg: DictConfig, run: Run) -> "list[Callback]":

@@ -29,6 +29,11 @@ def kinds(findings: list[Finding]) -> list[str]:
     return [finding.kind for finding in findings]
 
 
+def told(samples: list[Sample], looks: dict[str, Inspection]) -> list[Finding]:
+    (trait,) = images.traits(samples, looks)
+    return multiclass.about_trait(samples, trait)
+
+
 TASK = MultiClass(["ant", "bee"], [])
 HEALTHY = {
     split: [*some_of("ant", n, split), *some_of("bee", n, split)]
@@ -41,7 +46,8 @@ def test_nothing_is_said_of_a_healthy_dataset(tmp_path: Path) -> None:
     looks = {sample.digest: Inspection(64, 48, "RGB", "", True) for sample in samples}
     assert quick_findings(TASK, HEALTHY, in_folders=True) == []
     assert about_contradictions(samples, allow_leak=False) == ([], [])
-    assert images.about(samples, looks) == multiclass.about_modes(samples, looks) == []
+    assert images.about(samples, looks) == ([], [])
+    assert told(samples, looks) == []
     assert about_damage([], samples, may_be_skipped=False) == ([], [])
     (tmp_path / "ant").mkdir()
     (tmp_path / "ant/1.png").touch()
@@ -112,18 +118,18 @@ def test_odd_sizes_and_a_colour_mode_that_gives_a_class_away() -> None:
     looks = {sample.digest: Inspection(64, 64, "L" if sample.label == "bee" else "RGB", "", True) for sample in samples}
     looks[samples[0].digest] = Inspection(31, 40, "RGB", "", True)
     looks[samples[1].digest] = Inspection(400, 90, "RGB", "", True)
-    found = [*images.about(samples, looks), *multiclass.about_modes(samples, looks)]
+    found = [*images.about(samples, looks)[0], *told(samples, looks)]
     assert kinds(found) == ["small image", "long image", "colour mode"]
     assert samples[0].name in found[0].said
     assert samples[1].name in found[1].said
     assert "Images of bee are L, those of ant are not" in found[2].said
     looks[samples[0].digest] = looks[samples[1].digest] = Inspection(64, 64, "L", "", True)
-    assert multiclass.about_modes(samples, looks) == [], "two of ten are grey too"
+    assert told(samples, looks) == [], "two of ten are grey too"
 
     for number, sample in enumerate(samples):  # nine of ten, and one of ten
         mode = "RGB" if (sample.label == "ant") == (number % 10 > 0) else "L"
         looks[sample.digest] = Inspection(64, 64, mode, "", True)
-    (found,) = multiclass.about_modes(samples, looks)
+    (found,) = told(samples, looks)
     assert found.said == "Images of bee are L, those of ant are not."
 
 

@@ -12,6 +12,7 @@ from ft_lightning.data.scan import scan
 from ft_lightning.data.sources import find_images
 from ft_lightning.issues.by_task import label_issues
 from ft_lightning.issues.layout import about_folder, about_groups, about_nesting, quick_findings
+from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.sample import Sample
 from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.registry import TASKS
@@ -147,5 +148,5 @@ def test_a_subclass_is_looked_at_like_its_task_and_nothing_is_said_of_what_no_mo
     nothing = label_issues("words")
     samples = in_groups(None, None)
     assert nothing.about_labels(MultiClass(["a"], []), {"train": samples, "val": [], "test": []}) == ([], [])
-    assert nothing.about_modes(samples, {}) == []
+    assert nothing.about_trait(samples, Trait("colour mode", "Images", {}, "")) == []
     assert nothing.grouped(samples) == {"": samples}

@@ -11,7 +11,7 @@ import torch
 from conftest import write_pictures
 from ft_lightning.check import check
 from ft_lightning.cli.compose import compose
-from ft_lightning.issues import multilabel
+from ft_lightning.issues import images, multilabel
 from ft_lightning.issues.layout import about_groups
 from ft_lightning.pages.check import write as write_page
 from ft_lightning.readers.sample import Inspection, Sample
@@ -74,7 +74,8 @@ def test_a_colour_mode_that_gives_a_label_away() -> None:
             sample.digest: Inspection(64, 64, "L" if grey and grey in sample.label else "RGB", "", True)
             for sample in samples
         }
-        found = multilabel.about_modes(samples, looks)
+        (trait,) = images.traits(samples, looks)
+        found = multilabel.about_trait(samples, trait)
         assert [given_away in finding.said for finding in found] == ([True] if given_away else [])
 
 

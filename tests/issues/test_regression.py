@@ -13,7 +13,7 @@ from conftest import write_pictures
 from ft_lightning import build
 from ft_lightning.check import check, features_of
 from ft_lightning.cli.compose import compose
-from ft_lightning.issues import regression
+from ft_lightning.issues import images, regression
 from ft_lightning.issues.findings import Finding, Issue
 from ft_lightning.issues.layout import about_groups
 from ft_lightning.issues.robust import centre_and_spread, modified_z
@@ -83,7 +83,8 @@ def test_a_colour_mode_that_gives_values_away() -> None:
     samples = labelled(*AGES)
     for limit, said in ((45, "Images that are L have nearly always higher values than the others."), (100, None)):
         looks = {s.digest: Inspection(64, 64, "L" if float(s.label) > limit else "RGB", "", True) for s in samples}
-        assert [finding.said for finding in regression.about_modes(samples, looks)] == ([said] if said else [])
+        (trait,) = images.traits(samples, looks)
+        assert [finding.said for finding in regression.about_trait(samples, trait)] == ([said] if said else [])
 
 
 def test_groups_are_counted_without_classes() -> None:

@@ -18,6 +18,7 @@ from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.pages.page import Preview, Section, write_page
 from ft_lightning.report import report
+from ft_lightning.runs.previews import Mark, Snippet, visible
 from ft_lightning.train import train
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium")
@@ -92,7 +93,9 @@ def write_sections(folder: Path) -> None:
     figure.subplots().set_title(HOSTILE[2], parse_math=False)
     table = pd.DataFrame({"word": WORDS, HOSTILE[1]: NUMBERS, "whole": range(1995, 2002)})
     wide = pd.DataFrame({f"column {i} of a wide table": [i] for i in range(20)})
+    texts = (*HOSTILE, "x" * 10_000, "שלום " * 60, "行" * 300, "\n" * 200 + "end")
     pictures = [Preview(folder / "picture.jpg", HOSTILE), Preview(None, ["gone"])]
+    pictures += [Preview(Snippet(visible(text), (Mark(0, 3, 1.0),)), ["a text"]) for text in texts]
     sections = [
         Section(HOSTILE[0], HOSTILE[1], dict.fromkeys(HOSTILE, "x" * 300), [figure], table, pictures, HOSTILE[2]),
         Section("Wide", table=wide, figures=[Figure(figsize=(20, 2))]),

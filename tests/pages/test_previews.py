@@ -52,10 +52,11 @@ def test_marks_that_do_not_fit_change_no_letter(marks: tuple[Mark, ...]) -> None
         ("x" * 10_000, "x" * 16 + "…" + "x" * 16),
         ("x" * 40 + " " + "y" * 41, "x" * 40 + " " + "y" * 16 + "…" + "y" * 16),
         ("short words stay", "short words stay"),
+        ("two\nlines\n \n\n\nand a third", "two\nlines\nand a third"),
         ("&" * 60, "&amp;" * 16 + "…" + "&amp;" * 16),
     ],
 )
-def test_the_middle_of_a_long_word_is_left_out(text: str, shown: str) -> None:
+def test_the_middle_of_a_long_word_and_empty_lines_are_left_out(text: str, shown: str) -> None:
     assert drawn(Snippet(text)) == f'<div class="snippet" dir="auto">{shown}</div>'
     assert f'<mark style="--weight: 50%">{shown}</mark>' in drawn(Snippet(text, (Mark(0, len(text), 0.5),)))
 

@@ -175,7 +175,7 @@ def test_a_file_is_read_once_its_digest_fits(tmp_path: Path) -> None:
 
 
 def test_a_preview_is_the_beginning() -> None:
-    assert reader().preview(sample("the cat " * 100)) == ("the cat " * 100)[:300]
+    assert reader().preview(sample("the cat " * 100)) == ("the cat " * 100)[:300] + " …"
     assert reader().preview(sample(("first", "second"))) == "first\nsecond"
 
 

@@ -216,7 +216,8 @@ def _refuse_differences(processes: Processes, data: Data) -> None:
     """Raise UserError in all processes if they left out different samples, as their splits would differ."""
     left_out = processes.gather({problem.path for problem in data.left_out})
     if differing := sorted(set[str]().union(*left_out) - left_out[0].intersection(*left_out)):
+        number = number_of(len(differing), data.splits["train"][0].kind)
         raise UserError(
-            f"{number_of(len(differing), 'image')} can be read by some processes of this run and not by others: "
+            f"{number} can be read by some processes of this run and not by others: "
             f"{name_few(differing)}. Start again; if it happens again, look at the disk they are on."
         )

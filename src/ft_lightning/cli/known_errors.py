@@ -98,7 +98,7 @@ def config_error(error: BaseException) -> UserError:
 def print_error(message: object, kind: str = "error: ") -> None:
     """Print an error for the user, in every process of a run.
 
-    Otherwise an image that only one process reads would end the run without a message.
+    Otherwise a sample that only one process reads would end the run without a message.
     """
     who = "" if is_main_process() else "[another process] "
     print(f"{who}{kind}{printable_lines(str(message))}", file=sys.stderr)  # noqa: T201
@@ -114,7 +114,7 @@ def shortage(error: BaseException) -> UserError | None:
         )
     if isinstance(error, RuntimeError) and reason.startswith("DataLoader worker"):
         return UserError(
-            f"A process that reads images was killed ({reason}), as happens when memory runs out: lower "
+            f"A process that reads samples was killed ({reason}), as happens when memory runs out: lower "
             "data.num_workers; 0 reads within the main process."
         )
     return None

@@ -10,7 +10,7 @@ from ft_lightning.runs.baselines import better_baseline
 from ft_lightning.runs.run import Run
 from ft_lightning.system.commands import command_line
 from ft_lightning.system.console import console, interval, number, pairs, short, table
-from ft_lightning.system.errors import number_of
+from ft_lightning.system.errors import number_of, printable
 from ft_lightning.system.one_row import aloud
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ft_lightning.lora import Adapters
     from ft_lightning.model import Classifier
     from ft_lightning.tasks.task import Task
+
+
+_LONGEST = 60  # letters of a text on the terminal
 
 
 def before(run_dir: Path, data: "Data", classifier: "Classifier", trainer: "Trainer", start: Path | None) -> None:
@@ -105,14 +108,26 @@ def after_check(run_dir: Path, found: Findings, overrides: Sequence[str]) -> Non
 
 
 def after_predict(task: "Task", answers: "pd.DataFrame", output: Path) -> None:
-    """Print the number of files, a tally of the answers, and where the table is."""
+    """Print the number of files or texts, a tally of the answers, and where the table is."""
     errors = answers[answers["error"] != ""]
     pairs(
-        files=f"{len(answers):,}",
+        **{"texts" if "text" in answers else "files": f"{len(answers):,}"},
         **task.tally(answers),
         unreadable=f"{len(errors):,}" + (f", for example {errors.iloc[0]['path']}" if len(errors) else ""),
         table=str(short(output)),
     )
+
+
+def answers(found: "pd.DataFrame") -> None:
+    """Print the answers to texts that were typed; the table has the probabilities of all names too."""
+    names = [str(name) for name in found if not str(name).startswith(("path", "p(", "p_", "class_"))]
+    rows = found[names].astype(object).where(found[names].notna(), "").itertuples(index=False, name=None)
+    table(names, [[_clipped(printable(number(value))) for value in row] for row in rows])
+    console.print()
+
+
+def _clipped(said: str) -> str:
+    return said if len(said) <= _LONGEST else f"{said[: _LONGEST - 1]}…"
 
 
 def _print_metrics(task: "Task", splits: dict[str, dict[str, Any]]) -> None:

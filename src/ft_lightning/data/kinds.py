@@ -14,6 +14,7 @@ from ft_lightning.data.sources import find_images
 from ft_lightning.data.text_sources import find_texts
 from ft_lightning.readers.images import inspect_image, size_error
 from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.readers.words import Part, parts_of
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Kind:
         columns: keys of conf/data that name columns of a table, which `find` takes.
         inspecting: (keys of conf/data) -> what decodes a sample, and what judges its width and height.
         remembered: whether looking at one costs enough to keep the verdict.
+        parts: (sample, how many at most) -> what a model can answer without, to see what speaks for its answer.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Kind:
     columns: tuple[str, ...]
     inspecting: Callable[[Mapping[str, Any]], tuple[Inspect, Callable[[int, int], str]]]
     remembered: bool
+    parts: Callable[[Sample, int], Sequence[Part]] | None
 
     @property
     def on_bad(self) -> str:
@@ -113,6 +116,6 @@ def _image_inputs(pattern: str, columns: Sequence[str] | None) -> list[Sample]:
     return [Sample.unlabelled(str(path)) for path in find_files(pattern)]
 
 
-IMAGES = Kind("image", find_images, _image_inputs, (), _of_images, remembered=True)
-TEXTS = Kind("text", find_texts, text_inputs.find_texts, ("text",), _of_texts, remembered=False)
+IMAGES = Kind("image", find_images, _image_inputs, (), _of_images, remembered=True, parts=None)
+TEXTS = Kind("text", find_texts, text_inputs.find_texts, ("text",), _of_texts, remembered=False, parts=parts_of)
 KINDS = {kind.name: kind for kind in (IMAGES, TEXTS)}

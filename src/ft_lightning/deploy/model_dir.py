@@ -121,8 +121,9 @@ def load(
 def _build(
     card: dict[str, Any], folder: Path, state: dict[str, Tensor], build_backbone: Callable[..., Backbone]
 ) -> TrainedModel:
-    _warn_of_other_decoder(card)
     backbone = build_backbone(card["backbone"], _with_files(card["preprocess"], folder))
+    if "pillow" in backbone.reader.libraries:
+        _warn_of_other_decoder(card)
     head = build_head(in_features=backbone.feature_dim, num_classes=task_of(card).width, **card["head"])
     classifier = Classifier(backbone, head, freeze_plan(backbone, head, mode="frozen", k=None, freeze_bn=True))
     classifier.load_state_dict(state)

@@ -38,6 +38,8 @@ class TrainedModel:
     ) -> pd.DataFrame:
         """Predict one row an input: path, the task's answer (predicted, probability, p(class) for each class), error.
 
+        Inputs that are texts have them in the column `text`, after path.
+
         The row of an unreadable file is empty except for `error`, which holds the reason.
 
         Args:
@@ -57,6 +59,8 @@ class TrainedModel:
         table = task.table(names, rows, None)
         table["error"] = [errors.get(i, "") for i in range(len(names))]
         table.loc[table["error"] != "", table.columns.difference(["path", "error"])] = None
+        if any(sample.text is not None for sample in samples):
+            table.insert(1, "text", [sample.text for sample in samples])
         return table
 
     @torch.inference_mode()

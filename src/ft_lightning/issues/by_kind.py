@@ -1,21 +1,34 @@
 """Which module looks at which kind of samples."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ft_lightning.issues import images, texts
-from ft_lightning.issues.findings import Finding
+from ft_lightning.issues.findings import Finding, Issue
+from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.sample import Inspection, Reader, Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ft_lightning.tasks.task import Task
+
 
 class SampleIssues(Protocol):
     """What is said of samples of one kind, whatever their labels; a module, listed below."""
 
-    def about(self, samples: Iterable[Sample], inspections: Mapping[str, Inspection]) -> list[Finding]:
+    ALIKE: str  # what the likeness of near-duplicates is, such as correlation
+
+    def about(
+        self, samples: Sequence[Sample], inspections: Mapping[str, Inspection]
+    ) -> tuple[list[Finding], list[Issue]]:
         """Report what is odd about samples, by what looking at each has found."""
+
+    def about_inputs(self, samples: Sequence[Sample], reader: Reader) -> list[Finding]:
+        """Report what a network's reader makes of samples."""
+
+    def traits(self, samples: Sequence[Sample], inspections: Mapping[str, Inspection]) -> Iterable[Trait]:
+        """Yield what may give a label away, the likeliest first."""
 
     def near_duplicates(
         self, samples: Sequence[Sample], splits: Sequence[str], features: "Tensor", reader: Reader
@@ -29,6 +42,14 @@ class SampleIssues(Protocol):
             Position of the copy in train (or val for test), position in val or test, likeness up to 1; the closest
             first.
         """
+
+    def record(
+        self, samples: Sequence[Sample], inspections: Mapping[str, Inspection], task: "type[Task]"
+    ) -> dict[str, Any]:
+        """Return the entries of check.json that count how large samples are."""
+
+    def preview(self, sample: Sample) -> bytes | str:
+        """Return what a page shows of a sample that can be used."""
 
 
 SAMPLE_ISSUES: dict[str, SampleIssues] = {"image": images, "text": texts}

@@ -1,13 +1,13 @@
 """Puts into words what is wrong or odd about a dataset; each finding says how to mend it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ft_lightning.data.problems import Problem
 from ft_lightning.data.split import Splits, conflicting_labels, leaked, leaks, lost
-from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import name_few, number_of
 
 if TYPE_CHECKING:
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 FEW = 10  # samples of a class
 UNBALANCED = 10  # times as many samples in the largest class as in the smallest
-MOSTLY, HARDLY = 0.9, 0.1  # shares of a colour mode that tell one class from another
-ONE_MODE = "A network can learn that in place of their content: convert all to one mode."  # fix of a colour mode
+MOSTLY, HARDLY = 0.9, 0.1  # shares of a trait, such as a colour mode, that tell one class from another
+_VERSION = {
+    "image": "in another size or quality",
+    "text": "with a few other words or in another spelling",
+}  # of what is nearly the same
 NONE = "(none)"  # stands for the names of a label that has none
 
 
@@ -66,32 +69,38 @@ def listed(kind: str, names: Sequence[str], what: tuple[str, str], fix: str, blo
     return [Finding(kind, f"{number_of(len(names), *what)}: {name_few(names)}.", fix, blocks)] if names else []
 
 
+def noun_of(samples: Iterable[Sample]) -> str:
+    """Return what to call one of these samples: image or text."""
+    return next((sample.kind for sample in samples), "sample")
+
+
 def about_copies(samples: Iterable[Sample]) -> tuple[list[Finding], list[Issue]]:
-    """Report files with the same bytes, label and split, which count more than once."""
+    """Report samples with the same bytes, label and split, which count more than once."""
     first: dict[tuple[str, str, str | None], Sample] = {}
     pairs = [(first.setdefault((s.digest, s.label, s.split), s), s) for s in samples]
     copies = [(a, b) for a, b in pairs if a is not b]
     named = [f"{b.name} of {a.name}" for a, b in copies]
     fix = "Remove or exclude copies: they count twice. They stay in one split."
     issues = [Issue(b.name, "copy", 1.0, b.label, f"the same bytes as {a.name}") for a, b in copies]
-    return listed("copy", named, ("file is a copy of another", "files are copies of others"), fix), issues
+    noun = "text" if noun_of(x for x, _ in copies) == "text" else "file"
+    return listed("copy", named, (f"{noun} is a copy of another", f"{noun}s are copies of others"), fix), issues
 
 
 def about_contradictions(samples: Sequence[Sample], allow_leak: bool) -> tuple[list[Finding], list[Issue]]:
     """Report the same bytes under two labels, and the same bytes or group in train and in val or test."""
-    two, shared = conflicting_labels(samples), leaks(samples)
+    two, shared, noun = conflicting_labels(samples), leaks(samples), noun_of(samples)
     named = [f"{a.name} and {b.name}" for a, b in two]
     fix = "Keep the one that is right, and take its row out of issues.csv."
     found = listed(
         "two labels",
         named,
-        ("time the same image has two labels", "times the same image has two labels"),
+        (f"time the same {noun} has two labels", f"times the same {noun} has two labels"),
         fix,
         blocks=True,
     )
     named = [f"{a.name} and {b.name} ({what})" for a, b, what in shared]
     fix = "Exclude those in train; data.allow_leak=true if it is meant."
-    what = "image of val or test is in train too", "images of val or test are in train too"
+    what = f"{noun} of val or test is in train too", f"{noun}s of val or test are in train too"
     found += listed("leak", named, what, fix, blocks=not allow_leak)
     issues = _two_labels(samples, {one.digest for one, _ in two})
     issues += [Issue(a.name, "leak", 1.0, a.label, f"{what} as {b.name}") for a, b, what in leaked(samples)]
@@ -118,7 +127,7 @@ def about_damage(
     """Report samples that cannot be used."""
     names = {sample.path: sample.name for sample in samples}
     lines = [str(problem).rstrip(".") for problem in problems]
-    kind = next((sample.kind for sample in samples), "")
+    kind = noun_of(samples)
     skip = f", or leave them out: data.on_bad_{kind}=skip."
     fix = "Mend, remove or exclude them" + ("." if may_be_skipped else skip)
     issues = [Issue(names[p.path], "damaged", 1.0, p.label, p.problem) for p in problems]
@@ -127,22 +136,10 @@ def about_damage(
 
 
 def about_lost(task: "Task", usable: Splits) -> list[Finding]:
-    """Report splits and classes that have no sample left without the unusable images."""
+    """Report splits and classes that have no sample left without the unusable ones."""
     gone = lost(task, usable)
-    said = f"Without the images that cannot be used nothing is left of {name_few(gone)}."
+    said = f"Without the samples that cannot be used nothing is left of {name_few(gone)}."
     return [Finding("nothing left", said, "Mend or replace them.", blocks=True)] if gone else []
-
-
-def modes_of(
-    samples: Iterable[Sample], inspections: Mapping[str, Inspection], task: "type[Task]"
-) -> dict[str, Counter[str]]:
-    """Count the images with each label's names, such as its class, by colour mode, such as RGB or L, as stored."""
-    modes: dict[str, Counter[str]] = defaultdict(Counter)
-    for sample in samples:
-        if sample.digest in inspections:
-            for name in task.names_in(sample.label) or [NONE]:
-                modes[name][inspections[sample.digest].mode] += 1
-    return modes
 
 
 def count_names(splits: Splits, task: "type[Task]") -> dict[str, dict[str, int]]:
@@ -171,21 +168,22 @@ def about_suspects(
         pairs: sample of train, its copy in val or test, correlation.
     """
     found = []
-    # A tenth or two of planted errors ranked behind the first `estimated`; more rows would be mostly hard images.
+    noun = noun_of([row[0] for rows in (labels, outliers, pairs) for row in rows])
+    # A tenth or two of planted errors ranked behind the first `estimated`; more rows would be mostly hard samples.
     suspects = labels[: 2 * estimated]
     if pairs:
-        said = number_of(len(pairs), "image of val or test is", "images of val or test are")
-        said += " in train in another size or quality."
+        said = number_of(len(pairs), f"{noun} of val or test is", f"{noun}s of val or test are")
+        said += f" in train {_VERSION[noun]}."
         fix = "Exclude those in train, or keep what belongs together in one split: data.group_by."
         found.append(Finding("near-duplicate", said, fix))
     if estimated:
         said = (
             f"Some {number_of(estimated, 'label is', 'labels are')} probably wrong; the {len(suspects)} most "
-            f"suspicious images {looks} to heads that were not trained on them."
+            f"suspicious {noun}s {looks} to heads that were not trained on them."
         )
         found.append(Finding("label", said, "Look at them from the top; mend the labels, or exclude what is wrong."))
     if outliers:
-        said = f"{number_of(len(outliers), 'image is', 'images are')} unlike all others."
+        said = f"{number_of(len(outliers), f'{noun} is', f'{noun}s are')} unlike all others."
         found.append(Finding("outlier", said, "Look at them: do they belong to the dataset?"))
     issues = [Issue(a.name, "near-duplicate", value, a.label, f"as {b.name}") for a, b, value in pairs]
     issues += [Issue(s.name, "label", score, s.label, likely) for s, likely, score in suspects]

@@ -1,11 +1,12 @@
 """What `check` says of labels, which depends on the task."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ft_lightning.data.split import Splits
 from ft_lightning.issues.findings import Finding, Issue
-from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.issues.traits import Trait
+from ft_lightning.readers.sample import Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,10 +31,10 @@ class LabelIssues(Protocol):
     SCORE: str  # what the scores of suspects mean
 
     def about_labels(self, task: "Task", splits: Splits) -> tuple[list[Finding], list[Issue]]:
-        """Report what is odd about the labels of each split; needs no images."""
+        """Report what is odd about the labels of each split; needs no content."""
 
-    def about_modes(self, samples: Sequence[Sample], inspections: Mapping[str, Inspection]) -> list[Finding]:
-        """Report colour modes that give a label away."""
+    def about_trait(self, samples: Sequence[Sample], trait: Trait) -> list[Finding]:
+        """Report a trait, such as the colour mode, that gives a label away."""
 
     def suspects(
         self, task: "Task", features: "Tensor", labels: Sequence[str], groups: Sequence[str] | None, seed: int

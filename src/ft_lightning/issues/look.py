@@ -1,4 +1,4 @@
-"""Examines a dataset: its files and images first, then a network's features of them."""
+"""Examines a dataset: its files and samples first, then a network's features of them."""
 
 import logging
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ class Looked(NamedTuple):
     task: "Task | None"
     samples: list[Sample]
     splits: dict[str, list[Sample]]  # of usable samples
-    inspections: dict[str, Inspection]  # of usable images, by digest
+    inspections: dict[str, Inspection]  # of usable ones, by digest
 
     def distinct(self) -> dict[Sample, str]:
         """Return each usable sample with its split, one sample for each content."""
@@ -68,7 +68,7 @@ def look_at_files(
     memo: Memo | None,
     found: Findings,
 ) -> Looked:
-    """Add the findings on files, names and images to `found`; unlike train, do not stop at the first problem.
+    """Add the findings on files, names and samples to `found`; unlike train, do not stop at the first problem.
 
     Args:
         data: the keys of conf/data.
@@ -113,8 +113,10 @@ def look_at_files(
         found.add(layout.about_folder(Path(str(place.root)).expanduser(), scanned))
         found.add(layout.about_nesting(samples))
     found.add(layout.about_groups(samples, labels.task))
-    found.add(SAMPLE_ISSUES[kind.name].about(sound, inspector.usable))
-    found.add(of_labels.about_modes(sound, inspector.usable))
+    of_kind = SAMPLE_ISSUES[kind.name]
+    found.add(*of_kind.about(sound, inspector.usable))
+    told = (of_labels.about_trait(sound, trait) for trait in of_kind.traits(sound, inspector.usable))
+    found.add(next(filter(None, told), []))
     return Looked(labels.task, task, samples, splits, inspector.usable)
 
 
@@ -141,13 +143,14 @@ def _said_once() -> Iterator[None]:
 
 
 def look_at_sizes(looked: Looked, reader: Reader, data: "DictConfig", found: Findings) -> dict[Sample, str]:
-    """Report images that are too large for what a reader makes of them; return the others with their splits."""
+    """Report what a reader makes of samples, and those too large for it; return the others with their splits."""
     distinct = looked.distinct()
     why = {s: reader.size_error(*looked.inspections[s.digest][:2]) for s in distinct}
     problems = [Problem(s.path, s.label, distinct[s], error) for s, error in why.items() if error]
     kind = kind_of(data)
     skipped = skips(kind, data) and len(problems) <= data.max_bad_fraction * len(looked.samples)
     found.add(*findings.about_damage(problems, looked.samples, skipped))
+    found.add(SAMPLE_ISSUES[kind.name].about_inputs(list(distinct), reader))
     return {sample: split for sample, split in distinct.items() if not why[sample]}
 
 

@@ -1,7 +1,7 @@
 """What is said of labels that are classes, one a sample."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ft_lightning.data.split import Splits
@@ -9,16 +9,15 @@ from ft_lightning.issues.findings import (
     FEW,
     HARDLY,
     MOSTLY,
-    ONE_MODE,
     UNBALANCED,
     Finding,
     Issue,
     count_names,
     listed,
-    modes_of,
 )
 from ft_lightning.issues.label_issues import Suspects
-from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.issues.traits import Trait
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import name_few, number_of
 from ft_lightning.tasks.multiclass import MultiClass
 
@@ -54,16 +53,15 @@ def about_labels(task: "Task", splits: Splits) -> tuple[list[Finding], list[Issu
     return found, []
 
 
-def about_modes(samples: Sequence[Sample], inspections: Mapping[str, Inspection]) -> list[Finding]:
-    """Report a colour mode that most images of one class have, and hardly any of another."""
-    modes = modes_of(samples, inspections, MultiClass)
-    for mode in sorted({mode for counts in modes.values() for mode in counts}):
-        shares = {label: counts[mode] / counts.total() for label, counts in modes.items() if counts.total() >= FEW}
+def about_trait(samples: Sequence[Sample], trait: Trait) -> list[Finding]:
+    """Report what most samples of one class are, and hardly any of another."""
+    counted = trait.counts(samples, MultiClass)
+    for way in sorted({way for counts in counted.values() for way in counts}):
+        shares = {label: counts[way] / counts.total() for label, counts in counted.items() if counts.total() >= FEW}
         mostly = sorted(label for label, share in shares.items() if share >= MOSTLY)
         hardly = sorted(label for label, share in shares.items() if share <= HARDLY)
         if mostly and hardly:
-            said = f"Images of {name_few(mostly)} are {mode}, those of {name_few(hardly)} are not."
-            return [Finding("colour mode", said, ONE_MODE)]
+            return trait.finding(f"{trait.noun} of {name_few(mostly)} are {way}, those of {name_few(hardly)} are not.")
     return []
 
 

@@ -1,7 +1,7 @@
 """What is said of labels of which a sample has any number."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ft_lightning.data.split import Splits
@@ -10,16 +10,15 @@ from ft_lightning.issues.findings import (
     HARDLY,
     MOSTLY,
     NONE,
-    ONE_MODE,
     UNBALANCED,
     Finding,
     Issue,
     count_names,
     listed,
-    modes_of,
 )
 from ft_lightning.issues.label_issues import Suspects
-from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.issues.traits import Trait
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import name_few, number_of
 from ft_lightning.tasks.label_sets import names_in
 from ft_lightning.tasks.multilabel import MultiLabel
@@ -88,20 +87,20 @@ def _about_sets(train: Sequence[Sequence[str]], counts: Counter[str]) -> list[Fi
     return found + listed("same labels", same, what, fix)
 
 
-def about_modes(samples: Sequence[Sample], inspections: Mapping[str, Inspection]) -> list[Finding]:
-    """Report a colour mode that most images with a label have, and hardly any without it, or the other way round."""
-    modes = modes_of(samples, inspections, MultiLabel)
-    total = Counter(inspections[sample.digest].mode for sample in samples if sample.digest in inspections)
-    for mode in sorted(total):
+def about_trait(samples: Sequence[Sample], trait: Trait) -> list[Finding]:
+    """Report what most samples with a label are, and hardly any without it, or the other way round."""
+    counted = trait.counts(samples, MultiLabel)
+    total = Counter(trait.ways[sample.digest] for sample in samples if sample.digest in trait.ways)
+    for way in sorted(total):
         given_away = []
-        for name, counts in modes.items():
+        for name, counts in counted.items():
             without = total.total() - counts.total()
             if name != NONE and min(counts.total(), without) >= FEW:
-                shares = counts[mode] / counts.total(), (total[mode] - counts[mode]) / without
+                shares = counts[way] / counts.total(), (total[way] - counts[way]) / without
                 given_away += [name] if max(shares) >= MOSTLY and min(shares) <= HARDLY else []
         if given_away:
-            said = f"Images with and without {name_few(sorted(given_away))} differ in being {mode}."
-            return [Finding("colour mode", said, ONE_MODE)]
+            names = name_few(sorted(given_away))
+            return trait.finding(f"{trait.noun} with and without {names} differ in being {way}.")
     return []
 
 

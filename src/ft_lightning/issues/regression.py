@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ft_lightning.data.split import Splits
-from ft_lightning.issues.findings import FEW, ONE_MODE, Finding, Issue, listed
+from ft_lightning.issues.findings import FEW, Finding, Issue, listed
 from ft_lightning.issues.label_issues import Suspects
 from ft_lightning.issues.robust import centre_and_spread
-from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.issues.traits import Trait
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import name_few, number_of
 from ft_lightning.tasks.numbers import strata, values_of
 from ft_lightning.tasks.regression import Regression
@@ -30,7 +31,7 @@ _DISTINCT = 10  # values: as few may be classes
 _SHARE = 0.5  # of all samples with the same value
 _BEYOND = 10  # spreads of a gap: the tail of a log-normal target has hardly any so wide
 _GAP = 0.5  # of the spread of the values, between a repeated value at their end and the next
-_TOLD_APART = 0.95  # share of pairs of an image of one colour mode and one of another, in which the same has more
+_TOLD_APART = 0.95  # share of pairs of a sample of one colour mode, say, and one of another, in which the same has more
 _BINS = 30
 
 
@@ -117,14 +118,14 @@ def _about_ends(name: str, counts: Counter[float], spread: float) -> list[Findin
     ]
 
 
-def about_modes(samples: Sequence[Sample], inspections: Mapping[str, Inspection]) -> list[Finding]:
-    """Report a colour mode whose images nearly all have lower, or higher, values than the others."""
+def about_trait(samples: Sequence[Sample], trait: Trait) -> list[Finding]:
+    """Report what samples are that nearly all have lower, or higher, values than the others."""
     from scipy.stats import rankdata
 
-    seen = [sample for sample in samples if sample.digest in inspections]
-    modes = np.array([inspections[sample.digest].mode for sample in seen])
-    for mode in sorted(set(modes.tolist())):
-        inside = modes == mode
+    seen = [sample for sample in samples if sample.digest in trait.ways]
+    ways = np.array([trait.ways[sample.digest] for sample in seen])
+    for way in sorted(set(ways.tolist())):
+        inside = ways == way
         n, others = int(inside.sum()), int((~inside).sum())
         if min(n, others) < FEW:
             continue
@@ -132,8 +133,7 @@ def about_modes(samples: Sequence[Sample], inspections: Mapping[str, Inspection]
         more = (ranks[inside].sum(0) - n * (n + 1) / 2) / (n * others)  # share of pairs, as in Mann & Whitney (1947)
         if max(more.max(), 1 - more.min()) >= _TOLD_APART:
             compared = "higher" if more.max() >= _TOLD_APART else "lower"
-            said = f"Images that are {mode} have nearly always {compared} values than the others."
-            return [Finding("colour mode", said, ONE_MODE)]
+            return trait.finding(f"{trait.noun} that are {way} have nearly always {compared} values than the others.")
     return []
 
 

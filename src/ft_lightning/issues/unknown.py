@@ -1,12 +1,13 @@
 """For a task without a module of its own: nothing is said of its labels, and none is suspicious."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ft_lightning.data.split import Splits
 from ft_lightning.issues.findings import Finding, Issue
 from ft_lightning.issues.label_issues import Suspects
-from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.issues.traits import Trait
+from ft_lightning.readers.sample import Sample
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +21,7 @@ def about_labels(task: "Task", splits: Splits) -> tuple[list[Finding], list[Issu
     return [], []
 
 
-def about_modes(samples: Sequence[Sample], inspections: Mapping[str, Inspection]) -> list[Finding]:
+def about_trait(samples: Sequence[Sample], trait: Trait) -> list[Finding]:
     return []
 
 

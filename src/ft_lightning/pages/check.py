@@ -1,22 +1,22 @@
 """Writes the files of a check: findings, the table of issues, previews, and the page made from them."""
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ft_lightning.issues.by_kind import SAMPLE_ISSUES
 from ft_lightning.issues.by_task import label_issues
-from ft_lightning.issues.findings import NONE, Findings, Issue, modes_of
+from ft_lightning.issues.findings import NONE, Findings, Issue, noun_of
 from ft_lightning.issues.label_issues import LabelIssues
 from ft_lightning.pages.figures import image_sizes
+from ft_lightning.pages.lengths import sections_on_lengths
 from ft_lightning.pages.page import Preview, Section, write_page
 from ft_lightning.pages.previews import Previews
 from ft_lightning.pages.scatter import histograms
-from ft_lightning.readers.images import preview
 from ft_lightning.runs.previews import write_previews
 from ft_lightning.runs.run import Run
 from ft_lightning.tasks.registry import DEFAULT
@@ -24,9 +24,10 @@ from ft_lightning.tasks.registry import DEFAULT
 if TYPE_CHECKING:
     from ft_lightning.issues.look import Looked
 
-_SHOWN = 24  # images of a kind
+_SHOWN = 24  # samples of a kind
 _ROWS_SHOWN = 1000  # of a kind
 _OF_A_GROUP = 6  # fill a row of the page
+_ALIKE = "correlation"  # of near-duplicates in older checks
 _SAMPLES = 120  # about 1 MB of the page
 _GALLERIES = {
     "label": ("Labels", "Label → what it looks like; the most suspicious first."),
@@ -36,19 +37,25 @@ _GALLERIES = {
 
 
 def write_check(
-    run: Run, looked: "Looked", found: Findings, pairs: Sequence[tuple[str, str, float]], location: str
+    run: Run,
+    looked: "Looked",
+    found: Findings,
+    pairs: Sequence[tuple[str, str, float]],
+    location: str,
+    facts: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write check.json, issues.csv, previews and report.html of a check; return the content of check.json.
 
     Args:
-        pairs: near-duplicates: name, name of the other, correlation.
+        pairs: near-duplicates: name, name of the other, likeness.
         location: folder or table of the dataset.
+        facts: what a network's reader says of the samples.
     """
-    sizes = Counter(f"{each.width} x {each.height}" for each in looked.inspections.values())
+    kind = noun_of(looked.samples)
+    of_kind = SAMPLE_ISSUES.get(kind, SAMPLE_ISSUES["image"])  # without a sample there is nothing to say
     chosen = _some_of_each(looked)
     by_name = {sample.name: sample for sample in looked.samples}
     shown = [name for names in chosen.values() for name in names]
-    modes = modes_of(looked.samples, looked.inspections, looked.kind)
     content = {
         "task": looked.kind.name,
         "location": location,
@@ -56,8 +63,9 @@ def write_check(
         "can_train": not found.blocking,
         "findings": [asdict(finding) for finding in found.findings],
         **label_issues(looked.kind.name).record(looked.task, looked.splits),
-        "modes": {name: dict(count) for name, count in modes.items()},
-        "sizes": dict(sizes.most_common()),
+        **of_kind.record(looked.samples, looked.inspections, looked.kind),
+        **facts,
+        "alike": of_kind.ALIKE,
         "shown": chosen,
         "labels": {name: by_name[name].label for name in shown},
     }
@@ -68,8 +76,7 @@ def write_check(
     shown += [name for one, other, _ in pairs[:_SHOWN] for name in (one, other)]
     for kind in _GALLERIES:
         shown += issues.loc[issues["kind"] == kind, "path"].head(_SHOWN).tolist()
-    max_pixels = max((found.width * found.height for found in looked.inspections.values()), default=0)
-    write_previews([by_name[name] for name in shown], run.previews, lambda one: preview(one.path, max_pixels))
+    write_previews([by_name[name] for name in shown], run.previews, of_kind.preview)
     write(run)
     return content
 
@@ -80,10 +87,10 @@ def write(run: Run) -> Path:
     issues["score"] = pd.to_numeric(issues["score"])
     title = "This dataset can train" if content["can_train"] else "This dataset cannot train as it is"
     of_labels = label_issues(content.get("task", DEFAULT.name))
-    sections = [*_findings(content, of_labels.NOUNS), *_pairs(run), *_galleries(run, issues)]
+    sections = [*_findings(content, of_labels.NOUNS), *_pairs(run, content), *_galleries(run, issues)]
     sections += _samples(run, content, of_labels.NOUN)
-    sections += [*_labels(content, of_labels), *_images(content, of_labels.NOUN)]
-    sections += [_issues(issues, of_labels.SCORE)] if len(issues) else []
+    sections += [*_labels(content, of_labels), *_images(content, of_labels.NOUN), *sections_on_lengths(content)]
+    sections += [_issues(issues, of_labels.SCORE, content)] if len(issues) else []
     write_page(run.page, title, f"{run.path.resolve().name} · {content['location']}", sections)
     return run.page
 
@@ -124,15 +131,15 @@ def _findings(content: dict[str, Any], nouns: str) -> list[Section]:
     return [Section("Findings", text, facts, table=found if len(found) else None)]
 
 
-def _pairs(run: Run) -> list[Section]:
+def _pairs(run: Run, content: dict[str, Any]) -> list[Section]:
     table = run.table("pairs")
     if table.empty:
         return []
     previews = Previews(run)
     images = [
         Preview(previews.of(name), [f"{number}: {role}", name])
-        for number, (path, other, correlation) in enumerate(table.head(_SHOWN).to_numpy(), start=1)
-        for role, name in (("to be left out", path), (f"correlation {float(correlation):.4f}", other))
+        for number, (path, other, alike) in enumerate(table.head(_SHOWN).to_numpy(), start=1)
+        for role, name in (("to be left out", path), (f"{content.get('alike', _ALIKE)} {float(alike):.4f}", other))
     ]
     text = "Side by side: the copy to be left out, and the one to be tested on."
     return [Section("Near-duplicates", text, images=images)]
@@ -151,11 +158,12 @@ def _galleries(run: Run, issues: pd.DataFrame) -> list[Section]:
     return sections
 
 
-def _issues(issues: pd.DataFrame, score: str) -> Section:
+def _issues(issues: pd.DataFrame, score: str, content: dict[str, Any]) -> Section:
     text = (
         "The rows of issues.csv. A run with data.exclude=<this file> leaves out every sample that is still in it. "
         f"Scores compare rows of one kind, the higher the worse: {score}; "
-        "outlier, modified z-score of the distance to the ten nearest; near-duplicate, correlation; others 1."
+        "outlier, modified z-score of the distance to the ten nearest; near-duplicate, "
+        f"{content.get('alike', _ALIKE)}; others 1."
     )
     shown = issues.groupby("kind", sort=False).head(_ROWS_SHOWN)
     if len(shown) < len(issues):

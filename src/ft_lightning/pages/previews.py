@@ -10,6 +10,7 @@ from ft_lightning.runs.previews import Mark, Snippet, read_previews
 from ft_lightning.runs.run import Run
 
 _LONG_WORD = re.compile(r"(\S{16})\S{9,}(\S{16})")  # more than 40 letters: the middle is left out
+_EMPTY_LINES = re.compile(r"\n\s*\n")
 _MARKED = " Of texts, the marked words speak for the answer: without one of them it changes, the more, the darker."
 
 
@@ -61,4 +62,4 @@ def _fits(mark: Mark, text: str) -> bool:
 
 
 def _short(text: str) -> Markup:
-    return escape(_LONG_WORD.sub(r"\1…\2", text))
+    return escape(_EMPTY_LINES.sub("\n", _LONG_WORD.sub(r"\1…\2", text)))

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from ft_lightning.data.scan import SPLITS
 from ft_lightning.pages import multiclass, multilabel, regression
+from ft_lightning.pages.lengths import sections_on_lengths
 from ft_lightning.pages.page import Section, number, write_page
 from ft_lightning.runs.baselines import better_baseline
 from ft_lightning.runs.run import Run
@@ -161,6 +162,10 @@ def _data(run: Run, _: dict[str, Any]) -> list[Section]:
     return sections
 
 
+def _lengths(_: Run, metrics: dict[str, Any]) -> list[Section]:
+    return sections_on_lengths(metrics["data"])
+
+
 def _provenance(run: Run, metrics: dict[str, Any]) -> list[Section]:
     config, command = run.config_text(), shlex.join(run.command)
     versions = {name: str(version) for name, version in metrics["versions"].items()}
@@ -210,4 +215,4 @@ def _time(metrics: dict[str, Any]) -> dict[str, str]:
 
 
 # The page, from top to bottom: each function makes sections of a run and its metrics.json.
-SECTIONS: list[MakeSections] = [_headline, _heads, _repeats, _folds, _of_task, _data, _provenance]
+SECTIONS: list[MakeSections] = [_headline, _heads, _repeats, _folds, _of_task, _data, _lengths, _provenance]

@@ -47,6 +47,9 @@ class ImageReader:
         """Return a small JPEG."""
         return images.preview(sample.path, self.max_pixels)
 
+    def facts(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        return {}
+
     def size_error(self, width: int, height: int) -> str:
         return images.size_error(width, height, self.max_pixels, self.preprocess.resized)
 

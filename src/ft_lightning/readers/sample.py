@@ -40,6 +40,13 @@ class Sample:
         """Make a sample to predict of a text, or of two that belong together."""
         return cls.unlabelled(name, content, "text")
 
+    @property
+    def text(self) -> str | None:
+        """The text, or several that belong together, one a line; None of what is still in its file, and of an image."""
+        if self.kind != "text" or isinstance(self.content, bytes | None):
+            return None
+        return self.content if isinstance(self.content, str) else "\n".join(self.content)
+
     @classmethod
     def several(cls, inputs: Any, kind: str = "image") -> list["Sample"]:
         """Make samples of what somebody gives: a path, bytes, an image, an array, a text, or several of them.
@@ -137,6 +144,9 @@ class Reader(Protocol):
 
     def lengths(self, samples: Sequence[Sample]) -> Sequence[int] | None:
         """Return how long the input of each sample is; None if all are equally large."""
+
+    def facts(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """Return what is worth knowing of samples as it reads them: entries of metrics.json beside their number."""
 
     def size_error(self, width: int, height: int) -> str:
         """Say why a sample of this size, as an inspection has it, cannot be used; empty if it can."""

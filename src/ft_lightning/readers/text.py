@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from ft_lightning.readers.decoding import ChangedError, UnusableTextError, decoded, problem_of, read_file
+from ft_lightning.readers.lengths import tokens
 from ft_lightning.readers.sample import Inputs, Inspection, Sample, SampleError
 from ft_lightning.readers.tokens import TRUNCATES, Window, tokenizer_of, unknown_of, windows_of
+from ft_lightning.readers.words import beginning_of
 from ft_lightning.system.errors import UserError
 
 VERSION = 1  # raise it when code here, in tokens.py or in backbones/transformers.py changes a feature; empties stores
 FILE = "tokenizer.json"
 _STEP = 16  # texts of about one length share a padded length; 8 makes more groups to fill up, 32 more padding
-_PREVIEW = 300  # characters
 
 Text: TypeAlias = "str | tuple[str, str]"
 
@@ -80,8 +81,14 @@ class TextReader:
 
     def preview(self, sample: Sample) -> str:
         """Return the first 300 characters."""
-        text = self._read(sample)
-        return (text if isinstance(text, str) else "\n".join(text))[:_PREVIEW]
+        try:
+            return beginning_of(self._read(sample))
+        except UnusableTextError as error:
+            raise SampleError(f"{sample.path}: {error}.") from None
+
+    def facts(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """Return how long texts are in tokens, and the shares that are cut and unknown."""
+        return {"tokens": tokens(samples, lambda sample: self.inspect(sample)[1], self.max_length, self.truncate)}
 
     def lengths(self, samples: Sequence[Sample]) -> Sequence[int]:
         """Return the number of tokens of each sample's input, with padding; an unreadable one counts as short."""

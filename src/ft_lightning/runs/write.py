@@ -74,6 +74,7 @@ def write(
             **task.facts(),
             "samples": {split: len(samples) for split, samples in data.splits.items()},
             "left_out": len(data.left_out),
+            **data.reader.facts([sample for samples in data.splits.values() for sample in samples]),
         },
     }
     return _write(run, outputs, task, samples["test"], data.reader, baselines, about)
