@@ -19,10 +19,13 @@ import traceback
 from typing import Any
 
 import hydra
+import jinja2
 import lightning
+import matplotlib.backends.backend_svg
 import omegaconf
 import optuna
 import pandas
+import rich.progress
 import safetensors.torch
 import sklearn.datasets
 import timm
@@ -30,7 +33,8 @@ import torch
 import torchmetrics
 import torchvision
 
-LIBRARIES = (hydra, lightning, omegaconf, optuna, pandas, safetensors, sklearn, timm, torch, torchmetrics, torchvision)
+LIBRARIES = (hydra, jinja2, lightning, matplotlib, omegaconf, optuna, pandas, rich, safetensors, sklearn)
+MORE = (timm, torch, torchmetrics, torchvision)
 
 
 def main() -> None:

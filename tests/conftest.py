@@ -1,6 +1,7 @@
 """What the tests share: small real pictures, a small pretrained network, and the commands as a person runs them."""
 
 import functools
+import gc
 import json
 import math
 import os
@@ -22,9 +23,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts jobs 
 import numpy as np
 import pytest
 import torch
+from markupsafe import Markup
 from PIL import Image
 
+from composing import composed_once
+
 ROOT = Path(__file__).parents[1]
+# Where figures are drawn: of any numbers and of any names.
+DRAWING = {"pages", "test_any_tree.py", "test_check.py", "test_leaderboard.py", "test_overrides.py"}
 
 
 @functools.cache
@@ -43,6 +49,27 @@ def patience(seconds: int) -> int:
 @pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # or each look for garbage is one among all libraries: a tenth of the time of tests
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # Triton would complain
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _composed_once() -> Iterator[None]:
+    with composed_once():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made everywhere, but drawn by commands and in some tests alone: it is a third of a small run."""
+    if not DRAWING & {request.path.name, request.path.parent.name}:
+        monkeypatch.setattr("ft_lightning.pages.page._svg", lambda figure, salt: Markup("<svg></svg>"))
 
 
 @pytest.fixture(scope="session", autouse=True)
