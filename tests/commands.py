@@ -1,4 +1,4 @@
-"""A process that has imported the libraries and forks for each command: most of a short run's time is their import.
+"""A process that has imported all and forks for each command: most of a short run's time are imports.
 
 Reads lines of JSON on standard input, and answers each with a line:
   {"module", "arguments", "cwd", "env", "out", "err", "seconds"}  starts `python -m module arguments`, its output in
@@ -9,8 +9,10 @@ Reads lines of JSON on standard input, and answers each with a line:
 
 import atexit
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import signal
 import sys
@@ -33,17 +35,31 @@ import torch
 import torchmetrics
 import torchvision
 
+import ft_lightning
+from composing import composed_once
+from ft_lightning.cli.compose import compose_with_hydra
+
 LIBRARIES = (hydra, jinja2, lightning, matplotlib, omegaconf, optuna, pandas, rich, safetensors, sklearn)
 MORE = (timm, torch, torchmetrics, torchvision)
 
 
 def main() -> None:
     """Answer until standard input ends."""
+    for module in pkgutil.walk_packages(ft_lightning.__path__, f"{ft_lightning.__name__}."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    with composed_once():
+        for choices in ([], ["model=timm"]):
+            compose_with_hydra("train", choices)
+        _answer()
+    os._exit(0)  # Triton would complain of what is frozen
+
+
+def _answer() -> None:
     gc.freeze()  # or each fork would look for garbage among the libraries, and copy their memory by that
     for line in sys.stdin:
         asked = json.loads(line)
         print(_ended(asked["ended"]) if "ended" in asked else _start(asked), flush=True)  # noqa: T201
-    os._exit(0)  # Triton would complain of what is frozen
 
 
 def _start(asked: dict[str, Any]) -> int:
@@ -72,8 +88,12 @@ def _be(asked: dict[str, Any]) -> None:
         os.dup2(file, descriptor)
         os.close(file)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if encoding := os.environ.get("PYTHONIOENCODING"):
+        sys.stdout.reconfigure(encoding=encoding)
+        sys.stderr.reconfigure(encoding=encoding, errors="backslashreplace")
     sys.path[:0] = [asked["cwd"], *asked["env"].get("PYTHONPATH", "").split(os.pathsep)]
     sys.argv = [asked["module"], *asked["arguments"]]
+    sys.modules.pop(asked["module"], None)  # it becomes __main__
     code: Any = 0
     try:
         runpy.run_module(asked["module"], run_name="__main__", alter_sys=True)

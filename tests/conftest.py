@@ -21,6 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts jobs 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from markupsafe import Markup
@@ -29,6 +30,7 @@ from PIL import Image
 from composing import composed_once
 
 ROOT = Path(__file__).parents[1]
+WIDE = {"COLUMNS": "200"}  # the terminal of commands
 # Where figures are drawn: of any numbers and of any names.
 DRAWING = {"pages", "test_any_tree.py", "test_check.py", "test_leaderboard.py", "test_overrides.py"}
 
@@ -43,7 +45,8 @@ def _probe() -> float:
 
 def patience(seconds: int) -> int:
     """How many seconds to wait for what an idle machine does in a fraction of that: more, the busier this one is."""
-    return math.ceil(seconds * max(1.0, _probe() / 2))
+    waiting = psutil.getloadavg()[0] / (os.cpu_count() or 1)
+    return math.ceil(seconds * max(1.0, _probe() / 2, 2 * waiting))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,11 +68,17 @@ def _composed_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made, but not drawn, which is a third of a small run."""
+    monkeypatch.setattr("ft_lightning.pages.page._svg", lambda figure, salt: Markup("<svg></svg>"))
+
+
 @pytest.fixture(autouse=True)
-def _figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made everywhere, but drawn by commands and in some tests alone: it is a third of a small run."""
+def _figures(request: pytest.FixtureRequest) -> None:
+    """Commands draw figures, and so do the tests of DRAWING."""
     if not DRAWING & {request.path.name, request.path.parent.name}:
-        monkeypatch.setattr("ft_lightning.pages.page._svg", lambda figure, salt: Markup("<svg></svg>"))
+        request.getfixturevalue("blank_figures")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -117,9 +126,9 @@ class Command:
 
     def wait(self, seconds: int = 300) -> int:
         """The exit code, with patience for that many seconds of an idle machine."""
-        deadline = time.monotonic() + patience(seconds)
+        begun = time.monotonic()
         while (code := self.poll()) is None:
-            if time.monotonic() > deadline:
+            if time.monotonic() - begun > patience(seconds):  # others may have begun to compute since
                 self.kill()
                 raise TimeoutError(f"{seconds} seconds: {self.stdout}{self.stderr}")
             time.sleep(0.01)
@@ -131,6 +140,11 @@ class Command:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+    @property
+    def printed(self) -> bytes:
+        """stdout, in the encoding that the command was asked for."""
+        return self._outputs[0].read_bytes()
 
     @property
     def stdout(self) -> str:
@@ -160,7 +174,9 @@ class Commands:
         """
         place = self._folder / str(len(self._started))
         outputs = place.with_suffix(".out"), place.with_suffix(".err")
-        environment = os.environ | {"COLUMNS": "200"} | (env or {})
+        for path in outputs:
+            path.touch()
+        environment = os.environ | WIDE | (env or {})
         if fresh or sys.platform != "linux":  # elsewhere libraries do not bear a fork
             words = [sys.executable, "-m", module, *arguments]
             with outputs[0].open("w") as out, outputs[1].open("w") as err:
@@ -176,8 +192,9 @@ class Commands:
     def _ask(self, question: dict[str, Any]) -> Any:
         if self._server is None:
             self._server = subprocess.Popen(
-                [sys.executable, ROOT / "tests/commands.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
+                [sys.executable, ROOT / "tests/commands.py"], env=os.environ | WIDE, stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
         assert self._server.stdin
         assert self._server.stdout
         print(json.dumps(question), file=self._server.stdin, flush=True)

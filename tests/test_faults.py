@@ -40,7 +40,7 @@ def checkpoints_are_whole(folder: Path) -> bool:
 
 
 @pytest.mark.promise(26)
-@pytest.mark.parametrize(("fault", "step"), [("ENOSPC", 5), pytest.param("EIO", 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("fault", "step"), [("ENOSPC", 7), pytest.param("EIO", 1, marks=pytest.mark.slow)])
 def test_whichever_write_of_a_run_fails_it_is_told_and_the_run_goes_on_later(
     fault: str, step: int, tmp_path: Path
 ) -> None:

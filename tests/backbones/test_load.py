@@ -29,6 +29,7 @@ from torchvision.models import (
     GoogLeNet_Weights,
     SqueezeNet1_1_Weights,
     ViT_B_16_Weights,
+    get_model_builder,
     get_model_weights,
     list_models,
 )
@@ -64,10 +65,15 @@ FIXED_SIZE = ("alexnet", "maxvit", "vgg", "vit")  # the other families of torchv
 
 def sample() -> list[Any]:
     rows: list[Any] = [("timm", name) for name in TIMM.split()]
-    for name in list_models(module=torchvision.models):
-        large = get_model_weights(name).DEFAULT.meta["num_params"] > 25e6 and name not in ALWAYS
-        # A smaller sibling of each runs the same code.
-        rows.append(pytest.param("torchvision", name, marks=[pytest.mark.slow] * large))
+    sizes = {
+        name: get_model_weights(name).DEFAULT.meta["num_params"] for name in list_models(module=torchvision.models)
+    }
+    smallest: dict[str, str] = {}  # of each of torchvision's modules: its siblings run the same code
+    for name in sorted(sizes, key=sizes.__getitem__):
+        smallest.setdefault(get_model_builder(name).__module__, name)
+    for name, size in sizes.items():
+        more = name not in ALWAYS and (name not in smallest.values() or size > 25e6)
+        rows.append(pytest.param("torchvision", name, marks=[pytest.mark.slow] * more))
     return rows
 
 

@@ -385,7 +385,7 @@ def test_a_run_whose_command_had_a_control_character_goes_on(pictures: Path, tmp
 
 @pytest.mark.promise(36)
 @pytest.mark.parametrize("encoding", ["cp1252", "cp932", "ascii"])
-def test_a_terminal_that_cannot_show_a_name_ends_no_command(encoding: str, tmp_path: Path) -> None:
+def test_a_terminal_that_cannot_show_a_name_ends_no_command(encoding: str, commands: Commands, tmp_path: Path) -> None:
     root = write_pictures(tmp_path / "изображения", {"кот": 12, "пёс": 12, "猫 [b]": 12})
     verb, *words = {
         "cp1252": ["train", f"data.root='{root}'", *TINY],
@@ -394,13 +394,12 @@ def test_a_terminal_that_cannot_show_a_name_ends_no_command(encoding: str, tmp_p
     }[encoding]
     if verb == "predict":
         ft_lightning.run("train", f"data.root='{root}'", *TINY, run_dir=tmp_path / "run")
-    command = [sys.executable, "-m", f"ft_lightning.{verb}", *words]
-    env = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": "200"}
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, check=False, timeout=patience(100))
-    shown = done.stdout.decode(encoding)
-    assert done.returncode == 0, done.stderr
+    env = {"PYTHONIOENCODING": encoding}
+    command = commands.start(f"ft_lightning.{verb}", *words, cwd=tmp_path, env=env, fresh=verb == "predict")
+    assert command.wait() == 0, command.stderr
+    shown = command.printed.decode(encoding)
     assert "кот".encode(encoding, "backslashreplace").decode(encoding) in shown
-    assert "Traceback" not in done.stderr.decode()
+    assert "Traceback" not in command.stderr
 
 
 def test_what_hydra_itself_writes_is_no_run(run_command: Run, pictures: Path, tmp_path: Path) -> None:

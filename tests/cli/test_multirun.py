@@ -66,7 +66,7 @@ def test_jobs_of_a_launcher_end_in_the_table_and_in_the_worst_exit_code(
     injected: dict[str, str], run_command: Run, tmp_path: Path
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    jobs = ("killed", "good", "bad", "requeued")
+    jobs = ("killed", "bad", "requeued")
     done = run_command(*CHECK, "hydra/launcher=submitit_local", sweep_of(*jobs), env=injected)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -76,17 +76,17 @@ def test_jobs_of_a_launcher_end_in_the_table_and_in_the_worst_exit_code(
     assert list(table) == [
         "job", "overrides", "val_accuracy", "test_accuracy", "test_low", "test_high", "exit_code", "error"
     ]  # fmt: skip
-    assert table["job"].tolist() == ["0", "1", "2", "3"]
+    assert table["job"].tolist() == ["0", "1", "2"]
     assert table["overrides"].tolist() == [sweep_of(job) for job in jobs]
-    assert table["exit_code"].astype(int).tolist() == [1, 0, 2, 0]
-    assert table["error"].tolist() == ["lost", "", "injected", ""]
-    for word in ("inject.killed", "lost", "inject.good", "inject.bad", "injected", "multirun.csv"):
+    assert table["exit_code"].astype(int).tolist() == [1, 2, 0]
+    assert table["error"].tolist() == ["lost", "injected", ""]
+    for word in ("inject.killed", "lost", "inject.requeued", "inject.bad", "injected", "multirun.csv"):
         assert word in done.stdout
-    assert {path.name for path in sweep.iterdir()} == {*"0123", "multirun.csv", "multirun.yaml", ".submitit"}
-    assert "report.html" in files_below(sweep / "1") & files_below(sweep / "3")
+    assert {path.name for path in sweep.iterdir()} == {*"012", "multirun.csv", "multirun.yaml", ".submitit"}
+    assert "report.html" in files_below(sweep / "2")
     assert (tmp_path / "cwd/was_here").exists()
     assert not Directory(sweep / "0").outcome
-    ended = Directory(sweep / "2").outcome
+    ended = Directory(sweep / "1").outcome
     assert ended
     assert ended["error"] == "injected\nand a second line"
     assert ended["overrides"] == ["features=False", "cache.enabled=False", sweep_of("bad")], "as Hydra writes them"

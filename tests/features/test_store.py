@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from conftest import ROOT
+from conftest import ROOT, Command, Commands, patience
 from ft_lightning.features import rows as rows_module
 from ft_lightning.features import store as module
 from ft_lightning.features.rows import Rows
@@ -215,11 +215,11 @@ def test_rows_that_are_missing_are_never_served() -> None:
 
 
 FILLER = """
-import sys, time, torch
-sys.path.insert(0, {tests!r})
+import sys
+sys.path.insert(0, sys.argv[1])
 from features.test_store import *
-store = FeatureStore(Path(sys.argv[1]), {{}})
-numbers = list(range({n}))
+store = FeatureStore(Path(sys.argv[2]), {})
+numbers = list(range(int(sys.argv[3])))
 missing = store.locate([digest(i) for i in numbers]).missing
 print(len(missing), flush=True)
 with store.appending() as appender:
@@ -230,39 +230,53 @@ with store.appending() as appender:
 """
 
 
-def filler(folder: Path, n: int) -> subprocess.Popen[str]:
-    code = FILLER.format(tests=str(ROOT / "tests"), n=n)
-    return subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
+@pytest.fixture
+def filler(commands: Commands, tmp_path: Path) -> Callable[[int], Command]:
+    """Starts a process that fills the store in tmp_path/store with that many rows."""
+    (tmp_path / "fill.py").write_text(FILLER)
+
+    def start(n: int) -> Command:
+        return commands.start("fill", str(ROOT / "tests"), str(tmp_path / "store"), str(n), cwd=tmp_path)
+
+    return start
 
 
-def test_killed_again_and_again_it_ends_with_the_same_rows(tmp_path: Path) -> None:
+def missing_of(process: Command) -> int:
+    """How many rows it has found missing, as soon as it says so."""
+    deadline = time.monotonic() + patience(60)
+    while "\n" not in process.stdout:
+        assert process.poll() is None, process.stderr
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return int(process.stdout)
+
+
+def test_killed_again_and_again_it_ends_with_the_same_rows(filler: Callable[[int], Command], tmp_path: Path) -> None:
     n, left, kills = 3000, 3000, 0
     while left:
-        with filler(tmp_path, n) as process:
-            assert process.stdout
-            missing = int(process.stdout.readline())
-            assert missing <= left, "what an earlier process had finished is there"
-            left = missing
-            if kills < 4:
-                time.sleep(0.05 + 0.05 * kills)
-                process.kill()
-                kills += 1
-    store = FeatureStore(tmp_path, {})
+        process = filler(n)
+        missing = missing_of(process)
+        assert missing <= left, "what an earlier process had finished is there"
+        left = missing
+        if kills < 4:
+            time.sleep(0.05 + 0.05 * kills)
+            process.kill()
+            kills += 1
+        process.wait()
+    store = FeatureStore(tmp_path / "store", {})
     assert torch.equal(read(store, list(range(n))), expected(list(range(n))))
     assert list(store.folder.glob(".*.tmp")) == [], "left-overs of the killed are swept"
 
 
 @pytest.mark.promise(28)
-def test_four_processes_fill_one_store_and_one_of_them_is_killed(tmp_path: Path) -> None:
-    with filler(tmp_path, 400) as killed:
-        others = [filler(tmp_path, 400) for _ in range(3)]
-        assert killed.stdout
-        killed.stdout.readline()
-        killed.kill()
-    for process in others:
-        process.communicate()
-    assert [process.returncode for process in others] == [0, 0, 0]
-    store = FeatureStore(tmp_path, {})
+def test_four_processes_fill_one_store_and_one_of_them_is_killed(
+    filler: Callable[[int], Command], tmp_path: Path
+) -> None:
+    killed, *others = [filler(400) for _ in range(4)]
+    missing_of(killed)
+    killed.kill()
+    assert [process.wait() for process in others] == [0, 0, 0]
+    store = FeatureStore(tmp_path / "store", {})
     assert torch.equal(read(store, list(range(400))), expected(list(range(400))))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,15 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], list[str]]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_of(tmp_path_factory.mktemp("of two") / "run", NAMES).path
+
+
+@pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize("name", CHANGES)
-def test_the_page_says_what_metrics_json_says(name: str, tmp_path: Path) -> None:
-    run = run_of(tmp_path / "run", NAMES)
+def test_the_page_says_what_metrics_json_says(name: str, of_two: Path, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(of_two, tmp_path / "run"))
     do, expected = CHANGES[name]
     before = page_of(run)
     change(run, do)

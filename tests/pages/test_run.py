@@ -218,6 +218,7 @@ CHANGES: dict[str, tuple[Change, list[str]]] = {
 }
 
 
+@pytest.mark.usefixtures("blank_figures")
 @pytest.mark.parametrize("what", CHANGES)
 def test_the_page_says_what_the_file_says(what: str, run: Path, copy: Path) -> None:
     change, expected = CHANGES[what]

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 import shlex
 import shutil
@@ -191,9 +192,11 @@ def apply(block: str, clone: Path) -> None:
 RUN_ALL = """
 import json, sys
 import ft_lightning
-for number, (verb, overrides) in enumerate(json.loads(sys.argv[1])):
-    run = ft_lightning.run(verb, *overrides, run_dir=f"{sys.argv[2]}/{number}")
-    print("RESULT", json.dumps([verb, overrides, run.metrics if verb in ("train", "evaluate") else {}]))
+from composing import composed_once
+with composed_once():
+    for number, (verb, overrides) in enumerate(json.loads(sys.argv[1])):
+        run = ft_lightning.run(verb, *overrides, run_dir=f"{sys.argv[2]}/{number}")
+        print("RESULT", json.dumps([verb, overrides, run.metrics if verb in ("train", "evaluate") else {}]))
 """
 
 
@@ -218,9 +221,10 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
         if verb in ("train", "check"):
             words += ["model.weights=null"] + ["model=timm", "model.name=test_resnet"] * ("model=timm" not in overrides)
         runs.append((verb, words + small * (verb == "train")))
+    paths = os.pathsep.join([str(clone / "src"), str(ROOT / "tests")])
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALL, json.dumps(runs), str(tmp_path / "runs")],
-        env={"PYTHONPATH": str(clone / "src"), "PATH": "", "HOME": str(tmp_path)},
+        env={"PYTHONPATH": paths, "PATH": "", "HOME": str(tmp_path)},
         capture_output=True, text=True, timeout=patience(300), check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, patience
+from conftest import ROOT, Commands, patience
 from project.test_readme import RECIPES, apply
+from test_old import STUDY
 
 NAME = "zebra_project_with_a_long_name"  # sorts behind, and makes lines longer
 # Tests that look at conf/, at the top folder or at the names of modules; all others are collected beside them.
@@ -132,14 +133,24 @@ def test_its_documents_are_one_s_own_to_fill(renamed: Path) -> None:
     assert len((renamed / "CHANGELOG.md").read_text().splitlines()) < 10
 
 
-def test_it_runs_without_being_installed_again(renamed: Path, tmp_path: Path) -> None:
-    assert f"_target_: {NAME}.backbones.load_backbone" in said(
-        renamed, sys.executable, "-m", f"{NAME}.train", "--cfg", "job"
-    )
-    old = tmp_path / "old"
-    shutil.copytree(ROOT / "tests/old", old)
-    tests = ["tests/test_old.py", "-k", "lbfgs_goes_on or study_goes_on"]
-    assert " passed" in said(renamed, sys.executable, "-m", "pytest", "-q", *tests)
+def test_it_runs_without_being_installed_again_and_goes_on_with_what_the_former_name_left(
+    renamed: Path, commands: Commands, tmp_path: Path
+) -> None:
+    old = Path(shutil.copytree(renamed / "tests/old", tmp_path / "old"))
+    moved = [f"data.root={old / 'images'}", f"model.weights={old / 'weights.safetensors'}"]
+    told = {}
+    for verb, *words in (
+        ["train", "--cfg", "job"],
+        ["train", f"resume={old / 'lbfgs'}", *moved],
+        ["tune", *STUDY, "tune.trials=3", f"hydra.run.dir={old / 'study'}"],
+    ):
+        where = {"PYTHONPATH": str(renamed / "src"), "PLACE": str(old)}
+        command = commands.start(f"{NAME}.{verb}", *words, cwd=tmp_path, env=where)
+        assert command.wait() == 0, command.stderr
+        told[words[0]] = command.stdout
+    assert f"_target_: {NAME}.backbones.load_backbone" in told["--cfg"]
+    assert len((old / "lbfgs/metrics.csv").read_text().splitlines()) == 4
+    assert "2 of them done" in told[STUDY[0]]
 
 
 def test_editors_complete_it_under_its_name_and_with_files_of_one_s_own(

@@ -33,6 +33,9 @@ from ft_lightning.search.study import (
 )
 from ft_lightning.system.errors import UserError
 
+# Forks of a process that has imported most of what they need.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["hydra", "optuna", "pandas", "PIL.Image", "psutil", "pytest", "sqlalchemy", "torch"])
 SPACE = read_space({"x": {"low": -1.0, "high": 1.0}})
 GRID = read_space({"a": {"choices": ["p", "q"]}, "b": {"low": 1, "high": 3}})
 
@@ -73,8 +76,7 @@ def test_a_search_goes_on_where_it_stopped_as_if_it_had_not(tmp_path: Path) -> N
 
 
 def test_a_killed_process_s_trial_is_lost_and_another_takes_its_place(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    process = context.Process(target=search, args=(tmp_path, plan()), kwargs={"die_at": 4})
+    process = CONTEXT.Process(target=search, args=(tmp_path, plan()), kwargs={"die_at": 4})
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
@@ -87,8 +89,7 @@ def test_a_killed_process_s_trial_is_lost_and_another_takes_its_place(tmp_path: 
 
 
 def test_processes_share_the_work_and_end_with_exactly_what_is_wanted(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=search, args=(tmp_path, plan(trials=21), 0.02)) for _ in range(3)]
+    processes = [CONTEXT.Process(target=search, args=(tmp_path, plan(trials=21), 0.02)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
@@ -103,11 +104,10 @@ def test_processes_share_the_work_and_end_with_exactly_what_is_wanted(tmp_path: 
 
 def test_processes_try_each_combination_of_a_grid_once_and_again_only_what_was_lost(tmp_path: Path) -> None:
     wanted = plan(space=GRID, trials=None, sampler="grid")
-    context = multiprocessing.get_context("spawn")
-    killed = context.Process(target=search, args=(tmp_path, wanted), kwargs={"die_at": 2})
+    killed = CONTEXT.Process(target=search, args=(tmp_path, wanted), kwargs={"die_at": 2})
     killed.start()
     killed.join(120)
-    processes = [context.Process(target=search, args=(tmp_path, wanted, 0.05)) for _ in range(2)]
+    processes = [CONTEXT.Process(target=search, args=(tmp_path, wanted, 0.05)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
@@ -148,7 +148,7 @@ def test_a_search_that_began_without_its_defaults_and_a_grid_go_on_without(tmp_p
     search(tmp_path / "old", plan(trials=2))
     assert of_defaults(search(tmp_path / "old", plan(trials=4, defaults={"x": 0.5}))) == []
     assert of_defaults(search(tmp_path / "grid", plan(space=GRID, sampler="grid", trials=None, defaults={}))) == []
-    process = multiprocessing.get_context("spawn").Process(
+    process = CONTEXT.Process(
         target=search, args=(tmp_path / "lost", plan(trials=3, defaults={"x": 0.5})), kwargs={"die_at": 0}
     )
     process.start()
