@@ -46,7 +46,7 @@ def _probe() -> float:
 def patience(seconds: int) -> int:
     """How many seconds to wait for what an idle machine does in a fraction of that: more, the busier this one is."""
     waiting = psutil.getloadavg()[0] / (os.cpu_count() or 1)
-    return math.ceil(seconds * max(1.0, _probe() / 2, 2 * waiting))
+    return math.ceil(seconds * max(1.0, _probe() / 2, waiting))
 
 
 @pytest.fixture(scope="session", autouse=True)
