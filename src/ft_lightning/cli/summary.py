@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
 
 
-_LONGEST = 60  # letters of a text on the terminal
+_LONGEST = 48  # letters of a text on the terminal, so that an answer is one line of 80
 
 
 def before(run_dir: Path, data: "Data", classifier: "Classifier", trainer: "Trainer", start: Path | None) -> None:
