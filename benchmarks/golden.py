@@ -33,7 +33,8 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 
 PLAIN = ["precision=32-true", "data.num_workers=0"]
-SHORT = [*PLAIN, "data.limit=20", "trainer.max_epochs=3", "trainer.enable_progress_bar=false"]
+FEW = [*PLAIN, "data.limit=20", "trainer.enable_progress_bar=false"]
+SHORT = [*FEW, "trainer.max_epochs=3"]
 ANSWERS = ["precision=32-true", "num_workers=0", "model_dir=frozen"]
 DIGITS = "../cache/ft_lightning/digits-2"  # which the first training writes
 SCENARIOS = {
@@ -43,7 +44,7 @@ SCENARIOS = {
         ["predict", *ANSWERS, f'input="{DIGITS}/*/00[0-4]*.png"', "abstain_below=0.7", "hydra.run.dir=prediction"],
     ],
     "partial": [["train", *SHORT, "finetune=partial", "augment=light", "hydra.run.dir=partial"]],
-    "lbfgs": [["train", *SHORT, "optimizer=lbfgs", "hydra.run.dir=lbfgs"]],
+    "lbfgs": [["train", *FEW, "optimizer=lbfgs", "hydra.run.dir=lbfgs"]],  # an epoch for each strength
     "multirun": [
         ["train", "-m", *SHORT, "optimizer.lr=1e-3,1e-2", "hydra.sweep.dir=multirun"],
         ["report", 'runs="multirun/*"', "hydra.run.dir=comparison"],

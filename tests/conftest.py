@@ -28,6 +28,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from composing import composed_once
+from ft_lightning.data.snippets import packages
 
 ROOT = Path(__file__).parents[1]
 WIDE = {"COLUMNS": "200"}  # the terminal of commands
@@ -84,8 +85,12 @@ def _figures(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A user's cache directory is not for tests; the commands they start inherit theirs."""
+    cache, fetched = tmp_path_factory.mktemp("cache"), packages()
+    if fetched.is_dir():  # data of the demos, which `make` has fetched
+        (cache / "ft_lightning").mkdir()
+        (cache / "ft_lightning/packages").symlink_to(fetched)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CACHE_HOME", str(cache))
         yield
 
 

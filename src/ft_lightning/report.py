@@ -83,6 +83,8 @@ def compare_runs(patterns: Sequence[str], run_dir: Path) -> Path:
             f"runs={','.join(patterns)}: no finished run, which has a metrics.json with its score on test"
             + (f"; passed over: {name_few(others)}." if others else ", and nothing else there.")
         )
+    # A glob matches the files of a multirun too, which are no runs.
+    others = [place for place in others if not place.is_file() or str(place) in patterns]
     if others := [place for place in others if Run(place).verb not in _NEVER_SCORE]:
         count = len(runs) + len(others)
         log.warning("Passed over, as there is no finished run: %d of %d: %s", len(others), count, name_few(others))

@@ -99,7 +99,7 @@ def test_features_are_the_library_s_own_hidden_states_pooled(name: str, family: 
 def test_a_text_s_features_do_not_depend_on_its_batch(name: str, dtype: torch.dtype | None, family: Any) -> None:
     backbone, _ = family(name)
     together = features_of(backbone, TEXTS, dtype)
-    assert together.dtype == torch.float32
+    assert together.dtype == (dtype or torch.float32)
     assert len({tuple(row.tolist()) for row in together}) == len(TEXTS), "they do depend on the text"
     order = torch.randperm(len(TEXTS), generator=torch.Generator().manual_seed(1))
     shuffled = features_of(backbone, [TEXTS[i] for i in order] + TEXTS[:5], dtype)[: len(TEXTS)]

@@ -348,7 +348,7 @@ def test_a_run_without_what_came_later_still_has_a_page(run: Path, copy: Path) -
     (copy / "config.yaml").write_text(config.partition("\n")[2])
     page = Reader(write_page(Run(copy)))
     assert "img" not in {tag for tag, _ in page.elements}
-    assert ("dt", "nearest neighbours") not in page.texts
+    assert ("dt", "accuracy of the neighbours") not in page.texts
     missing = set(titles(run / "report.html")) - set(titles(copy / "report.html"))
     assert missing == {"Calibration", "Command"}
 
@@ -434,9 +434,9 @@ def test_an_evaluation_has_a_page_of_the_same_kind(run: Path, tmp_path: Path) ->
     assert title in (run / "report.html").read_text()
     facts = [text for tag, text in page.texts if tag in ("dt", "dd")]
     assert "accuracy on val" not in facts
-    assert "nearest neighbours" not in facts, "which are among the training samples"
+    assert "accuracy of the neighbours" not in facts, "which are among the training samples"
     assert "train split" not in (tmp_path / "out/report.html").read_text()
-    assert "calibration error on val" not in facts
+    assert "ECE on val" not in facts
     assert facts[facts.index("backbone") + 1].startswith("test_resnet")
     card = json.loads((run / "model/model.json").read_text())
     assert facts[facts.index("weights of the model") + 1] == f"sha256 {card['sha256'][:16]}…"

@@ -12,6 +12,7 @@ from conftest import ROOT, patience
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SAID = {  # by each, and the images it shows
     "quickstart": (r"test accuracy 0\.\d+", 4),
+    "texts": (r"test accuracy 0\.\d+", 0),
     "label_errors": (r"1[5-8] of 18 planted errors are among", 2),
 }
 

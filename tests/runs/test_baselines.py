@@ -161,6 +161,8 @@ def test_page_and_terminal_say_it_of_a_set_that_no_plane_divides(
     said, page = capsys.readouterr().out, (tmp_path / "run/report.html").read_text()
     sentence = better_baseline(Run(tmp_path / "run"))
     assert bool(sentence) == hard
+    bounds = Run(tmp_path / "run").metrics["differences"].get("knn_accuracy")
+    assert (bounds is not None and bounds[1] < 0) == hard
     assert ("by the most similar training samples, without any training, has" in page) == hard
     assert ("baseline   Answering by the most similar" in said) == hard
 

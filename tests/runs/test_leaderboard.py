@@ -18,7 +18,7 @@ from conftest import ROOT, write_pictures
 from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.pages.comparison import write
-from ft_lightning.report import report, show
+from ft_lightning.report import compare_runs, report, show
 from ft_lightning.runs.leaderboard import differences, leaderboard, short_names, two_best
 from ft_lightning.runs.paired import compare, mcnemar
 from ft_lightning.runs.run import Run
@@ -545,3 +545,17 @@ def test_a_run_on_whose_test_its_metric_is_undefined_is_finished(tmp_path: Path)
     for other in ({"average_precision": None}, {"n": 4}, {"average_precision": None, "n": "4"}):
         run.write("metrics", {"test": other})
         assert not run.finished
+
+
+def test_files_that_a_glob_matches_are_not_told_but_one_that_was_named_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("0", "1"):
+        run_of(tmp_path / "multi" / name, [("a", "x", "x")])
+    for name in ("multirun.csv", "leaderboard.csv", "report.html"):
+        (tmp_path / "multi" / name).touch()
+    (tmp_path / "out").mkdir()
+    compare_runs([f"{tmp_path}/multi/*"], tmp_path / "out")
+    assert "Passed over" not in caplog.text
+    compare_runs([f"{tmp_path}/multi/0", f"{tmp_path}/multi/multirun.csv"], tmp_path / "out")
+    assert "1 of 2: " in caplog.text

@@ -50,11 +50,13 @@ class TextBackbone(nn.Module):
         return {name: values.long() for name, values in inputs.items()}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Compute features: prepared tokens (B, W, L) -> (B, D), float32; of several windows, their mean."""
+        """Compute features: prepared tokens (B, W, L) -> (B, D), in autocast's type; of several windows, their mean."""
         mask = inputs["attention_mask"]
         windows = mask.any(2)  # (B, W); others are there because another text has more
         rows = {name: values[windows] for name, values in inputs.items()}  # (R, L)
         pooled = self._pooled(rows) if torch.is_grad_enabled() else self._exact(rows)
+        if torch.is_autocast_enabled(mask.device.type):
+            pooled = pooled.to(torch.get_autocast_dtype(mask.device.type))  # as the store keeps them
         if mask.shape[1] == 1:
             return pooled
         # One text at a time: summed over the windows of the batch, the order of the sum would depend on the others.

@@ -80,13 +80,15 @@ def _result(run: Run, metrics: dict[str, Any]) -> dict[str, str]:
     task, test = task_class(run.task), metrics["test"]
     facts = {}
     for name, title in task.headline.items():
+        if name not in test:
+            continue
         bounds = test.get(f"{name}_ci95")
-        facts[title] = number(test.get(name)) + (f" ({number(bounds[0])} to {number(bounds[1])})" if bounds else "")
-        if name.startswith("knn_") and name in test and test[name] is None:
+        facts[title] = number(test[name]) + (f" ({number(bounds[0])} to {number(bounds[1])})" if bounds else "")
+        if name.startswith("knn_") and test[name] is None:
             facts[title] = "features not stored"
     if "val" in metrics:
         facts[f"{task.headline[task.monitor]} on val"] = number(metrics["val"].get(task.monitor))
-    return {title: value for title, value in facts.items() if value}
+    return facts
 
 
 def _of_task(run: Run, metrics: dict[str, Any]) -> list[Section]:

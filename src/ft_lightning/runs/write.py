@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ft_lightning.data.collect import split_table
 from ft_lightning.data.protocol import Data
-from ft_lightning.features.neighbours import Knn, knn_baseline
+from ft_lightning.features.neighbours import knn_baseline
 from ft_lightning.features.tfidf import tfidf_baseline
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.runs import paired
@@ -18,6 +18,13 @@ from ft_lightning.runs.previews import write_previews
 from ft_lightning.runs.run import Run
 from ft_lightning.system.versions import versions
 from ft_lightning.tasks.task import Details, Outputs, Task
+
+
+class Answered(NamedTuple):
+    """What a baseline answers."""
+
+    positions: Tensor  # (M,) of the samples among those of test
+    rows: Tensor  # (M, ...) as a model's outputs
 
 
 class Stopwatch:
@@ -56,10 +63,14 @@ def write(
         data: for names, sizes and served features.
         more: further results, as of repeats.
     """
-    knn = knn_baseline(data)
-    baselines = {f"knn_{task.monitor}": knn.score}
-    if (tfidf_score := tfidf_baseline(data)) is not None:
-        baselines[f"tfidf_{task.monitor}"] = tfidf_score
+    knn, tfidf = knn_baseline(data), tfidf_baseline(data)
+    baselines, others = {f"knn_{task.monitor}": knn.score}, {}
+    if knn.score is not None:
+        others[f"knn_{task.monitor}"] = Answered(knn.positions, knn.votes)
+    if tfidf is not None:
+        tested = outputs["test"].positions  # all, unless trainer.limit_test_batches leaves some out
+        baselines[f"tfidf_{task.monitor}"] = task.score(tfidf, data.targets("test"))
+        others[f"tfidf_{task.monitor}"] = Answered(torch.arange(len(tested)), tfidf[tested])
     run.write("neighbours", knn.table)
     for name, table in (named for each in more for named in each.tables.items()):
         run.write(name, table)
@@ -67,7 +78,7 @@ def write(
     run.write("val_predictions", _answers(task, samples["val"], outputs["val"].rows))
     about = {
         **{name: entry for each in more for name, entry in each.metrics.items()},
-        "differences": _differences(task, data, outputs["test"], knn),
+        "differences": _differences(task, data, outputs["test"], others),
         "timing": timing,
         "data": {
             "location": str(data.location),
@@ -80,18 +91,23 @@ def write(
     return _write(run, outputs, task, samples["test"], data.reader, baselines, about)
 
 
-def _differences(task: Task, data: Data, test: Outputs, knn: Knn) -> dict[str, Any]:
-    """Return the 95 % interval of model minus baseline on the same samples, by NAME_METRIC."""
+def _differences(task: Task, data: Data, test: Outputs, others: dict[str, Answered]) -> dict[str, Any]:
+    """Return the 95 % interval of model minus baseline on the same samples, by NAME_METRIC.
+
+    A baseline that is worse in `monitor` has none: its bootstrap would take as long as all metrics.
+    """
+    found: dict[str, Any] = {}
     every, constant = torch.arange(len(test.rows)), task.constant().to(test.rows)
-    asked = {name: (every, constant.expand(len(every), -1)) for name in task.baselines}
-    if knn.score is not None:
-        asked[f"knn_{task.monitor}"] = (knn.positions, knn.votes.to(test.rows))
-    found = {}
+    asked = {name: Answered(every, constant.expand(len(every), -1)) for name in task.baselines} | others
     for name, (positions, rows) in asked.items():
+        own, metric = test.rows[positions], name.partition("_")[2]
+        if metric == task.monitor:
+            scores = [task.score(each, test.target[positions]) for each in (own, rows)]
+            if scores[0] == scores[1] or (scores[0] > scores[1]) == (task.directions[metric] == "max"):
+                continue
         samples = [data.splits["test"][i] for i in test.positions[positions]]
-        tables = [_answers(task, samples, each) for each in (test.rows[positions], rows)]
-        if interval := paired.beside(type(task), name.partition("_")[2], *tables):
-            found[name] = list(interval)
+        interval = paired.beside(type(task), metric, *(_answers(task, samples, each) for each in (own, rows)))
+        found |= {name: list(interval)} if interval else {}
     return found
 
 

@@ -1,0 +1,213 @@
+"""Texts through every command: the same files, the same promises."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import ft_lightning
+from ft_lightning.readers.sample import Sample
+from ft_lightning.runs.run import Run
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.tables import read_table
+from texts import WORDS, library_network, write_folder
+
+Do = Callable[..., Run]
+FAST = ["trainer.enable_progress_bar=false", "data.batch_size=8"]
+
+
+def sentences(count: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Sentences of random words, of which those about a cat are one class and those about a dog the other."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        animal = ("cat", "dog")[number % 2]
+        words = [*random.choice([word for word in WORDS if word not in ("cat", "dog")], random.integers(3, 40)), animal]
+        random.shuffle(words)
+        rows.append((" ".join(words), animal))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("encoder"), library_network("bert"))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    pd.DataFrame(sentences(60), columns=["text", "label"]).to_csv(tmp_path / "t.csv", index=False)
+    return tmp_path / "t.csv"
+
+
+@pytest.fixture
+def do(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Do:
+    monkeypatch.chdir(tmp_path)
+    runs = iter(range(1000))
+
+    def run(verb: str, *overrides: str, **how: Any) -> Run:
+        given = {
+            "train": [
+                "model=transformers",
+                f"model.name={encoder}",
+                "data=texts",
+                f"cache.dir={tmp_path / 's'}",
+                *FAST,
+            ],
+            "tune": ["model=transformers", f"model.name={encoder}", "data=texts", f"cache.dir={tmp_path / 's'}", *FAST],
+            "check": ["model=transformers", f"model.name={encoder}", "data=texts", f"cache.dir={tmp_path / 's'}"],
+            "evaluate": [f"cache.dir={tmp_path / 's'}"],
+        }
+        return ft_lightning.run(verb, *given.get(verb, []), *overrides, **{"run_dir": tmp_path / str(next(runs))} | how)
+
+    return run
+
+
+def test_a_table_of_texts_becomes_a_tested_model_that_answers(do: Do, table: Path, tmp_path: Path) -> None:
+    run = do("train", f"data.table={table}", "optimizer=lbfgs")
+    test = run.metrics["test"]
+    assert test["accuracy"] > test["majority_accuracy"], "a word that the features hold tells the classes apart"
+    assert test["tfidf_accuracy"] > 0.8
+    assert {path.name for path in run.model.iterdir()} >= {"model.json", "model.safetensors", "tokenizer.json"}
+    assert run.table("split")["path"].str.fullmatch(r"t\.csv#\d+").all()
+    again = do("evaluate", f"model_dir={run.path}", f"data.table={table}", "data.split=test")
+    assert again.metrics["test"]["accuracy"] == test["accuracy"]
+    assert again.metrics["test"]["loss"] == pytest.approx(test["loss"], abs=1e-6)
+    model = ft_lightning.load(run)
+    assert model.predict(["a cat sat", "the dog ran"])["predicted"].tolist() == ["cat", "dog"]
+    assert model.predict("a cat sat")["error"].tolist() == [""]
+
+
+def test_predict_reads_tables_files_and_what_is_typed(do: Do, table: Path, tmp_path: Path) -> None:
+    run = do("train", f"data.table={table}", "optimizer=lbfgs")
+    (tmp_path / "a.txt").write_text("the cat")
+    (tmp_path / "b.txt").write_bytes("café".encode("latin-1"))
+    (tmp_path / "new.jsonl").write_text('{"body": "a dog"}\n{"body": ""}\n')
+
+    def answers(*given: str) -> pd.DataFrame:
+        return do("predict", f"model_dir={run.path}", *given).table("predictions")
+
+    assert answers('text="a cat"')["predicted"].tolist() == ["cat"]
+    assert answers("text=[a cat,a dog]")["predicted"].tolist() == ["cat", "dog"]
+    rows = answers(f"input={tmp_path / 'new.jsonl'}", "column=body")
+    assert rows["predicted"].tolist() == ["dog", ""]
+    assert "empty" in rows["error"][1]
+    rows = answers(f"input={tmp_path}/*.txt")
+    assert rows["predicted"].tolist() == ["cat", ""]
+    assert "Latin-1" in rows["error"][1]
+
+
+@pytest.mark.promise(43)
+def test_features_are_the_same_live_and_stored_and_in_any_batch(do: Do, table: Path) -> None:
+    stored = do("train", f"data.table={table}")
+    live = do("train", f"data.table={table}", "cache.enabled=false", "data.batch_size=8")
+    columns = ["path", "p(cat)", "p(dog)"]
+    tables = [run.table("predictions").sort_values("path")[columns].to_numpy() for run in (stored, live)]
+    assert (tables[0] == tables[1]).all()
+    classifier = ft_lightning.load(stored).classifier
+    reader = classifier.backbone.reader
+    inputs = [reader(Sample.of_text(text, text)) for text, _ in sentences(60)]
+    with torch.no_grad():
+        whole = classifier.features(reader.collate(inputs))
+        alone = torch.cat([classifier.features(reader.collate([one])) for one in reversed(inputs)]).flip(0)
+    assert whole.equal(alone)
+
+
+def test_a_trained_encoder_resumes_to_the_bit(do: Do, table: Path, tmp_path: Path) -> None:
+    how = [f"data.table={table}", "finetune=partial", "finetune.k=1", "optimizer.lr=1e-3", "scheduler=constant"]
+    whole = do("train", *how, "trainer.max_epochs=3")
+    part = do("train", *how, "trainer.max_epochs=2")
+    resumed = ft_lightning.run("train", f"resume={part.path}", "trainer.max_epochs=3")
+    assert resumed.table("metrics")["train/loss"].tolist() == whole.table("metrics")["train/loss"].tolist()
+    assert resumed.metrics["test"]["loss"] == whole.metrics["test"]["loss"]
+
+
+def test_several_labels_and_numbers_of_texts(do: Do, tmp_path: Path) -> None:
+    rows = [
+        (text, ";".join(sorted({w for w in text.split() if w in ("cat", "mat", "tree")}))) for text, _ in sentences(90)
+    ]
+    pd.DataFrame(rows, columns=["text", "label"]).to_csv(tmp_path / "labels.csv", index=False)
+    run = do("train", "task=multilabel", f"data.table={tmp_path / 'labels.csv'}", "optimizer=lbfgs")
+    assert run.metrics["test"]["average_precision"] > run.metrics["test"]["chance_average_precision"]
+    assert 0 < run.metrics["test"]["tfidf_average_precision"] <= 1
+    rows = [(text, str(len(text.split()))) for text, _ in sentences(90)]
+    pd.DataFrame(rows, columns=["text", "words"]).to_csv(tmp_path / "numbers.csv", index=False)
+    where = [f"data.table={tmp_path / 'numbers.csv'}", "data.label=words"]
+    run = do("train", "task=regression", *where, "optimizer=lbfgs")
+    assert run.metrics["test"]["mae"] < run.metrics["test"]["mean_mae"]
+    assert run.metrics["test"]["tfidf_mae"] > 0
+
+
+def test_search_repeats_folds_and_check_work_on_texts(do: Do, table: Path, tmp_path: Path) -> None:
+    study = do("tune", f"data.table={table}", "tune.trials=3", run_dir=tmp_path / "study")
+    assert len(read_table(study.path / "trials.csv")) == 3
+    assert len(do("train", f"data.table={table}", "repeats=2").metrics["repeats"]["seeds"]) == 2
+    assert do("train", f"data.table={table}", "folds=3", "head=auto").metrics["folds"]["pooled"]["n"] == 60
+    checked = do("check", f"data.table={table}")
+    assert checked.page.is_file()
+    assert sum(map(len, checked.record("check")["classes"].values())) == 6, "two classes in each split"
+
+
+def test_texts_that_cannot_be_used_are_refused_or_left_out(do: Do, tmp_path: Path) -> None:
+    rows = [*sentences(60), ("", "cat"), ("   ", "dog")]
+    pd.DataFrame(rows, columns=["text", "label"]).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(UserError, match=r"2 of 62 texts cannot be used") as refused:
+        do("train", f"data.table={tmp_path / 't.csv'}")
+    assert "t.csv#62" in str(refused.value)
+    assert "data.on_bad_text=skip" in str(refused.value)
+    run = do("train", f"data.table={tmp_path / 't.csv'}", "data.on_bad_text=skip")
+    assert run.metrics["data"]["left_out"] == 2
+    assert sorted(problem["path"][-8:] for problem in json.loads((run.path / "problems.json").read_text())) == [
+        "t.csv#62",
+        "t.csv#63",
+    ]
+
+
+def test_the_same_text_under_two_labels_and_in_two_splits_is_refused(do: Do, tmp_path: Path) -> None:
+    rows = [*sentences(60), ("a cat here", "cat"), ("a cat here", "dog")]
+    pd.DataFrame(rows, columns=["text", "label"]).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(UserError, match=r"1 time the same text has two labels: t\.csv#62 and t\.csv#63"):
+        do("train", f"data.table={tmp_path / 't.csv'}")
+    table = pd.DataFrame([*sentences(60), ("a cat here", "cat"), ("a cat here", "cat")], columns=["text", "label"])
+    table["split"] = ["train", "train", "val", "val", "test", "test"] * 10 + ["train", "test"]
+    table.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(UserError, match="1 text of val or test is in train too"):
+        do("train", f"data.table={tmp_path / 't.csv'}")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["augment=light"], "augment: it changes images, which texts are not: use augment=none"),
+        (["mix=mixup"], "blends images, which texts are not: use mix=none"),
+        (
+            ["model=timm", "model.name=test_resnet", "model.weights=null"],
+            "its samples are texts, and model reads images",
+        ),
+        (["data.max_length=1000"], "data.max_length=1000"),
+        (["data.truncate=tail"], "data.truncate=tail"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_does_not_fit_texts_is_refused_by_name(overrides: list[str], said: str, do: Do, table: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        do("train", f"data.table={table}", *overrides)
+    assert said in str(refused.value)
+
+
+def test_a_model_of_texts_refuses_images(do: Do, pictures: Path) -> None:
+    with pytest.raises(UserError, match="its samples are images, and model reads texts"):
+        do("train", "data=image_folder", f"data.root={pictures}")
+
+
+def test_folders_of_txt_files_are_classes(do: Do, tmp_path: Path) -> None:
+    for number, (text, label) in enumerate(sentences(40)):
+        (tmp_path / "texts" / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "texts" / label / f"{number}.txt").write_text(text)
+    run = do("train", f"data.root={tmp_path / 'texts'}", "optimizer=lbfgs")
+    assert run.metrics["test"]["n"] == 8
+    assert torch.tensor(run.metrics["test"]["accuracy"]) > 0.5
