@@ -1,6 +1,7 @@
 """Adapters: beside layers of any network, whose own names and values they leave alone; trained, merged, and peft's."""
 
 import copy
+import functools
 import json
 import re
 import warnings
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -25,11 +27,13 @@ from transformers import (
     T5Config,
     T5EncoderModel,
 )
+from transformers.pytorch_utils import Conv1D
 
 import ft_lightning
 from conftest import files_below
 from ft_lightning.backbones.blocks import take_off_last_layer, trace
 from ft_lightning.backbones.load import load_backbone
+from ft_lightning.backbones.load_text import load_text_backbone
 from ft_lightning.cli.compose import compose
 from ft_lightning.deploy import adapter as peft_files
 from ft_lightning.evaluate import evaluate
@@ -37,9 +41,11 @@ from ft_lightning.finetune import freeze_plan
 from ft_lightning.lora import Adapters, adapt
 from ft_lightning.model import Classifier
 from ft_lightning.optim import build_optimizer
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
 from ft_lightning.train import train
 from ft_lightning.tune import tune
+from texts import FAMILIES, WORDS, library_network, write_folder
 
 TINY = ["model=timm", "model.name=test_vit", "model.weights=null", "finetune=lora"]
 PLAIN = {"rank": 4, "alpha": 8, "targets": "all-linear", "dropout": 0.0}
@@ -149,6 +155,67 @@ def test_merged_weights_answer_as_the_adapters_do(name: str) -> None:
         plain.load_state_dict(adapters.merged(network.state_dict()))
         assert (trained - start).abs().max() > 1e-2
         torch.testing.assert_close(features(plain, inputs), trained, atol=1e-5, rtol=1e-5)
+
+
+def text_backbone(family: str, folder: Path, **given: Any) -> Any:
+    given = {"pooling": "auto", "grad_checkpointing": False, "arguments": {}} | given
+    written = write_folder(folder / family, library_network(family))
+    return load_text_backbone("transformers", str(written), weights="DEFAULT", revision=None, **given)
+
+
+def text_classifier(backbone: Any) -> Classifier:
+    head = nn.Linear(backbone.feature_dim, 3)
+    inputs = backbone.prepare(backbone.example(1))
+    adapters = adapt(backbone.network, backbone.blocks, lambda: backbone(inputs), "tiny", **PLAIN)
+    names = [name for name, _ in adapters.named_parameters()]
+    return Classifier(backbone, head, freeze_plan(backbone, head, "lora", None, True, names), adapters)
+
+
+def batch_of(backbone: Any) -> Any:
+    samples = [Sample.unlabelled("a", "the cat sat on the mat"), Sample.unlabelled("b", "dog ran " * 9)]
+    return backbone.reader.collate([backbone.reader(sample) for sample in samples])
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["", "recomputed"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_of_texts_starts_as_it_was_and_moves_every_adapter(
+    family: str, recompute: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    try:
+        backbone = text_backbone(family, tmp_path, grad_checkpointing=recompute).eval()
+    except UserError as error:
+        pytest.skip(str(error))
+    batch = batch_of(backbone)
+    backbone.requires_grad_(False)  # the kernels of frozen weights may be others: Mamba's are
+    with torch.no_grad():
+        start = backbone(backbone.prepare(batch))
+    model = text_classifier(backbone).train()
+    with torch.no_grad():
+        assert torch.equal(model.features(batch), start)
+    assert torch.allclose(model.features(batch), start, atol=1e-5), "no dropout of the network, whatever trains"
+    torch.nn.functional.cross_entropy(model(batch), torch.tensor([0, 1])).backward()
+    still = [name for name, one in model.adapters.named().items() if one.B.grad is None or not one.B.grad.any()]  # type: ignore[union-attr]
+    assert not still
+    assert model.adapters.named()  # type: ignore[union-attr]
+    assert all(parameter.grad is None for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "opt", "gpt2", "distilbert", "t5"])
+def test_checkpointing_computes_each_block_again(family: str, tmp_path: Path) -> None:
+    grads = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        backbone = text_backbone(family, tmp_path / str(recompute), grad_checkpointing=recompute)
+        model = text_classifier(backbone).train()
+        calls: list[int] = []
+        inside = backbone.network.get_submodule(backbone.blocks[-1][0])
+        leaf = next(module for module in inside.modules() if isinstance(module, nn.Linear | Conv1D))
+        leaf.register_forward_hook(functools.partial(lambda calls, *_: calls.append(1), calls))
+        model(batch_of(backbone)).square().sum().backward()
+        assert len(calls) == 1 + recompute
+        grads.append(torch.cat([one.B.grad.flatten() for one in model.adapters.named().values()]))  # type: ignore[union-attr]
+    torch.testing.assert_close(grads[0], grads[1])
 
 
 @pytest.mark.parametrize("name", ["bert", "vit", "gpt2"])
@@ -405,6 +472,31 @@ def test_a_run_delivers_the_merged_network_and_the_adapter_beside_it(
     scored = evaluate(compose("evaluate", *(f"{key}={value}" for key, value in again.items())), tmp_path / "again")
     assert scored["test"]["accuracy"] == metrics["test"]["accuracy"]
     assert scored["test"]["loss"] == pytest.approx(metrics["test"]["loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_a_run_on_texts_delivers_both(family: str, tmp_path: Path) -> None:
+    network = write_folder(tmp_path / family, library_network(family))
+    lines = [f"{words} {' '.join(WORDS[:i])},{label}" for i in range(12) for words, label in (("cat", 1), ("dog", 0))]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *lines]))
+    (tmp_path / "run").mkdir()
+    options = ["data=texts", f"data.table={tmp_path / 'texts.csv'}", "model=transformers", f"model.name={network}"]
+    cfg = compose("train", "precision=32-true", "finetune=lora", "trainer.max_epochs=2", *options)
+    metrics = train(cfg, tmp_path / "run")
+    files = {"model.json", "model.safetensors", "tokenizer.json"}
+    assert files_below(tmp_path / "run/model") == files | {
+        f"adapter/adapter_{x}" for x in ("config.json", "model.safetensors")
+    }
+    assert str(tmp_path) not in (tmp_path / "run/model/adapter/adapter_config.json").read_text()
+    loaded = ft_lightning.load(tmp_path / "run")
+    answers = pd.read_csv(tmp_path / "run/predictions.csv").set_index("path")
+    texts = [line.rpartition(",")[0] for line in lines]
+    found = loaded.predict(texts, precision="32-true")["probability"]
+    places = [int(name.rpartition("#")[2]) for name in answers.index]
+    assert len(places) == metrics["test"]["n"]
+    first = 2  # the number of the first row of a table, below its head
+    again = [found[place - first] for place in places]
+    assert again == pytest.approx(answers["probability"].tolist(), abs=1e-4)
 
 
 def test_the_average_of_adapters_is_delivered_and_training_goes_on_from_it(pictures: Path, tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ def freeze_plan(
     A module that holds both frozen and trained parts stays in eval mode, because its own forward code may belong to
     the frozen part. A parameter that both sides share is frozen. `freeze_bn` also fixes the BatchNorm statistics after
     the cut (their weights and biases still train). `adapters` names the parameters that train beside a frozen
-    backbone (lora).
+    backbone (lora); there modules without values of their own that compute their inside again in the backward pass are
+    not held, because transformers does that in train mode only.
     """
     network: nn.Module = backbone.network
     modules = dict(network.named_modules())
@@ -64,6 +65,8 @@ def freeze_plan(
     held = {
         name for name, module in modules.items() if name not in live or (freeze_bn and isinstance(module, _BatchNorm))
     }
+    if mode == "lora":
+        held -= {name for name in held if _recomputes(modules[name])}
     if any(isinstance(modules[name], _BatchNorm) for name in held & live) and backbone.identity.weights == "random":
         log.warning(
             "finetune=%s trains random weights (model.weights=null) with BatchNorm fixed at its initial statistics: "
@@ -79,6 +82,10 @@ def freeze_plan(
         held=frozenset(f"backbone.network.{name}".rstrip(".") for name in held),
         trained_blocks=tuple(block[0] for block in trained),
     )
+
+
+def _recomputes(module: nn.Module) -> bool:
+    return getattr(module, "gradient_checkpointing", False) and not (module._parameters or module._buffers)
 
 
 def digest_of(state: Mapping[str, Tensor]) -> str:

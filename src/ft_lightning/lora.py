@@ -26,9 +26,7 @@ class Layer:
 
     @property
     def weight(self) -> Tensor:
-        weight = self.module._parameters[self.weight_name]
-        assert weight is not None
-        return weight
+        return self.module._parameters[self.weight_name]  # type: ignore[return-value]
 
 
 class Adapter(nn.Module):
@@ -52,8 +50,14 @@ class Adapter(nn.Module):
         self.scale = scale
         self.dropout = dropout
 
+    def _is_untrained(self) -> bool:
+        # Then a pass without gradients, as for the feature store, takes the network's own kernels, to the bit.
+        return not torch.is_grad_enabled() and not self.B.any()
+
     def onto(self, weight: Tensor) -> Tensor:
         """Return a weight with the adapter's part, for a network that reads it, and for one without adapters."""
+        if self._is_untrained():
+            return weight
         delta = self.B @ self.A * self.scale
         return weight + (delta.T if self.is_transposed else delta).to(weight)
 
@@ -62,6 +66,8 @@ class Adapter(nn.Module):
 
         Cheaper than `onto`, because the whole weight needs no gradient.
         """
+        if self._is_untrained():
+            return output
         inputs: Tensor = (*args, *kwargs.values())[0]
         if not torch.is_autocast_enabled(inputs.device.type):
             inputs = inputs.to(self.A.dtype)
@@ -121,7 +127,7 @@ def adapt(
     targets: str | Sequence[str],
     dropout: float,
 ) -> Adapters:
-    """Put adapters beside the layers of a network that `targets` names, as far as it uses them; leave it in eval mode.
+    """Put adapters beside the layers of a network that `targets` names, as far as it uses them; freeze the network.
 
     Args:
         blocks: names of the modules in which to look for layers.
@@ -136,7 +142,10 @@ def adapt(
     Raises:
         UserError: there is nothing to adapt.
     """
-    network.eval()
+    network.eval().requires_grad_(False)
+    for module in network.modules():
+        if getattr(module, "gradient_checkpointing", False):  # these will not be in eval mode: see finetune.freeze_plan
+            module.__dict__.update({key: 0.0 for key in vars(module) if "dropout" in key})
     layers = _used(_layers(network, blocks), run)
     if not layers:
         raise UserError(
@@ -178,26 +187,21 @@ def _layer(module: nn.Module) -> Layer | None:
 
 def _used(layers: Mapping[str, Layer], run: Callable[[], object]) -> dict[str, Layer]:
     """Return the layers that a run uses, and whether it calls them or only reads their weights."""
-    called: set[str] = set()
-    read: set[str] = set()
+    called, read = set[str](), set[str]()
     for path, layer in layers.items():
         _let_read(layer, functools.partial(_noting, read, path))
     hooks = [
         layer.module.register_forward_hook(functools.partial(_noting, called, path)) for path, layer in layers.items()
     ]
     try:
-        with torch.no_grad():
-            run()
+        run()
     finally:
         for hook, layer in zip(hooks, layers.values(), strict=True):
             hook.remove()
             layer.module.__class__ = type(layer.module).__mro__[1]
             del layer.module.__dict__["shown"]
-    return {
-        path: replace(layer, is_called=layer.is_called and path in called)
-        for path, layer in layers.items()
-        if path in called | read
-    }
+    used = {path: layers[path] for path in layers if path in called | read}
+    return {path: replace(layer, is_called=layer.is_called and path in called) for path, layer in used.items()}
 
 
 def _noting(seen: set[str], path: str, value: Any, *_: Any) -> Any:
