@@ -108,7 +108,7 @@ def test_the_worst_samples_come_first_with_label_and_prediction(tmp_path: Path) 
     captions = re.findall(r"100 → -7\.5", html)
     assert len(captions) == 1
     assert html.index("100 → -7.5") < html.index(" → ", html.index("100 → -7.5") + 10)
-    assert "Best mae on val in epoch 2" in html
+    assert "Best MAE on val in epoch 2" in html
     assert ">Targets<" not in html, "there is one"
     assert "age" in html
 
