@@ -34,7 +34,11 @@ from ft_lightning.data.snippets import write_snippets
 from ft_lightning.features.extract import Computing, Extractor, open_store
 from ft_lightning.readers.sample import Sample
 
-MODES = {"frozen": ["optimizer=lbfgs"], "lora": ["finetune=lora"], "full": ["finetune=full"]}
+MODES = {
+    "frozen": ["optimizer=lbfgs"],
+    "lora": ["finetune=lora", "trainer.max_epochs=3"],
+    "full": ["finetune=full", "optimizer.lr=5e-5", "finetune.backbone_lr_factor=1", "trainer.max_epochs=3"],
+}
 ROWS = 16
 
 
