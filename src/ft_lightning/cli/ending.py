@@ -47,6 +47,12 @@ def kept(verb: str, run_dir: Path, number: int) -> str:
     return f"{how}: there is no result; start the same command again."
 
 
+def predict_line(run: Run) -> str:
+    """Return the command that asks a run's model."""
+    reads_texts = (run.card.get("preprocess") or {}).get("kind") == "text"
+    return command_line("predict", ["text=TEXT" if reads_texts else "input=FOLDER"], model_dir=short(run.path))
+
+
 def leave(code: object) -> NoReturn:
     """End this process as `sys.exit(code)` does, but without freeing every object first, which takes a second or two.
 

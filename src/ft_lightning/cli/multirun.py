@@ -15,11 +15,11 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from ft_lightning.cli.ending import predict_line
 from ft_lightning.cli.job import Verb, refuse_run_inside_dataset
 from ft_lightning.cli.jobs import Job, begun_jobs, compared, print_jobs, table_row, winner, without
 from ft_lightning.cli.known_errors import print_error
 from ft_lightning.runs.run import Run
-from ft_lightning.system.commands import command_line
 from ft_lightning.system.console import console, number, pairs, short
 from ft_lightning.system.errors import UserError, printable
 from ft_lightning.system.one_row import one_row
@@ -141,8 +141,7 @@ def conclude() -> int:
     page = compared([Run(job.folder) for job in jobs if not job.exit_code], Run(plan.sweep_dir))
     pairs(**winner(ranked, common, decides), table=str(short(path)), **({"page": str(short(page))} if page else {}))
     if ranked[0].score("val", decides).value is not None:
-        use = command_line("predict", ["input=FOLDER"], model_dir=short(ranked[0].folder))
-        console.print(use + "\n", soft_wrap=True)
+        console.print(predict_line(Run(ranked[0].folder)) + "\n", soft_wrap=True)
     return max(job.exit_code for job in jobs)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ft_lightning.cli.ending import predict_line
 from ft_lightning.issues.findings import Finding, Findings
 from ft_lightning.runs.baselines import better_baseline
 from ft_lightning.runs.run import Run
@@ -73,7 +74,7 @@ def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> N
         model=str(short(Run(run_dir).model)),
         page=str(short(page)),
     )
-    console.print(command_line("predict", ["input=FOLDER"], model_dir=short(run_dir)) + "\n", soft_wrap=True)
+    console.print(predict_line(Run(run_dir)) + "\n", soft_wrap=True)
 
 
 def after_evaluate(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> None:
