@@ -3,11 +3,14 @@
 import io
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from ft_lightning.data.text_inputs import find_texts, typed_texts
 from ft_lightning.readers.sample import Sample
+from ft_lightning.readers.text import TextReader
 from ft_lightning.system.errors import UserError
+from texts import tokenizer
 
 
 def contents(samples: list[Sample]) -> list[tuple[str, object]]:
@@ -21,8 +24,41 @@ def test_typed_texts_are_numbered() -> None:
 
 
 def test_lines_of_standard_input_but_for_empty_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("one\n\n two \r\nthree"))
-    assert contents(find_texts("-", None)) == [("-#1", "one"), ("-#3", " two "), ("-#4", "three")]
+    for encoding in ("utf-8", "utf-16"):
+        typed("one\n\n two \r\nthré\u2028e".encode(encoding), monkeypatch)
+        assert contents(find_texts("-", None)) == [("-#1", "one"), ("-#3", " two "), ("-#4", "thré\u2028e")]
+
+
+@pytest.mark.promise(44)
+@pytest.mark.parametrize(("content", "said"), [(b"one\ncaf\xe9", "(line 2) is not UTF-8"), (b"a\0b", "byte 0x00")])
+def test_standard_input_that_is_no_text(content: bytes, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed(content, monkeypatch)
+    with pytest.raises(UserError, match=r"^input=-: byte 0x") as refused:
+        find_texts("-", None)
+    assert said in str(refused.value)
+
+
+def typed(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+
+
+@pytest.mark.promise(44)
+@pytest.mark.parametrize("columns", [None, ["text", "more"]])
+@pytest.mark.parametrize(
+    ("kind", "strange"),
+    [("jsonl", ["a", "b"]), ("jsonl", {"a": "b"}), ("parquet", ["a", "b"]), ("parquet", b"bytes"), ("parquet", [])],
+)
+def test_cells_that_hold_no_text_are_told(
+    columns: list[str] | None, kind: str, strange: object, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow")
+    table = pd.DataFrame({"text": [strange, None], "more": ["x", "y"]})
+    path = tmp_path / f"t.{kind}"
+    table.to_json(path, orient="records", lines=True) if kind == "jsonl" else table.to_parquet(path)
+    first, second = find_texts(str(path), columns)
+    reader = TextReader(tokenizer(), 32)
+    assert reader.inspect(first)[1].error.endswith(", not a text")
+    assert (reader.inspect(second)[1].error == "it is empty") == (columns is None)
 
 
 def test_rows_of_a_table(tmp_path: Path) -> None:

@@ -150,3 +150,22 @@ def test_a_list_in_json_is_no_text(tmp_path: Path) -> None:
     samples = listed(None, written(tmp_path, "\n".join(map(json.dumps, rows)), "t.jsonl"))
     assert [s.problem for s in samples.values()] == ["a list, not a text", "it is empty", ""]
     assert samples["t.jsonl#4"].content == "7"
+
+
+@pytest.mark.promise(44)
+@pytest.mark.parametrize("strange", [["a", "b"], [], b"bytes"])
+def test_cells_of_parquet_that_hold_no_text_are_told(strange: object, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    pd.DataFrame({"text": [strange, strange], "label": ["x", "y"]}).to_parquet(tmp_path / "t.parquet")
+    samples = listed(None, tmp_path / "t.parquet")
+    assert all(sample.problem.endswith(", not a text") for sample in samples.values())
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize("label", [["x", "y"], [], ["x"]])
+def test_a_list_as_a_label_is_no_class_of_that_name(label: list[str], kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path, table = tmp_path / f"t.{kind}", pd.DataFrame({"text": ["a", "b"], "label": [["x"], label]})
+    table.to_json(path, orient="records", lines=True) if kind == "jsonl" else table.to_parquet(path)
+    with pytest.raises(UserError, match=r"the label of row 2 is a (list|ndarray), not a text: .*data\.label_sep"):
+        listed(None, path)

@@ -1,9 +1,12 @@
 """What a model answers where nothing is asked."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 
 from ft_lightning.deploy.predictor import TrainedModel
 from ft_lightning.readers.image_reader import ImageReader
@@ -36,3 +39,12 @@ def test_a_threshold_that_is_none_and_a_loader_that_cannot_be_are_refused(model:
     with pytest.raises(UserError, match=r"batch_size=0: use a number from 1"):
         model.predict([], batch_size=0)
     assert model.is_frozen
+
+
+@pytest.mark.parametrize("name", ["caf\udce9.png", "half \ud83d"])
+def test_names_that_are_no_utf_8_are_answered_beside_pyarrow_too(model: TrainedModel, name: str) -> None:
+    pytest.importorskip("pyarrow")
+    model.rows = lambda samples, *_, **__: (torch.zeros(1, 2), {0: "no such file"})  # type: ignore[assignment, method-assign]
+    with pd.option_context("mode.string_storage", "pyarrow"):
+        table = model.predict(Path(name))
+    assert table["path"].tolist() == [name]

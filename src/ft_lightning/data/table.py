@@ -4,11 +4,12 @@ import logging
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_scalar
 
 from ft_lightning.data.labels import Cells
 from ft_lightning.data.scan import SPLITS, Entry, Listing, absolute, split_called
@@ -73,6 +74,12 @@ def columns_of(
     named: str | Sequence[str] = "label" if label is None else label
     columns = [named] if isinstance(named, str) else list(named)
     refuse_lacking(rows, [*columns, *([weight] if weight else [])], "", where)
+    for row, values in enumerate(rows[columns].itertuples(index=False, name=None), start=2):
+        if strange := not_texts(values):
+            raise UserError(
+                f"{where}: the label of row {row} is {strange}: write several labels as one text, with data.label_sep "
+                "between them."
+            )
     cells = rows[columns].map(cell_text)
     labels: list[Any] = cells[named].tolist() if isinstance(named, str) else cells.to_dict("records")
     return labels, _weights(rows[weight].map(cell_text), f"{where}, {weight}") if weight else [1.0] * len(rows)
@@ -126,6 +133,12 @@ def _place(path: str, base: Path) -> Path:
     if "\\" in path and not os.path.exists(base / path):  # noqa: PTH110 (Path.exists raises where a name is too long)
         path = path.replace("\\", "/")
     return Path(path).expanduser() if path.startswith("~/") else base / path
+
+
+def not_texts(cells: Iterable[object]) -> str:
+    """Say which of these cells is neither text nor number, as those of JSON lines and Parquet may be; else ""."""
+    strange = [cell for cell in cells if isinstance(cell, bytes) or not is_scalar(cell)]
+    return f"a {type(strange[0]).__name__}, not a text" if strange else ""
 
 
 def cell_text(value: object) -> str:

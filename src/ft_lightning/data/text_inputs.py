@@ -2,11 +2,13 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ft_lightning.data.folders import TEXT_FILES
 from ft_lightning.data.inputs import find_files
-from ft_lightning.data.table import cell_text, refuse_lacking
+from ft_lightning.data.table import cell_text, not_texts, refuse_lacking
+from ft_lightning.readers.decoding import UnusableTextError, decoded
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
@@ -27,7 +29,7 @@ def find_texts(pattern: str, columns: Sequence[str] | None) -> list[Sample]:
         columns: of a table: the text's column, or the two of a pair; None: the one called text, or the only one.
     """
     if pattern == "-":
-        lines = [line.rstrip("\r\n") for line in sys.stdin]
+        lines = [line.rstrip("\r") for line in _standard_input().split("\n")]
         return [Sample.of_text(f"-#{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
     if Path(pattern).suffix.lower() in _TABLES:
         return _of_table(Path(pattern).expanduser(), columns)
@@ -40,6 +42,19 @@ def _of_table(table: Path, columns: Sequence[str] | None) -> list[Sample]:
     refuse_lacking(rows, named, "column", f"input={table}")
     if len(named) > 2:
         raise UserError(f"column={named}: name one column, or the two of a pair.")
-    cells = rows[named].map(cell_text)
-    texts = cells[named[0]].tolist() if len(named) == 1 else list(cells.itertuples(index=False, name=None))
-    return [Sample.of_text(f"{table}#{number}", text) for number, text in enumerate(texts, start=2)]
+    cells = rows[named].itertuples(index=False, name=None)
+    return [_of_cells(f"{table}#{number}", row) for number, row in enumerate(cells, start=2)]
+
+
+def _of_cells(name: str, cells: tuple[object, ...]) -> Sample:
+    if strange := not_texts(cells):
+        return replace(Sample.of_text(name, ""), problem=strange)
+    texts = tuple(map(cell_text, cells))
+    return Sample.of_text(name, texts[0] if len(texts) == 1 else texts)
+
+
+def _standard_input() -> str:
+    try:
+        return decoded(sys.stdin.buffer.read())
+    except UnusableTextError as error:
+        raise UserError(f"input=-: {error}.") from None

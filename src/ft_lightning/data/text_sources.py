@@ -7,7 +7,7 @@ from pathlib import Path
 from ft_lightning.data.folders import TEXT_FILES
 from ft_lightning.data.scan import Entry, Listing, OnProblem, absolute
 from ft_lightning.data.sources import list_folder
-from ft_lightning.data.table import cell_text, columns_of, refuse_lacking, splits_of
+from ft_lightning.data.table import cell_text, columns_of, not_texts, refuse_lacking, splits_of
 from ft_lightning.readers.decoding import UnusableTextError, decoded, problem_of, read_file
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
@@ -67,10 +67,8 @@ def checked(*texts: str) -> Read:
 
 
 def _of_cells(cells: tuple[object, ...]) -> Read:
-    for cell in cells:
-        if isinstance(cell, list | dict):
-            return None, f"a {type(cell).__name__}, not a text"
-    return checked(*map(cell_text, cells))
+    strange = not_texts(cells)
+    return (None, strange) if strange else checked(*map(cell_text, cells))
 
 
 def _of_table(table: Path, label: str | Sequence[str] | None, weight: str | None, text: str | Sequence[str]) -> Listing:

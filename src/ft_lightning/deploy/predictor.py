@@ -44,7 +44,7 @@ class TrainedModel:
 
         Args:
             inputs: a path, a file's bytes, an image of Pillow or an array (H, W, 3) of uint8; of a model of texts a
-                text, a path (pathlib) or bytes, or a tuple of two texts; or a list of them.
+                text, a path (pathlib) or bytes; or a list of them, where a tuple of two texts is a pair.
             abstain_below: adds the column `uncertain`: whether the calibrated probability is lower.
 
         Raises:
@@ -56,11 +56,13 @@ class TrainedModel:
         reader = self.classifier.backbone.reader.adapted({"max_pixels": max_pixels})
         how = (batch_size, num_workers, device, precision)
         rows, errors = self.rows(samples, reader, *how, show_progress=show_progress)
-        table = task.table(names, rows, None)
-        table["error"] = [errors.get(i, "") for i in range(len(names))]
-        table.loc[table["error"] != "", table.columns.difference(["path", "error"])] = None
-        if any(sample.text is not None for sample in samples):
-            table.insert(1, "text", [sample.text for sample in samples])
+        # pyarrow's strings, where it is installed, hold neither undecodable file names nor half characters.
+        with pd.option_context("mode.string_storage", "python"):
+            table = task.table(names, rows, None)
+            table["error"] = [errors.get(i, "") for i in range(len(names))]
+            table.loc[table["error"] != "", table.columns.difference(["path", "error"])] = None
+            if any(sample.text is not None for sample in samples):
+                table.insert(1, "text", [sample.text for sample in samples])
         return table
 
     @torch.inference_mode()

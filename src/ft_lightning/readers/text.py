@@ -142,6 +142,8 @@ class TextReader:
 
     def _read(self, sample: Sample) -> Text:
         """Return a sample's text; raise UnusableTextError for one that holds nothing."""
+        if sample.problem:
+            raise UnusableTextError(sample.problem)
         content = sample.content
         if content is None:
             content = read_file(sample.path)
