@@ -7,16 +7,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ft_lightning.data.labels import Labels
-from ft_lightning.data.scan import digest_of, scan
-from ft_lightning.data.text_sources import find_texts
+from ft_lightning.data.kinds import TEXTS
+from ft_lightning.data.labels import Labels, OnProblem
+from ft_lightning.data.scan import Entry, Listing, digest_of, scan
+from ft_lightning.data.text_sources import find_texts, reading
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
 
 
 def listed(root: Path | None, table: Path | None, **columns: object) -> dict[str, Sample]:
     def find(root, table, on_problem):  # type: ignore[no-untyped-def]
-        return find_texts(root, table, on_problem, **columns)  # type: ignore[arg-type]
+        return reading(find_texts)(root, table, on_problem, **columns)  # type: ignore[arg-type]
 
     given = [None if place is None else str(place) for place in (root, table)]
     return {sample.name: sample for sample in scan(find, *given, Labels(), kind="text")}
@@ -169,3 +170,17 @@ def test_a_list_as_a_label_is_no_class_of_that_name(label: list[str], kind: str,
     table.to_json(path, orient="records", lines=True) if kind == "jsonl" else table.to_parquet(path)
     with pytest.raises(UserError, match=r"the label of row 2 is a (list|ndarray), not a text: .*data\.label_sep"):
         listed(None, path)
+
+
+def test_a_source_of_one_s_own_may_list_files(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("a text")
+
+    def find_notes(root: str | None, csv: str | None, on_problem: OnProblem) -> Listing:
+        return Listing([Entry("a.md", "x"), Entry("b.md", "y"), Entry("c", "y", content="read already")], tmp_path)
+
+    samples = {sample.name: sample for sample in scan(TEXTS.source(find_notes, {}), None, None, Labels(), kind="text")}
+    assert samples["a.md"].content == "a text"
+    assert samples["b.md"].problem == "no such file"
+    assert samples["c"].content == "read already"
+    with pytest.raises(UserError, match=r"data\.find=find_notes has no parameter text"):
+        TEXTS.source(find_notes, {"text": "body"})

@@ -11,7 +11,7 @@ from ft_lightning.data.damage import Inspect, Inspector
 from ft_lightning.data.inputs import find_files
 from ft_lightning.data.scan import FindFiles, with_columns
 from ft_lightning.data.sources import find_images
-from ft_lightning.data.text_sources import find_texts
+from ft_lightning.data.text_sources import find_texts, reading
 from ft_lightning.readers.images import inspect_image, size_error
 from ft_lightning.readers.sample import Inspection, Sample
 from ft_lightning.readers.words import Part, parts_of
@@ -33,6 +33,7 @@ class Kind:
         columns: keys of conf/data that name columns of a table, which `find` takes.
         inspecting: (keys of conf/data) -> what decodes a sample, and what judges its width and height.
         remembered: whether looking at one costs enough to keep the verdict.
+        prepared: (source) -> the source as a dataset uses it.
         parts: (sample, how many at most) -> what a model can answer without, to see what speaks for its answer.
     """
 
@@ -43,6 +44,7 @@ class Kind:
     inspecting: Callable[[Mapping[str, Any]], tuple[Inspect, Callable[[int, int], str]]]
     remembered: bool
     parts: Callable[[Sample, int], Sequence[Part]] | None
+    prepared: Callable[[FindFiles], FindFiles]
 
     @property
     def on_bad(self) -> str:
@@ -52,7 +54,7 @@ class Kind:
     def source(self, find: FindFiles | None, keys: Mapping[str, Any]) -> FindFiles:
         """Return what lists the samples: `find`, or that of the kind; it knows the columns that the keys name."""
         given = {name: keys[name] for name in self.columns if keys.get(name) is not None}
-        return with_columns(find or self.find, given)
+        return with_columns(self.prepared(find or self.find), given)
 
     def inspector(
         self, splits: "Splits", memo: "Memo | None", keys: Mapping[str, Any], fix: str = "Mend or remove them."
@@ -107,7 +109,7 @@ def _of_images(keys: Mapping[str, Any]) -> tuple[Inspect, Callable[[int, int], s
 
 def _of_texts(keys: Mapping[str, Any]) -> tuple[Inspect, Callable[[int, int], str]]:
     # What is wrong with a text is known once it is read, which its source does.
-    return lambda sample: Inspection(len(sample.content), 0, "text", "", True), lambda *_: ""
+    return lambda sample: Inspection(len("".join(sample.content)), 0, "text", "", True), lambda *_: ""
 
 
 def _image_inputs(pattern: str, columns: Sequence[str] | None) -> list[Sample]:
@@ -116,6 +118,14 @@ def _image_inputs(pattern: str, columns: Sequence[str] | None) -> list[Sample]:
     return [Sample.unlabelled(str(path)) for path in find_files(pattern)]
 
 
-IMAGES = Kind("image", find_images, _image_inputs, (), _of_images, remembered=True, parts=None)
-TEXTS = Kind("text", find_texts, text_inputs.find_texts, ("text",), _of_texts, remembered=False, parts=parts_of)
+def _as_it_is(find: FindFiles) -> FindFiles:
+    return find
+
+
+IMAGES = Kind(
+    "image", find_images, _image_inputs, (), _of_images, remembered=True, parts=None, prepared=lambda find: find
+)
+TEXTS = Kind(
+    "text", find_texts, text_inputs.find_texts, ("text",), _of_texts, remembered=False, parts=parts_of, prepared=reading
+)
 KINDS = {kind.name: kind for kind in (IMAGES, TEXTS)}

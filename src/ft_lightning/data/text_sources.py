@@ -1,11 +1,13 @@
 """Lists the labelled texts of a table or a folder of .txt files, and reports what is wrong with them."""
 
+import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from ft_lightning.data.folders import TEXT_FILES
-from ft_lightning.data.scan import Entry, Listing, OnProblem, absolute
+from ft_lightning.data.scan import Entry, FindFiles, Listing, OnProblem, absolute
 from ft_lightning.data.sources import list_folder
 from ft_lightning.data.table import cell_text, columns_of, not_texts, refuse_lacking, splits_of
 from ft_lightning.readers.decoding import UnusableTextError, decoded, problem_of, read_file
@@ -43,21 +45,32 @@ def find_texts(
             "data.table is not set: say data.table=/texts.csv, with the columns text and label, or "
             "data.root=/folder/of/class/folders of .txt files."
         )
-    listing = list_folder(Path(str(root)).expanduser(), on_problem, TEXT_FILES)
-    with ThreadPoolExecutor() as pool:
-        read = pool.map(_of_file, [entry.path for entry in listing.entries])
-        entries = [
-            entry._replace(content=content, problem=problem)
-            for entry, (content, problem) in zip(listing.entries, read, strict=True)
-        ]
-    return Listing(entries, listing.base)
+    return list_folder(Path(str(root)).expanduser(), on_problem, TEXT_FILES)
 
 
-def _of_file(path: str) -> Read:
+def reading(find: FindFiles) -> FindFiles:
+    """Return a source that has read the files which another one lists."""
+
+    @functools.wraps(find)
+    def listing(root: str | None, csv: str | None, on_problem: OnProblem, **columns: Any) -> Any:
+        found = find(root, csv, on_problem, **columns)
+        if not isinstance(found, Listing):  # which is refused where all sources are
+            return found
+        base = absolute(Path(found.base))
+        with ThreadPoolExecutor() as pool:
+            return found._replace(entries=list(pool.map(lambda entry: _with_content(entry, base), found.entries)))
+
+    return listing
+
+
+def _with_content(entry: Any, base: Path) -> Any:
+    if not isinstance(entry, Entry) or entry.content is not None or entry.problem:
+        return entry
     try:
-        return checked(decoded(read_file(path)))
+        content, problem = checked(decoded(read_file(str(base / entry.path))))
     except UnusableTextError as error:
-        return None, str(error)
+        content, problem = None, str(error)
+    return entry._replace(content=content, problem=problem)
 
 
 def checked(*texts: str) -> Read:
