@@ -1,5 +1,6 @@
 """What a command that ended early leaves behind, and what it says."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,9 +13,10 @@ from omegaconf import OmegaConf
 import ft_lightning
 from conftest import files_below, patience
 from ft_lightning.cli import command
-from ft_lightning.cli.ending import kept, remove_refused
+from ft_lightning.cli.ending import kept, predict_line, remove_refused
 from ft_lightning.cli.job import Verb
 from ft_lightning.runs import resume
+from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 
 
@@ -158,3 +160,20 @@ def test_a_signal_ends_a_process_whose_library_was_starting_an_endless_thread(nu
     code = 128 + number  # Optuna's heartbeat is such a thread: a signal between its start and the trial orphans it
     done = subprocess.run([sys.executable, "-c", ENDLESS, str(code)], check=False, timeout=patience(60))
     assert done.returncode == code
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "words"),
+    [
+        ("image", "null", "input=FOLDER"),
+        ("text", "null", "text=TEXT"),
+        ("text", "body", "text=TEXT"),
+        ("text", "[body]", "text=TEXT"),
+        ("text", "[title, the body]", """input=TABLE 'column=[title,"the body"]'"""),
+    ],
+)
+def test_the_command_that_asks_a_model_fits_what_it_reads(kind: str, text: str, words: str, home: Path) -> None:
+    (home / "run/model").mkdir(parents=True)
+    (home / "run/model/model.json").write_text(json.dumps({"preprocess": {"kind": kind}}))
+    (home / "run/config.yaml").write_text(f"data:\n  text: {text}\n")
+    assert predict_line(Run(home / "run")) == f"python -m ft_lightning.predict model_dir=run {words}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ft_lightning.runs.run import Run
-from ft_lightning.system.commands import command_line
+from ft_lightning.system.commands import command_line, quoted
 from ft_lightning.system.console import short
 
 _AFTER_A_SIGNAL = 2.0  # seconds in which threads may end
@@ -48,9 +48,14 @@ def kept(verb: str, run_dir: Path, number: int) -> str:
 
 
 def predict_line(run: Run) -> str:
-    """Return the command that asks a run's model."""
-    reads_texts = (run.card.get("preprocess") or {}).get("kind") == "text"
-    return command_line("predict", ["text=TEXT" if reads_texts else "input=FOLDER"], model_dir=short(run.path))
+    """Return the command that asks a run's model: images of a folder, a text, or the pairs of a table."""
+    words = ["input=FOLDER"]
+    if (run.card.get("preprocess") or {}).get("kind") == "text":
+        columns = (run.config.get("data") or {}).get("text")
+        words = ["text=TEXT"]
+        if isinstance(columns, list) and len(columns) > 1:
+            words = ["input=TABLE", f"column=[{','.join(map(quoted, columns))}]"]
+    return command_line("predict", words, model_dir=short(run.path))
 
 
 def leave(code: object) -> NoReturn:
