@@ -17,8 +17,9 @@ from conftest import files_below, write_pictures
 from ft_lightning import build
 from ft_lightning.check import check
 from ft_lightning.cli.compose import compose
+from ft_lightning.data.kinds import IMAGES
 from ft_lightning.issues.findings import Findings
-from ft_lightning.issues.look import look_at_files
+from ft_lightning.issues.look import Place, look_at_files
 from ft_lightning.pages import check as check_page
 from ft_lightning.report import report
 from ft_lightning.runs.run import Run as Directory
@@ -185,7 +186,8 @@ def test_it_sees_the_splits_of_a_run_and_leaves_it_its_features(pictures: Path, 
     options = [f"data.root={pictures}", f"data.exclude={tmp_path / 'x.csv'}", *TINY]
     cfg = compose("check", *options)
     labels = build.labels(cfg.data, MultiClass)
-    seen = look_at_files(cfg.data, str(pictures), build.source(cfg.data), labels, build.task(cfg), None, Findings())
+    place = Place(IMAGES, build.source(cfg.data, IMAGES), str(pictures), None)
+    seen = look_at_files(cfg.data, place, labels, build.task(cfg), None, Findings())
     assert seen.splits == build.data(compose("train", *options)).splits
     for run in ("check", "run"):
         (tmp_path / run).mkdir()

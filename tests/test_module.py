@@ -1,10 +1,11 @@
 """The LightningModule knows no pixels: a tiny backbone of tokens trains, is measured and saved as pictures are."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -43,8 +44,17 @@ class Tokens:
     def collate(self, items: list[Any]) -> Any:
         return default_collate(items)
 
-    def limited(self, max_pixels: int) -> "Tokens":
+    kind: ClassVar[str] = "tokens"
+    libraries: ClassVar[tuple[str, ...]] = ("torch",)
+
+    def adapted(self, keys: Mapping[str, Any]) -> "Tokens":
         return self
+
+    def lengths(self, samples: Sequence[Sample]) -> None:
+        return None
+
+    def files(self) -> dict[str, bytes]:
+        return {}
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

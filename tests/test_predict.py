@@ -293,7 +293,7 @@ def test_data_without_splits_is_scored_by_those_of_the_model_s_run(
 
 def test_a_split_is_only_taken_from_a_run_that_had_these_images(world: Path, tmp_path: Path) -> None:
     other = write_pictures(tmp_path / "other", {"ant": 3, "bee": 3}, seed=9)
-    with pytest.raises(UserError, match=r"data\.split=test: the data has no such split, nor had these images"):
+    with pytest.raises(UserError, match=r"data\.split=test: the data has no such split, nor had these samples"):
         evaluation(world, tmp_path / "out", f"data.root={other}", "data.split=test")
     given = write_pictures(tmp_path / "given/val", {"ant": 3, "bee": 3}, seed=9).parent
     assert evaluation(world, tmp_path / "val", f"data.root={given}", "data.split=val")["test"]["n"] == 6
@@ -641,7 +641,7 @@ def test_an_image_that_a_resize_makes_huge_is_named_and_the_others_are_answered(
         "import resource, sys, ft_lightning;"
         "model = ft_lightning.load(sys.argv[1]); model.predict(sys.argv[2] + '/00.png')\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "from ft_lightning.predict import find_files\n"
+        "from ft_lightning.data.inputs import find_files\n"
         "table = model.predict(find_files(sys.argv[2]), max_pixels=10_000_000)\n"
         "print(table[['path', 'error']].to_json(orient='values'))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

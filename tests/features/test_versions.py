@@ -23,7 +23,7 @@ KNOWN = {
     "backbones/backbone.py": {1: "9e51f1afabcb22b3"},
     "backbones/libraries.py": {1: "70caa5818fae9445"},
     "backbones/transformers.py": {1: "748dae5ca60a0774"},
-    "readers/text.py": {1: "835495ae29041e62"},
+    "readers/text.py": {1: "7cb375e541710472"},
     "readers/tokens.py": {1: "def14ac3630f440b"},
 }
 VERSIONS = {
