@@ -22,7 +22,7 @@ KNOWN = {
     "readers/preprocess.py": {1: "18d90b3b1997453a"},
     "backbones/backbone.py": {1: "9e51f1afabcb22b3"},
     "backbones/libraries.py": {1: "70caa5818fae9445"},
-    "backbones/transformers.py": {1: "748dae5ca60a0774"},
+    "backbones/transformers.py": {1: "f0dd3c405e8bd0a9"},
     "readers/text.py": {1: "7cb375e541710472"},
     "readers/tokens.py": {1: "def14ac3630f440b"},
 }
