@@ -118,10 +118,6 @@ def _image_inputs(pattern: str, columns: Sequence[str] | None) -> list[Sample]:
     return [Sample.unlabelled(str(path)) for path in find_files(pattern)]
 
 
-def _as_it_is(find: FindFiles) -> FindFiles:
-    return find
-
-
 IMAGES = Kind(
     "image", find_images, _image_inputs, (), _of_images, remembered=True, parts=None, prepared=lambda find: find
 )

@@ -7,7 +7,7 @@ import pandas as pd
 from ft_lightning.pages import figures
 from ft_lightning.pages.page import Preview, Section, number
 from ft_lightning.pages.previews import Previews
-from ft_lightning.pages.training import training
+from ft_lightning.pages.training import flattered, training
 from ft_lightning.pages.two_classes import thresholds
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import number_of
@@ -38,9 +38,7 @@ def headline(metrics: dict[str, Any]) -> Section:
     if test.get("tfidf_accuracy") is not None:
         text += f", a linear model that counts words (TF-IDF) in {test['tfidf_accuracy']:.1%}"
     text += "."
-    if seen := metrics["data"].get("trained_on"):
-        text += f" {seen:,} of these samples were in this model's train split: the numbers flatter it."
-    return Section("Result", text)
+    return Section("Result", text + flattered(metrics))
 
 
 def counts(split: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 from ft_lightning.pages import figures
 from ft_lightning.pages.page import Preview, Section, number
 from ft_lightning.pages.previews import Previews
-from ft_lightning.pages.training import training
+from ft_lightning.pages.training import flattered, training
 from ft_lightning.runs.run import Run
 from ft_lightning.tasks.label_sets import names_in
 from ft_lightning.tasks.shown import worst_sets
@@ -45,9 +45,7 @@ def headline(metrics: dict[str, Any]) -> Section:
         f". All labels are right in {test['exact_match']:.1%} of the samples; always answering the commonest labels of "
         f"train would be in {test['commonest_exact_match']:.1%}."
     )
-    if seen := metrics["data"].get("trained_on"):
-        text += f" {seen:,} of these samples were in this model's train split: the numbers flatter it."
-    return Section("Result", text)
+    return Section("Result", text + flattered(metrics))
 
 
 def counts(split: pd.DataFrame) -> pd.DataFrame:

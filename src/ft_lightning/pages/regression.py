@@ -8,7 +8,7 @@ import pandas as pd
 from ft_lightning.pages import scatter
 from ft_lightning.pages.page import Preview, Section, number
 from ft_lightning.pages.previews import Previews
-from ft_lightning.pages.training import training
+from ft_lightning.pages.training import flattered, training
 from ft_lightning.runs.run import Run
 from ft_lightning.tasks.numbers import SEP, predictions_of, strata, values_of, worst
 from ft_lightning.tasks.regression import SHOWN
@@ -37,9 +37,7 @@ def headline(metrics: dict[str, Any]) -> Section:
     if test.get("tfidf_mae") is not None:
         text += f", a linear model that counts words (TF-IDF) by {_short(test['tfidf_mae'])}"
     text += "."
-    if seen := metrics["data"].get("trained_on"):
-        text += f" {seen:,} of these samples were in this model's train split: the numbers flatter it."
-    return Section("Result", text)
+    return Section("Result", text + flattered(metrics))
 
 
 def counts(split: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,6 @@
-"""The section on a run's epochs."""
+"""What the pages of all tasks say of a training: its epochs, and whether its samples are known to the model."""
+
+from typing import Any
 
 import pandas as pd
 
@@ -34,3 +36,9 @@ def _best_epoch(run: Run, history: pd.DataFrame, metric: str) -> str:
     shared = f" {ties} epochs share it: the loss on val decides." if ties > 1 else ""
     where = f"epoch {best['epoch'] + 1:.0f} (metrics.csv counts from 0)"
     return f"Best {name} on val in {where}: {value:.4f}.{shared}"
+
+
+def flattered(metrics: dict[str, Any]) -> str:
+    """Say that the model was trained on some of these samples; empty if not."""
+    seen = metrics["data"].get("trained_on")
+    return f" {seen:,} of these samples were in this model's train split: the numbers flatter it." if seen else ""
