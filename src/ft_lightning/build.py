@@ -80,7 +80,8 @@ def labels(data: DictConfig, task: "type[Task]") -> "Labels":
     """Return how a dataset's labels are read for a task."""
     from ft_lightning.data.labels import Labels
 
-    return Labels(task, _columns(data), data.label_sep, data.empty_label, data.case_sensitive)
+    names = {"sep": "label_sep", "empty": "empty_label", "case_sensitive": "case_sensitive"}
+    return Labels(task, _columns(data), **{name: data[key] for name, key in names.items() if key in data})
 
 
 def _columns(data: DictConfig) -> str | list[str] | None:

@@ -46,8 +46,10 @@ _KINDS: dict[str, Any] = {
     "data.find._target_": _Text,  # null: the model's own
     "data.label": str | list[str] | None,
     "data.label_sep": str,
+    "data.learn": Literal["answers", "last"] | None,
     "data.max_length": Count | None,
     "data.max_pixels": Count,
+    "data.on_too_long": Literal["error", "skip", "cut_prompt"] | None,
     "data.root": _Text,
     "data.split": _Text,
     "data.table": _Text,

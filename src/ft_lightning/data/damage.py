@@ -49,6 +49,10 @@ class Inspector:
         for digest, found in list(self.usable.items()):
             self._take(digest, found)
 
+    def note(self, found: Mapping[str, str]) -> None:
+        """Record what a reader finds wrong with samples, by their digests."""
+        self._bad |= found
+
     def samples(self) -> list[Sample]:
         return [sample for samples in self.splits.values() for sample in samples]
 

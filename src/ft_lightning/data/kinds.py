@@ -1,4 +1,4 @@
-"""What the samples of a dataset are, images or texts, as far as verbs and data need to know."""
+"""What the samples of a dataset are, images, texts or conversations, as far as verbs and data need to know."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ft_lightning.data import text_inputs
+from ft_lightning.data import conversation_inputs, text_inputs
+from ft_lightning.data.conversation_sources import checking, find_conversations
 from ft_lightning.data.damage import Inspect, Inspector
 from ft_lightning.data.inputs import find_files
 from ft_lightning.data.scan import FindFiles, with_columns
@@ -35,6 +36,8 @@ class Kind:
         remembered: whether looking at one costs enough to keep the verdict.
         prepared: (source) -> the source as a dataset uses it.
         parts: (sample, how many at most) -> what a model can answer without, to see what speaks for its answer.
+        on_bad: the key of conf/data that says what happens to samples that cannot be used.
+        told_by: a key of conf/data that no other kind has.
     """
 
     name: str
@@ -45,11 +48,8 @@ class Kind:
     remembered: bool
     parts: Callable[[Sample, int], Sequence[Part]] | None
     prepared: Callable[[FindFiles], FindFiles]
-
-    @property
-    def on_bad(self) -> str:
-        """The key of conf/data that says what happens to samples that cannot be used."""
-        return f"on_bad_{self.name}"
+    on_bad: str
+    told_by: str
 
     def source(self, find: FindFiles | None, keys: Mapping[str, Any]) -> FindFiles:
         """Return what lists the samples: `find`, or that of the kind; it knows the columns that the keys name."""
@@ -69,7 +69,7 @@ class Kind:
 
 def kind_of(keys: Mapping[str, Any]) -> Kind:
     """Return the kind of the samples that these keys of conf/data describe."""
-    return next((kind for kind in KINDS.values() if kind.on_bad in keys), IMAGES)
+    return next((kind for kind in (CONVERSATIONS, TEXTS) if kind.told_by in keys), IMAGES)
 
 
 def table_of(keys: Mapping[str, Any]) -> str | None:
@@ -112,6 +112,10 @@ def _of_texts(keys: Mapping[str, Any]) -> tuple[Inspect, Callable[[int, int], st
     return lambda sample: Inspection(len("".join(sample.content)), 0, "text", "", True), lambda *_: ""
 
 
+def _of_conversations(keys: Mapping[str, Any]) -> tuple[Inspect, Callable[[int, int], str]]:
+    return lambda sample: Inspection(sum(len(said) for _, said in sample.content), 0, "text", "", True), lambda *_: ""
+
+
 def _image_inputs(pattern: str, columns: Sequence[str] | None) -> list[Sample]:
     if columns:
         raise UserError(f"column={','.join(columns)}: this model reads images, which are files: leave it out.")
@@ -119,9 +123,39 @@ def _image_inputs(pattern: str, columns: Sequence[str] | None) -> list[Sample]:
 
 
 IMAGES = Kind(
-    "image", find_images, _image_inputs, (), _of_images, remembered=True, parts=None, prepared=lambda find: find
+    "image",
+    find_images,
+    _image_inputs,
+    (),
+    _of_images,
+    remembered=True,
+    parts=None,
+    prepared=lambda find: find,
+    on_bad="on_bad_image",
+    told_by="on_bad_image",
 )
 TEXTS = Kind(
-    "text", find_texts, text_inputs.find_texts, ("text",), _of_texts, remembered=False, parts=parts_of, prepared=reading
+    "text",
+    find_texts,
+    text_inputs.find_texts,
+    ("text",),
+    _of_texts,
+    remembered=False,
+    parts=parts_of,
+    prepared=reading,
+    on_bad="on_bad_text",
+    told_by="on_bad_text",
 )
-KINDS = {kind.name: kind for kind in (IMAGES, TEXTS)}
+CONVERSATIONS = Kind(
+    "conversation",
+    find_conversations,
+    conversation_inputs.find_questions,
+    ("text",),
+    _of_conversations,
+    remembered=False,
+    parts=None,
+    prepared=checking,
+    on_bad="on_bad_text",
+    told_by="learn",
+)
+KINDS = {kind.name: kind for kind in (IMAGES, TEXTS, CONVERSATIONS)}

@@ -8,6 +8,7 @@ from ft_lightning.system.errors import UserError, printable
 from ft_lightning.system.files import write_json
 
 _SHOWN = 1000
+_LABEL = 60  # characters: that of a conversation is a whole answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,8 @@ class Problem:
     problem: str
 
     def __str__(self) -> str:
-        place = ", ".join(filter(None, (f"label {self.label}" if self.label else "no label", self.split)))
+        label = self.label if len(self.label) <= _LABEL else f"{self.label[:_LABEL]} …"
+        place = ", ".join(filter(None, (f"label {label}" if label else "no label", self.split)))
         return f"{printable(self.path)} ({printable(place)}): {printable(self.problem)}."
 
 

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 from ft_lightning.data.labels import Cells, Labels, OnProblem, tidy
 from ft_lightning.data.memo import NOT_A_FILE, Memo, digest_files
+from ft_lightning.readers import conversation
+from ft_lightning.readers.conversation import Message
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, name_few, number_of
 
@@ -85,7 +87,7 @@ def scan(
     Args:
         memo: files that it knows are not read again.
         on_problem: called with each problem of the labels; if it returns, the scan goes on.
-        kind: what the samples are, image or text.
+        kind: what the samples are: image, text or conversation.
     """
     where = f"data.{'csv' if kind == 'image' else 'table'}={csv}" if csv else f"data.root={root}"
     columns: dict[str, str | Sequence[str] | None] = {"label": labels.columns, "weight": labels.weight}
@@ -167,10 +169,15 @@ def _samples_of(entries: Sequence[tuple[Entry, str]], base: Path, memo: Memo | N
     return sorted(samples, key=lambda sample: sample.name)
 
 
-def digest_of(content: str | Sequence[str] | None) -> str:
-    """Return the sha256 of a text's UTF-8 bytes, or of those of several with a separator; empty without content."""
+def digest_of(content: Any) -> str:
+    """Return the sha256 of a text's UTF-8 bytes, of those of several with a separator, or of a conversation's messages.
+
+    Empty without content.
+    """
     if content is None:
         return ""
+    if isinstance(content, tuple) and content and isinstance(content[0], Message):
+        return conversation.digest_of(content)
     texts = [content] if isinstance(content, str) else content
     return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()
 

@@ -66,7 +66,7 @@ def leaked(samples: Iterable[Sample]) -> list[tuple[Sample, Sample, str]]:
 
 
 def _matches(ones: list[Sample], others: list[Sample]) -> list[tuple[Sample, Sample, str]]:
-    """Return each of `ones` that shares bytes or a group with one of `others`, that one, and what they share."""
+    """Return each of `ones` that is tied to one of `others`, that one, and what they share."""
     tied = {key: sample for sample in others for key in _keys(sample)}
     return [
         (sample, tied[shared[0]], f"the same {shared[0].partition(' ')[0]}")
@@ -76,7 +76,7 @@ def _matches(ones: list[Sample], others: list[Sample]) -> list[tuple[Sample, Sam
 
 
 def refuse_leaks(samples: Iterable[Sample]) -> None:
-    """Raise UserError where given splits have the same bytes or group in train and in val or test."""
+    """Raise UserError where given splits have the same bytes, group or question in train and in val or test."""
     if found := leaks(samples):
         named = name_few([f"{one.name} and {other.name} ({shared})" for one, other, shared in found])
         raise UserError(
@@ -200,7 +200,7 @@ def units_by_stratum(pool: list[Sample], seed: int, task: "Task") -> dict[str, l
         counts = Counter(stratum[sample.name] for sample in unit)
         by_stratum[min(counts, key=lambda label: (-counts[label], label))].append(unit)
     for units in by_stratum.values():
-        units.sort(key=lambda unit: min(_hash(seed, sample.group or sample.digest) for sample in unit))
+        units.sort(key=lambda unit: min(_hash(seed, s.group or s.question or s.digest) for s in unit))
     return by_stratum
 
 
@@ -222,7 +222,7 @@ def _split_names(sizes: list[int], shares: dict[str, float]) -> list[str]:
 
 
 def _units(pool: list[Sample]) -> list[list[Sample]]:
-    """Return the sets of samples that must stay together: linked, also through others, by equal bytes or group."""
+    """Return the sets of samples that must stay together: linked, also through others, by equal keys."""
     root: dict[str, str] = {}
 
     def find(key: str) -> str:
@@ -241,8 +241,9 @@ def _units(pool: list[Sample]) -> list[list[Sample]]:
 
 
 def _keys(sample: Sample) -> list[str]:
-    """Return the keys that tie a sample to others."""
-    return [f"bytes {sample.digest}"] + ([] if sample.group is None else [f"group {sample.group}"])
+    """Return the keys that tie a sample to others: one question must not be answered in two splits."""
+    ties = ("bytes", sample.digest), ("group", sample.group), ("question", sample.question)
+    return [f"{what} {key}" for what, key in ties if key is not None]
 
 
 def _hash(seed: int, key: str) -> str:

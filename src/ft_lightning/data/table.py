@@ -82,7 +82,42 @@ def columns_of(
             )
     cells = rows[columns].map(cell_text)
     labels: list[Any] = cells[named].tolist() if isinstance(named, str) else cells.to_dict("records")
-    return labels, _weights(rows[weight].map(cell_text), f"{where}, {weight}") if weight else [1.0] * len(rows)
+    return labels, weights_of(rows, weight, where)
+
+
+def weights_of(rows: pd.DataFrame, weight: str | None, where: str) -> list[float]:
+    """Return the weight of each row, by the column of that name; 1 without one."""
+    if not weight:
+        return [1.0] * len(rows)
+    refuse_lacking(rows, [weight], "data.weight", where)
+    return _weights(rows[weight].map(cell_text), f"{where}, {weight}")
+
+
+def listing_of(
+    table: Path,
+    rows: pd.DataFrame,
+    labels: Sequence[Cells],
+    weights: Sequence[float],
+    read: Sequence[tuple[Any, str]],
+    where: str,
+) -> Listing:
+    """Return the rows of a table as entries, with its columns split and group.
+
+    Args:
+        read: of each row its content, and why there is none.
+    """
+    groups = rows["group"].map(cell_text) if "group" in rows else [""] * len(rows)
+    splits = splits_of(rows["split"].map(cell_text), where) if "split" in rows else [""] * len(rows)
+    # Rows are counted as a spreadsheet does: the header is the first.
+    names = [f"{absolute(table)}#{row}" for row in range(2, len(rows) + 2)]
+    cells = zip(names, labels, weights, splits, groups, read, strict=True)
+    return Listing(
+        [
+            Entry(name, cell, split or None, group or None, w, content, problem)
+            for name, cell, w, split, group, (content, problem) in cells
+        ],
+        absolute(table).parent,
+    )
 
 
 def _weights(cells: pd.Series, where: str) -> list[float]:

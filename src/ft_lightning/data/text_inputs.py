@@ -13,7 +13,7 @@ from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
 
-_TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 def typed_texts(text: str | Sequence[str]) -> list[Sample]:
@@ -29,11 +29,16 @@ def find_texts(pattern: str, columns: Sequence[str] | None) -> list[Sample]:
         columns: of a table: the text's column, or the two of a pair; None: the one called text, or the only one.
     """
     if pattern == "-":
-        lines = [line.rstrip("\r") for line in _standard_input().split("\n")]
-        return [Sample.of_text(f"-#{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
-    if Path(pattern).suffix.lower() in _TABLES:
+        return [Sample.of_text(name, line) for name, line in lines_of_input()]
+    if Path(pattern).suffix.lower() in TABLES:
         return _of_table(Path(pattern).expanduser(), columns)
     return [Sample.unlabelled(str(path), kind="text") for path in find_files(pattern, TEXT_FILES)]
+
+
+def lines_of_input() -> list[tuple[str, str]]:
+    """Return the lines of standard input that hold something, each with a name."""
+    lines = [line.rstrip("\r") for line in _standard_input().split("\n")]
+    return [(f"-#{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def _of_table(table: Path, columns: Sequence[str] | None) -> list[Sample]:

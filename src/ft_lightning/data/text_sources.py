@@ -9,7 +9,7 @@ from typing import Any
 from ft_lightning.data.folders import TEXT_FILES
 from ft_lightning.data.scan import Entry, FindFiles, Listing, OnProblem, absolute
 from ft_lightning.data.sources import list_folder
-from ft_lightning.data.table import cell_text, columns_of, not_texts, refuse_lacking, splits_of
+from ft_lightning.data.table import cell_text, columns_of, listing_of, not_texts, refuse_lacking
 from ft_lightning.readers.decoding import UnusableTextError, decoded, problem_of, read_file
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
@@ -92,16 +92,4 @@ def _of_table(table: Path, label: str | Sequence[str] | None, weight: str | None
     rows = read_table(table, as_is=True)
     refuse_lacking(rows, texts, "data.text", where)
     read = [_of_cells(cells) for cells in rows[texts].itertuples(index=False, name=None)]
-    listed = columns_of(rows, label, weight, where)
-    groups = rows["group"].map(cell_text) if "group" in rows else [""] * len(rows)
-    splits = splits_of(rows["split"].map(cell_text), where) if "split" in rows else [""] * len(rows)
-    # Rows are counted as a spreadsheet does: the header is the first.
-    names = [f"{absolute(table)}#{row}" for row in range(2, len(rows) + 2)]
-    cells = zip(names, *listed, splits, groups, read, strict=True)
-    return Listing(
-        [
-            Entry(name, cell, split or None, group or None, w, content, problem)
-            for name, cell, w, split, group, (content, problem) in cells
-        ],
-        absolute(table).parent,
-    )
+    return listing_of(table, rows, *columns_of(rows, label, weight, where), read, where)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, Typ
 
 import numpy as np
 
+from ft_lightning.readers.conversation import digest_of, question_of, shown
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Sample:
     problem: str = ""  # why it has no bytes
     weight: float = 1.0  # how much it counts in training
     content: Any = field(default=None, compare=False, repr=False)  # what a reader takes in place of a file
-    kind: str = "image"  # image | text
+    kind: str = "image"  # image | text | conversation
 
     @classmethod
     def unlabelled(cls, path: str, content: Any = None, kind: str = "image") -> "Sample":
@@ -42,10 +43,20 @@ class Sample:
 
     @property
     def text(self) -> str | None:
-        """The text, or several that belong together, one a line; None of what is still in its file, and of an image."""
+        """The text, or several that belong together, one a line; of a conversation what stands before the last answer.
+
+        None of what is still in its file, and of an image.
+        """
+        if self.kind == "conversation":
+            return shown(question_of(self.content)) if self.content else None
         if self.kind != "text" or isinstance(self.content, bytes | None):
             return None
         return self.content if isinstance(self.content, str) else "\n".join(self.content)
+
+    @property
+    def question(self) -> str | None:
+        """What stands before the last answer of a conversation, by its digest; None of any other sample."""
+        return digest_of(question_of(self.content)) if self.kind == "conversation" and self.content else None
 
     @classmethod
     def several(cls, inputs: Any, kind: str = "image") -> list["Sample"]:
