@@ -1,17 +1,16 @@
 """Loads text backbones: a network of transformers without a head, its blocks, pooling and reader."""
 
-from inspect import signature
 from typing import Any
 
-from torch import nn
-
 from ft_lightning.backbones.backbone import Identity
+from ft_lightning.backbones.causal import CausalBackbone
+from ft_lightning.backbones.load_causal import GENERATES, build_causal, load_causal
 from ft_lightning.backbones.snapshots import locate
 from ft_lightning.backbones.text_networks import build_network, is_decoder, plain_config
+from ft_lightning.backbones.text_positions import fits_tokenizer, positions_of, takes_types
 from ft_lightning.backbones.text_weights import load_network
 from ft_lightning.backbones.transformers import POOLINGS, TextBackbone
 from ft_lightning.readers.text import FILE, TextReader
-from ft_lightning.readers.tokens import tokenizer_of
 from ft_lightning.system.errors import UserError
 
 SOURCE = "transformers"
@@ -26,7 +25,8 @@ def load_text_backbone(
     pooling: str,
     grad_checkpointing: bool,
     arguments: dict[str, Any],
-) -> TextBackbone:
+    generates: bool = False,
+) -> TextBackbone | CausalBackbone:
     """Load a pretrained text network of transformers.
 
     Args:
@@ -37,6 +37,7 @@ def load_text_backbone(
         pooling: mean, cls, last, or auto: as the model's files say, else mean, and last for what reads left to right.
         grad_checkpointing: compute a trained block's inside again in the backward pass, which takes less memory.
         arguments: values in place of those of config.json.
+        generates: with its last layer, to write answers; else without, for features.
     """
     if source != SOURCE:
         raise UserError(f"model.source={source}: load_text_backbone has those of {SOURCE} alone.")
@@ -45,6 +46,11 @@ def load_text_backbone(
     found = locate(name, weights, revision)
     try:
         config = plain_config(found.config(), arguments)
+        if generates:
+            language = load_causal(found, config, weights)
+            if grad_checkpointing:
+                checkpoint(language.network, name)
+            return language
         tokenizer = found.tokenizer()
         network = build_network(config) if weights is None else load_network(config, found.folder)
         if pooling == "auto":
@@ -59,12 +65,14 @@ def load_text_backbone(
     return backbone
 
 
-def build_text_backbone(identity: Identity, preprocess: dict[str, Any]) -> TextBackbone:
+def build_text_backbone(identity: Identity, preprocess: dict[str, Any]) -> TextBackbone | CausalBackbone:
     """Build the network that model.json describes: random values, no download.
 
     Args:
         preprocess: of model.json, with the content of tokenizer.json in place of its digest.
     """
+    if identity.arguments.get(GENERATES):
+        return build_causal(identity, preprocess)
     network = build_network(identity.arguments["config"])
     reader = _reader(network, preprocess["files"][FILE], None).adapted(preprocess)
     pooling = identity.arguments["pooling"]
@@ -81,29 +89,8 @@ def checkpoint(network: Any, name: str) -> None:
 
 
 def _reader(network: Any, tokenizer: str, max_length: int | None) -> TextReader:
-    last, embeddings = max(tokenizer_of(tokenizer).get_vocab().values()), network.get_input_embeddings().num_embeddings
-    if last >= embeddings:
-        raise UserError(f"its tokenizer has a token {last:,}, its network {embeddings:,}: they do not belong together.")
+    fits_tokenizer(network, tokenizer)
     limit, pad = positions_of(network), getattr(network.config, "pad_token_id", None)
-    pad = pad if isinstance(pad, int) and 0 <= pad < embeddings else 0
+    pad = pad if isinstance(pad, int) and 0 <= pad < network.get_input_embeddings().num_embeddings else 0
     length = min(max_length or _MAX_LENGTH, limit or _MAX_LENGTH)
     return TextReader(tokenizer, length, limit=limit, pad=pad, types=takes_types(network))
-
-
-def positions_of(network: Any) -> int | None:
-    """Return how many tokens the network has positions for; None if their number is not limited."""
-    most = getattr(network.config, "max_position_embeddings", None)
-    if not isinstance(most, int) or most < 1:
-        return None
-    for name, module in network.named_modules():
-        # Those of RoBERTa count from behind the padding's own.
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            return most - module.padding_idx - 1
-    return most
-
-
-def takes_types(network: Any) -> bool:
-    """Return whether the network tells the first text of a pair from the second."""
-    return (
-        getattr(network.config, "type_vocab_size", 0) > 1 and "token_type_ids" in signature(network.forward).parameters
-    )

@@ -33,7 +33,7 @@ class Snapshot(NamedTuple):
 
     def config(self) -> Any:
         """Return the content of config.json."""
-        return self._json("config.json", {})
+        return self.json("config.json")
 
     def tokenizer(self) -> str:
         """Return the content of tokenizer.json."""
@@ -49,7 +49,7 @@ class Snapshot(NamedTuple):
 
     def pooling(self) -> str | None:
         """Return what the model's own files say of pooling; None if nothing."""
-        said = self._json("1_Pooling/config.json", {})
+        said = self.json("1_Pooling/config.json")
         found = [
             name.removeprefix("pooling_mode_") for name, on in said.items() if name.startswith("pooling_mode_") and on
         ]
@@ -63,13 +63,14 @@ class Snapshot(NamedTuple):
 
     def max_length(self) -> int | None:
         """Return the number of tokens that the model was trained with, where its files say it."""
-        length = self._json("sentence_bert_config.json", {}).get("max_seq_length")
+        length = self.json("sentence_bert_config.json").get("max_seq_length")
         return length if isinstance(length, int) and length > 0 else None
 
-    def _json(self, name: str, default: Any) -> Any:
+    def json(self, name: str) -> Any:
+        """Return the content of a file of the folder; empty without such a file."""
         path = self.folder / name
         if not path.is_file():
-            return default
+            return {}
         with reading(path):
             return json.loads(path.read_text(encoding="utf-8"))
 

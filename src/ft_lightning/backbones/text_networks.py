@@ -63,11 +63,12 @@ def plain_config(values: Any, arguments: dict[str, Any]) -> dict[str, Any]:
     return _plain(config_of(_plain(config) | arguments))
 
 
-def build_network(config: dict[str, Any]) -> nn.Module:
-    """Build the network of these values, with random weights."""
+def build_network(config: dict[str, Any], generates: bool = False) -> nn.Module:
+    """Build the network of these values, with random weights; `generates`: with the layer that predicts tokens."""
     made = config_of(config)
     with quiet():
-        return _automatic(made).from_config(made, dtype=torch.float32, trust_remote_code=False, **no_pooler(made))
+        automatic = _automatic(made, generates)
+        return automatic.from_config(made, dtype=torch.float32, trust_remote_code=False, **no_pooler(made, generates))
 
 
 def is_decoder(config: dict[str, Any]) -> bool:
@@ -122,22 +123,24 @@ def _cleaned(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _automatic(config: Any) -> Any:
-    from transformers import AutoModel, AutoModelForTextEncoding
+def _automatic(config: Any, generates: bool = False) -> Any:
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForTextEncoding
     from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
+    if generates:
+        return AutoModelForCausalLM
     # Of an encoder-decoder, the encoder alone.
     return AutoModelForTextEncoding if config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES else AutoModel
 
 
-def class_of(config: Any) -> Any:
-    found = _automatic(config)._model_mapping[type(config)]
+def class_of(config: Any, generates: bool = False) -> Any:
+    found = _automatic(config, generates)._model_mapping[type(config)]
     return found[0] if isinstance(found, tuple) else found
 
 
-def no_pooler(config: Any) -> dict[str, bool]:
+def no_pooler(config: Any, generates: bool = False) -> dict[str, bool]:
     """BERT's pooler is a layer of its pretraining that the features do not pass."""
-    has_one = "add_pooling_layer" in signature(class_of(config).__init__).parameters
+    has_one = "add_pooling_layer" in signature(class_of(config, generates).__init__).parameters
     return {"add_pooling_layer": False} if has_one else {}
 
 

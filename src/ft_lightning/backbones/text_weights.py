@@ -39,15 +39,18 @@ _HEADS = (
 _BUFFERS = ("position_ids", "token_type_ids", "inv_freq", "masked_bias", "attn.bias")  # of older files; computed now
 
 
-def load_network(config: dict[str, Any], folder: Path) -> nn.Module:
+def load_network(config: dict[str, Any], folder: Path, generates: bool = False) -> nn.Module:
     """Build the network and load the weights of a folder, in float32 whatever the file says.
+
+    Args:
+        generates: with the layer that predicts tokens.
 
     Raises:
         UserError: no safetensors there; an entry is missing, of another shape, or belongs to nothing that is known.
     """
     made, state = config_of(config), _read_weights(folder)
     with reading(folder), quiet():
-        network, found = class_of(made).from_pretrained(
+        network, found = class_of(made, generates).from_pretrained(
             None,  # no path: the library opens no file and looks for no adapter, here or on a hub
             config=made,
             state_dict=state,
@@ -55,7 +58,7 @@ def load_network(config: dict[str, Any], folder: Path) -> nn.Module:
             trust_remote_code=False,
             ignore_mismatched_sizes=True,  # they are refused here, by name
             output_loading_info=True,
-            **no_pooler(made),
+            **no_pooler(made, generates),
         )
     kinds = {
         "missing": sorted(found["missing_keys"]),

@@ -1,0 +1,35 @@
+"""What a text network can take: how many tokens, which of them, and whether a pair's texts are told apart."""
+
+from inspect import signature
+from typing import Any
+
+from torch import nn
+
+from ft_lightning.readers.tokens import tokenizer_of
+from ft_lightning.system.errors import UserError
+
+
+def fits_tokenizer(network: Any, tokenizer: str) -> None:
+    """Raise UserError if a tokenizer has tokens that the network does not know."""
+    last, embeddings = max(tokenizer_of(tokenizer).get_vocab().values()), network.get_input_embeddings().num_embeddings
+    if last >= embeddings:
+        raise UserError(f"its tokenizer has a token {last:,}, its network {embeddings:,}: they do not belong together.")
+
+
+def positions_of(network: Any) -> int | None:
+    """Return how many tokens the network has positions for; None if their number is not limited."""
+    most = getattr(network.config, "max_position_embeddings", None)
+    if not isinstance(most, int) or most < 1:
+        return None
+    for name, module in network.named_modules():
+        # Those of RoBERTa count from behind the padding's own.
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return most - module.padding_idx - 1
+    return most
+
+
+def takes_types(network: Any) -> bool:
+    """Return whether the network tells the first text of a pair from the second."""
+    return (
+        getattr(network.config, "type_vocab_size", 0) > 1 and "token_type_ids" in signature(network.forward).parameters
+    )
