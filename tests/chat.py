@@ -1,4 +1,4 @@
-"""Tiny language models in folders as transformers writes them: a byte-level tokenizer, a chat template, random weights."""
+"""Tiny random language models, in folders as transformers writes them, and a tokenizer that reads bytes."""
 
 import json
 from pathlib import Path

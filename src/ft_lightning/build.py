@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from ft_lightning.cli import extras, finetuning, processes, rehearsal
+from ft_lightning.cli import extras, finetuning, language, processes, rehearsal
 from ft_lightning.cli.job import in_multirun
 from ft_lightning.cli.objects import blaming, make, make_loss, make_mix, refuse_given
 from ft_lightning.cli.processes import check_process_count, refuse_processes
@@ -48,6 +48,7 @@ class Pretrained(NamedTuple):
 def check(cfg: DictConfig) -> None:
     """Raise UserError for a value that would fail late or be ignored silently."""
     check_values(cfg)
+    language.check(cfg)
     if solves_head(cfg):
         check_beside_solver(cfg)
 
@@ -105,7 +106,7 @@ def pretrained(cfg: DictConfig) -> Pretrained:
 
     seed_everything(cfg.seed, workers=True, verbose=False)
     if not cfg.init_from:
-        return Pretrained(make(cfg, "model"), None)
+        return Pretrained(make(cfg, "model", **language.purpose(cfg)), None)
     from ft_lightning.backbones import load
     from ft_lightning.backbones.load_text import checkpoint
     from ft_lightning.deploy import model_dir

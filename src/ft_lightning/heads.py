@@ -26,9 +26,14 @@ def mlp(in_features: int, num_classes: int, hidden: int, dropout: float) -> nn.M
     return nn.Sequential(nn.Linear(in_features, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, num_classes))
 
 
+def none(in_features: int, num_classes: int) -> nn.Module:
+    """Make no head: the network's own last layer answers, as that of a language model."""
+    return nn.Identity()
+
+
 # Heads by the name in `head.name` and in model directories.
 # A head of your own: a function above, a line here, a file in conf/head.
-HEADS: dict[str, Callable[..., nn.Module]] = {"linear": linear, "mlp": mlp}
+HEADS: dict[str, Callable[..., nn.Module]] = {"linear": linear, "mlp": mlp, "none": none}
 
 
 def build_head(name: str, in_features: int, num_classes: int, **arguments: float) -> nn.Module:

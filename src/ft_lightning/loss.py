@@ -75,3 +75,15 @@ def huber(delta: float) -> nn.Module:
 def squared_error() -> nn.Module:
     """Make the mean squared error of standardised numbers (B, K)."""
     return SampleWeighted(lambda mean: nn.MSELoss(reduction=mean))
+
+
+class _TokenMean(nn.Module):
+    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        sums = outputs[:, :2] if weights is None else outputs[:, :2] * weights[:, None]
+        loss, tokens = sums.sum(0)
+        return loss / tokens.clamp(min=torch.finfo(tokens.dtype).tiny)
+
+
+def token_mean() -> nn.Module:
+    """Make the loss of a language model: from outputs (B, 3) of `CausalBackbone`, the mean over all tokens."""
+    return _TokenMean()

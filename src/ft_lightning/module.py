@@ -88,6 +88,10 @@ class FineTuner(LightningModule):
         weights = [batch["weight"]] if "weight" in batch else []
         return self.loss(outputs, batch["target"], *weights)
 
+    def counted(self, batch: dict[str, Any], outputs: Tensor) -> Tensor:
+        """Return of how many samples, or other units, the loss of outputs (B, C) is the mean."""
+        return torch.tensor(float(len(outputs)), device=outputs.device)
+
     def on_train_start(self) -> None:
         self.first_epoch = self.current_epoch
         self._seen["train"] = [tuple(value.to(self.device) for value in step) for step in self._seen["train"]]
@@ -105,7 +109,7 @@ class FineTuner(LightningModule):
         outputs, target = self._outputs(batch), batch["target"]
         loss = self._loss_of(batch, outputs)
         # Collected here and read once an epoch: a metric update or log call in each step costs more than a head.
-        n = torch.tensor(float(len(target)), device=loss.device)
+        n = self.counted(batch, outputs.detach())
         sums = self.task.sums(outputs.detach(), target)
         self._sums = tuple(sums)
         self._seen["train"].append((loss.detach() * n, *sums.values(), n))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lightning import Callback, LightningModule, Trainer
 
     from ft_lightning.data.protocol import Data
+    from ft_lightning.model import Classifier
 
 
 log = logging.getLogger(__name__)
@@ -35,9 +36,8 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.callbacks.checkpoints import best_and_last, stop_averaging
     from ft_lightning.callbacks.epoch_table import EpochTable
     from ft_lightning.cli import summary
-    from ft_lightning.data import problems
     from ft_lightning.deploy import model_dir
-    from ft_lightning.issues.layout import quick_findings
+    from ft_lightning.deploy.beside_base import BesideBase
     from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
     from ft_lightning.search import auto_head, further
@@ -55,12 +55,9 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     planned = further.plan(cfg, data, trainer)
     start = checkpoint_to_resume(cfg, run, data)
     if trainer.is_global_zero:
-        run.write("split", data.split_table())
-        problems.write_problems(data.left_out, run.record_path("problems"))
-        summary.before(run_dir, data, module.classifier, trainer, start)
-        summary.glance(quick_findings(data.task, data.splits, in_folders=Path(str(data.location)).is_dir()))
-        loggers.begin(trainer.loggers, run_config.flat(cfg))
+        announce(cfg, run, data, module.classifier, trainer, start)
     clock.lap("setup_s")
+    base = BesideBase(trainer, module.classifier, data, clock)
 
     trainer.fit(module, datamodule=data, ckpt_path=start)  # type: ignore[arg-type]
     clock.lap("fit_s")
@@ -76,21 +73,38 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     if not trainer.is_global_zero:
         return {}
     processes.stop_watching()
-    more = further.train(cfg, data, planned, pretrained, stored.rows, module.outputs, clock)
-    task = data.task.calibrate(module.outputs["val"].rows, module.outputs["val"].target)
+    outputs, task = base.after(module.outputs)
+    more = further.train(cfg, data, planned, pretrained, stored.rows, outputs, clock)
+    task = task.calibrate(outputs["val"].rows, outputs["val"].target)
     timing = clock.timing(
         trainer.current_epoch - module.first_epoch,
         data,
         stored.found - choice.computed,
         stored.computed + choice.computed,
     )
-    metrics = write.write(run, module.outputs, task, data, timing, choice.compared, more)
+    metrics = write.write(run, outputs, task, data, timing, choice.compared, more)
     model_dir.save(run.model, module.classifier, build.described_head(choice.cfg), task, metrics, reader=data.reader)
     page = write_page(run, data, trainer)
     if trainer.loggers:
         loggers.conclude(trainer.loggers, metrics, run_page.figures(run), trainer.global_step)
     summary.after(run_dir, task, metrics, page)
     return metrics
+
+
+def announce(
+    cfg: DictConfig, run: Run, data: "Data", classifier: "Classifier", trainer: "Trainer", start: Path | None
+) -> None:
+    """Write which samples take part, and print what is about to be trained, and what a look at the data finds."""
+    from ft_lightning import loggers
+    from ft_lightning.cli import summary
+    from ft_lightning.data import problems
+    from ft_lightning.issues.layout import quick_findings
+
+    run.write("split", data.split_table())
+    problems.write_problems(data.left_out, run.record_path("problems"))
+    summary.before(run.path, data, classifier, trainer, start)
+    summary.glance(quick_findings(data.task, data.splits, in_folders=Path(str(data.location)).is_dir()))
+    loggers.begin(trainer.loggers, run_config.flat(cfg))
 
 
 def write_page(run: Run, data: "Data", trainer: "Trainer") -> Path:

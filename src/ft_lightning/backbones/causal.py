@@ -1,6 +1,7 @@
 """A language model of transformers: tokens -> how well it predicts those that are learnt."""
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +28,9 @@ class CausalBackbone(nn.Module):
         reader: turns a conversation into tokens.
     """
 
-    def __init__(self, network: nn.Module, identity: Identity, reader: ChatReader) -> None:
+    def __init__(self, network: Any, identity: Identity, reader: ChatReader) -> None:
         super().__init__()
-        self.network = network
+        self.network: Any = network  # a module of transformers
         self.identity = identity
         self.reader: Reader = reader
         self.feature_dim = WIDTH
@@ -40,7 +41,7 @@ class CausalBackbone(nn.Module):
         self._head_is_all = self._has_plain_head()
 
     def example(self, n: int, length: int | None = None) -> dict[str, Tensor]:
-        """Return a blank batch of n conversations, of which all tokens are learnt; of the longest, or another length."""
+        """Return a blank batch of n conversations, all of whose tokens are learnt; of the longest, or another length."""
         ids = torch.full((n, min(length or self._longest, self._longest)), self._pad, dtype=torch.int32)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "learn": torch.ones_like(ids)}
 
@@ -72,10 +73,10 @@ class CausalBackbone(nn.Module):
     def _hidden(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return the last hidden states (B, L, D)."""
         base = self.network.base_model
-        return base(inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state  # type: ignore[operator, union-attr]
+        return base(inputs["input_ids"], attention_mask=inputs["attention_mask"]).last_hidden_state
 
     def _scored(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        return _scores(self.network.get_output_embeddings()(hidden), targets)  # type: ignore[operator]
+        return _scores(self.network.get_output_embeddings()(hidden), targets)
 
     @torch.no_grad()
     def _has_plain_head(self) -> bool:
@@ -84,7 +85,7 @@ class CausalBackbone(nn.Module):
         training = self.network.training
         self.network.eval()
         logits = self.network(inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
-        plain = self.network.get_output_embeddings()(self._hidden(inputs))  # type: ignore[operator]
+        plain = self.network.get_output_embeddings()(self._hidden(inputs))
         self.network.train(training)
         return torch.allclose(logits, plain, rtol=1e-5, atol=1e-6)
 

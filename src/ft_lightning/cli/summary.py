@@ -49,7 +49,8 @@ def before(run_dir: Path, data: "Data", classifier: "Classifier", trainer: "Trai
 
 def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> None:
     """Print the metrics of a training, its time, and where its files are."""
-    _print_metrics(task, {"val": metrics["val"], "test": metrics["test"]})
+    base = {"base, test": metrics["test"]["base"]} if "base" in metrics["test"] else {}
+    _print_metrics(task, {**base, "val": metrics["val"], "test": metrics["test"]})
     timing = metrics["timing"]
     if better := better_baseline(Run(run_dir)):
         pairs(baseline=better)
@@ -64,7 +65,9 @@ def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> N
         "features": "features_s",
         "heads": "heads_s",
         "probe": "probe_s",
+        "base": "base_s",
         "training": "fit_s",
+        "answers": "answers_s",
         "repeats": "repeats_s",
         "folds": "folds_s",
     }

@@ -1,4 +1,4 @@
-"""The model directory: model.safetensors + model.json, self-contained, verified, and read without running code."""
+"""The model directory: weights + model.json, self-contained, verified, and read without running code."""
 
 import json
 import logging
@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.backbones.load import build_backbone
 from ft_lightning.deploy import adapter
 from ft_lightning.deploy.predictor import TrainedModel
+from ft_lightning.deploy.weights import INDEX, WEIGHTS, fill, read_weights, write_weights
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
 from ft_lightning.model import Classifier
@@ -31,7 +30,6 @@ from ft_lightning.tasks.task import Task
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # raised when an older reader would misread a newer file
-WEIGHTS = "model.safetensors"
 ADAPTER = "adapter"  # the same adapters that are merged into the weights, for peft
 
 
@@ -55,7 +53,7 @@ def save(
     """
     backbone = classifier.backbone
     reader = reader or backbone.reader
-    state = {name: value.detach().cpu().contiguous().clone() for name, value in classifier.merged_state().items()}
+    state = {name: value.detach().cpu() for name, value in classifier.merged_state().items()}
     plan, adapters = classifier.plan, classifier.adapters
     card = {
         "format": FORMAT,
@@ -70,15 +68,13 @@ def save(
     }
     with replacing(folder) as temporary:
         temporary.mkdir()
-        try:
-            save_file(state, temporary / WEIGHTS)
-        except SafetensorError as error:  # raised on a full disk, for example
-            raise OSError(str(error)) from error
+        written = write_weights(temporary, state)
         if adapters:
-            adapter.save(temporary / ADAPTER, adapters, backbone.identity.name)
+            purpose = "CAUSAL_LM" if task.generates else None
+            adapter.save(temporary / ADAPTER, adapters, backbone.identity.name, purpose)
         for name, content in reader.files().items():
             (temporary / name).write_bytes(content)
-        write_json(temporary / CARD, card | {"sha256": sha256(temporary / WEIGHTS)})
+        write_json(temporary / CARD, card | written)
         reloaded = load(temporary, build_backbone).classifier.state_dict()
         assert reloaded.keys() == state.keys(), "the saved model has other tensors than the trained one"
         assert all(torch.equal(reloaded[name], state[name]) for name in state), "the saved model has other values"
@@ -101,14 +97,8 @@ def load(
     # str: Hydra parses a folder name such as 2024 as a number
     folder = _find(Path(model_dir if isinstance(model_dir, os.PathLike) else str(model_dir)).expanduser(), key)
     card = _read_card(folder / CARD)
-    found = sha256(folder / WEIGHTS)
-    if found != card.get("sha256"):
-        raise UserError(
-            f"{folder / WEIGHTS} is damaged: sha256 {found}, expected {card.get('sha256')}. "
-            "Copy the model directory again."
-        )
     try:
-        return _build(card, folder, load_file(folder / WEIGHTS), build_backbone)
+        return _build(card, folder, read_weights(folder, card), build_backbone)
     except UserError:
         raise
     except Exception as error:  # of many types, for a file that somebody has changed
@@ -126,7 +116,7 @@ def _build(
         _warn_of_other_decoder(card)
     head = build_head(in_features=backbone.feature_dim, num_classes=task_of(card).width, **card["head"])
     classifier = Classifier(backbone, head, freeze_plan(backbone, head, mode="frozen", k=None, freeze_bn=True))
-    classifier.load_state_dict(state)
+    fill(classifier, state)
     return TrainedModel(classifier.eval().requires_grad_(False), card)
 
 
@@ -161,7 +151,7 @@ def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def _find(folder: Path, key: str) -> Path:
     for candidate in (folder, Run(folder).model):
-        if (candidate / CARD).is_file() and (candidate / WEIGHTS).is_file():
+        if (candidate / CARD).is_file() and any((candidate / name).is_file() for name in (WEIGHTS, INDEX)):
             return candidate
     raise UserError(
         f"{key}={folder} holds no model: expected {CARD} and {WEIGHTS} there or in its model/ folder, "

@@ -1,7 +1,7 @@
 """A trained model that predicts."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -14,6 +14,9 @@ from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.hardware import autocast, default_workers, moved, pick_device, pick_precision
 from ft_lightning.tasks.registry import task_of
+
+if TYPE_CHECKING:
+    from ft_lightning.deploy.generation import Writing
 
 
 class TrainedModel:
@@ -52,6 +55,8 @@ class TrainedModel:
         """
         task = self.task if abstain_below is None else self.task.abstaining(abstain_below)
         samples = Sample.several(inputs, self.classifier.backbone.reader.kind)
+        if task.generates:
+            return self.answer(samples, device=device, show_progress=show_progress)
         names = [sample.path for sample in samples]
         reader = self.classifier.backbone.reader.adapted({"max_pixels": max_pixels})
         how = (batch_size, num_workers, device, precision)
@@ -64,6 +69,20 @@ class TrainedModel:
             if any(sample.text is not None for sample in samples):
                 table.insert(1, "text", [sample.text for sample in samples])
         return table
+
+    def answer(
+        self, samples: Sequence[Sample], how: "Writing | None" = None, device: str = "auto", show_progress: bool = False
+    ) -> pd.DataFrame:
+        """Write one row a conversation that ends with a question: path, prompt, answer, stopped, answer_tokens, error.
+
+        Args:
+            how: None: the most probable answer, of as many tokens as in training.
+        """
+        from ft_lightning.deploy.generation import Writing, answers_table
+
+        backbone = self.classifier.to(pick_device(device)).backbone
+        limit: int = self.card["task"]["max_new_tokens"]
+        return answers_table(backbone, samples, how or Writing(limit), show_progress)
 
     @torch.inference_mode()
     def rows(

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ft_lightning.data.scan import SPLITS
-from ft_lightning.pages import multiclass, multilabel, regression
+from ft_lightning.pages import instruct, multiclass, multilabel, regression
 from ft_lightning.pages.lengths import sections_on_lengths
 from ft_lightning.pages.page import Section, number, write_page
 from ft_lightning.runs.baselines import better_baseline
@@ -29,7 +29,7 @@ _ROWS_SHOWN = 1000
 
 # The parts of a page that depend on the task. A task of your own adds a module with the same four functions, unless it
 # is a subclass of one that is here.
-_TASK_PAGES = {"multiclass": multiclass, "multilabel": multilabel, "regression": regression}
+_TASK_PAGES = {"multiclass": multiclass, "multilabel": multilabel, "regression": regression, "instruct": instruct}
 
 
 def figures(run: Run) -> dict[str, Figure]:

@@ -147,7 +147,7 @@ class ChatReader:
         return [_length(self.inspect(sample)[0]) for sample in samples]
 
     def adapted(self, keys: Mapping[str, Any]) -> Self:
-        """Return the same reader with the data's `max_length`, `learn` and `on_too_long`; null keeps the model's own."""
+        """Return the same reader with the data's `max_length`, `learn` and `on_too_long`; null: the model's own."""
         given = {key: keys.get(key) or getattr(self, key) for key in ("max_length", "learn", "on_too_long")}
         for key, known in (("learn", LEARN), ("on_too_long", ON_TOO_LONG)):
             if given[key] not in known:

@@ -55,6 +55,7 @@ class MultiClass:
     threshold: float | None = None
 
     name: ClassVar[str] = "multiclass"
+    generates: ClassVar[bool] = False
     monitor: ClassVar[str] = "accuracy"
     directions: ClassVar[Mapping[str, str | None]] = {each.name: each.better for each in METRICS if each.each_epoch}
     headline: ClassVar[Mapping[str, str]] = titles(METRICS, "majority_accuracy", "knn_accuracy", "tfidf_accuracy")

@@ -58,6 +58,7 @@ class MultiLabel:
     thresholds: list[float] = field(default_factory=list)
 
     name: ClassVar[str] = "multilabel"
+    generates: ClassVar[bool] = False
     monitor: ClassVar[str] = "average_precision"
     directions: ClassVar[Mapping[str, str | None]] = {each.name: each.better for each in METRICS if each.each_epoch}
     headline: ClassVar[Mapping[str, str]] = titles(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ft_lightning.system.errors import UserError
+from ft_lightning.tasks.instruct import Instruct
 from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.multilabel import MultiLabel
 from ft_lightning.tasks.regression import Regression
@@ -14,13 +15,16 @@ from ft_lightning.tasks.task import Task
 Entry = TypeVar("Entry")
 
 # For a task of your own, add a class like MultiClass, a line here and a file in conf/task.
-TASKS: dict[str, type[Task]] = {each.name: each for each in (MultiClass, MultiLabel, Regression)}
+TASKS: dict[str, type[Task]] = {each.name: each for each in (MultiClass, MultiLabel, Regression, Instruct)}
 DEFAULT: type[Task] = MultiClass  # of models and runs that are older than tasks
 
 
-def make_task(labels: Mapping[str | None, Sequence[str]], name: str, columns: Sequence[str] = ()) -> Task:
-    """Make the task called `name` from the labels of each split, and the columns of `data.label`."""
-    return task_class(name).of(labels, columns)
+def make_task(
+    labels: Mapping[str | None, Sequence[str]], name: str, columns: Sequence[str] = (), **arguments: Any
+) -> Task:
+    """Make the task called `name` from the labels of each split, the columns of `data.label`, and its own arguments."""
+    made: Any = task_class(name)
+    return made.of(labels, columns, **arguments)
 
 
 def task_class(name: str) -> type[Task]:

@@ -51,6 +51,7 @@ class Regression:
     half_width: list[float] = field(default_factory=list)
 
     name: ClassVar[str] = "regression"
+    generates: ClassVar[bool] = False
     monitor: ClassVar[str] = "mae"
     directions: ClassVar[Mapping[str, str | None]] = {each.name: each.better for each in METRICS if each.each_epoch}
     headline: ClassVar[Mapping[str, str]] = titles(METRICS, "mean_mae", "mean_rmse", "mean_r2", "knn_mae", "tfidf_mae")

@@ -28,6 +28,7 @@ class Task(Protocol):
     """Encodes labels as tensors, turns outputs into answers, and measures how good they are."""
 
     name: ClassVar[str]  # in model.json, so that loading finds it again
+    generates: ClassVar[bool]  # whether its model writes answers, which are measured by writing some
     monitor: ClassVar[str]  # the default metric of best.ckpt, early stopping and searches
     directions: ClassVar[Mapping[str, str | None]]  # the metrics of each epoch, and whether "max" or "min" is better
     headline: ClassVar[Mapping[str, str]]  # the metrics that terminal and page show, and their titles, in order
@@ -155,6 +156,16 @@ class Task(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """Return its entries of model.json, as plain values."""
+
+
+class WritingTask(Task, Protocol):
+    """A task that `generates`."""
+
+    generate: int  # answers that are written for each of val and test, at most
+    max_new_tokens: int  # of an answer
+
+    def answered(self, answers: "Mapping[str, Sequence[str]]") -> Self:
+        """Return the task whose `table` has these texts by name: what the model wrote, and its base."""
 
 
 # The function that conf/task names: labels of each split, or of None if there are no splits yet -> task.

@@ -1,0 +1,47 @@
+"""What a task whose model writes answers needs of the other groups."""
+
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.kinds import parameters_of
+from ft_lightning.tasks.registry import TASKS
+
+
+def generates(cfg: DictConfig) -> bool:
+    """Return whether the task of a config is to write answers."""
+    name = OmegaConf.select(cfg, "task.name")
+    return name in TASKS and TASKS[name].generates
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise UserError for a head, a freeze mode or a module that such a task cannot have, or that no other can."""
+    task, head, module = cfg.task.name, cfg.head.get("name"), str(cfg.module._target_)
+    if not generates(cfg):
+        if head == "none":
+            raise UserError(f"head=none: task={task} needs a head: leave it out.")
+        return
+    if head != "none":
+        raise UserError(f"head={head} has no meaning for task={task}: a language model has its own last layer.")
+    if cfg.head.init != "random":
+        raise UserError(f"head.init={cfg.head.init} has no meaning for task={task}: leave it out.")
+    if cfg.finetune.mode == "frozen":
+        raise UserError(f"finetune=frozen trains a head, which task={task} does not have: use finetune=lora or full.")
+    if module == "ft_lightning.module.FineTuner":
+        raise UserError(f"module: task={task} needs ft_lightning.language.LanguageTuner, or a subclass of it.")
+
+
+def purpose(cfg: DictConfig) -> dict[str, Any]:
+    """Return the arguments by which a model is loaded with its own last layer; none for other tasks."""
+    if not generates(cfg):
+        return {}
+    takes, others = parameters_of(get_object(cfg.model._target_))
+    if "generates" not in takes and not others:
+        name = cfg.model.get("name")
+        raise UserError(
+            f"model={name}: task={cfg.task.name} needs a model that writes: use model=smollm2, or model=causal "
+            "model.name=/a/folder."
+        )
+    return {"generates": True}

@@ -1,0 +1,89 @@
+"""Measures a language model before and after its training: losses, and the answers that it writes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from lightning import Trainer
+from torch import Tensor
+
+from ft_lightning.data.protocol import Data
+from ft_lightning.deploy.generation import Answer, Writing, write_answers
+from ft_lightning.deploy.predictor import TrainedModel
+from ft_lightning.model import Classifier
+from ft_lightning.readers.sample import Sample
+from ft_lightning.runs.write import Stopwatch
+from ft_lightning.tasks.task import Outputs, Task, WritingTask
+
+_SPLITS = ("val", "test")
+_BATCH = 16
+
+
+class Measured(NamedTuple):
+    """What a model makes of a split."""
+
+    rows: Tensor  # (N, 3) of all samples
+    answers: dict[int, Answer]  # by position, of those for which one was written
+
+
+class BesideBase:
+    """A language model beside what it was before its training; nothing is measured for a task that writes nothing.
+
+    Made before the training, it measures the model as it is, in the main process.
+
+    Args:
+        clock: its laps "base_s" and "answers_s" end when the model was measured before and after.
+    """
+
+    def __init__(self, trainer: Trainer, classifier: Classifier, data: Data, clock: Stopwatch) -> None:
+        self.classifier, self.data, self.clock = classifier, data, clock
+        self.device, self.precision = trainer.strategy.root_device, str(trainer.precision)
+        self.show_progress = trainer.progress_bar_callback is not None
+        self.base: dict[str, Measured] = {}
+        if data.task.generates and trainer.is_global_zero:
+            self._before()
+
+    def _before(self) -> None:
+        model = TrainedModel(self.classifier, {"finetune": {"mode": "full"}, **self.data.task.to_dict()})
+        for split in _SPLITS:
+            how = (_BATCH, 0, self.device.type, self.precision)
+            rows, _ = model.rows(self.data.splits[split], self.data.reader, *how)
+            self.base[split] = Measured(rows, self._written(split))
+        self.clock.lap("base_s")
+
+    def after(self, outputs: Mapping[str, Outputs]) -> tuple[dict[str, Outputs], Task]:
+        """Return the trained model's outputs with what it wrote and the base's, and the task that knows the texts."""
+        if not self.base:
+            return dict(outputs), self.data.task
+        found, texts = {}, dict[str, Sequence[str]]()
+        for split, of in outputs.items():
+            base, own, samples = self.base[split], self._written(split), self.data.splits[split]
+            beside = [written_rows(of.positions.tolist(), each, samples) for each in (own, base.answers)]
+            rows = torch.cat([of.rows, beside[0], base.rows[of.positions], beside[1]], 1)
+            found[split] = Outputs(of.positions, rows, of.target)
+            texts |= {samples[at].name: (own[at].text, base.answers[at].text) for at in own}
+        self.clock.lap("answers_s")
+        return found, cast(WritingTask, self.data.task).answered(texts)
+
+    def _written(self, split: str) -> dict[int, Answer]:
+        self.classifier.to(self.device)
+        task = cast(WritingTask, self.data.task)
+        return answers_to(self.classifier.backbone, self.data.splits[split], task, self.show_progress)
+
+
+def answers_to(backbone: Any, samples: Sequence[Sample], task: WritingTask, show_progress: bool) -> dict[int, Answer]:
+    """Write answers to the questions of at most `task.generate` samples, chosen by digest; return them by position."""
+    chosen = sorted(range(len(samples)), key=lambda at: samples[at].digest)[: task.generate]
+    prompts = [backbone.reader.prompt(samples[at].content[:-1]) for at in chosen]
+    written = write_answers(backbone, prompts, Writing(task.max_new_tokens), show_progress)
+    return dict(zip(chosen, written, strict=True))
+
+
+def written_rows(positions: Sequence[int], answers: Mapping[int, Answer], samples: Sequence[Sample]) -> Tensor:
+    """Return exact, stopped and tokens (N, 3) of the samples at these positions; NaN where none was written."""
+    rows = torch.full((len(positions), 3), torch.nan)
+    for row, at in enumerate(positions):
+        if answer := answers.get(at):
+            exact = answer.text.strip() == samples[at].label.strip()
+            rows[row] = torch.tensor([float(exact), float(answer.stopped), float(answer.tokens)])
+    return rows
