@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Write one row for each file, row or text of `input`; the row of an unreadable one holds its error."""
-    from ft_lightning.cli import summary
+    from ft_lightning.cli import answering, summary
     from ft_lightning.data.kinds import KINDS
     from ft_lightning.deploy import model_dir
     from ft_lightning.system import tables
@@ -31,11 +31,16 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     output = Path(str(cfg.output)).expanduser() if cfg.output else Run(run_dir).table_path("predictions")
     tables.check_kind(output)
     model = model_dir.load(cfg.model_dir)
-    samples = to_answer(cfg, KINDS[model.classifier.backbone.reader.kind])
-    if cfg.threshold is not None:
-        model.task = model.task.deciding(cfg.threshold)
-    how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, cfg.max_pixels)
-    table = model.predict(samples, *how, cfg.abstain_below, show_progress=True)
+    kind = KINDS[model.classifier.backbone.reader.kind]
+    if model.task.generates:
+        table = answering.talk(cfg, model) if answering.talks(cfg) else answering.answers(cfg, model, to_answer(cfg, kind))
+    else:
+        answering.refuse_writing(cfg)
+        samples = to_answer(cfg, kind)
+        if cfg.threshold is not None:
+            model.task = model.task.deciding(cfg.threshold)
+        how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, cfg.max_pixels)
+        table = model.predict(samples, *how, cfg.abstain_below, show_progress=True)
     tables.write_table(table, output)
     if cfg.text is not None:
         summary.answers(table)
@@ -45,15 +50,13 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 def to_answer(cfg: DictConfig, kind: "Kind") -> "list[Sample]":
     """Return the samples that `input` or `text` names, each once."""
-    from ft_lightning.data.text_inputs import typed_texts
-
-    if cfg.text is not None and kind.name != "text":
+    if cfg.text is not None and kind.typed is None:
         raise UserError(f"text={cfg.text}: this model reads {kind.name}s: say input=/a/file/or/folder.")
     if (cfg.input is None) == (cfg.text is None):
         both = "either input or text, not both" if cfg.input is not None else "what to answer: input=/a/file/or/folder"
-        raise UserError(f"predict: say {both}{'' if kind.name != 'text' or cfg.input else ', or text=...'}.")
-    if cfg.text is not None:
-        return typed_texts(_several(cfg.text))
+        raise UserError(f"predict: say {both}{'' if kind.typed is None or cfg.input else ', or text=...'}.")
+    if cfg.text is not None and kind.typed:
+        return kind.typed(_several(cfg.text))
     columns = None if cfg.column is None else _several(cfg.column)
     found = [sample for pattern in _several(cfg.input) for sample in kind.inputs(pattern, columns)]
     return list({sample.path: sample for sample in found}.values())

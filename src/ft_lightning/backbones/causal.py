@@ -11,7 +11,6 @@ from torch.utils.checkpoint import checkpoint
 from ft_lightning.backbones.backbone import Identity
 from ft_lightning.backbones.blocks import trace_list
 from ft_lightning.readers.chat import ChatReader
-from ft_lightning.readers.sample import Reader
 
 WIDTH = 3  # of an output: sum of losses, tokens, tokens predicted right
 _ROWS = 256  # tokens whose logits are in memory at a time: a vocabulary of 150,000 takes 150 MB
@@ -32,7 +31,7 @@ class CausalBackbone(nn.Module):
         super().__init__()
         self.network: Any = network  # a module of transformers
         self.identity = identity
-        self.reader: Reader = reader
+        self.reader = reader
         self.feature_dim = WIDTH
         self._longest, self._pad = reader.max_length, reader.pad
         self._base = next(name for name, module in network.named_modules() if module is network.base_model)
@@ -41,7 +40,7 @@ class CausalBackbone(nn.Module):
         self._head_is_all = self._has_plain_head()
 
     def example(self, n: int, length: int | None = None) -> dict[str, Tensor]:
-        """Return a blank batch of n conversations, all of whose tokens are learnt; of the longest, or another length."""
+        """Return a blank batch of n conversations to learn wholly, as long as the longest, or of another length."""
         ids = torch.full((n, min(length or self._longest, self._longest)), self._pad, dtype=torch.int32)
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "learn": torch.ones_like(ids)}
 

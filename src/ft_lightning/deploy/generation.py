@@ -84,36 +84,47 @@ def answers_table(
     backbone: CausalBackbone, samples: Sequence[Sample], how: Writing, show_progress: bool
 ) -> pd.DataFrame:
     """Answer conversations that end with a question; the row of one that cannot be answered has its error alone."""
-    reader: ChatReader = backbone.reader  # type: ignore[assignment]
-    prompts, errors = {}, {}
+    prompts, errors = dict[int, list[int]](), dict[int, str]()
     for at, sample in enumerate(samples):
         try:
-            if sample.problem:
-                raise UnusableTextError(sample.problem)
-            prompts[at] = reader.prompt(sample.content)
+            prompts[at] = _prompt(backbone, sample)
         except UnusableTextError as error:
             errors[at] = f"{sample.path}: {error}."
     written = dict(zip(prompts, write_answers(backbone, list(prompts.values()), how, show_progress), strict=True))
-    rows = [
-        {"path": sample.path, "prompt": question_of(sample), **_columns(written.get(at)), "error": errors.get(at, "")}
-        for at, sample in enumerate(samples)
-    ]
-    return pd.DataFrame(rows, columns=["path", "prompt", "answer", "stopped", "answer_tokens", "error"])
+    return _table([(sample, written.get(at), errors.get(at, "")) for at, sample in enumerate(samples)])
 
 
-def question_of(sample: Sample) -> str:
-    """Return the last question of a conversation."""
-    return sample.content[-1].content if sample.content else ""
-
-
-def _columns(answer: Answer | None) -> dict[str, Any]:
-    return {} if answer is None else {"answer": answer.text, "stopped": answer.stopped, "answer_tokens": answer.tokens}
-
-
-def stream_answer(backbone: CausalBackbone, prompt: list[int], how: Writing, say: Callable[[str], None]) -> Answer:
-    """Write one answer; `say` gets each part of its text as it comes."""
+def stream_table(
+    backbone: CausalBackbone, sample: Sample, how: Writing, say: Callable[[str], None]
+) -> pd.DataFrame:
+    """Answer one conversation; `say` gets each part of the text, or the error, as it comes."""
+    try:
+        prompt = _prompt(backbone, sample)
+    except UnusableTextError as error:
+        say(f"{error}.")
+        return _table([(sample, None, f"{sample.path}: {error}.")])
     with _evaluating(backbone, how.seed):
-        return _answers(backbone, [prompt], how, _Streamer(backbone, len(prompt), how.stop, say))[0]
+        answer = _answers(backbone, [prompt], how, _Streamer(backbone.reader, how.stop, say))[0]
+    return _table([(sample, answer, "")])
+
+
+def _prompt(backbone: CausalBackbone, sample: Sample) -> list[int]:
+    if sample.problem:
+        raise UnusableTextError(sample.problem)
+    return backbone.reader.prompt(sample.content)
+
+
+def _table(rows: Sequence[tuple[Sample, Answer | None, str]]) -> pd.DataFrame:
+    columns = ["path", "prompt", "answer", "stopped", "answer_tokens", "error"]
+    cells = [
+        (sample.path, sample.content[-1].content if sample.content else "", *_cells(answer), error)
+        for sample, answer, error in rows
+    ]
+    return pd.DataFrame(cells, columns=columns).astype({"answer_tokens": "Int64"})
+
+
+def _cells(answer: Answer | None) -> tuple[str | None, bool | None, int | None]:
+    return (None, None, None) if answer is None else (answer.text, answer.stopped, answer.tokens)
 
 
 @contextmanager
@@ -144,8 +155,7 @@ def _answers(
     """Write a batch of answers."""
     from transformers import GenerationConfig
 
-    reader: ChatReader = backbone.reader  # type: ignore[assignment]
-    network: Any = backbone.network
+    reader, network = backbone.reader, backbone.network
     device = next(backbone.parameters()).device
     longest = max(map(len, prompts))
     ids = torch.full((len(prompts), longest), reader.pad, dtype=torch.int64)
@@ -201,8 +211,8 @@ class _Stops:
 class _Streamer:
     """Says a text as its tokens come: whole letters alone, and nothing that a text to stop at may begin with."""
 
-    def __init__(self, backbone: CausalBackbone, start: int, stop: Sequence[str], say: Callable[[str], None]) -> None:
-        self.reader: ChatReader = backbone.reader  # type: ignore[assignment]
+    def __init__(self, reader: ChatReader, stop: Sequence[str], say: Callable[[str], None]) -> None:
+        self.reader = reader
         self.stop, self.say = stop, say
         self.ids: list[int] = []
         self.said = 0

@@ -80,9 +80,12 @@ class TrainedModel:
         """
         from ft_lightning.deploy.generation import Writing, answers_table
 
-        backbone = self.classifier.to(pick_device(device)).backbone
-        limit: int = self.card["task"]["max_new_tokens"]
-        return answers_table(backbone, samples, how or Writing(limit), show_progress)
+        how = how or Writing(self.card["task"]["max_new_tokens"])
+        return answers_table(self.on(device).backbone, samples, how, show_progress)
+
+    def on(self, device: str) -> Classifier:
+        """Return the classifier on a device."""
+        return self.classifier.to(pick_device(device))
 
     @torch.inference_mode()
     def rows(
