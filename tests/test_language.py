@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 from lightning import Trainer
+from tests.chat import write_language_model
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -18,7 +19,6 @@ from ft_lightning.model import Classifier
 from ft_lightning.readers.conversation import Conversation, Message
 from ft_lightning.readers.sample import Sample
 from ft_lightning.tasks.instruct import Instruct
-from tests.chat import write_language_model
 
 
 def conversations(n: int) -> list[Conversation]:

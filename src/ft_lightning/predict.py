@@ -33,7 +33,9 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     model = model_dir.load(cfg.model_dir)
     kind = KINDS[model.classifier.backbone.reader.kind]
     if model.task.generates:
-        table = answering.talk(cfg, model) if answering.talks(cfg) else answering.answers(cfg, model, to_answer(cfg, kind))
+        table = (
+            answering.talk(cfg, model) if answering.talks(cfg) else answering.answers(cfg, model, to_answer(cfg, kind))
+        )
     else:
         answering.refuse_writing(cfg)
         samples = to_answer(cfg, kind)

@@ -31,7 +31,7 @@ class CausalBackbone(nn.Module):
         super().__init__()
         self.network: Any = network  # a module of transformers
         self.identity = identity
-        self.reader = reader
+        self.reader: Any = reader  # a ChatReader, which the protocol of backbones knows as a reader
         self.feature_dim = WIDTH
         self._longest, self._pad = reader.max_length, reader.pad
         self._base = next(name for name, module in network.named_modules() if module is network.base_model)

@@ -36,6 +36,7 @@ class Kind:
         remembered: whether looking at one costs enough to keep the verdict.
         prepared: (source) -> the source as a dataset uses it.
         parts: (sample, how many at most) -> what a model can answer without, to see what speaks for its answer.
+        typed: texts of the command line -> samples; None where they are files.
         on_bad: the key of conf/data that says what happens to samples that cannot be used.
         told_by: a key of conf/data that no other kind has.
     """
@@ -48,6 +49,7 @@ class Kind:
     remembered: bool
     parts: Callable[[Sample, int], Sequence[Part]] | None
     prepared: Callable[[FindFiles], FindFiles]
+    typed: Callable[[Sequence[str]], list[Sample]] | None
     on_bad: str
     told_by: str
 
@@ -131,6 +133,7 @@ IMAGES = Kind(
     remembered=True,
     parts=None,
     prepared=lambda find: find,
+    typed=None,
     on_bad="on_bad_image",
     told_by="on_bad_image",
 )
@@ -143,6 +146,7 @@ TEXTS = Kind(
     remembered=False,
     parts=parts_of,
     prepared=reading,
+    typed=text_inputs.typed_texts,
     on_bad="on_bad_text",
     told_by="on_bad_text",
 )
@@ -155,6 +159,7 @@ CONVERSATIONS = Kind(
     remembered=False,
     parts=None,
     prepared=checking,
+    typed=conversation_inputs.typed_questions,
     on_bad="on_bad_text",
     told_by="learn",
 )

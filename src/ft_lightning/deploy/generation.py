@@ -94,9 +94,7 @@ def answers_table(
     return _table([(sample, written.get(at), errors.get(at, "")) for at, sample in enumerate(samples)])
 
 
-def stream_table(
-    backbone: CausalBackbone, sample: Sample, how: Writing, say: Callable[[str], None]
-) -> pd.DataFrame:
+def stream_table(backbone: CausalBackbone, sample: Sample, how: Writing, say: Callable[[str], None]) -> pd.DataFrame:
     """Answer one conversation; `say` gets each part of the text, or the error, as it comes."""
     try:
         prompt = _prompt(backbone, sample)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from ft_lightning.readers.conversation import Conversation, Message
+from ft_lightning.readers.conversation import Conversation, Message, question_of
 from ft_lightning.readers.decoding import UnusableTextError
 from ft_lightning.readers.lengths import tokens
 from ft_lightning.readers.sample import Inputs, Inspection, Sample, SampleError
@@ -87,10 +87,7 @@ class ChatReader:
             return read, length
         if self.on_too_long == "cut_prompt":
             return self._cut(messages), length
-        raise UnusableTextError(
-            f"too long: {length:,} tokens, data.max_length={self.max_length}: raise it, or say data.on_too_long=skip "
-            "or cut_prompt"
-        )
+        raise UnusableTextError(f"too long: {length:,} tokens, and data.max_length={self.max_length}")
 
     def shown(self, messages: Conversation) -> list[tuple[str, bool]]:
         """Return a conversation as the network reads it, in parts that are learnt or not."""
@@ -114,9 +111,7 @@ class ChatReader:
             else:
                 low = middle + 1
         if best is None:
-            raise UnusableTextError(
-                f"too long even without its longest question; data.max_length={self.max_length}: raise it"
-            )
+            raise UnusableTextError(f"too long even without its longest question; data.max_length={self.max_length}")
         return best
 
     def collate(self, items: list[Inputs]) -> Inputs:
@@ -130,8 +125,8 @@ class ChatReader:
         return batch
 
     def preview(self, sample: Sample) -> str:
-        """Return the first 300 characters of the question."""
-        return beginning_of(sample.content[-2 if sample.content[-1].role == "assistant" else -1].content)
+        """Return the first 300 characters of the last question."""
+        return beginning_of(question_of(sample.content)[-1].content)
 
     def facts(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """Return how long conversations are in tokens, the share that is cut, and how many tokens are learnt."""

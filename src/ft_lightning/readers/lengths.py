@@ -13,9 +13,9 @@ _BINS = 30
 _WIDE = 10  # times as long as the shortest, from which bins grow with length
 
 
-def length_of(content: str | Sequence[str]) -> int:
-    """Return the characters of a text, or of several that belong together."""
-    return len(content) if isinstance(content, str) else sum(map(len, content))
+def length_of(content: str | Sequence[str | tuple[str, str]]) -> int:
+    """Return the characters of a text, of several that belong together, or of a conversation's messages."""
+    return len(content) if isinstance(content, str) else sum(len(x if isinstance(x, str) else x[1]) for x in content)
 
 
 def lengths(values: Sequence[int]) -> dict[str, Any]:
