@@ -25,7 +25,7 @@ GROUPS = {
     "loss": "loss",
     "mix": "mix",
     "model": "backbones",
-    "module": "module",
+    "module": "module language",
     "optimizer": "optim",
     "scheduler": "optim",
     "task": "tasks",
@@ -44,7 +44,8 @@ def test_each_group_points_into_one_module_or_room() -> None:
         for target in targets:
             if target.startswith(f"{package}."):
                 places = {get_object(target).__module__.split(".")[1], target.split(".")[1]} - {"digits"}
-                assert places == {GROUPS[group]}, f"{choice}: {target}"
+                assert len(places) == 1, f"{choice}: {target}"
+                assert places <= {*str(GROUPS[group]).split()}, f"{choice}: {target}"
 
 
 def test_nothing_is_overlooked() -> None:

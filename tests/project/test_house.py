@@ -47,6 +47,7 @@ OF_A_TASK = re.compile(
 )
 # By module: the words that it may know, and why.
 KNOWN_ELSEWHERE = {
+    "backbones/causal.py": {"argmax("},  # whether the next token was the most probable
     "callbacks/best_epoch.py": {"accurac"},  # an example of a metric in a comment
     "data/scan.py": {"class_name"},  # folders of a dataset, whatever a task makes of them
     "deploy/predictor.py": {"predicted", "uncertain"},  # examples of columns in the docstring of `predict`

@@ -18,7 +18,7 @@ FILES = {
 FOLDERS = {"model", "checkpoints"}  # these words mean other things too, but not to the right of a slash
 # Below runs/, or not about a run.
 ELSEWHERE = {
-    "deploy/model_dir.py": {"model.safetensors"},  # only deploy knows what is in a model directory
+    "deploy/weights.py": {"model.safetensors"},  # only deploy knows what is in a model directory
     "backbones/downloads.py": {"checkpoints", "model.safetensors"},  # of torch.hub and of huggingface
     "backbones/snapshots.py": {"model", "model.safetensors"},  # of a package of weights
     "backbones/text_weights.py": {"model.safetensors"},  # of transformers

@@ -12,7 +12,7 @@ from ft_lightning.backbones.backbone import Identity
 from ft_lightning.backbones.blocks import trace_list
 from ft_lightning.readers.chat import ChatReader
 
-WIDTH = 3  # of an output: sum of losses, tokens, tokens predicted right
+WIDTH = 3  # of an output: sum of losses, tokens, those that were the most probable
 _ROWS = 256  # tokens whose logits are in memory at a time: a vocabulary of 150,000 takes 150 MB
 
 

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from ft_lightning.cli.objects import takes
 from ft_lightning.system.errors import UserError
-from ft_lightning.system.kinds import parameters_of
 from ft_lightning.tasks.registry import TASKS
 
 
@@ -37,8 +36,7 @@ def purpose(cfg: DictConfig) -> dict[str, Any]:
     """Return the arguments by which a model is loaded with its own last layer; none for other tasks."""
     if not generates(cfg):
         return {}
-    takes, others = parameters_of(get_object(cfg.model._target_))
-    if "generates" not in takes and not others:
+    if not takes(cfg, "model", "generates"):
         name = cfg.model.get("name")
         raise UserError(
             f"model={name}: task={cfg.task.name} needs a model that writes: use model=smollm2, or model=causal "

@@ -43,16 +43,22 @@ def make(cfg: DictConfig, key: str, /, *, over: Collection[str] = (), but: Colle
         return instantiate(own, **given)
 
 
+def takes(cfg: DictConfig, key: str, argument: str) -> bool:
+    """Return whether what a key of the config names takes an argument."""
+    named, others = parameters_of(get_object(OmegaConf.select(cfg, key)._target_))
+    return argument in named or others is not None
+
+
 def make_loss(cfg: DictConfig, of_task: dict[str, Any]) -> Any:
     """Make the loss with what the task gives it; raise UserError for one that is of another task."""
-    takes, others = parameters_of(get_object(cfg.loss._target_))
-    unknown = sorted(of_task.keys() - takes)
-    if unknown and takes and not others:
+    known, others = parameters_of(get_object(cfg.loss._target_))
+    unknown = sorted(of_task.keys() - known)
+    if unknown and known and not others:
         raise UserError(
             f"loss: {cfg.loss._target_} takes no {' and no '.join(unknown)}, so is no loss for task={cfg.task.name}: "
             "leave it out, and the task chooses its own."
         )
-    needed = {name for name, parameter in takes.items() if parameter.default is Parameter.empty}
+    needed = {name for name, parameter in known.items() if parameter.default is Parameter.empty}
     if lacking := sorted(needed - of_task.keys() - set(map(str, cfg.loss))):
         raise UserError(
             f"loss: {cfg.loss._target_} wants {' and '.join(lacking)}, which neither its keys nor task={cfg.task.name} "

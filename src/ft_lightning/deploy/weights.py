@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ft_lightning.system.errors import UserError, name_few
-from ft_lightning.system.files import read_json, sha256, write_json
+from ft_lightning.system.files import read_json, replacing, sha256, write_json
 
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
@@ -30,7 +30,8 @@ def write_weights(folder: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
     )
     for file, names in plan.filename_to_tensors.items():
         try:
-            save_file({name: own[name].detach().cpu().contiguous().clone() for name in names}, folder / file)
+            with replacing(folder / file) as temporary:
+                save_file({name: own[name].detach().cpu().contiguous().clone() for name in names}, temporary)
         except SafetensorError as error:  # raised on a full disk, for example
             raise OSError(str(error)) from error
     if not plan.is_sharded:

@@ -18,7 +18,7 @@ class Tokens(NamedTuple):
     """A conversation as the network reads it."""
 
     ids: list[int]
-    learn: list[int]  # 1 where a token of an answer, or the end of one, is to be predicted
+    learn: list[int]  # 1 for the tokens of an answer and the one that ends it
 
 
 @dataclass(frozen=True)
