@@ -1,22 +1,102 @@
-"""Hydra composes each set of choices once in a process of tests; what a test sets beside them goes into a copy."""
+"""How a process of tests composes: from the values that tests rely on, and each set of choices once.
+
+A project made of this template changes values of conf/: another model, a seed, more epochs. Its tests go on with those
+of defaults.yaml beside this file, in the place of what the same files of conf/ say; files and keys of its own stay.
+`python tests/composing.py` writes defaults.yaml as conf/ is.
+"""
 
 import copy
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import yaml
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import DefaultsList, Overrides, create_defaults_list
-from omegaconf import DictConfig
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli.compose import CONF
+
+Plugins.instance()  # registers where configs come from
+_DEFAULTS = Path(__file__).with_name("defaults.yaml")
+_FILES = SourcesRegistry.instance().resolve("file")
+_LOAD = _FILES.load_config
+
+
+@functools.cache
+def shipped() -> dict[str, Any]:
+    """What each file of conf/ says in tests."""
+    read = OmegaConf.load(_DEFAULTS)
+    return {str(name): OmegaConf.to_container(file) for name, file in read.items_ex(resolve=False)}
+
+
+@contextmanager
+def composed_as_it_is() -> Iterator[None]:
+    """Compose what conf/ says, whatever other tests rely on."""
+    if not changed(CONF):
+        yield
+        return
+    with (
+        mock.patch(f"{__name__}.shipped", return_value={}),
+        mock.patch(f"{__name__}._looks_into_conf_alone", return_value=False),
+    ):
+        yield
+
+
+@functools.cache
+def changed(conf: Path) -> bool:
+    """Return whether conf/ says something else than tests rely on."""
+    files = {conf / f"{name}.yaml": values for name, values in shipped().items()}
+    return any(replaced(_said(path), values) != _said(path) for path, values in files.items() if path.is_file())
+
+
+def own_keys() -> list[str]:
+    """Return overrides that take away what a project has added at the top of train.yaml."""
+    return [f"~{key}" for key in sorted(_keys(_said(CONF / "train.yaml")) - _keys(shipped()["train"]))]
+
+
+def replaced(said: Any, relied_on: Any) -> Any:
+    """Put what tests rely on in the place of what a file says; what was added stays, if it is for the same target."""
+    if isinstance(relied_on, list) and any(isinstance(each, dict) for each in relied_on):
+        groups = {group for each in relied_on if isinstance(each, dict) for group in each}
+        added = [each for each in said or [] if isinstance(each, dict) and not groups & each.keys()]
+        return relied_on + [each for each in added if "override" not in str(each)]
+    if not isinstance(relied_on, dict) or not isinstance(said, dict):
+        return relied_on
+    if said.get("_target_") != relied_on.get("_target_"):
+        return relied_on
+    values = {key: relied_on[key] if key == "space" else replaced(said.get(key), relied_on[key]) for key in relied_on}
+    return said | values
+
+
+def _load_with_defaults(self: ConfigSource, config_path: str) -> ConfigResult:
+    result = _LOAD(self, config_path)
+    relied_on = shipped().get(config_path.removesuffix(".yaml")) if self.path == str(CONF) else None
+    if relied_on:
+        result.config = OmegaConf.create(replaced(OmegaConf.to_container(result.config), relied_on))
+    return result
+
+
+def _keys(train: dict[str, Any]) -> set[str]:
+    """Return the keys and the groups of train.yaml."""
+    groups = {group for each in train["defaults"] if isinstance(each, dict) for group in each}
+    return {key for key in {*train, *groups} - {"defaults"} if "override" not in key}
+
+
+def _said(path: Path) -> Any:
+    return OmegaConf.to_container(OmegaConf.load(path))
 
 
 @contextmanager
 def composed_once() -> Iterator[None]:
-    """Remember for each set of choices which files it means, and what they are together: most of Hydra's 0.1 s."""
+    """Compose from defaults.yaml; remember for each set of choices which files it means: most of Hydra's 0.1 s."""
     lists: dict[Any, DefaultsList] = {}
     configs: dict[Any, DictConfig] = {}
     compose = ConfigLoaderImpl._compose_config_from_defaults_list
@@ -42,6 +122,7 @@ def composed_once() -> Iterator[None]:
         return copy.deepcopy(configs[key])
 
     with (
+        mock.patch.object(_FILES, "load_config", _load_with_defaults),
         mock.patch.object(config_loader_impl, "create_defaults_list", list_once),
         mock.patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", compose_once),
     ):
@@ -51,3 +132,13 @@ def composed_once() -> Iterator[None]:
 def _looks_into_conf_alone(repo: Any) -> bool:
     """Not into a folder of a test's own too, whose files change."""
     return {each.path for each in repo.get_sources() if each.scheme() == "file"} == {str(CONF)}
+
+
+if __name__ == "__main__":
+    lines = ["# What tests rely on of conf/, whatever a project makes of it: see composing.py.\n"]
+    conf = Path(__file__).parents[1] / "conf"
+    for path in sorted(conf.rglob("*.yaml")):
+        if said := yaml.safe_load(path.read_text(encoding="utf-8")):
+            name = path.relative_to(conf).with_suffix("").as_posix()
+            lines.append(f"{name}: {yaml.safe_dump(said, default_flow_style=True, width=116, sort_keys=False)}")
+    _DEFAULTS.write_text("".join(lines), encoding="utf-8")

@@ -27,7 +27,8 @@ import torch
 from markupsafe import Markup
 from PIL import Image
 
-from composing import composed_once
+from composing import changed, composed_once
+from ft_lightning.cli.compose import CONF
 from ft_lightning.data.packages import packages
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +66,9 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _composed_once() -> Iterator[None]:
-    with composed_once():
+    with composed_once(), pytest.MonkeyPatch.context() as patch:
+        if changed(CONF):  # then processes that are started take sitecustomize.py from here
+            patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         yield
 
 
@@ -214,7 +217,7 @@ class Commands:
 
 
 @pytest.fixture(scope="session")
-def commands(tmp_path_factory: pytest.TempPathFactory, _own_cache: None) -> Iterator[Commands]:
+def commands(tmp_path_factory: pytest.TempPathFactory, _own_cache: None, _composed_once: None) -> Iterator[Commands]:
     server = Commands(tmp_path_factory.mktemp("commands"))
     yield server
     server.close()

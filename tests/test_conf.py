@@ -7,6 +7,7 @@ import pytest
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig
 
+from composing import composed_as_it_is
 from conftest import write_pictures
 from ft_lightning.cli.compose import CONF, compose
 from ft_lightning.system.errors import UserError
@@ -44,7 +45,7 @@ def composed(choice: str) -> DictConfig:
     return compose(verb, chosen, *values)
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("choice", ["train.yaml", *CHOICES])
 def test_every_value_binds_to_a_parameter_of_its_target(choice: str) -> None:
     def check(node: DictConfig, where: str) -> None:
         if "_target_" in node:
@@ -60,7 +61,8 @@ def test_every_value_binds_to_a_parameter_of_its_target(choice: str) -> None:
             if isinstance(value, DictConfig):
                 check(value, f"{where}.{key}")
 
-    cfg = composed(choice)
+    with composed_as_it_is():
+        cfg = compose("train") if choice == "train.yaml" else composed(choice)
     for group in cfg:
         if isinstance(cfg[group], DictConfig):
             check(cfg[group], str(group))

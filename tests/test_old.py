@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hydra.utils import get_object
 
+from composing import own_keys
 from ft_lightning.cli.compose import compose
 from ft_lightning.evaluate import evaluate
 from ft_lightning.predict import predict
@@ -143,7 +144,7 @@ def test_an_old_run_of_lbfgs_goes_on(old: Path) -> None:
 
 def test_an_old_study_goes_on(old: Path, run_command: Run) -> None:
     before = lines(old / "study/trials.csv")
-    done = run_command("tune", *STUDY, "tune.trials=3", f"hydra.run.dir={old / 'study'}")
+    done = run_command("tune", *STUDY, *own_keys(), "tune.trials=3", f"hydra.run.dir={old / 'study'}")
     assert done.returncode == 0, done.stderr
     assert "2 of them done" in done.stdout
     assert lines(old / "study/trials.csv")[:3] == before, "a heading and two trials"

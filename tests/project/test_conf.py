@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from hydra.utils import get_method, get_object
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from composing import shipped
 from conftest import ROOT
 from ft_lightning.backbones import load_backbone
 from ft_lightning.cli.compose import CONF
@@ -90,3 +91,8 @@ def test_keys_are_the_same_whichever_choice_is_made() -> None:
             target = str(node.get("_target_")).rpartition(".")[2]
             keys.setdefault(target if target in NOT_OF_IMAGES else "", set()).add(tuple(sorted(node)))
         assert {target: len(different) for target, different in keys.items()} == dict.fromkeys(keys, 1), group
+
+
+def test_what_tests_rely_on_is_what_conf_says() -> None:
+    said = {name.removesuffix(".yaml"): OmegaConf.to_container(OmegaConf.load(CONF / name)) for name in FILES}
+    assert shipped() == {name: values for name, values in said.items() if values}, "run python tests/composing.py"
