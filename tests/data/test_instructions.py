@@ -1,50 +1,33 @@
 """The data module of conversations: questions stay in one split, and what is too long is refused, left out or cut."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import yaml
 
+from chat import write_language_model
+from ft_lightning.backbones.load_text import load_text_backbone
+from ft_lightning.data.conversation_sources import find_conversations
 from ft_lightning.data.instructions import InstructionsDataModule
 from ft_lightning.data.problems import DataProblemsError
-from ft_lightning.readers.sample import Sample
+from ft_lightning.readers.sample import Reader
 from ft_lightning.system.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf" / "data"
 
 
-class LettersReader:
-    """Reads conversations of at most `max_length` letters."""
-
-    kind: ClassVar[str] = "conversation"
-    alike = False
-
-    def __init__(self, keys: Mapping[str, Any] | None = None) -> None:
-        self._keys = keys or {}
-
-    def adapted(self, keys: Mapping[str, Any]) -> "LettersReader":
-        return LettersReader(keys)
-
-    def augmented(self, augment: None) -> "LettersReader":
-        return self
-
-    def problem(self, sample: Sample) -> str:
-        letters = [len(message.content) for message in sample.content]
-        counted = letters[-1] if self._keys["on_too_long"] == "cut_prompt" else sum(letters)
-        if counted > (self._keys["max_length"] or 100):
-            return f"too long: {counted} letters"
-        return "nothing to learn in it" if sample.label == "404" else ""
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    folder = write_language_model(tmp_path_factory.mktemp("tiny"))
+    return load_text_backbone("transformers", str(folder), "DEFAULT", None, "auto", False, {}, generates=True).reader
 
 
 def module(table: Path | None, **changes: Any) -> InstructionsDataModule:
     keys = yaml.safe_load((CONF / "instructions.yaml").read_text(encoding="utf-8"))
-    from ft_lightning.data.conversation_sources import find_conversations
-
-    keys |= {"find": find_conversations, "table": table and str(table), "task_name": "regression"} | changes
-    return InstructionsDataModule(**{key: value for key, value in keys.items() if key != "_target_"})
+    keys |= {"find": find_conversations, "table": table and str(table), "task_name": "instruct", "max_length": 100}
+    return InstructionsDataModule(**{key: value for key, value in (keys | changes).items() if key != "_target_"})
 
 
 def sums(folder: Path, count: int = 30, **more: Any) -> Path:
@@ -96,25 +79,27 @@ def test_one_question_in_two_given_splits_is_a_leak(tmp_path: Path) -> None:
     assert len(module(leaking, allow_leak=True).splits["test"]) == 2
 
 
-def test_rows_that_cannot_be_used_are_named_or_left_out(tmp_path: Path) -> None:
-    table = added(sums(tmp_path), {"prompt": "x?", "completion": "5", "system": 7})
-    told = {"make_task": None}
+ODD = [
+    ({"prompt": "x?", "completion": "5", "system": 7}, "the system message is a number, not a text"),
+    ({"prompt": "x?", "completion": ""}, "the answer is empty"),
+    ({"prompt": "x?", "completion": 5}, "the answer is a number, not a text"),
+    ({"messages": [{"role": "assistant", "content": "5"}]}, "user and assistant take turns"),
+]
+
+
+@pytest.mark.promise(44)
+@pytest.mark.parametrize(("row", "problem"), ODD, ids=[problem for _, problem in ODD])
+def test_rows_that_cannot_be_used_are_named_or_left_out(row: dict[str, Any], problem: str, tmp_path: Path) -> None:
+    table = added(sums(tmp_path), row)
     with pytest.raises(DataProblemsError) as refused:
-        module(table, find=_with_labels, **told)
+        module(table)
     assert "1 of 31 conversations cannot be used" in str(refused.value)
-    assert "the system message is a number, not a text" in str(refused.value)
+    assert "sums.jsonl#32" in str(refused.value)
+    assert problem in str(refused.value)
     assert "data.on_bad_text=skip" in str(refused.value)
-    data = module(table, find=_with_labels, on_bad_text="skip")
-    assert [problem.problem for problem in data.left_out] == ["the system message is a number, not a text"]
-    excluded = data.split_table().set_index("path").excluded
-    assert excluded["sums.jsonl#32"] == "the system message is a number, not a text"
-
-
-def _with_labels(root: str | None, csv: str | None, on_problem: Any) -> Any:
-    from ft_lightning.data.conversation_sources import find_conversations
-
-    found = find_conversations(root, csv, on_problem)
-    return found._replace(entries=[entry._replace(label=entry.label or "0") for entry in found.entries])
+    data = module(table, on_bad_text="skip")
+    assert [problem in left.problem for left in data.left_out] == [True]
+    assert problem in data.split_table().set_index("path").excluded["sums.jsonl#32"]
 
 
 LONG = {"prompt": "how? " * 30, "completion": "1"}
@@ -134,12 +119,12 @@ LONG_ANSWER = {"prompt": "how?", "completion": "1" * 120}
     ],
 )
 def test_what_is_too_long_is_refused_left_out_or_cut(
-    row: dict[str, str], policy: str, fate: str, tmp_path: Path
+    row: dict[str, str], policy: str, fate: str, reader: Reader, tmp_path: Path
 ) -> None:
     data = module(added(sums(tmp_path), row), on_too_long=policy)
     if fate == "refused":
         with pytest.raises(DataProblemsError) as refused:
-            data.connect(LettersReader(), None, 0)  # type: ignore[arg-type]
+            data.connect(reader, None, 0)
         said = str(refused.value)
         assert "1 of 31 conversations are too long:" in said
         assert "sums.jsonl#32" in said
@@ -147,33 +132,59 @@ def test_what_is_too_long_is_refused_left_out_or_cut(
         assert ("data.on_too_long=cut_prompt" in said) == (policy == "error")
         assert len(said) < 500, "the answer is not written out"
         return
-    data.connect(LettersReader(), None, 0)  # type: ignore[arg-type]
+    data.connect(reader, None, 0)
     assert ("sums.jsonl#32" in splits_by_name(data)) == (fate == "kept")
     assert [problem.problem[:8] for problem in data.left_out] == (["too long"] if fate == "left out" else [])
     assert sum(map(len, data.splits.values())) == 30 + (fate == "kept")
 
 
 @pytest.mark.promise(48)
-def test_what_a_reader_finds_nothing_in_follows_on_bad_text(tmp_path: Path) -> None:
-    table = added(sums(tmp_path), {"prompt": "x?", "completion": "404"})
-    with pytest.raises(DataProblemsError, match="nothing to learn in it"):
-        module(table).connect(LettersReader(), None, 0)  # type: ignore[arg-type]
+def test_what_a_reader_refuses_follows_on_bad_text(reader: Reader, tmp_path: Path) -> None:
+    table = added(sums(tmp_path), {"prompt": "x?", "completion": "5<|im_end|>"})
+    with pytest.raises(DataProblemsError, match=r"it holds <\|im_end\|>, by which the model knows turns"):
+        module(table).connect(reader, None, 0)
     data = module(table, on_bad_text="skip")
-    data.connect(LettersReader(), None, 0)  # type: ignore[arg-type]
-    assert [problem.problem for problem in data.left_out] == ["nothing to learn in it"]
+    data.connect(reader, None, 0)
+    assert [problem.problem[:21] for problem in data.left_out] == ["it holds <|im_end|>, "]
     both = module(added(table, LONG), on_bad_text="skip")
-    with pytest.raises(DataProblemsError, match="some because they are too long"):
-        both.connect(LettersReader(), None, 0)  # type: ignore[arg-type]
-    with pytest.raises(DataProblemsError, match="max_bad_fraction"):
-        module(table, max_bad_fraction=0.9, max_length=3, on_too_long="skip").connect(LettersReader(), None, 0)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"data\.on_too_long=cut: use one of"):
-        module(table, on_too_long="cut").connect(LettersReader(), None, 0)  # type: ignore[arg-type]
+    with pytest.raises(DataProblemsError, match=r"^1 of 32 conversations are too long"):
+        both.connect(reader, None, 0)
+    with pytest.raises(
+        DataProblemsError, match=r"(?s)^2 of 32 conversations cannot be used or.*max_length.*on_bad_text"
+    ):
+        module(table).connect(reader, None, 0)
+    with pytest.raises(DataProblemsError, match=r"^1 of 32 conversations cannot be used:"):
+        module(table, on_too_long="skip").connect(reader, None, 0)
+    with pytest.raises(DataProblemsError, match=r"more than data\.max_bad_fraction=0\.05"):
+        module(table, max_length=3, on_too_long="skip", on_bad_text="skip").connect(reader, None, 0)
+    with pytest.raises(UserError, match=r"data\.on_too_long=cut is unknown: use one of"):
+        module(table, on_too_long="cut").connect(reader, None, 0)
 
 
-def test_a_folder_is_refused_and_an_image_s_reader_too(tmp_path: Path) -> None:
+def test_a_folder_is_refused_and_a_reader_of_texts_too(reader: Reader, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="conversations stand in a table"):
         module(None, root=str(tmp_path))
-    reader = LettersReader()
-    reader.kind = "text"  # type: ignore[misc]
+    folder = write_language_model(tmp_path / "tiny")
+    texts = load_text_backbone("transformers", str(folder), "DEFAULT", None, "auto", False, {}).reader
     with pytest.raises(UserError, match="its samples are conversations, and model reads texts"):
-        module(sums(tmp_path)).connect(reader, None, 0)  # type: ignore[arg-type]
+        module(sums(tmp_path)).connect(texts, None, 0)
+
+
+def test_a_second_answer_moves_no_question(tmp_path: Path) -> None:
+    table = sums(tmp_path)
+    before = splits_by_name(module(table))
+    after = splits_by_name(module(added(table, {"prompt": "3+3?", "completion": "six"})))
+    assert {name: after[name] for name in before} == before
+    assert after["sums.jsonl#32"] == before["sums.jsonl#5"]
+
+
+def test_a_batch_is_as_the_reader_makes_it(reader: Reader, tmp_path: Path) -> None:
+    data = module(sums(tmp_path))
+    data.connect(reader, None, 0)
+    batch = next(iter(data.loader("test")))
+    assert {name: tensor.shape[0] for name, tensor in batch["inputs"].items()} == dict.fromkeys(
+        ("input_ids", "attention_mask", "learn"), 6
+    )
+    assert [sample.text for sample in data.splits["test"]] == [
+        sample.content[0].content for sample in data.splits["test"]
+    ]

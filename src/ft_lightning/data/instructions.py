@@ -10,12 +10,10 @@ from ft_lightning.data.kinds import CONVERSATIONS, Kind, skips
 from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.data.protocol import Data
 from ft_lightning.readers.sample import Reader, Sample
-from ft_lightning.system.distributed import is_main_process
-from ft_lightning.system.errors import UserError, number_of
+from ft_lightning.system.errors import number_of
 from ft_lightning.system.kinds import Count
 
 TOO_LONG = "too long"  # how a reader's phrase for a conversation begins that `data.on_too_long` is about
-ON_TOO_LONG = ("error", "skip", "cut_prompt")
 
 
 class ConversationReader(Reader, Protocol):
@@ -65,18 +63,15 @@ def note_problems(inspector: Inspector, reader: ConversationReader, keys: Mappin
     Raises:
         DataProblemsError: there are some that `on_too_long` and `on_bad_text` do not leave out.
     """
-    if (asked := keys["on_too_long"]) not in ON_TOO_LONG:
-        raise UserError(f"data.on_too_long={asked}: use one of {', '.join(ON_TOO_LONG)}.")
     samples = {sample.digest: sample for sample in inspector.samples() if not inspector.problem(sample)}
-    found = {digest: problem for digest, sample in samples.items() if (problem := reader.problem(sample))}
-    inspector.note(found)
-    long = {digest for digest, problem in found.items() if problem.startswith(TOO_LONG)}
-    bad = found.keys() - long
-    problems, count = inspector.problems(), number_of(len(inspector.samples()), inspector.noun)
-    if long and asked != "skip":
-        others = "" if asked == "cut_prompt" else ", or data.on_too_long=cut_prompt, which keeps their ends"
-        fix = f"Raise data.max_length, say data.on_too_long=skip, which leaves them out{others}."
-        what = "cannot be used, some because they are too long" if bad else "are too long"
-        raise DataProblemsError(problems, f"{len(problems):,} of {count} {what}:", fix)
-    if bad and not skips(CONVERSATIONS, keys):
-        inspector.refuse_known(show_progress=is_main_process())
+    inspector.note({digest: problem for digest, sample in samples.items() if (problem := reader.problem(sample))})
+    problems, asked = inspector.problems(), keys["on_too_long"]
+    long = [] if asked == "skip" else [each for each in problems if each.problem.startswith(TOO_LONG)]
+    bad = [] if skips(CONVERSATIONS, keys) else [each for each in problems if not each.problem.startswith(TOO_LONG)]
+    if long or bad:
+        what = "cannot be used" if bad and not long else "cannot be used or are too long" if bad else "are too long"
+        summary = f"{len(long + bad):,} of {number_of(len(inspector.samples()), inspector.noun)} {what}:"
+        cut = ", or data.on_too_long=cut_prompt, which shortens questions" if asked == "error" else ""
+        fixes = [f"Raise data.max_length, or say data.on_too_long=skip, which leaves them out{cut}."] if long else []
+        fixes += [inspector.fix] if bad else []
+        raise DataProblemsError(sorted(long + bad, key=lambda each: each.path), summary, " ".join(fixes))

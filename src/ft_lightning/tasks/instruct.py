@@ -55,7 +55,7 @@ class Instruct:
     columns: ClassVar[Mapping[str, str]] = {each.name: each.column for each in METRICS if each.compared}
     answer: ClassVar[str | None] = None
     share_right: ClassVar[str] = ""
-    empty: ClassVar[str] = "error"
+    empty: ClassVar[str] = "none"  # of a conversation that cannot be used: its source says why
 
     @classmethod
     def of(
