@@ -6,7 +6,13 @@ from typing import Any
 
 import torch
 
+from ft_lightning.backbones.causal import CausalBackbone
+from ft_lightning.backbones.load_text import load_text_backbone
 from ft_lightning.backbones.text_networks import quiet
+from ft_lightning.finetune import freeze_plan
+from ft_lightning.heads import build_head
+from ft_lightning.lora import adapt
+from ft_lightning.model import Classifier
 
 SIGNS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 END = 2  # <|im_end|>
@@ -82,3 +88,22 @@ def write_language_model(
     if template is not None:
         (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     return folder
+
+
+def language_model(folder: Path, mode: str, grad_checkpointing: bool = False) -> Classifier:
+    """Return the model of a folder as a run trains it; adapters begin with random values, not at zero."""
+    backbone = load_text_backbone(
+        "transformers", str(folder), "DEFAULT", None, "auto", grad_checkpointing, {}, generates=True
+    )
+    assert isinstance(backbone, CausalBackbone)
+    head = build_head("none", 3, 3)
+    adapters = None
+    if mode == "lora":
+        run = lambda: backbone(backbone.prepare(backbone.example(1)))  # noqa: E731
+        adapters = adapt(backbone.network, backbone.blocks, run, "tiny", 4, 8, "all-linear", 0.0)
+        torch.manual_seed(1)
+        with torch.no_grad():
+            for adapter in adapters.named().values():
+                adapter.B.normal_(std=0.02)  # at zero the matrices A would have no gradient
+    names = [name for name, _ in adapters.named_parameters()] if adapters else []
+    return Classifier(backbone, head, freeze_plan(backbone, head, mode, None, True, names), adapters)

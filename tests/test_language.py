@@ -4,16 +4,12 @@ from typing import Any
 import pytest
 import torch
 from lightning import Trainer
-from tests.chat import write_language_model
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from chat import language_model, write_language_model
 from ft_lightning.backbones.causal import CausalBackbone
-from ft_lightning.backbones.load_text import load_text_backbone
-from ft_lightning.finetune import freeze_plan
-from ft_lightning.heads import build_head
 from ft_lightning.language import LanguageTuner
-from ft_lightning.lora import adapt
 from ft_lightning.loss import token_mean
 from ft_lightning.model import Classifier
 from ft_lightning.readers.conversation import Conversation, Message
@@ -46,22 +42,6 @@ class Questions(Dataset):
         positions, inputs = zip(*items, strict=True)
         index = torch.tensor(positions)
         return {"inputs": self.collate(list(inputs)), "target": torch.zeros(len(index)), "index": index}
-
-
-def language_model(folder: Path, mode: str) -> Classifier:
-    backbone = load_text_backbone("transformers", str(folder), "DEFAULT", None, "auto", False, {}, generates=True)
-    assert isinstance(backbone, CausalBackbone)
-    head = build_head("none", 3, 3)
-    adapters = None
-    if mode == "lora":
-        run = lambda: backbone(backbone.prepare(backbone.example(1)))  # noqa: E731
-        adapters = adapt(backbone.network, backbone.blocks, run, "tiny", 4, 8, "all-linear", 0.0)
-        torch.manual_seed(1)
-        with torch.no_grad():
-            for adapter in adapters.named().values():
-                adapter.B.normal_(std=0.02)  # at zero the matrices A would have no gradient
-    names = [name for name, _ in adapters.named_parameters()] if adapters else []
-    return Classifier(backbone, head, freeze_plan(backbone, head, mode, None, True, names), adapters)
 
 
 def one_step(model: Classifier, batch: int, accumulate: int) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from ft_lightning.readers.template import render
 from ft_lightning.readers.tokens import tokenizer_of
 from ft_lightning.system.errors import UserError
 
+_REWRITES = "writes what comes before an answer in another way once the answer is there"
 _PROBE = (Message("user", "a"), Message("assistant", "b"))
 
 
@@ -68,10 +69,8 @@ class ChatFormat:
         for i in answers if every else answers[-1:]:
             before, after = self.rendered(messages[:i], ask=True), self.rendered(messages[: i + 1])
             if not (before.startswith(written) and after.startswith(before) and whole.startswith(after)):
-                raise UnusableTextError(
-                    "the model's chat template writes what comes before an answer in another way once the answer is "
-                    "there" + (": say data.learn=last" if every and len(answers) > 1 else "")
-                )
+                fix = ": say data.learn=last" if every and len(answers) > 1 else ""
+                raise UnusableTextError(f"the model's chat template {_REWRITES}{fix}")
             ids = self._joined(ids, written, before)
             start = len(ids)
             ids = self._joined(ids, before, after)
@@ -138,7 +137,9 @@ def chat_format(tokenizer: str, template: str, special: dict[str, str], ends: Se
     known = _special(tokenizer)
     tail = tokenizer_of(tokenizer).encode(after[len(before) :], add_special_tokens=False)
     written = [number for number in tail.ids if number in known or number in made.ends]
-    if not after.startswith(before) or not written:
+    if not after.startswith(before):
+        raise UserError(f"its chat template cannot be learnt: it {_REWRITES}: use a model with another template.")
+    if not written:
         raise UserError(
             "its chat template writes no end token after an answer, so that a model would never learn to stop: use a "
             "model with another template."
