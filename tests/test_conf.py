@@ -17,7 +17,7 @@ FILES = sorted(path.relative_to(CONF).as_posix() for path in CONF.rglob("*.yaml"
 # What is tried out with everything else; in a clone there may be more.
 SHIPPED = {
     "augment": ["light", "none", "strong"],
-    "experiment": ["classic", "debug", "text"],
+    "experiment": ["classic", "debug", "instruct", "text"],
     "head": ["auto", "linear", "mlp", "none"],
     "mix": ["cutmix", "mixup", "none"],
     "optimizer": ["adam", "adamw", "adamw_decayed", "lbfgs", "sgd"],

@@ -114,7 +114,9 @@ def test_answers_are_found_although_the_template_does_not_mark_them() -> None:
 def test_a_template_that_rewrites_what_came_before_is_refused() -> None:
     with pytest.raises(UserError, match="in another way once the answer is there"):
         reader("{{ messages | length }}" + CHATML)
-    forgets = CHATML.replace("message['content']", "(message['content'] if loop.last else '')")
+    forgets = CHATML.replace(
+        "message['content']", "(message['content'] if loop.last or message['role'] == 'user' else '')"
+    )
     several = (*QUESTION, Message("user", "and three?"), Message("assistant", "seven"))
     assert "say data.learn=last" in reader(forgets).problem(sample(several))
 
