@@ -40,7 +40,7 @@ def before(run_dir: Path, data: "Data", classifier: "Classifier", trainer: "Trai
         samples=" · ".join(f"{split} {len(samples):,}" for split, samples in data.splits.items()),
         **data.task.describe(),
         backbone=f"{identity.name} ({identity.source}), weights {identity.weights}",
-        cut=_cut(classifier.plan, classifier.adapters),
+        cut=_cut(classifier.plan, classifier.adapters, any(True for _ in classifier.head.parameters())),
         trainable=f"{trainable:,} of {total:,} parameters ({trainable / total:.2%})",
         device=f"{devices}{trainer.strategy.root_device.type}, precision {trainer.precision}",
         run=str(short(run_dir)) + (f", goes on from {start.name}" if start else ""),
@@ -152,10 +152,11 @@ def _spread(task: "Task", found: dict[str, dict[str, Any]]) -> str:
     return f"{len(values)}: test {task.headline[task.monitor]} {number(mean)}, standard deviation {number(sd)}"
 
 
-def _cut(plan: "FreezePlan", adapters: "Adapters | None") -> str:
+def _cut(plan: "FreezePlan", adapters: "Adapters | None", has_head: bool) -> str:
     if adapters:
         layers = number_of(len(adapters.named()), "linear layer")
-        return f"lora: adapters of rank {adapters.rank} beside {layers} and the head train, the backbone is frozen"
+        trains = "and the head train" if has_head else "train"
+        return f"lora: adapters of rank {adapters.rank} beside {layers} {trains}, the backbone is frozen"
     if plan.mode == "frozen":
         return "frozen: after the last block, only the head trains"
     if plan.mode == "full":

@@ -84,6 +84,8 @@ _KINDS: dict[str, Any] = {
     "seed": Seed,
     "stop": str | list[str] | None,
     "system": _Text,
+    "task.generate": Natural,
+    "task.max_new_tokens": Count,
     "temperature": NotNegative,
     "text": str | list[str] | None,
     "threshold": Share | None,

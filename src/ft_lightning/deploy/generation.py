@@ -162,7 +162,7 @@ def _answers(
         ids[row, longest - len(prompt) :] = torch.tensor(prompt)
         mask[row, longest - len(prompt) :] = 1
     room = how.max_new_tokens if reader.limit is None else min(how.max_new_tokens, reader.limit - longest)
-    sampled = {"do_sample": True, "temperature": how.temperature, "top_p": how.top_p, "top_k": 0}
+    sampled = {"do_sample": True, "temperature": float(how.temperature), "top_p": float(how.top_p), "top_k": 0}
     config = GenerationConfig(
         max_new_tokens=room,
         eos_token_id=list(reader.format.ends),

@@ -185,21 +185,23 @@ def _trained(card: dict[str, Any]) -> dict[str, str]:
     if backbone := card.get("backbone"):
         facts = {"backbone": f"{backbone['name']} ({backbone['source']})", "weights": str(backbone["weights"])}
     if finetune := card.get("finetune"):
-        facts["trained"] = _what_trained(finetune)
-    if head := card.get("head"):
+        facts["trained"] = _what_trained(finetune, has_head=card.get("head", {}).get("name") != "none")
+    if (head := card.get("head")) and head.get("name") != "none":
         facts["head"] = ", ".join(str(value) if key == "name" else f"{key} {value}" for key, value in head.items())
     if sha256 := card.get("sha256"):
         facts["weights of the model"] = f"sha256 {sha256[:16]}…"
     return facts
 
 
-def _what_trained(finetune: dict[str, Any]) -> str:
+def _what_trained(finetune: dict[str, Any], has_head: bool) -> str:
     if finetune["mode"] == "frozen":
         return "the head"
     if finetune["mode"] == "lora":
         rank, alpha, targets, layers = (finetune[key] for key in ("rank", "alpha", "targets", "layers"))
         named = targets if isinstance(targets, str) else ", ".join(targets)
-        return f"lora: adapters of rank {rank} (alpha {alpha}) beside {layers} layers ({named}), and the head"
+        return f"lora: adapters of rank {rank} (alpha {alpha}) beside {layers} layers ({named})" + (
+            ", and the head" if has_head else ""
+        )
     return f"{finetune['mode']}: {', '.join(finetune['trained_blocks'])}"
 
 

@@ -61,6 +61,18 @@ def question_of(messages: Sequence[Message]) -> Sequence[Message]:
     return messages[:-1] if messages and messages[-1].role == "assistant" else messages
 
 
+def conversation_of(given: object) -> Conversation | None:
+    """Return the conversation that somebody gives: a question, or messages as pairs or dictionaries; None of others."""
+    if isinstance(given, str):
+        return (Message("user", given),)
+    if not isinstance(given, tuple | list) or not given:
+        return None
+    pairs = [(one.get("role"), one.get("content")) if isinstance(one, dict) else one for one in given]
+    if all(isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(x, str) for x in pair) for pair in pairs):
+        return tuple(Message(*pair) for pair in pairs)
+    return None
+
+
 def shown(messages: Sequence[Message]) -> str:
     """Return messages for people: a single one as it is, several one below the other after their roles."""
     return messages[0].content if len(messages) == 1 else "\n".join(f"{role}: {content}" for role, content in messages)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, Typ
 
 import numpy as np
 
-from ft_lightning.readers.conversation import digest_of, question_of, shown
+from ft_lightning.readers.conversation import conversation_of, digest_of, question_of, shown
 from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ class Sample:
         """Make samples of what somebody gives: a path, bytes, an image, an array, a text, or several of them.
 
         Args:
-            kind: what the model reads; for texts a str is a text, and a tuple of two in a list is a pair.
+            kind: what the model reads; for texts a str is a text, and a tuple of two in a list is a pair. For
+                conversations a str is a question, and a tuple in a list the messages of one.
 
         Raises:
             UserError: a kind that no reader knows; a table or a dictionary, of which it is not clear what is meant.
@@ -80,6 +81,10 @@ class Sample:
     def _of(cls, one: Any, number: int, kind: str) -> "Sample":
         if isinstance(one, cls):
             return one
+        if kind == "conversation":
+            messages = conversation_of(one)
+            problem = "" if messages else "no question, and no messages with a role and a content"
+            return cls(f"input {number}", f"input {number}", "", "", problem=problem, content=messages, kind=kind)
         if kind == "text" and (
             isinstance(one, str) or (isinstance(one, tuple) and all(isinstance(x, str) for x in one))
         ):
