@@ -46,13 +46,12 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     reader = model.classifier.backbone.reader.adapted(cfg.data)
     splits = {name or "": those for name, those in split.by_split(samples).items()}
     inspector = kind.inspector(splits, memo, cfg.data)
-    inspector.limit(reader)
+    inspector.fix = f"Mend or remove them, or leave them out: data.{kind.on_bad}=skip."
     left_out: list[tuple[Sample, str]] = []
-    if skips(kind, cfg.data):
+    if kind.hold(inspector, reader, skips(kind, cfg.data)):
         left_out = inspector.leave_out(cfg.data.max_bad_fraction, nothing_left, show_progress=True)
         samples = [sample for sample in samples if not inspector.problem(sample)]
     else:
-        inspector.fix = f"Mend or remove them, or leave them out: data.{kind.on_bad}=skip."
         inspector.refuse_known(show_progress=True)
     problems.write_problems(inspector.left_out, run.record_path("problems"))
     trained_on = trained_samples(samples, trained_by)

@@ -112,8 +112,7 @@ class LabelledData(LightningDataModule):
 
     def _hold_to_limits(self, reader: Reader) -> None:
         """Refuse or leave out the samples that are too large for what this reader makes of them."""
-        self.inspector.limit(reader)
-        if not self._skips:
+        if not self.kind.hold(self.inspector, reader, self._skips):
             self.inspector.refuse_known(show_progress=is_main_process())
         elif self.inspector.problems():
             self._leave_out_unusable(self.task)

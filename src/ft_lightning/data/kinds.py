@@ -13,8 +13,9 @@ from ft_lightning.data.inputs import find_files
 from ft_lightning.data.scan import FindFiles, with_columns
 from ft_lightning.data.sources import find_images
 from ft_lightning.data.text_sources import find_texts, reading
+from ft_lightning.data.too_long import hold_to_length
 from ft_lightning.readers.images import inspect_image, size_error
-from ft_lightning.readers.sample import Inspection, Sample
+from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.readers.words import Part, parts_of
 from ft_lightning.system.errors import UserError
 
@@ -37,6 +38,7 @@ class Kind:
         prepared: (source) -> the source as a dataset uses it.
         parts: (sample, how many at most) -> what a model can answer without, to see what speaks for its answer.
         typed: texts of the command line -> samples; None where they are files.
+        hold: (inspector, reader, whether unusable samples are left out) -> whether those are that the reader refuses.
         on_bad: the key of conf/data that says what happens to samples that cannot be used.
         told_by: a key of conf/data that no other kind has.
     """
@@ -50,6 +52,7 @@ class Kind:
     parts: Callable[[Sample, int], Sequence[Part]] | None
     prepared: Callable[[FindFiles], FindFiles]
     typed: Callable[[Sequence[str]], list[Sample]] | None
+    hold: Callable[[Inspector, Reader, bool], bool]
     on_bad: str
     told_by: str
 
@@ -114,6 +117,11 @@ def _of_texts(keys: Mapping[str, Any]) -> tuple[Inspect, Callable[[int, int], st
     return lambda sample: Inspection(len("".join(sample.content)), 0, "text", "", True), lambda *_: ""
 
 
+def _hold_to_size(inspector: Inspector, reader: Reader, skips: bool) -> bool:
+    inspector.limit(reader)
+    return skips
+
+
 def _of_conversations(keys: Mapping[str, Any]) -> tuple[Inspect, Callable[[int, int], str]]:
     return lambda sample: Inspection(sum(len(said) for _, said in sample.content), 0, "text", "", True), lambda *_: ""
 
@@ -134,6 +142,7 @@ IMAGES = Kind(
     parts=None,
     prepared=lambda find: find,
     typed=None,
+    hold=_hold_to_size,
     on_bad="on_bad_image",
     told_by="on_bad_image",
 )
@@ -147,6 +156,7 @@ TEXTS = Kind(
     parts=parts_of,
     prepared=reading,
     typed=text_inputs.typed_texts,
+    hold=_hold_to_size,
     on_bad="on_bad_text",
     told_by="on_bad_text",
 )
@@ -160,6 +170,7 @@ CONVERSATIONS = Kind(
     parts=None,
     prepared=checking,
     typed=conversation_inputs.typed_questions,
+    hold=hold_to_length,
     on_bad="on_bad_text",
     told_by="learn",
 )
