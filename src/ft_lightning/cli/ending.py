@@ -48,9 +48,12 @@ def kept(verb: str, run_dir: Path, number: int) -> str:
 
 
 def predict_line(run: Run) -> str:
-    """Return the command that asks a run's model: images of a folder, a text, or the pairs of a table."""
+    """Return the command that asks a run's model: images of a folder, a text, the pairs of a table, or a question."""
     words = ["input=FOLDER"]
-    if (run.card.get("preprocess") or {}).get("kind") == "text":
+    kind = (run.card.get("preprocess") or {}).get("kind")
+    if kind == "conversation":
+        words = ["text=QUESTION"]
+    if kind == "text":
         columns = (run.config.get("data") or {}).get("text")
         words = ["text=TEXT"]
         if isinstance(columns, list) and len(columns) > 1:

@@ -9,7 +9,7 @@ from platformdirs import user_cache_path
 
 from ft_lightning.system.files import replacing
 
-COUNT = 1600
+COUNT = 1000
 _ASKED = "Write as ISO 8601: "
 _FIRST, _DAYS = datetime.date(1900, 1, 1), 73_000  # to 2099
 _ONES = (
@@ -83,7 +83,7 @@ _DAY_OR_MONTH_FIRST = ["{d}.{m:02}.{y}", "{d}/{m:02}/{y}", "{m:02}/{d}/{y}", "{d
 
 
 def write_dates() -> Path:
-    """Write 1,600 different prompts and their answers once, as <user cache>/ft_lightning/dates-1.jsonl; return it."""
+    """Write 1,000 different prompts and their answers once, as <user cache>/ft_lightning/dates-1.jsonl; return it."""
     table = user_cache_path("ft_lightning") / "dates-1.jsonl"
     if not table.is_file():
         with replacing(table) as temporary:
