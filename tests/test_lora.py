@@ -388,12 +388,14 @@ PEFT_NETWORKS = ["bert", "gpt2", "timm vit", "albert", "llama"]
 
 
 @pytest.mark.parametrize("name", PEFT_NETWORKS)
-def test_peft_opens_the_adapter_and_answers_the_same(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stabilised", [False, True])
+def test_peft_opens_the_adapter_and_answers_the_same(name: str, stabilised: bool, tmp_path: Path) -> None:
     make, *_ = NETWORKS[name]
     torch.manual_seed(0)
     network, inputs, blocks = make()
     state = copy.deepcopy(network.state_dict())
-    adapters = adapted(network, inputs, blocks)
+    adapters = adapted(network, inputs, blocks, rank_stabilised=stabilised)
+    assert adapters.scale == (8 / 4**0.5 if stabilised else 8 / 4)
     moved(adapters)
     peft_files.save(tmp_path / "adapter", adapters, "/some/where/tiny")
     config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())

@@ -61,8 +61,12 @@ class Adapter(nn.Module):
 class Adapters(nn.Module):
     """The adapters of a network, by the names of its layers. They are outside the network, whose names stay."""
 
-    def __init__(self, rank: int, alpha: float, targets: str | Sequence[str], dropout: float) -> None:
+    def __init__(
+        self, rank: int, alpha: float, targets: str | Sequence[str], dropout: float, rank_stabilised: bool = False
+    ) -> None:
         super().__init__()
+        self.rank_stabilised = rank_stabilised
+        self.scale = alpha / (math.sqrt(rank) if rank_stabilised else rank)
         self.rank = rank
         self.alpha = alpha
         self.targets = targets if isinstance(targets, str) else list(targets)
@@ -70,7 +74,7 @@ class Adapters(nn.Module):
 
     def add(self, path: str, layer: Layer) -> None:
         """Put an adapter beside the layer of this name."""
-        adapter = Adapter(layer, self.rank, self.alpha / self.rank, self.dropout)
+        adapter = Adapter(layer, self.rank, self.scale, self.dropout)
         *parents, last = path.split(".")
         place: nn.Module = self
         for parent in parents:
@@ -89,7 +93,8 @@ class Adapters(nn.Module):
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the adapters for model.json."""
-        return {"rank": self.rank, "alpha": self.alpha, "targets": self.targets, "layers": len(self.named())}
+        said = {"rank": self.rank, "alpha": self.alpha, "targets": self.targets, "layers": len(self.named())}
+        return said | ({"rank_stabilised": True} if self.rank_stabilised else {})
 
     @torch.no_grad()
     def merged(self, state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
@@ -109,6 +114,7 @@ def adapt(
     alpha: float,
     targets: str | Sequence[str],
     dropout: float,
+    rank_stabilised: bool = False,
 ) -> Adapters:
     """Put adapters beside the layers of a network that `targets` names, as far as it uses them; freeze the network.
 
@@ -117,7 +123,9 @@ def adapt(
         run: passes some sample through the network, to see which layers it calls.
         name: of the network, for messages.
         rank: r of the matrices A (r, in) and B (out, r).
-        alpha: the adapters' part is multiplied by alpha / rank.
+        alpha: the adapters' part is multiplied by alpha / rank, or by alpha / sqrt(rank) if `rank_stabilised`, with
+            which a higher rank learns as fast as a lower one (Kalajdzievski, "A Rank Stabilization Scaling Factor for
+            Fine-Tuning with LoRA", 2023).
         targets: all-linear; attention, all of them with attention or attn in their name; mlp, all others; or endings
             of names, or regular expressions of whole names.
         dropout: as in `Adapter`.
@@ -141,7 +149,7 @@ def adapt(
             f"finetune.dropout={dropout}: {name} reads the weights of {number_of(len(read), 'layer')} without passing "
             f"them inputs that could be left out ({name_few(read)}): use finetune.dropout=0."
         )
-    adapters = Adapters(rank, alpha, targets, dropout)
+    adapters = Adapters(rank, alpha, targets, dropout, rank_stabilised)
     for path, layer in chosen.items():
         adapters.add(path, layer)
     return adapters

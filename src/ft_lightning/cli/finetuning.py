@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ft_lightning.lora import Adapters
     from ft_lightning.model import Classifier
 
-_OF_ADAPTERS = ("rank", "alpha", "targets", "dropout")
+_OF_ADAPTERS = ("rank", "alpha", "targets", "dropout", "rank_stabilised")
 
 
 def check_finetune(cfg: DictConfig) -> None:
@@ -53,4 +53,5 @@ def _adapters(cfg: DictConfig, backbone: "Backbone") -> "Adapters":
         alpha=cfg.finetune.alpha,
         targets=list(targets) if isinstance(targets, ListConfig) else targets,
         dropout=cfg.finetune.dropout,
+        rank_stabilised=cfg.finetune.rank_stabilised,
     )

@@ -65,6 +65,7 @@ _KINDS: dict[str, Any] = {
     "finetune.k": Count | None,
     "finetune.mode": str,
     "finetune.rank": Count | None,
+    "finetune.rank_stabilised": bool | None,
     "finetune.targets": str | list[str] | None,
     "folds": Count,
     "head.init": Literal["random", "probe"],

@@ -26,6 +26,7 @@ def save(folder: Path, adapters: Adapters, base: str, task_type: str | None = No
         "base_model_name_or_path": PurePath(base).name if PurePath(base).is_absolute() else base,
         "r": adapters.rank,
         "lora_alpha": adapters.alpha,
+        "use_rslora": adapters.rank_stabilised,
         "lora_dropout": adapters.dropout,
         "target_modules": sorted(named),
         "fan_in_fan_out": any(adapter.is_transposed for adapter in named.values()),

@@ -40,6 +40,7 @@ DEFAULTS = {
     "finetune.alpha": None,
     "finetune.targets": None,
     "finetune.dropout": None,
+    "finetune.rank_stabilised": None,
     "module._target_": f"{names.PACKAGE}.module.FineTuner",
 }
 

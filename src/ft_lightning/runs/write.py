@@ -64,7 +64,7 @@ def write(
         more: further results, as of repeats.
     """
     knn, tfidf = knn_baseline(data), tfidf_baseline(data)
-    baselines, others = {f"knn_{task.monitor}": knn.score}, {}
+    baselines, others = {} if task.generates else {f"knn_{task.monitor}": knn.score}, {}
     if knn.score is not None:
         others[f"knn_{task.monitor}"] = Answered(knn.positions, knn.votes)
     if tfidf is not None:
