@@ -61,14 +61,14 @@ def ours(batches: list[dict[str, Any]], backbone: Any, precision: Any) -> None:
     from ft_lightning.finetune import freeze_plan
     from ft_lightning.heads import build_head
     from ft_lightning.language import LanguageTuner
-    from ft_lightning.lora import adapt
+    from ft_lightning.lora import Adapters, adapt
     from ft_lightning.loss import token_mean
     from ft_lightning.model import Classifier
     from ft_lightning.tasks.instruct import Instruct
 
     adapters = adapt(
         backbone.network, backbone.blocks, lambda: backbone(backbone.prepare(backbone.example(1, 16))), "smollm2",
-        8, 16, "all-linear", 0.0,
+        Adapters(8, 16, "all-linear", 0.0),
     )  # fmt: skip
     head = build_head("none", 3, 3)
     names = [name for name, _ in adapters.named_parameters()]

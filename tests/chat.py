@@ -11,7 +11,7 @@ from ft_lightning.backbones.load_text import load_text_backbone
 from ft_lightning.backbones.text_networks import quiet
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
-from ft_lightning.lora import adapt
+from ft_lightning.lora import Adapters, adapt
 from ft_lightning.model import Classifier
 
 SIGNS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -100,7 +100,7 @@ def language_model(folder: Path, mode: str, grad_checkpointing: bool = False) ->
     adapters = None
     if mode == "lora":
         run = lambda: backbone(backbone.prepare(backbone.example(1)))  # noqa: E731
-        adapters = adapt(backbone.network, backbone.blocks, run, "tiny", 4, 8, "all-linear", 0.0)
+        adapters = adapt(backbone.network, backbone.blocks, run, "tiny", Adapters(4, 8, "all-linear", 0.0))
         torch.manual_seed(1)
         with torch.no_grad():
             for adapter in adapters.named().values():

@@ -90,7 +90,7 @@ def features(network: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def adapted(network: nn.Module, inputs: Tensor, blocks: Any, **options: Any) -> Adapters:
-    return adapt(network, blocks, lambda: network(inputs[:1]), "tiny", **PLAIN | options)
+    return adapt(network, blocks, lambda: network(inputs[:1]), "tiny", Adapters(**PLAIN | options))
 
 
 def moved(adapters: Adapters, std: float = 0.05) -> None:
@@ -166,7 +166,7 @@ def text_backbone(family: str, folder: Path, **given: Any) -> Any:
 def text_classifier(backbone: Any) -> Classifier:
     head = nn.Linear(backbone.feature_dim, 3)
     inputs = backbone.prepare(backbone.example(1))
-    adapters = adapt(backbone.network, backbone.blocks, lambda: backbone(inputs), "tiny", **PLAIN)
+    adapters = adapt(backbone.network, backbone.blocks, lambda: backbone(inputs), "tiny", Adapters(**PLAIN))
     names = [name for name, _ in adapters.named_parameters()]
     return Classifier(backbone, head, freeze_plan(backbone, head, "lora", None, True, names), adapters)
 
@@ -355,7 +355,11 @@ def classifier(freeze_bn: bool = True) -> Classifier:
     torch.manual_seed(0)
     backbone, head = load_backbone("timm", "test_vit", None, {}), nn.Linear(64, 3)
     adapters = adapt(
-        backbone.network, backbone.blocks, lambda: backbone(backbone.prepare(backbone.example(1))), "vit", **PLAIN
+        backbone.network,
+        backbone.blocks,
+        lambda: backbone(backbone.prepare(backbone.example(1))),
+        "vit",
+        Adapters(**PLAIN),
     )
     names = [name for name, _ in adapters.named_parameters()]
     return Classifier(backbone, head, freeze_plan(backbone, head, "lora", None, freeze_bn, names), adapters)

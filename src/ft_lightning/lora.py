@@ -59,7 +59,17 @@ class Adapter(nn.Module):
 
 
 class Adapters(nn.Module):
-    """The adapters of a network, by the names of its layers. They are outside the network, whose names stay."""
+    """The adapters of a network, by the names of its layers. They are outside the network, whose names stay.
+
+    Args:
+        rank: r of the matrices A (r, in) and B (out, r).
+        alpha: the adapters' part is multiplied by alpha / rank, or by alpha / sqrt(rank) if `rank_stabilised`, with
+            which a higher rank learns as fast as a lower one (Kalajdzievski, "A Rank Stabilization Scaling Factor for
+            Fine-Tuning with LoRA", 2023).
+        targets: all-linear; attention, all of them with attention or attn in their name; mlp, all others; or endings
+            of names, or regular expressions of whole names.
+        dropout: as in `Adapter`.
+    """
 
     def __init__(
         self, rank: int, alpha: float, targets: str | Sequence[str], dropout: float, rank_stabilised: bool = False
@@ -110,25 +120,15 @@ def adapt(
     blocks: Iterable[Iterable[str]],
     run: Callable[[], object],
     name: str,
-    rank: int,
-    alpha: float,
-    targets: str | Sequence[str],
-    dropout: float,
-    rank_stabilised: bool = False,
+    adapters: Adapters,
 ) -> Adapters:
-    """Put adapters beside the layers of a network that `targets` names, as far as it uses them; freeze the network.
+    """Put adapters beside the layers of a network that their targets name, as far as it uses them; freeze the network.
 
     Args:
         blocks: names of the modules in which to look for layers.
         run: passes some sample through the network, to see which layers it calls.
         name: of the network, for messages.
-        rank: r of the matrices A (r, in) and B (out, r).
-        alpha: the adapters' part is multiplied by alpha / rank, or by alpha / sqrt(rank) if `rank_stabilised`, with
-            which a higher rank learns as fast as a lower one (Kalajdzievski, "A Rank Stabilization Scaling Factor for
-            Fine-Tuning with LoRA", 2023).
-        targets: all-linear; attention, all of them with attention or attn in their name; mlp, all others; or endings
-            of names, or regular expressions of whole names.
-        dropout: as in `Adapter`.
+        adapters: without any yet; returned with those of the network.
 
     Raises:
         UserError: there is nothing to adapt.
@@ -143,13 +143,12 @@ def adapt(
             f"finetune=lora adapts linear layers, and the blocks of {name} have none that it can use: use "
             "finetune=partial."
         )
-    chosen = chosen_of(layers, targets)
-    if dropout and (read := [path for path, layer in chosen.items() if not layer.is_called]):
+    chosen = chosen_of(layers, adapters.targets)
+    if adapters.dropout and (read := [path for path, layer in chosen.items() if not layer.is_called]):
         raise UserError(
-            f"finetune.dropout={dropout}: {name} reads the weights of {number_of(len(read), 'layer')} without passing "
+            f"finetune.dropout={adapters.dropout}: {name} reads the weights of {number_of(len(read), 'layer')} without passing "
             f"them inputs that could be left out ({name_few(read)}): use finetune.dropout=0."
         )
-    adapters = Adapters(rank, alpha, targets, dropout, rank_stabilised)
     for path, layer in chosen.items():
         adapters.add(path, layer)
     return adapters

@@ -41,17 +41,18 @@ def classifier(cfg: DictConfig, backbone: "Backbone", head: "nn.Module") -> "Cla
 
 
 def _adapters(cfg: DictConfig, backbone: "Backbone") -> "Adapters":
-    from ft_lightning.lora import adapt
+    from ft_lightning.lora import Adapters, adapt
 
     targets = cfg.finetune.targets
-    return adapt(
-        backbone.network,
-        backbone.blocks,
-        lambda: backbone(backbone.prepare(backbone.example(1))),
-        backbone.identity.name,
+    adapters = Adapters(
         rank=cfg.finetune.rank,
         alpha=cfg.finetune.alpha,
         targets=list(targets) if isinstance(targets, ListConfig) else targets,
         dropout=cfg.finetune.dropout,
         rank_stabilised=cfg.finetune.rank_stabilised,
     )
+
+    def run() -> object:
+        return backbone(backbone.prepare(backbone.example(1)))
+
+    return adapt(backbone.network, backbone.blocks, run, backbone.identity.name, adapters)
