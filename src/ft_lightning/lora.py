@@ -146,8 +146,8 @@ def adapt(
     chosen = chosen_of(layers, adapters.targets)
     if adapters.dropout and (read := [path for path, layer in chosen.items() if not layer.is_called]):
         raise UserError(
-            f"finetune.dropout={adapters.dropout}: {name} reads the weights of {number_of(len(read), 'layer')} without passing "
-            f"them inputs that could be left out ({name_few(read)}): use finetune.dropout=0."
+            f"finetune.dropout={adapters.dropout}: {name} reads the weights of {number_of(len(read), 'layer')} without "
+            f"passing them inputs that could be left out ({name_few(read)}): use finetune.dropout=0."
         )
     for path, layer in chosen.items():
         adapters.add(path, layer)
