@@ -30,6 +30,7 @@ TOP = (
     "predict.yaml",
     "check.yaml",
     "report.yaml",
+    "export.yaml",
     "command.yaml",
     "cache.yaml",
 )

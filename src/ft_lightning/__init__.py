@@ -51,10 +51,12 @@ def _verb(name: str) -> "Verb":
             from ft_lightning.check import VERB
         case "report":
             from ft_lightning.report import VERB
+        case "export":
+            from ft_lightning.export import VERB
         case _:
             from ft_lightning.system.errors import UserError
 
-            raise UserError(f"{name} is no command: use train, evaluate, predict, tune, check or report.")
+            raise UserError(f"{name} is no command: use train, evaluate, predict, tune, check, report or export.")
     return VERB
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-VERBS = ("train", "evaluate", "predict", "tune", "check", "report", "rename")
+VERBS = ("train", "evaluate", "predict", "tune", "check", "report", "export", "rename")
 _PACKAGE = Path(__file__).parent
 
 

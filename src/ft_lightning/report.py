@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHOWN = 20  # runs on the terminal
-_NEVER_SCORE = ("check", "predict", "report")  # have no score even if they succeed
+_NEVER_SCORE = ("check", "export", "predict", "report")  # have no score even if they succeed
 
 
 def report(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:

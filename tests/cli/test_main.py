@@ -34,7 +34,9 @@ def test_commands_are_listed_without_heavy_imports_and_a_slip_is_answered(script
     assert all(len(line.split()) > 5 for line in listed.splitlines()), "each says what it does"
     assert said(str(script), "--help") == (0, listed, "")
     assert said("-m", "ft_lightning", "trian") == (2, "", "error: 'trian' is no command: did you mean train?\n")
-    assert said(str(script), "xyz")[2].endswith("use one of train, evaluate, predict, tune, check, report, rename.\n")
+    assert said(str(script), "xyz")[2].endswith(
+        "use one of train, evaluate, predict, tune, check, report, export, rename.\n"
+    )
     light = "import sys, ft_lightning.__main__; print({'torch', 'hydra', 'pandas'} & set(sys.modules))"
     assert said("-c", light) == (0, "set()\n", "")
     assert {path.stem for path in (ROOT / "src/ft_lightning").glob("*.py")} > set(VERBS)

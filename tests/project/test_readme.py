@@ -108,7 +108,7 @@ def test_every_command_composes(document: Path) -> None:
 
 def test_every_verb_has_a_command_in_the_readme() -> None:
     seen = {module.partition(".")[2] for _, _, module, *_ in commands(README)}
-    assert seen == {"train", "tune", "evaluate", "predict", "check", "report", "rename"}
+    assert seen == {"train", "tune", "evaluate", "predict", "check", "report", "export", "rename"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -23,7 +23,7 @@ def switches(node: DictConfig, above: str = "") -> Iterator[str]:
 def test_every_switch_of_conf_takes_only_true_and_false() -> None:
     refused = set()
     choices = [path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml")]
-    commands = [(verb, "") for verb in ("check", "evaluate", "predict", "report")]
+    commands = [(verb, "") for verb in ("check", "evaluate", "export", "predict", "report")]
     commands += [("tune" if choice.startswith("tune/") else "train", choice) for choice in choices]
     for verb, choice in commands:
         typed = [*([choice.replace("/", "=")] if choice else []), *VALUES.get(choice, [])]

@@ -82,7 +82,9 @@ def _without_flags(words: list[str]) -> list[str]:
 def _without_key(verb: str, word: str) -> str:
     if word in _known(verb, []):
         return f"{word} has no value: say {word}=... ."
-    place = {"predict": "input", "evaluate": "model_dir", "report": "run"}.get(verb) or _place_of("data", word)
+    place = {"predict": "input", "evaluate": "model_dir", "export": "model_dir", "report": "run"}.get(
+        verb
+    ) or _place_of("data", word)
     plain = re.fullmatch(r"[\w./~:-]+", word)
     meant = f"{place}={word}" if plain else f"'{place}=\"{word}\"'"
     return f"{word} has no key: did you mean {meant}?"

@@ -20,6 +20,7 @@ _USED = {
     "predict": "model_dir input output threshold abstain_below batch_size num_workers device precision max_pixels",
     "check": "data.root data.csv features model data.group_by data.limit data.exclude device precision cache.dir",
     "report": "run runs",
+    "export": "model_dir output format dtype",
 }
 _WIDTH = 90  # of what is said of a key
 

@@ -95,7 +95,7 @@ def load(
         UserError: no model there, a newer format, or weights that do not match model.json.
     """
     # str: Hydra parses a folder name such as 2024 as a number
-    folder = _find(Path(model_dir if isinstance(model_dir, os.PathLike) else str(model_dir)).expanduser(), key)
+    folder = find(Path(model_dir if isinstance(model_dir, os.PathLike) else str(model_dir)).expanduser(), key)
     card = _read_card(folder / CARD)
     try:
         return _build(card, folder, read_weights(folder, card), build_backbone)
@@ -149,7 +149,8 @@ def _numbers(metrics: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if not isinstance(value, dict)}
 
 
-def _find(folder: Path, key: str) -> Path:
+def find(folder: Path, key: str) -> Path:
+    """Return the model directory that a folder is or holds; raise UserError if there is none."""
     for candidate in (folder, Run(folder).model):
         if (candidate / CARD).is_file() and any((candidate / name).is_file() for name in (WEIGHTS, INDEX)):
             return candidate

@@ -13,7 +13,7 @@ from ft_lightning.system.files import read_json, replacing, sha256, write_json
 
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
-_LARGEST = 2 * 10**9  # bytes of a file; some file systems and services take no larger ones
+LARGEST = 2 * 10**9  # bytes of a file; some file systems and services take no larger ones
 
 
 def write_weights(folder: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -25,9 +25,7 @@ def write_weights(folder: Path, state: Mapping[str, Tensor]) -> dict[str, Any]:
 
     seen = set[tuple[int, int]]()
     own = {name: value for name, value in state.items() if not value.numel() or _new(value, seen)}
-    plan = split_torch_state_dict_into_shards(
-        own, filename_pattern="model{suffix}.safetensors", max_shard_size=_LARGEST
-    )
+    plan = split_torch_state_dict_into_shards(own, filename_pattern="model{suffix}.safetensors", max_shard_size=LARGEST)
     for file, names in plan.filename_to_tensors.items():
         try:
             with replacing(folder / file) as temporary:
