@@ -8,16 +8,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.chat import END, write_language_model
 
 import ft_lightning
+from chat import END, language_model, write_language_model
 from conftest import files_below
 from ft_lightning.backbones.causal import CausalBackbone
 from ft_lightning.deploy import hf, model_dir, reopened, weights
 from ft_lightning.readers.conversation import Message
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.instruct import Instruct
-from test_language import language_model
 
 FILES = {
     *("README.md", "adapter/adapter_config.json", "adapter/adapter_model.safetensors", "chat_template.jinja"),
