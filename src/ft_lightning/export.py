@@ -4,6 +4,7 @@ python -m ft_lightning.export model_dir=outputs/train/<run> output=/a/new/folder
 python -m ft_lightning.export model_dir=model output=/a/new/folder dtype=bfloat16
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ def export(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Write a language model as transformers and peft read it, whole or not at all."""
     from ft_lightning.deploy import hf, hf_card, model_dir
     from ft_lightning.system.console import pairs, short
-    from ft_lightning.system.files import replacing
 
     output, source = Path(str(cfg.output)).expanduser().absolute(), Path(str(cfg.model_dir)).expanduser()
     refuse_used(output, cfg.output)
@@ -30,12 +30,9 @@ def export(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             f"task={model.task.name}: use predict, or ft_lightning.load in Python."
         )
     backbone: Any = model.classifier.backbone
-    with replacing(output) as temporary:
-        temporary.mkdir()
-        proof = hf.save(temporary, backbone, cfg.dtype, model_dir.find(source, "model_dir") / model_dir.ADAPTER)
-        has_adapter = (temporary / "adapter").is_dir()
-        card = hf_card.text(model.card, Run.of_model(source), proof, cfg.dtype, has_adapter)
-        (temporary / "README.md").write_text(card, encoding="utf-8")
+    adapter = model_dir.find(source, "model_dir") / model_dir.ADAPTER
+    readme = partial(hf_card.text, model.card, Run.of_model(source), cfg.dtype)
+    proof = hf.save(output, backbone, cfg.dtype, adapter, readme)
     rounding = "" if cfg.dtype == "float32" else f", {proof.alike:.1%} of places the same most probable token"
     pairs(
         folder=str(short(output)),

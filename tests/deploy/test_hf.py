@@ -190,9 +190,8 @@ def test_a_number_that_half_precision_cannot_hold_is_named(tmp_path: Path) -> No
     backbone = language_model(write_language_model(tmp_path / "base"), "full").backbone
     with torch.no_grad():
         backbone.network.model.norm.weight[0] = 1e5
-    (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match=r"dtype=float16 cannot hold model\.norm\.weight"):
-        hf.save(tmp_path / "out", backbone, "float16", tmp_path / "none")
+        hf.save(tmp_path / "out", backbone, "float16", tmp_path / "none", lambda *_: "")
 
 
 def test_a_place_that_holds_something_is_left_as_it_is(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ KNOWN_ELSEWHERE = {
     "backbones/causal.py": {"argmax("},  # whether the next token was the most probable
     "callbacks/best_epoch.py": {"accurac"},  # an example of a metric in a comment
     "data/scan.py": {"class_name"},  # folders of a dataset, whatever a task makes of them
+    "deploy/hf.py": {"argmax("},  # whether a rounded model still takes the same token
     "deploy/predictor.py": {"predicted", "uncertain"},  # examples of columns in the docstring of `predict`
     "features/tfidf.py": {"multiclass"},  # a module of scikit-learn
     "loss.py": {"class_count"},  # a loss of one task, chosen in its conf

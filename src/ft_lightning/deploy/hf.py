@@ -1,11 +1,10 @@
 """Writes a language model as a folder that transformers opens, and proves that it answers there as it does here."""
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,13 +18,12 @@ from torch import Tensor
 from ft_lightning.backbones.causal import CausalBackbone
 from ft_lightning.backbones.text_networks import quiet
 from ft_lightning.deploy import weights
-from ft_lightning.readers.chat import TEMPLATE, ChatReader
+from ft_lightning.readers.chat import ChatReader
 from ft_lightning.readers.conversation import Conversation, Message
 from ft_lightning.readers.decoding import UnusableTextError
-from ft_lightning.readers.text import FILE
 from ft_lightning.readers.tokens import tokenizer_of
 from ft_lightning.system.errors import UserError
-from ft_lightning.system.files import write_json
+from ft_lightning.system.files import replacing, write_json
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CLOSE = 1e-4  # logits of the same weights in float32
@@ -50,25 +48,31 @@ class Proof:
     rounding: float  # farthest logits of those
 
 
-def save(folder: Path, backbone: CausalBackbone, dtype: str, adapter: Path) -> Proof:
-    """Write a folder and prove it; raise UserError if it does not answer alike.
+def save(
+    folder: Path, backbone: CausalBackbone, dtype: str, adapter: Path, readme: Callable[[Proof, bool], str]
+) -> Proof:
+    """Write a folder, whole or not at all; raise UserError if it does not answer alike.
 
     Args:
-        folder: there and empty; what is in it afterwards counts only without an error.
         backbone: of a model directory: merged, on the CPU, in float32. Its weights are rounded if `dtype` says so.
         dtype: one of DTYPES.
         adapter: a folder in peft's format, which goes into `adapter/`; there may be none.
+        readme: (proof, whether there is an adapter) -> README.md.
     """
     network, reader = backbone.network.eval(), backbone.reader
     asked = [each for each in _QUESTIONS if _fits(reader, each)]
     before = _logits(network, reader, asked)
     _round(network, DTYPES[dtype])
-    _write(folder, network, reader)
-    if adapter.is_dir():
-        shutil.copytree(adapter, folder / "adapter")
-    network.float()
-    there = _answers_of_transformers(folder, asked)
-    return _compared(reader, asked, before, _logits(network, reader, asked), there)
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        _write(temporary, network, reader)
+        if adapter.is_dir():
+            shutil.copytree(adapter, temporary / "adapter")
+        network.float()
+        there = _answers_of_transformers(temporary, asked)
+        proof = _compared(reader, asked, before, _logits(network, reader, asked), there)
+        (temporary / "README.md").write_text(readme(proof, adapter.is_dir()), encoding="utf-8")
+    return proof
 
 
 def _round(network: Any, dtype: torch.dtype) -> None:
@@ -96,8 +100,9 @@ def _write(folder: Path, network: Any, reader: ChatReader) -> None:
             network.save_pretrained(folder, max_shard_size=weights.LARGEST)
     except SafetensorError as error:  # raised on a full disk, for example
         raise OSError(str(error)) from error
-    (folder / FILE).write_text(reader.format.tokenizer, encoding="utf-8")
-    (folder / TEMPLATE).write_text(reader.format.template, encoding="utf-8")
+    for name, content in reader.files().items():
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
     said = {"tokenizer_class": "PreTrainedTokenizerFast", **known, "clean_up_tokenization_spaces": False}
     said |= {"model_input_names": ["input_ids", "attention_mask"]}
     write_json(folder / "tokenizer_config.json", said | ({"model_max_length": reader.limit} if reader.limit else {}))
@@ -120,7 +125,7 @@ def _answers_of_transformers(folder: Path, asked: Sequence[Conversation]) -> dic
     """Open the folder with transformers, in a process that knows nothing of ours."""
     with TemporaryDirectory() as place:
         questions, answers = Path(place) / "questions.json", Path(place) / "answers.safetensors"
-        questions.write_text(json.dumps([[message._asdict() for message in each] for each in asked]), encoding="utf-8")
+        write_json(questions, [[message._asdict() for message in each] for each in asked])
         script = Path(__file__).with_name("reopened.py")
         done = subprocess.run(
             [sys.executable, "-P", str(script), str(folder), str(questions), str(answers)],

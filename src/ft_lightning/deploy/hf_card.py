@@ -20,7 +20,7 @@ print(tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_
 ```"""
 
 
-def text(card: dict[str, Any], run: Run, proof: Proof, dtype: str, has_adapter: bool) -> str:
+def text(card: dict[str, Any], run: Run, dtype: str, proof: Proof, has_adapter: bool) -> str:
     """Write the card.
 
     Args:
