@@ -76,14 +76,6 @@ def replaced(said: Any, relied_on: Any) -> Any:
     return said | values
 
 
-def _load_with_defaults(self: ConfigSource, config_path: str) -> ConfigResult:
-    result = _LOAD(self, config_path)
-    relied_on = shipped().get(config_path.removesuffix(".yaml")) if self.path == str(CONF) else None
-    if relied_on:
-        result.config = OmegaConf.create(replaced(OmegaConf.to_container(result.config), relied_on))
-    return result
-
-
 def _keys(train: dict[str, Any]) -> set[str]:
     """Return the keys and the groups of train.yaml."""
     groups = {group for each in train["defaults"] if isinstance(each, dict) for group in each}
@@ -96,10 +88,23 @@ def _said(path: Path) -> Any:
 
 @contextmanager
 def composed_once() -> Iterator[None]:
-    """Compose from defaults.yaml; remember for each set of choices which files it means: most of Hydra's 0.1 s."""
+    """Compose from defaults.yaml; read each file once, and remember which files each set of choices means."""
+    files: dict[str, ConfigResult] = {}
     lists: dict[Any, DefaultsList] = {}
     configs: dict[Any, DictConfig] = {}
     compose = ConfigLoaderImpl._compose_config_from_defaults_list
+
+    def load_once(self: ConfigSource, config_path: str) -> ConfigResult:
+        if self.path != str(CONF) or not shipped():
+            return _LOAD(self, config_path)
+        name = config_path.removesuffix(".yaml")
+        if name not in files:
+            files[name] = _LOAD(self, config_path)
+            if name in shipped():
+                files[name].config = OmegaConf.create(
+                    replaced(OmegaConf.to_container(files[name].config), shipped()[name])
+                )
+        return copy.deepcopy(files[name])
 
     def list_once(repo: Any, config_name: str, overrides_list: Sequence[Any], **how: bool) -> DefaultsList:
         if not _looks_into_conf_alone(repo):
@@ -122,7 +127,7 @@ def composed_once() -> Iterator[None]:
         return copy.deepcopy(configs[key])
 
     with (
-        mock.patch.object(_FILES, "load_config", _load_with_defaults),
+        mock.patch.object(_FILES, "load_config", load_once),
         mock.patch.object(config_loader_impl, "create_defaults_list", list_once),
         mock.patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", compose_once),
     ):

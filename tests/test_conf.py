@@ -1,5 +1,6 @@
 """Every file under conf/ composes, binds to its target's signature, and the choices train together."""
 
+import functools
 import inspect
 from pathlib import Path
 
@@ -38,11 +39,16 @@ CHOICES = [name for name in FILES if name not in TOP]
 HYDRA_S = {"_target_", "_partial_", "_convert_"}
 
 
+@functools.cache
+def keys_of(verb: str) -> set[str]:
+    return set(map(str, compose(verb)))
+
+
 def composed(choice: str) -> DictConfig:
     group, _, name = choice.removesuffix(".yaml").partition("/")
     values = {"timm": ["model.name=test_resnet"], "torchvision": ["model.name=resnet18"]}.get(name, [])
     verb = "tune" if group == "tune" else "train"
-    chosen = f"{group}={name}" if group in compose(verb) or group == "experiment" else f"+{group}={name}"
+    chosen = f"{group}={name}" if group in keys_of(verb) or group == "experiment" else f"+{group}={name}"
     return compose(verb, chosen, *values)
 
 
