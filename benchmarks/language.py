@@ -88,26 +88,31 @@ def ours(batches: list[dict[str, Any]], backbone: Any, precision: Any) -> None:
 def theirs(batches: list[dict[str, Any]], backbone: Any, precision: Any) -> None:
     """Train by transformers' Trainer with peft."""
     from peft import LoraConfig, get_peft_model
+    from torch.utils.data import DataLoader
     from transformers import Trainer, TrainingArguments
 
     config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
     model = get_peft_model(backbone.network, config)
     rows = [
         {
-            "input_ids": ids.long(),
-            "attention_mask": mask.long(),
-            "labels": ids.long().masked_fill(learn == 0, -100),
+            "input_ids": batch["input_ids"].long(),
+            "attention_mask": batch["attention_mask"].long(),
+            "labels": batch["input_ids"].long().masked_fill(batch["learn"] == 0, -100),
         }
         for batch in batches
-        for ids, mask, learn in zip(batch["input_ids"], batch["attention_mask"], batch["learn"], strict=True)
     ]
+
+    class InOrder(Trainer):
+        def get_train_dataloader(self) -> Any:
+            return DataLoader(rows, batch_size=None)  # type: ignore[arg-type]
+
     with tempfile.TemporaryDirectory() as folder:
         how = TrainingArguments(
             folder, per_device_train_batch_size=BATCH, num_train_epochs=1, learning_rate=1e-3,
             lr_scheduler_type="constant", weight_decay=0.01, max_grad_norm=0.0, bf16=precision == "bf16-mixed",
             use_cpu=True, save_strategy="no", report_to=[], disable_tqdm=True, logging_strategy="no",
         )  # fmt: skip
-        Trainer(model, how, train_dataset=rows).train()
+        InOrder(model, how, train_dataset=rows).train()
 
 
 def one(which: str, options: argparse.Namespace) -> None:
