@@ -252,4 +252,7 @@ def test_python_answers_what_it_is_given(learnt: Run) -> None:
     model = ft_lightning.load(learnt)
     several = [(Message("user", "1: b"), Message("assistant", "b"), Message("user", "2: c"))]
     assert model.predict("1: b")["answer"].notna().all()
+    assert model.predict([{"role": "user", "content": "1: b"}])["prompt"].tolist() == ["1: b"]
+    assert model.predict(["1: b", "2: c"])["prompt"].tolist() == ["1: b", "2: c"]
+    assert "no question" in model.predict([7])["error"][0]
     assert model.predict(several)["prompt"].tolist() == ["2: c"]

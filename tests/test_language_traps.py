@@ -17,7 +17,7 @@ from ft_lightning.readers.chat import ChatReader
 from ft_lightning.readers.conversation import Conversation, Message
 from ft_lightning.readers.sample import Sample
 from ft_lightning.readers.template import PLAIN
-from ft_lightning.readers.turns import chat_format
+from ft_lightning.readers.turns import Tokens, chat_format
 from ft_lightning.system.errors import UserError
 
 QUESTION = (Message("user", "two and two?"), Message("assistant", "four"))
@@ -95,6 +95,8 @@ def test_an_answer_that_would_be_cut_away_is_named_not_trained_on() -> None:
     (prompt, _), _ = cut.shown(long)
     assert prompt.startswith("<|im_start|>user\n"), "the template's own signs stay"
     assert prompt.endswith("why <|im_end|>\n<|im_start|>assistant\n"), "the end of a question stays"
+    asked = cut.asked(long)
+    assert cut.format.parts(Tokens(asked, [0] * len(asked))) == [(prompt, False)], "what is measured is asked so too"
     inputs: Any = cut(sample(long))
     assert 90 < int(inputs["attention_mask"].sum()) <= 100, "no more is cut than is needed"
     answer = (Message("user", "why?"), Message("assistant", "because " * 300))

@@ -7,6 +7,7 @@ import torch
 from lightning import Trainer
 from torch import Tensor
 
+from ft_lightning.data.labels import tidy
 from ft_lightning.data.protocol import Data
 from ft_lightning.deploy.generation import Answer, Writing, write_answers
 from ft_lightning.deploy.predictor import TrainedModel
@@ -74,7 +75,7 @@ class BesideBase:
 def answers_to(backbone: Any, samples: Sequence[Sample], task: WritingTask, show_progress: bool) -> dict[int, Answer]:
     """Write answers to the questions of at most `task.generate` samples, chosen by digest; return them by position."""
     chosen = sorted(range(len(samples)), key=lambda at: samples[at].digest)[: task.generate]
-    prompts = [backbone.reader.prompt(samples[at].content[:-1]) for at in chosen]
+    prompts = [backbone.reader.asked(samples[at].content) for at in chosen]
     written = write_answers(backbone, prompts, Writing(task.max_new_tokens), show_progress)
     return dict(zip(chosen, written, strict=True))
 
@@ -84,6 +85,6 @@ def written_rows(positions: Sequence[int], answers: Mapping[int, Answer], sample
     rows = torch.full((len(positions), 3), torch.nan)
     for row, at in enumerate(positions):
         if answer := answers.get(at):
-            exact = answer.text.strip() == samples[at].label.strip()
+            exact = tidy(answer.text) == samples[at].label
             rows[row] = torch.tensor([float(exact), float(answer.stopped), float(answer.tokens)])
     return rows

@@ -72,6 +72,11 @@ class ChatReader:
             raise UnusableTextError(f"too long: {len(ids):,} tokens, and the model has {self.limit:,} positions")
         return ids
 
+    def asked(self, messages: Conversation) -> list[int]:
+        """Return the tokens before the last answer of a conversation, cut as in training, for the network to go on."""
+        read, _ = self._read(messages)
+        return read.ids[: len(read.learn) - read.learn[::-1].index(0)]
+
     def _read(self, messages: Conversation) -> tuple[Tokens, int]:
         """Return the tokens of a conversation, its prompt cut where keys say so, and their number before.
 

@@ -68,7 +68,9 @@ def conversation_of(given: object) -> Conversation | None:
     if not isinstance(given, tuple | list) or not given:
         return None
     pairs = [(one.get("role"), one.get("content")) if isinstance(one, dict) else one for one in given]
-    if all(isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(x, str) for x in pair) for pair in pairs):
+    if all(isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(x, str) for x in pair) for pair in pairs) and (
+        all(pair[0] in ROLES for pair in pairs)
+    ):
         return tuple(Message(*pair) for pair in pairs)
     return None
 

@@ -73,6 +73,8 @@ class Sample:
             raise UserError(f"{type(inputs).__name__}: give a path, an image, or a list of them; of a table, a column.")
         if isinstance(inputs, cls):
             return [inputs]
+        if kind == "conversation" and isinstance(inputs, list) and conversation_of(inputs):
+            return [cls._of(inputs, 0, kind)]  # the messages of one
         one = isinstance(inputs, str | bytes | bytearray | memoryview | os.PathLike) or not isinstance(inputs, Iterable)
         one = one or (isinstance(inputs, np.ndarray) and inputs.dtype.kind not in "OUS" and inputs.ndim < 4)
         return [cls._of(each, number, kind) for number, each in enumerate([inputs] if one else inputs)]
