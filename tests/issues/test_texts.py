@@ -157,7 +157,7 @@ def of_latin(content: str) -> tuple[int, int]:
     ],
 )
 def test_a_tokenizer_that_cannot_read_the_language_is_a_finding(contents: list[str], said: str) -> None:
-    found = texts.about_inputs([text(content) for content in contents], reading(of_latin, 99))
+    found, _ = texts.about_inputs([text(content) for content in contents], reading(of_latin, 99))
     assert [finding.kind for finding in found] == ["unknown tokens"] * bool(said)
     if said:
         assert found[0].said.startswith(said)
@@ -167,7 +167,7 @@ def test_a_tokenizer_that_cannot_read_the_language_is_a_finding(contents: list[s
 @pytest.mark.promise(44)
 def test_the_classes_that_cannot_be_read_are_named() -> None:
     samples = [text(f"a plain text {i}", "en") for i in range(40)] + [text(f"好{i}", "zh") for i in range(4)]
-    (finding,) = texts.about_inputs(samples, reading(of_latin, 99))
+    (finding,), _ = texts.about_inputs(samples, reading(of_latin, 99))
     assert finding.said.startswith("This model cannot read the texts of zh 50%")
 
 
@@ -184,7 +184,7 @@ def test_the_classes_that_cannot_be_read_are_named() -> None:
 )
 def test_texts_that_are_cut_are_counted(lengths: list[int], truncate: str, said: str) -> None:
     samples = [text(f"{i}".ljust(length, "x")) for i, length in enumerate(lengths)]
-    found = texts.about_inputs(samples, reading(of_latin, 16, truncate))
+    found, _ = texts.about_inputs(samples, reading(of_latin, 16, truncate))
     assert [finding.said for finding in found] == ([said] if said else [])
 
 

@@ -1,7 +1,7 @@
 """A language model of transformers: tokens -> how well it predicts those that are learnt."""
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,8 @@ class CausalBackbone(nn.Module):
         network: a model of transformers that predicts the next token.
         reader: turns a conversation into tokens.
     """
+
+    sums: ClassVar[bool] = True  # outputs are kept in float32, whatever the precision
 
     def __init__(self, network: Any, identity: Identity, reader: ChatReader) -> None:
         super().__init__()

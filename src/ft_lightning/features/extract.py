@@ -45,7 +45,7 @@ def open_store(root: str | None, backbone: Backbone, how: Computing, on_disk: bo
         "weights": digest_of(backbone.state_dict()),
         "reader": how.reader.key(),
         "view": "preprocess",  # no augmentation
-        "dtype": str(_stored_dtype(how.precision)),
+        "dtype": str(_stored_dtype(how.precision, backbone)),
         "precision": how.precision,
         "device": how.device.type,
         "versions": {name: ".".join(installed[name].split(".")[:2]) for name in how.reader.libraries},
@@ -125,7 +125,7 @@ class Extractor:
 
     def _forward(self, inputs: Inputs) -> Tensor:
         with autocast(self.how.precision, self.how.device.type):
-            return self.backbone(self.backbone.prepare(inputs)).to(_stored_dtype(self.how.precision))
+            return self.backbone(self.backbone.prepare(inputs)).to(_stored_dtype(self.how.precision, self.backbone))
 
     def _refuse_non_finite(self, rows: Tensor) -> None:
         if broken := int((~rows.isfinite()).any(1).sum()):
@@ -168,6 +168,8 @@ def samples_per_s(classifier: Classifier, device: torch.device, precision: str) 
     return n * (rounds - 1) / (time.perf_counter() - start)
 
 
-def _stored_dtype(precision: str) -> torch.dtype:
+def _stored_dtype(precision: str, backbone: Backbone) -> torch.dtype:
+    if getattr(backbone, "sums", False):  # losses, of which half precision would keep two digits
+        return torch.float32
     # Independent of what a network returns under autocast; float16 would overflow where it returns float32.
     return torch.bfloat16 if precision == "bf16-mixed" else torch.float32

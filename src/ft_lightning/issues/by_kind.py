@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ft_lightning.issues import images, texts
+from ft_lightning.issues import conversations, images, texts
 from ft_lightning.issues.findings import Finding, Issue
 from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.sample import Inspection, Reader, Sample
@@ -24,8 +24,11 @@ class SampleIssues(Protocol):
     ) -> tuple[list[Finding], list[Issue]]:
         """Report what is odd about samples, by what looking at each has found."""
 
-    def about_inputs(self, samples: Sequence[Sample], reader: Reader) -> list[Finding]:
-        """Report what a network's reader makes of samples."""
+    def about_inputs(self, samples: Sequence[Sample], reader: Reader) -> tuple[list[Finding], list[Issue]]:
+        """Report what a network's reader makes of samples; those of the issues are not passed through the network."""
+
+    def about_outputs(self, samples: Sequence[Sample], outputs: "Tensor") -> tuple[list[Finding], list[Issue]]:
+        """Report samples that are unlike all others by what a network makes of them, (N, D)."""
 
     def traits(self, samples: Sequence[Sample], inspections: Mapping[str, Inspection]) -> Iterable[Trait]:
         """Yield what may give a label away, the likeliest first."""
@@ -51,5 +54,8 @@ class SampleIssues(Protocol):
     def preview(self, sample: Sample) -> bytes | str:
         """Return what a page shows of a sample that can be used."""
 
+    def label(self, text: str) -> str:
+        """Return what tables and pages show of a label."""
 
-SAMPLE_ISSUES: dict[str, SampleIssues] = {"image": images, "text": texts}
+
+SAMPLE_ISSUES: dict[str, SampleIssues] = {"image": images, "text": texts, "conversation": conversations}

@@ -19,6 +19,7 @@ MOSTLY, HARDLY = 0.9, 0.1  # shares of a trait, such as a colour mode, that tell
 _VERSION = {
     "image": "in another size or quality",
     "text": "with a few other words or in another spelling",
+    "conversation": "in nearly the same words",
 }  # of what is nearly the same
 NONE = "(none)"  # stands for the names of a label that has none
 
@@ -70,7 +71,7 @@ def listed(kind: str, names: Sequence[str], what: tuple[str, str], fix: str, blo
 
 
 def noun_of(samples: Iterable[Sample]) -> str:
-    """Return what to call one of these samples: image or text."""
+    """Return what to call one of these samples: image, text or conversation."""
     return next((sample.kind for sample in samples), "sample")
 
 
@@ -82,7 +83,8 @@ def about_copies(samples: Iterable[Sample]) -> tuple[list[Finding], list[Issue]]
     named = [f"{b.name} of {a.name}" for a, b in copies]
     fix = "Remove or exclude copies: they count twice. They stay in one split."
     issues = [Issue(b.name, "copy", 1.0, b.label, f"the same bytes as {a.name}") for a, b in copies]
-    noun = "text" if noun_of(x for x, _ in copies) == "text" else "file"
+    kind = noun_of(x for x, _ in copies)
+    noun = "file" if kind == "image" else kind
     return listed("copy", named, (f"{noun} is a copy of another", f"{noun}s are copies of others"), fix), issues
 
 
@@ -122,13 +124,17 @@ def _two_labels(samples: Iterable[Sample], digests: Collection[str]) -> list[Iss
 
 
 def about_damage(
-    problems: Sequence[Problem], samples: Sequence[Sample], may_be_skipped: bool
+    problems: Sequence[Problem], samples: Sequence[Sample], may_be_skipped: bool, on_bad: str = ""
 ) -> tuple[list[Finding], list[Issue]]:
-    """Report samples that cannot be used."""
+    """Report samples that cannot be used.
+
+    Args:
+        on_bad: the key of conf/data that says what happens to them; empty: that of their kind's name.
+    """
     names = {sample.path: sample.name for sample in samples}
     lines = [str(problem).rstrip(".") for problem in problems]
     kind = noun_of(samples)
-    skip = f", or leave them out: data.on_bad_{kind}=skip."
+    skip = f", or leave them out: data.{on_bad or f'on_bad_{kind}'}=skip."
     fix = "Mend, remove or exclude them" + ("." if may_be_skipped else skip)
     issues = [Issue(names[p.path], "damaged", 1.0, p.label, p.problem) for p in problems]
     said = f"of {number_of(len(samples), kind)} cannot be used"

@@ -33,8 +33,15 @@ def about(samples: Sequence[Sample], inspections: Mapping[str, Inspection]) -> t
     return found + listed("long image", long, what, fix), []
 
 
-def about_inputs(samples: Sequence[Sample], reader: Reader) -> list[Finding]:
-    return []
+def about_inputs(samples: Sequence[Sample], reader: Reader) -> tuple[list[Finding], list[Issue]]:
+    return [], []
+
+
+def about_outputs(samples: Sequence[Sample], outputs: "Tensor") -> tuple[list[Finding], list[Issue]]:
+    """Report images whose features are far from all others: see `suspects.about_outliers`."""
+    from ft_lightning.issues import suspects  # here, because a look at files needs neither torch nor scikit-learn
+
+    return suspects.about_outliers(samples, outputs)
 
 
 def traits(samples: Sequence[Sample], inspections: Mapping[str, Inspection]) -> list[Trait]:
@@ -64,3 +71,7 @@ def record(samples: Sequence[Sample], inspections: Mapping[str, Inspection], tas
 def preview(sample: Sample) -> bytes:
     """Return a small JPEG; the limits of the data have been checked."""
     return images.preview(sample.path, sys.maxsize)
+
+
+def label(text: str) -> str:
+    return text

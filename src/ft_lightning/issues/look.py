@@ -101,7 +101,7 @@ def look_at_files(
     inspector.decode_unknown(show_progress=True)
     problems = inspector.problems()
     skipped = skips(kind, data) and len(problems) <= data.max_bad_fraction * len(samples)
-    found.add(*findings.about_damage(problems, samples, skipped))
+    found.add(*findings.about_damage(problems, samples, skipped, kind.on_bad))
     sound = [sample for sample in samples if not inspector.problem(sample)]
     found.add(*findings.about_contradictions(sound, data.allow_leak))
     found.add(*findings.about_copies(sound))
@@ -149,9 +149,11 @@ def look_at_sizes(looked: Looked, reader: Reader, data: "DictConfig", found: Fin
     problems = [Problem(s.path, s.label, distinct[s], error) for s, error in why.items() if error]
     kind = kind_of(data)
     skipped = skips(kind, data) and len(problems) <= data.max_bad_fraction * len(looked.samples)
-    found.add(*findings.about_damage(problems, looked.samples, skipped))
-    found.add(SAMPLE_ISSUES[kind.name].about_inputs(list(distinct), reader))
-    return {sample: split for sample, split in distinct.items() if not why[sample]}
+    found.add(*findings.about_damage(problems, looked.samples, skipped, kind.on_bad))
+    told, issues = SAMPLE_ISSUES[kind.name].about_inputs(list(distinct), reader)
+    found.add(told, issues)
+    unread = {issue.path for issue in issues}
+    return {s: split for s, split in distinct.items() if not why[s] and s.name not in unread}
 
 
 def look_at_features(
@@ -164,8 +166,6 @@ def look_at_features(
         features: (N, D) of these samples, in order.
         reader: as these were computed with.
     """
-    from ft_lightning.issues import suspects  # here, because a look at files needs neither torch nor scikit-learn
-
     samples, where = list(distinct), list(distinct.values())
     groups = [sample.group or sample.digest for sample in samples] if any(s.group for s in samples) else None
     of_labels, wrong = label_issues(looked.kind.name), Suspects([], 0)
@@ -173,10 +173,10 @@ def look_at_features(
         if looked.task:
             wrong = of_labels.suspects(looked.task, features, [s.label for s in samples], groups, seed)
     with console.status(f"Looking for {reader.kind}s unlike all others, and for near-duplicates"):
-        far, scores = suspects.outliers(features)
+        unlike = SAMPLE_ISSUES[reader.kind].about_outputs(samples, features)
         copies = SAMPLE_ISSUES[reader.kind].near_duplicates(samples, where, features, reader)
     pairs = [(samples[a], samples[b], value) for a, b, value in copies]
     labels = [(samples[i], looks_like, score) for i, looks_like, score in wrong.found]
-    outliers = [(samples[i], float(scores[i])) for i in far]
-    found.add(*findings.about_suspects(labels, wrong.estimated, of_labels.LOOKS, outliers, pairs))
+    found.add(*findings.about_suspects(labels, wrong.estimated, of_labels.LOOKS, [], pairs))
+    found.add(*unlike)
     return [(a.name, b.name, value) for a, b, value in pairs]

@@ -12,8 +12,10 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor, nn
 
 from ft_lightning.features.neighbours import nearest
+from ft_lightning.issues.findings import Finding, Issue, about_suspects
 from ft_lightning.issues.held_out import FOLDS, held_out, linear
 from ft_lightning.issues.robust import FAR
+from ft_lightning.readers.sample import Sample
 
 _NEIGHBOURS = 10
 _LOOKALIKES = 10  # candidates for each image
@@ -86,6 +88,12 @@ def outliers(features: Tensor) -> tuple[list[int], Tensor]:
     score = 0.6745 * deviation / deviation.abs().median().clamp(min=1e-6)
     order = score.argsort(descending=True)
     return [int(i) for i in order if score[i] > FAR], score
+
+
+def about_outliers(samples: Sequence[Sample], features: Tensor) -> tuple[list[Finding], list[Issue]]:
+    """Report samples whose features (N, D) are far from all others."""
+    far, scores = outliers(features)
+    return about_suspects([], 0, "", [(samples[i], float(scores[i])) for i in far], [])
 
 
 def near_duplicates(

@@ -51,11 +51,18 @@ def about(samples: Sequence[Sample], inspections: Mapping[str, Inspection]) -> t
     return found, list({issue.path: issue for issue in issues}.values())
 
 
-def about_inputs(samples: Sequence[Sample], reader: Reader) -> list[Finding]:
+def about_inputs(samples: Sequence[Sample], reader: Reader) -> tuple[list[Finding], list[Issue]]:
     """Report texts that a tokenizer cannot read, or that are longer than what the network reads of them."""
     looks = [(sample, reader.inspect(sample)[1]) for sample in counted(samples)]
     seen = [(sample, look) for sample, look in looks if look.width]
-    return [*_about_unknown(seen), *_about_cut([look.width for _, look in seen], reader)]
+    return [*_about_unknown(seen), *_about_cut([look.width for _, look in seen], reader)], []
+
+
+def about_outputs(samples: Sequence[Sample], outputs: "Tensor") -> tuple[list[Finding], list[Issue]]:
+    """Report texts whose features are far from all others: see `suspects.about_outliers`."""
+    from ft_lightning.issues import suspects  # here, because a look at files needs neither torch nor scikit-learn
+
+    return suspects.about_outliers(samples, outputs)
 
 
 def _about_unknown(seen: Sequence[tuple[Sample, Inspection]]) -> list[Finding]:
@@ -130,3 +137,7 @@ def record(samples: Sequence[Sample], inspections: Mapping[str, Inspection], tas
 
 def preview(sample: Sample) -> str:
     return beginning_of(sample.content)
+
+
+def label(text: str) -> str:
+    return text

@@ -33,6 +33,8 @@ _GALLERIES = {
     "label": ("Labels", "Label → what it looks like; the most suspicious first."),
     "value": ("Values far from all others", "The farthest first."),
     "outlier": ("Outliers", "Unlike all others, the farthest first."),
+    "high loss": ("Surprising answers", "Those that the model foresees worst, before any training."),
+    "low loss": ("Answers known by heart", "Those that the model foresees best, before any training."),
 }
 
 
@@ -67,10 +69,11 @@ def write_check(
         **facts,
         "alike": of_kind.ALIKE,
         "shown": chosen,
-        "labels": {name: by_name[name].label for name in shown},
+        "labels": {name: of_kind.label(by_name[name].label) for name in shown},
     }
     run.write("check", content)
     issues = pd.DataFrame(map(asdict, found.issues), columns=list(Issue.__dataclass_fields__))
+    issues["label"] = issues["label"].map(of_kind.label)
     run.write("issues", issues)
     run.write("pairs", pd.DataFrame(pairs, columns=["path", "other", "correlation"]))
     shown += [name for one, other, _ in pairs[:_SHOWN] for name in (one, other)]
@@ -111,7 +114,8 @@ def _samples(run: Run, content: dict[str, Any], noun: str) -> list[Section]:
         for title, names in content.get("shown", {}).items()
         for name in names
     ]
-    return [Section("Samples", f"Some of each {noun}, drawn at random.", images=images)] if images else []
+    some = f"Some of each {noun}" if any(content["shown"]) else "Some"
+    return [Section("Samples", f"{some}, drawn at random.", images=images)] if images else []
 
 
 def _under(title: str, label: str) -> str:

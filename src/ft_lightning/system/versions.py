@@ -5,7 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 def versions() -> dict[str, str]:
     """Return the installed version of each package that shapes a result."""
-    libraries = ("torch", "torchvision", "lightning", "torchmetrics", "timm", "pillow", "transformers", "tokenizers")
+    libraries = ["torch", "torchvision", "lightning", "torchmetrics", "timm", "pillow"]
+    libraries += ["transformers", "tokenizers", "jinja2"]  # of texts; jinja2 renders chat templates
     return {package: _version(package) for package in ("ft_lightning", *libraries)}
 
 
