@@ -32,7 +32,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.data import datasets, problems, split
     from ft_lightning.data.kinds import KINDS, skips, table_of
     from ft_lightning.data.memo import open_memo
-    from ft_lightning.deploy import model_dir, speaking
+    from ft_lightning.deploy import beside_base, model_dir, speaking
     from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
 
@@ -57,13 +57,16 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     trained_on = trained_samples(samples, trained_by)
     clock.lap("setup_s")
     rows = outputs_of(cfg, model, samples, reader, inspector)
+    asked = beside_base.how_many(model.task, cfg.generate, cfg.max_new_tokens)
+    rows, task = beside_base.with_answers(model.on(cfg.device).backbone, asked, samples, rows, show_progress=True)
     clock.lap("test_s")
 
     counts = {"samples": {"test": len(samples)}, "left_out": len(left_out), "trained_on": trained_on}
-    data = {"location": str(table_of(cfg.data) or cfg.data.root), **counts, **reader.facts(samples)}
+    location = str(table_of(cfg.data) or cfg.data.root)
+    data = {"location": location, **task.facts(), **counts, **reader.facts(samples)}
     card = {key: model.card[key] for key in ("task", "backbone", "finetune", "sha256") if key in model.card}
     about = {"timing": clock.seconds, "data": data, "model": card}
-    scored = write.write_evaluation(run, model.task, samples, rows, reader, about, left_out)
+    scored = write.write_evaluation(run, task, samples, rows, reader, about, left_out)
     speaking.write_words(run, lambda: model, samples, reader, cfg.device, cfg.precision)
     summary.after_evaluate(run_dir, model.task, scored, run_page.write(run))
     return scored

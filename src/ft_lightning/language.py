@@ -1,12 +1,18 @@
 """The LightningModule of language models: a step's loss is the mean over all its tokens."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from ft_lightning.module import FineTuner
+from ft_lightning.tasks.task import Details
+
+Curve = Sequence[tuple[float, float]]  # tokens learnt so far, and the loss of those since the point before
+_POINTS = 40  # of an epoch
 
 
 class LanguageTuner(FineTuner):
@@ -18,11 +24,31 @@ class LanguageTuner(FineTuner):
     the number of tokens before the step, and before they are clipped.
     """
 
+    counts: ClassVar[str] = "tokens"
     _tokens: Tensor | None = None  # learnt since the last optimizer step, by this process
+    _curve: Curve = ()  # of all epochs
 
     def counted(self, batch: dict[str, Any], outputs: Tensor) -> Tensor:
         """Return the number of tokens that outputs (B, 3) are sums over, by the weights of their samples."""
         return (outputs[:, 1] * batch.get("weight", 1.0)).sum()
+
+    def on_train_epoch_end(self) -> None:
+        sums = torch.stack([torch.stack(step) for step in self._seen["train"]])  # (steps, 3): loss, right, tokens
+        of_all = torch.as_tensor(self.all_gather(sums)).reshape(-1, *sums.shape).sum(0)
+        self._curve = [*self._curve, *_points(of_all.cpu(), self._curve)]
+        super().on_train_epoch_end()
+
+    def details(self) -> Details:
+        return Details({}, {"curve": pd.DataFrame(self._curve, columns=["tokens", "loss"])})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["curve"] = list(self._curve)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        if self.trainer.state.fn == "fit":
+            self._curve = list(checkpoint.get("curve", ()))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss = super().training_step(batch, batch_idx)
@@ -40,3 +66,12 @@ class LanguageTuner(FineTuner):
                 if parameter.grad is not None:
                     parameter.grad.mul_(factor)
         self._tokens = None
+
+
+def _points(sums: Tensor, before: Curve) -> Curve:
+    """Return some points of an epoch's curve, of the sums of its steps (S, 3): loss, right, tokens."""
+    start = before[-1][0] if before else 0.0
+    parts = sums.double().tensor_split(min(_POINTS, len(sums)))
+    added = torch.stack([part.sum(0) for part in parts])
+    tokens = (start + added[:, 2].cumsum(0)).tolist()
+    return list(zip(tokens, (added[:, 0] / added[:, 2]).tolist(), strict=True))

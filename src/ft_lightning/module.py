@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning import LightningModule
@@ -16,7 +16,7 @@ from ft_lightning.optim import build_optimizer, setting_of
 from ft_lightning.runs.trained_part import TrainedPart
 from ft_lightning.system.errors import UserError, name_few, number_of
 from ft_lightning.system.seeds import reseed, seed_of
-from ft_lightning.tasks.task import Outputs, Task
+from ft_lightning.tasks.task import Details, Outputs, Task
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class FineTuner(LightningModule):
     """
 
     needs_inputs = False  # True: train batches always hold inputs, never stored features
+    counts: ClassVar[str] = ""  # what `counted` counts, which metrics.csv then has as train/...; empty: samples
 
     def __init__(
         self,
@@ -92,6 +93,10 @@ class FineTuner(LightningModule):
         """Return of how many samples, or other units, the loss of outputs (B, C) is the mean."""
         return torch.tensor(float(len(outputs)), device=outputs.device)
 
+    def details(self) -> Details:
+        """Return further results of the training, for the page."""
+        return Details({}, {})
+
     def on_train_start(self) -> None:
         self.first_epoch = self.current_epoch
         self._seen["train"] = [tuple(value.to(self.device) for value in step) for step in self._seen["train"]]
@@ -137,7 +142,8 @@ class FineTuner(LightningModule):
         loss, *sums, samples = torch.as_tensor(self.all_gather(totals)).reshape(-1, len(totals)).sum(0).tolist()
         metrics = {name: value / samples for name, value in zip(self._sums, sums, strict=True)}
         setting, value = setting_of(self.trainer.optimizers[0])
-        self._log({"loss": loss / samples, **metrics, setting: value}, "train")
+        counted = {self.counts: samples} if self.counts else {}
+        self._log({"loss": loss / samples, **metrics, **counted, setting: value}, "train")
 
     def configure_optimizers(self) -> Any:
         own = [name for name, p in self.named_parameters() if p.requires_grad and not name.startswith("classifier.")]

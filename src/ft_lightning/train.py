@@ -82,7 +82,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         stored.found - choice.computed,
         stored.computed + choice.computed,
     )
-    metrics = write.write(run, outputs, task, data, timing, choice.compared, more)
+    metrics = write.write(run, outputs, task, data, timing, choice.compared, more, module.details())
     model_dir.save(run.model, module.classifier, build.described_head(choice.cfg), task, metrics, reader=data.reader)
     page = write_page(run, data, trainer)
     if trainer.loggers:

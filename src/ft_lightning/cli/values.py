@@ -70,6 +70,7 @@ _KINDS: dict[str, Any] = {
     "finetune.targets": str | list[str] | None,
     "folds": Count,
     "format": Literal["hf"],
+    "generate": Natural | None,
     "head.init": Literal["random", "probe"],
     "init_from": _Text,
     "input": str | list[str] | None,

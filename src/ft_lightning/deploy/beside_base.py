@@ -1,10 +1,10 @@
 """Measures a language model before and after its training: losses, and the answers that it writes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
-from lightning import Trainer
 from torch import Tensor
 
 from ft_lightning.data.labels import tidy
@@ -14,7 +14,11 @@ from ft_lightning.deploy.predictor import TrainedModel
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Sample
 from ft_lightning.runs.write import Stopwatch
+from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.task import Outputs, Task, WritingTask
+
+if TYPE_CHECKING:  # an evaluation needs no Lightning
+    from lightning import Trainer
 
 _SPLITS = ("val", "test")
 _BATCH = 16
@@ -36,7 +40,7 @@ class BesideBase:
         clock: its laps "base_s" and "answers_s" end when the model was measured before and after.
     """
 
-    def __init__(self, trainer: Trainer, classifier: Classifier, data: Data, clock: Stopwatch) -> None:
+    def __init__(self, trainer: "Trainer", classifier: Classifier, data: Data, clock: Stopwatch) -> None:
         self.classifier, self.data, self.clock = classifier, data, clock
         self.device, self.precision = trainer.strategy.root_device, str(trainer.precision)
         self.show_progress = trainer.progress_bar_callback is not None
@@ -70,6 +74,34 @@ class BesideBase:
         self.classifier.to(self.device)
         task = cast(WritingTask, self.data.task)
         return answers_to(self.classifier.backbone, self.data.splits[split], task, self.show_progress)
+
+
+def how_many(task: Task, generate: int | None, max_new_tokens: int | None) -> Task:
+    """Return the task that writes so many answers of so many tokens; None: as in training.
+
+    Raises:
+        UserError: it writes none, but a number is given.
+    """
+    given = {"generate": generate, "max_new_tokens": max_new_tokens}
+    given = {key: value for key, value in given.items() if value is not None}
+    if given and not task.generates:
+        key, value = next(iter(given.items()))
+        raise UserError(f"{key}={value}: this model writes no answers: leave it out.")
+    return replace(cast(Any, task), **given) if given else task
+
+
+def with_answers(
+    backbone: Any, task: Task, samples: Sequence[Sample], rows: Tensor, show_progress: bool
+) -> tuple[Tensor, Task]:
+    """Return a model's rows with what it wrote, and the task that knows the texts; for others the rows as they are."""
+    if not task.generates:
+        return rows, task
+    writing = cast(WritingTask, task)
+    answers = answers_to(backbone, samples, writing, show_progress)
+    beside = written_rows(range(len(samples)), answers, samples)
+    return torch.cat([rows, beside], 1), writing.answered(
+        {samples[at].name: (own.text,) for at, own in answers.items()}
+    )
 
 
 def answers_to(backbone: Any, samples: Sequence[Sample], task: WritingTask, show_progress: bool) -> dict[int, Answer]:

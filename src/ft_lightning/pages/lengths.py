@@ -28,13 +28,30 @@ def sections_on_lengths(record: Mapping[str, Any]) -> list[Section]:
     if unit == "characters":
         return [Section("Lengths", "Of the texts, in characters.", facts, [_histogram(found, unit)])]
     limit, cut, unknown = found["max_length"], found["cut"], found["unknown"]
+    if "learnt" in found:
+        return [_of_conversations(found, limit, cut)]
     facts |= {"read at most": f"{limit:,}", "longer than that": f"{cut:.1%}", "unknown tokens": f"{unknown:.2%}"}
     text = f"{cut:.1%} of the texts are longer than the {limit:,} tokens that are read at a time"
     text += f"; of these {_KEPT.get(found['truncate'], found['truncate'])} read." if cut else "."
     return [Section("Lengths", text, facts, [_histogram(found, unit)])]
 
 
-def _histogram(found: Mapping[str, Any], unit: str) -> Figure:
+def _of_conversations(found: Mapping[str, Any], limit: int, cut: float) -> Section:
+    facts = {
+        "median": f"{found['median']:,} tokens",
+        "longest": f"{found['longest']:,}",
+        "conversations": f"{found['texts']:,}",
+        "read at most": f"{limit:,}",
+        "tokens that are learnt": f"{found['learnt']:,}",
+    }
+    text = "Of the conversations, with what the model's chat template writes around them. "
+    if cut:
+        facts["cut"] = f"{cut:.1%}"
+        text += f"{cut:.1%} are longer than {limit:,} tokens: the beginning of their longest message was left out."
+    return Section("Lengths", text.rstrip(), facts, [_histogram(found, "tokens", "conversations")])
+
+
+def _histogram(found: Mapping[str, Any], unit: str, noun: str = "texts") -> Figure:
     """Plot how many texts are how long, and the length from which they are cut."""
     edges, counts = np.array(found["edges"]), np.array(found["counts"])
     figure = Figure(figsize=(6, 2.6), layout="constrained")
@@ -48,6 +65,6 @@ def _histogram(found: Mapping[str, Any], unit: str) -> Figure:
     if (limit := found.get("max_length")) and limit <= edges[-1]:
         axes.axvline(limit, color=ORANGE, lw=1.5)
         axes.annotate(f" {limit:,}", (limit, 1), xycoords=("data", "axes fraction"), va="top", color=GREY)
-    plain(axes, unit, "texts")
+    plain(axes, unit, noun)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

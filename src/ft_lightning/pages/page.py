@@ -45,7 +45,7 @@ class Section:
     figures: Sequence[Figure] = ()
     table: pd.DataFrame | None = None  # sortable by each of its columns
     images: Sequence[Preview] = ()  # of samples: images or texts
-    code: str = ""
+    code: str = ""  # may be markup
 
 
 def write_page(path: Path, title: str, subtitle: str, sections: Sequence[Section]) -> None:
@@ -79,7 +79,7 @@ def _cells(table: pd.DataFrame) -> list[list[dict[str, Any]]]:
         numeric = pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name])
         cells = []
         for value in table[name].tolist():
-            text = number(value)
+            text = value if isinstance(value, Markup) else number(value)  # markup is made by pages alone
             cells.append({"text": text, "key": (repr(value) if text else "") if numeric else None})
         columns.append(cells)
     return [list(row) for row in zip(*columns, strict=True)]

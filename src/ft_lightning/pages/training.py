@@ -21,10 +21,10 @@ def training(run: Run, metric: str) -> list[Section]:
     if history.empty:
         return []
     curves = figures.training_curves(history, metric)
-    return [Section("Training", _best_epoch(run, history, metric), figures=[curves])]
+    return [Section("Training", best_epoch_said(run, history, metric), figures=[curves])]
 
 
-def _best_epoch(run: Run, history: pd.DataFrame, metric: str) -> str:
+def best_epoch_said(run: Run, history: pd.DataFrame, metric: str) -> str:
     """Say which epoch was kept; empty if none was validated."""
     monitor = str(run.config.get("monitor") or f"val/{metric}")
     mode = run.config.get("monitor_mode") or direction_of(monitor, run.task)

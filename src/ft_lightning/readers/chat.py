@@ -21,6 +21,7 @@ VERSION = 1  # raise it when code here, in turns.py or in template.py changes an
 TEMPLATE = "chat_template.jinja"
 LEARN = ("answers", "last")
 ON_TOO_LONG = ("error", "skip", "cut_prompt")
+_SHOWN = 2000  # characters of a part of the conversation that a page shows
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,14 @@ class ChatReader:
         return beginning_of(question_of(sample.content)[-1].content)
 
     def facts(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        """Return how long conversations are in tokens, the share that is cut, and how many tokens are learnt."""
+        """Return how long conversations are in tokens, how many tokens are learnt, and the first one as it is read."""
         learnt = [found.height for found in (self.inspect(sample)[1] for sample in samples) if not found.error]
         described = tokens(samples, self._inspection, self.max_length, self.on_too_long)
-        return {"tokens": {**described, "learnt": sum(learnt), "unknown": 0.0}}
+        example = next((sample for sample in samples if not self.problem(sample)), None)
+        return {
+            "tokens": {**described, "learnt": sum(learnt), "unknown": 0.0},
+            "example": {"path": example.name, "parts": _clipped(self.shown(example.content))} if example else None,
+        }
 
     def _inspection(self, sample: Sample) -> Inspection:
         return self.inspect(sample)[1]
@@ -213,3 +218,9 @@ class ChatReader:
 
 def _length(inputs: Inputs) -> int:
     return len(inputs["input_ids"]) if isinstance(inputs, dict) else 0
+
+
+def _clipped(parts: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """Return parts of a text, each without its middle where it is long."""
+    half = _SHOWN // 2
+    return [(text if len(text) <= _SHOWN else f"{text[:half]} … {text[-half:]}", learnt) for text, learnt in parts]

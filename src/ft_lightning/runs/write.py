@@ -16,6 +16,7 @@ from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.runs import paired
 from ft_lightning.runs.previews import write_previews
 from ft_lightning.runs.run import Run
+from ft_lightning.system.memory import peak_memory
 from ft_lightning.system.versions import versions
 from ft_lightning.tasks.task import Details, Outputs, Task
 
@@ -41,10 +42,11 @@ class Stopwatch:
         self._last = now
 
     def timing(self, epochs: int, data: Data, found: int, computed: int) -> dict[str, Any]:
-        """Return the laps, samples of train and val a second during fit, and the feature store's hits."""
+        """Return the laps, samples of train and val a second during fit, the store's hits, and memory so far."""
         seen = epochs * sum(len(data.splits[split]) for split in ("train", "val"))
         cache = {"hits": found, "computed": computed}
-        return self.seconds | {"images_per_s": seen / self.seconds["fit_s"], "cache": cache}
+        rate = seen / self.seconds["fit_s"]
+        return self.seconds | {"images_per_s": rate, "cache": cache, "memory": peak_memory()}
 
 
 def write(
