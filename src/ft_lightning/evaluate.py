@@ -58,7 +58,8 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     clock.lap("setup_s")
     rows = outputs_of(cfg, model, samples, reader, inspector)
     asked = beside_base.how_many(model.task, cfg.generate, cfg.max_new_tokens)
-    rows, task = beside_base.with_answers(model.on(cfg.device).backbone, asked, samples, rows, show_progress=True)
+    backbone = model.on(cfg.device).backbone
+    rows, task = beside_base.with_answers(backbone, reader, asked, samples, rows, show_progress=True)
     clock.lap("test_s")
 
     counts = {"samples": {"test": len(samples)}, "left_out": len(left_out), "trained_on": trained_on}

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ft_lightning.issues.near_copies import ALIKE, likeness, near_copies, pieces_of
+from ft_lightning.issues.near_copies import ALIKE, likeness, near_copies, traces_of
 
 
 @pytest.mark.parametrize(
@@ -19,18 +19,19 @@ from ft_lightning.issues.near_copies import ALIKE, likeness, near_copies, pieces
     ],
 )  # fmt: skip
 def test_a_few_other_letters_make_no_other_question(one: str, other: str, alike: bool) -> None:
-    assert (likeness(pieces_of(one), pieces_of(other)) >= ALIKE) == alike
-    assert bool(near_copies({0: pieces_of(one)}, {1: pieces_of(other)})) == alike
+    assert (likeness(traces_of(one), traces_of(other)) >= ALIKE) == alike
+    assert bool(near_copies({0: traces_of(one)}, {1: traces_of(other)})) == alike
 
 
-def test_what_is_found_is_what_comparing_all_finds() -> None:
+def test_what_is_found_is_nearly_all_that_comparing_all_finds() -> None:
     chance = random.Random(0)
     words = [f"word{number}" for number in range(40)]
     texts = [" ".join(chance.choices(words, k=chance.randint(1, 12))) for _ in range(150)]
     texts += [f"{text} more" if number % 2 else text.replace("1", "2", 1) for number, text in enumerate(texts)]
-    pieces = {number: pieces_of(text) for number, text in enumerate(texts)}
-    known, asked = ({at: pieces[at] for at in pieces if (at < 150) == early} for early in (True, False))
+    traces = {number: traces_of(text) for number, text in enumerate(texts)}
+    known, asked = ({at: traces[at] for at in traces if (at < 150) == early} for early in (True, False))
     found = {asked_: alike for _, asked_, alike in near_copies(known, asked)}
-    best = {at: max(likeness(pieces[at], each) for each in known.values()) for at in asked}
-    assert found == {at: alike for at, alike in best.items() if alike >= ALIKE}
-    assert len(found) > 50
+    best = {at: max(likeness(traces[at], each) for each in known.values()) for at in asked}
+    expected = {at: alike for at, alike in best.items() if alike >= ALIKE}
+    assert found.items() <= expected.items()
+    assert len(found) > 0.98 * len(expected) > 50

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from chat import write_language_model
+from ft_lightning import load
 from ft_lightning.cli.compose import compose
 from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.evaluate import evaluate
 from ft_lightning.pages import instruct
+from ft_lightning.readers.conversation import Message
 from ft_lightning.report import report
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
@@ -94,8 +96,19 @@ def test_an_evaluation_of_other_columns_and_too_long_conversations(world: Path, 
     run = evaluated(world, tmp_path / "f", *asked, "data.on_too_long=skip")
     assert run.metrics["test"]["n"] == 30
     assert run.metrics["data"]["left_out"] == 1
-    run = evaluated(world, tmp_path / "g", *asked, "data.on_too_long=cut_prompt")
-    assert run.metrics["test"]["n"] == 31
+    run = evaluated(world, tmp_path / "g", *asked[:3], "generate=31", "data.on_too_long=cut_prompt")
+    assert run.metrics["test"]["n"] == run.metrics["test"]["answers"] == 31
+    assert "the beginning of their longest message was left out" in run.page.read_text(encoding="utf-8")
+
+
+def test_a_training_cuts_questions_and_writes_answers_to_what_is_left(world: Path, tmp_path: Path) -> None:
+    rows = [*sums(20), *({"prompt": f"{i} long " * 200, "completion": "x"} for i in range(9))]
+    table = table_of(tmp_path, rows)
+    (tmp_path / "run").mkdir()
+    cut = [f"data.table={table}", "data.on_too_long=cut_prompt", "trainer.max_epochs=1", "task.generate=20"]
+    metrics = train(compose("train", *options(world), *cut), tmp_path / "run")
+    assert metrics["test"]["answers"] == metrics["test"]["n"]
+    assert metrics["data"]["tokens"]["cut"] == pytest.approx(9 / 29)
 
 
 def test_a_model_that_writes_nothing_refuses_numbers_of_answers() -> None:
@@ -106,6 +119,18 @@ def test_a_model_that_writes_nothing_refuses_numbers_of_answers() -> None:
     assert how_many(task, None, None) is task
     with pytest.raises(UserError, match="generate=5: this model writes no answers"):
         how_many(task, 5, None)
+
+
+@pytest.mark.parametrize("learn", ["answers", "last"])
+def test_what_is_asked_is_what_stands_before_the_last_answer(world: Path, learn: str) -> None:
+    reader = load(world / "run").classifier.backbone.reader.adapted({"learn": learn})
+    said = [("system", "be brief"), ("user", "hi"), ("assistant", "yo"), ("user", "and?"), ("assistant", "so")]
+    messages = tuple(Message(*each) for each in said)
+    assert reader.asked(messages) == reader.prompt(messages[:-1])
+    long = (messages[0], Message("user", "long " * 200), messages[-1])
+    cut = reader.adapted({"on_too_long": "cut_prompt"}).asked(long)
+    assert len(cut) < 512
+    assert reader.format.text_of(cut).endswith("long \nassistant\n")
 
 
 def rows_of_answers(page: str) -> list[list[str]]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from ft_lightning.data.labels import tidy
 from ft_lightning.data.protocol import Data
 from ft_lightning.deploy.generation import Answer, Writing, write_answers
 from ft_lightning.deploy.predictor import TrainedModel
@@ -73,7 +72,7 @@ class BesideBase:
     def _written(self, split: str) -> dict[int, Answer]:
         self.classifier.to(self.device)
         task = cast(WritingTask, self.data.task)
-        return answers_to(self.classifier.backbone, self.data.splits[split], task, self.show_progress)
+        return answers_to(self.classifier.backbone, self.data.reader, self.data.splits[split], task, self.show_progress)
 
 
 def how_many(task: Task, generate: int | None, max_new_tokens: int | None) -> Task:
@@ -91,23 +90,25 @@ def how_many(task: Task, generate: int | None, max_new_tokens: int | None) -> Ta
 
 
 def with_answers(
-    backbone: Any, task: Task, samples: Sequence[Sample], rows: Tensor, show_progress: bool
+    backbone: Any, reader: Any, task: Task, samples: Sequence[Sample], rows: Tensor, show_progress: bool
 ) -> tuple[Tensor, Task]:
     """Return a model's rows with what it wrote, and the task that knows the texts; for others the rows as they are."""
     if not task.generates:
         return rows, task
     writing = cast(WritingTask, task)
-    answers = answers_to(backbone, samples, writing, show_progress)
+    answers = answers_to(backbone, reader, samples, writing, show_progress)
     beside = written_rows(range(len(samples)), answers, samples)
     return torch.cat([rows, beside], 1), writing.answered(
         {samples[at].name: (own.text,) for at, own in answers.items()}
     )
 
 
-def answers_to(backbone: Any, samples: Sequence[Sample], task: WritingTask, show_progress: bool) -> dict[int, Answer]:
+def answers_to(
+    backbone: Any, reader: Any, samples: Sequence[Sample], task: WritingTask, show_progress: bool
+) -> dict[int, Answer]:
     """Write answers to the questions of at most `task.generate` samples, chosen by digest; return them by position."""
     chosen = sorted(range(len(samples)), key=lambda at: samples[at].digest)[: task.generate]
-    prompts = [backbone.reader.asked(samples[at].content) for at in chosen]
+    prompts = [reader.asked(samples[at].content) for at in chosen]
     written = write_answers(backbone, prompts, Writing(task.max_new_tokens), show_progress)
     return dict(zip(chosen, written, strict=True))
 
@@ -117,6 +118,6 @@ def written_rows(positions: Sequence[int], answers: Mapping[int, Answer], sample
     rows = torch.full((len(positions), 3), torch.nan)
     for row, at in enumerate(positions):
         if answer := answers.get(at):
-            exact = tidy(answer.text) == samples[at].label
+            exact = answer.text.strip() == samples[at].label.strip()
             rows[row] = torch.tensor([float(exact), float(answer.stopped), float(answer.tokens)])
     return rows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ft_lightning.data.split import Splits
 from ft_lightning.issues.findings import Finding, Issue, listed
 from ft_lightning.issues.label_issues import Suspects
-from ft_lightning.issues.near_copies import ALIKE, likeness, near_copies, pieces_of
+from ft_lightning.issues.near_copies import near_copies, traces_of
 from ft_lightning.issues.secrets import secrets_in
 from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.sample import Sample
@@ -57,14 +57,13 @@ def _near_copies(splits: Splits) -> tuple[list[Finding], list[Issue]]:
     if sum(map(len, splits.values())) > _COMPARED:
         return [], []
     every = [(split, sample) for split, samples in splits.items() for sample in samples]
-    pieces = {at: pieces_of(sample.text or "") for at, (_, sample) in enumerate(every)}
+    traces = {at: traces_of(sample.text or "", sample.label) for at, (_, sample) in enumerate(every)}
     pairs: list[tuple[Sample, Sample, float]] = []
     for kept, tested in (("train", "val"), ("train", "test"), ("val", "test")):
-        known, asked = ({at: pieces[at] for at in pieces if every[at][0] == split} for split in (kept, tested))
+        known, asked = ({at: traces[at] for at in traces if every[at][0] == split} for split in (kept, tested))
         for at, other, alike in near_copies(known, asked):
             one, two = every[at][1], every[other][1]
-            same = min(alike, likeness(pieces_of(one.label), pieces_of(two.label)))
-            if one.question != two.question and same >= ALIKE:
+            if one.question != two.question:
                 pairs.append((one, two, alike))
     if not pairs:
         return [], []

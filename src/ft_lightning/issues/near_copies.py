@@ -1,51 +1,59 @@
 """Finds texts that are nearly the same by the short pieces that they have in common, without a network."""
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+import zlib
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
 
 from ft_lightning.readers.words import spelling_of
 
 ALIKE = 0.8  # of the pieces of two texts, from which one is taken for a version of the other
 _PIECE = 5  # characters
-_READ = 2000  # characters of a text
-_LONGEST = 200  # texts that share a rare piece; with more it is no trace of a copy
-
-Pieces = frozenset[str]
-
-
-def pieces_of(text: str) -> Pieces:
-    """Return the pieces of five characters that a text consists of, whatever its case and spaces."""
-    text = spelling_of(text[:_READ])
-    return frozenset(text[at : at + _PIECE] for at in range(max(1, len(text) - _PIECE + 1)))
+_READ = 1000  # characters of a text
+_BANDS, _ROWS = 20, 6  # of texts that share 80 % of their pieces 99.8 % have one band of minima in common
+_LONGEST = 100  # texts with the same band of minima
+_FACTORS, _OFFSETS = np.random.default_rng(0).integers(1, 2**63, (2, _BANDS * _ROWS, 1), dtype=np.uint64) | np.uint64(1)
 
 
-def likeness(one: Pieces, other: Pieces) -> float:
-    """Return the share of pieces that both texts have (Jaccard's index)."""
-    return len(one & other) / len(one | other)
+class Traces(NamedTuple):
+    """What tells a text from others, whatever its case and spaces."""
+
+    pieces: frozenset[str]
+    bands: tuple[bytes, ...]  # minima of hashes of the pieces, several together, and what stands beside the text
 
 
-def near_copies(
-    known: Mapping[int, Pieces], asked: Mapping[int, Pieces], at_least: float = ALIKE
-) -> list[tuple[int, int, float]]:
-    """Return pairs of a known text and an asked one that are nearly the same, and how much; the likest one of each.
+def traces_of(text: str, beside: str = "") -> Traces:
+    """Return the pieces of five characters of a text, and by what texts with nearly the same ones are found.
 
-    Two texts can be so alike only if one of the rarest pieces of the one is among the rarest of the other: only those
-    are compared (prefix filtering, Chaudhuri et al., "A Primitive Operator for Similarity Joins", ICDE 2006).
+    Only texts are found that have the same text `beside` them, such as an answer, whatever its case and spaces.
+    Texts share a minimum with the probability of their likeness (MinHash; Broder, "On the Resemblance and Containment
+    of Documents", 1997).
     """
-    counts = Counter(piece for texts in (known, asked) for pieces in texts.values() for piece in pieces)
-    having: dict[str, list[int]] = defaultdict(list)
-    for number, pieces in known.items():
-        for piece in _rarest(pieces, counts, at_least):
-            having[piece].append(number)
+    text = spelling_of(text[:_READ])
+    pieces = frozenset(text[at : at + _PIECE] for at in range(max(1, len(text) - _PIECE + 1)))
+    hashes = np.array([zlib.crc32(piece.encode("utf-8", "replace")) for piece in pieces], dtype=np.uint64)
+    minima = ((hashes * _FACTORS + _OFFSETS) >> np.uint64(32)).min(1).astype(np.uint32).reshape(_BANDS, _ROWS)
+    mark = spelling_of(beside).encode("utf-8", "replace")
+    return Traces(pieces, tuple(band.tobytes() + mark for band in minima))
+
+
+def likeness(one: Traces, other: Traces) -> float:
+    """Return the share of pieces that both texts have (Jaccard's index)."""
+    return len(one.pieces & other.pieces) / len(one.pieces | other.pieces)
+
+
+def near_copies(known: Mapping[int, Traces], asked: Mapping[int, Traces]) -> list[tuple[int, int, float]]:
+    """Return pairs of a known text and an asked one that are nearly the same, and how much; the likest one of each."""
+    having: dict[tuple[int, bytes], list[int]] = defaultdict(list)
+    for number, traces in known.items():
+        for band in enumerate(traces.bands):
+            having[band].append(number)
     found = []
-    for number, pieces in asked.items():
-        some = {other for piece in _rarest(pieces, counts, at_least) for other in having.get(piece, ())[:_LONGEST]}
-        likest = max(((likeness(known[other], pieces), -other) for other in some), default=(0.0, 0))
-        if likest[0] >= at_least:
+    for number, traces in asked.items():
+        some = {other for band in enumerate(traces.bands) for other in having.get(band, ())[:_LONGEST]}
+        likest = max(((likeness(known[other], traces), -other) for other in some), default=(0.0, 0))
+        if likest[0] >= ALIKE:
             found.append((-likest[1], number, likest[0]))
     return found
-
-
-def _rarest(pieces: Pieces, counts: Counter[str], at_least: float) -> Sequence[str]:
-    needed = len(pieces) - int(at_least * len(pieces) - 1e-9)
-    return sorted(pieces, key=lambda piece: (counts[piece], piece))[:needed]

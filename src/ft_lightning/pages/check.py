@@ -114,7 +114,7 @@ def _samples(run: Run, content: dict[str, Any], noun: str) -> list[Section]:
         for title, names in content.get("shown", {}).items()
         for name in names
     ]
-    some = f"Some of each {noun}" if any(content["shown"]) else "Some"
+    some = f"Some of each {noun}" if any(content.get("shown", {})) else "Some"
     return [Section("Samples", f"{some}, drawn at random.", images=images)] if images else []
 
 
