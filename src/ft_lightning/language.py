@@ -33,9 +33,9 @@ class LanguageTuner(FineTuner):
         return (outputs[:, 1] * batch.get("weight", 1.0)).sum()
 
     def on_train_epoch_end(self) -> None:
-        sums = torch.stack([torch.stack(step) for step in self._seen["train"]])  # (steps, 3): loss, right, tokens
-        of_all = torch.as_tensor(self.all_gather(sums)).reshape(-1, *sums.shape).sum(0)
-        self._curve = [*self._curve, *_points(of_all.cpu(), self._curve)]
+        # Of this process alone, for a figure: the others have as many tokens, but for a few.
+        sums = torch.stack([torch.stack(step) for step in self._seen["train"]]).cpu()  # (steps, 3): loss, right, tokens
+        self._curve = [*self._curve, *_points(sums, self._curve, self.trainer.world_size)]
         super().on_train_epoch_end()
 
     def details(self) -> Details:
@@ -68,10 +68,10 @@ class LanguageTuner(FineTuner):
         self._tokens = None
 
 
-def _points(sums: Tensor, before: Curve) -> Curve:
+def _points(sums: Tensor, before: Curve, processes: int) -> Curve:
     """Return some points of an epoch's curve, of the sums of its steps (S, 3): loss, right, tokens."""
     start = before[-1][0] if before else 0.0
     parts = sums.double().tensor_split(min(_POINTS, len(sums)))
     added = torch.stack([part.sum(0) for part in parts])
-    tokens = (start + added[:, 2].cumsum(0)).tolist()
+    tokens = (start + processes * added[:, 2].cumsum(0)).tolist()
     return list(zip(tokens, (added[:, 0] / added[:, 2]).tolist(), strict=True))
