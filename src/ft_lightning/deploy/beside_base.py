@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from ft_lightning.data.labels import tidy
 from ft_lightning.data.protocol import Data
 from ft_lightning.deploy.generation import Answer, Writing, write_answers
 from ft_lightning.deploy.predictor import TrainedModel
@@ -118,6 +119,6 @@ def written_rows(positions: Sequence[int], answers: Mapping[int, Answer], sample
     rows = torch.full((len(positions), 3), torch.nan)
     for row, at in enumerate(positions):
         if answer := answers.get(at):
-            exact = answer.text.strip() == samples[at].label.strip()
+            exact = tidy(answer.text) == samples[at].label
             rows[row] = torch.tensor([float(exact), float(answer.stopped), float(answer.tokens)])
     return rows
