@@ -51,6 +51,27 @@ def test_the_line_of_a_group_has_its_choices_and_what_the_default_does(
     assert meanings._choices("train", "head") == ("c", "c")
 
 
+@pytest.mark.parametrize(
+    "defaults",
+    ["", "defaults: []\n", "defaults:\n- _self_\n- optional optimizer: adam\n", "defaults:\n    - {callback: [ema]}\n"],
+)
+def test_a_project_may_write_its_defaults_otherwise_or_leave_them_out(
+    defaults: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for group, name in (("optimizer", "adam"), ("model", "b"), ("callback", "ema")):
+        (tmp_path / group).mkdir()
+        (tmp_path / group / f"{name}.yaml").write_text("lr: 1  # of the head\n")
+    (tmp_path / "train.yaml").write_text(f"{defaults}seed: 0  # as ever\n")
+    monkeypatch.setattr(meanings, "CONF", tmp_path)
+    meanings.files.cache_clear()
+    shown = most_used("train")
+    meanings.files.cache_clear()
+    assert "optimizer.lr=1" in shown
+    assert f"model={'...':20} b" in shown
+    assert ("optimizer=adam " in shown) == ("adam" in defaults)
+    assert "data.root" not in shown, "which no file has"
+
+
 def texts() -> list[str]:
     return [path.read_text(encoding="utf-8") for path in CONF.rglob("*.yaml")] + [path.stem for path in CONF.rglob("*")]
 

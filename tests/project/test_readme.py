@@ -221,6 +221,7 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
         if verb in ("train", "check"):
             words += ["model.weights=null"] + ["model=timm", "model.name=test_resnet"] * ("model=timm" not in overrides)
         runs.append((verb, words + small * (verb == "train")))
+    runs.append(("report", [f"runs=[{tmp_path / 'runs/0'},{tmp_path / 'runs/1'}]"]))
     paths = os.pathsep.join([str(clone / "src"), str(ROOT / "tests")])
     done = subprocess.run(
         [sys.executable, "-c", RUN_ALL, json.dumps(runs), str(tmp_path / "runs")],
@@ -231,9 +232,13 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
     results = [
         json.loads(line.removeprefix("RESULT ")) for line in done.stdout.splitlines() if line.startswith("RESULT ")
     ]
-    assert len(results) == len(runs) == 15
+    assert len(results) == len(runs) == 16
     trained = [(overrides, metrics) for verb, overrides, metrics in results if verb == "train"]
     assert all("cohen_kappa" in metrics["test"] for _, metrics in trained), "the metric is in metrics.json"
+    assert "cohen kappa  " in done.stdout, "in the terminal"
+    for page in (1, len(runs) - 1):
+        assert "cohen kappa" in (tmp_path / f"runs/{page}/report.html").read_text(encoding="utf-8"), "on both pages"
+    assert ",cohen kappa," in (tmp_path / f"runs/{len(runs) - 1}/leaderboard.csv").read_text(encoding="utf-8")
     (odd,) = [metrics["data"] for overrides, metrics in trained if "data=odd" in overrides]
     assert odd["classes"] == 5
     (evaluated,) = [metrics["data"] for verb, _, metrics in results if verb == "evaluate"]

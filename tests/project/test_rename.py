@@ -17,7 +17,7 @@ from test_old import STUDY
 
 NAME = "zebra_project_with_a_long_name"  # sorts behind, and makes lines longer
 # Tests that look at conf/, at the top folder or at the names of modules; all others are collected beside them.
-LOOKING = ["test_conf.py", "test_main.py", "test_values.py", "test_heads.py", "test_zebras.py"]
+LOOKING = ["test_conf.py", "test_keys.py", "test_main.py", "test_values.py", "test_heads.py", "test_zebras.py"]
 
 OF_ONE_S_OWN = {
     "README.md": "# Zebras\n\nWe count zebras.\n",

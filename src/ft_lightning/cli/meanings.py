@@ -1,7 +1,6 @@
 """What conf/ says of the keys of a command, for `--help` and for messages."""
 
 import functools
-import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +37,8 @@ def most_used(verb: str) -> str:
     lines = []
     for name in names:
         entry = _choices(verb, name) if (CONF / name).is_dir() else _entry(verb, name)
+        if not entry:
+            continue
         given = f"{name}={'...' if entry.value in ('???', 'null') else entry.value}"
         lines.append(f"  {given:26} {textwrap.shorten(entry.comment, _WIDTH, placeholder=' ...')}".rstrip())
     return "\n".join([f"The keys of {verb} that are used most, with their defaults:", *lines])
@@ -50,26 +51,30 @@ def comment_on(key: str) -> str:
 
 def _choices(verb: str, group: str) -> Entry:
     """Return a group's default choice, and a line on it and the others."""
-    defaults = [line for name in (verb, "train") for line in _text(CONF / f"{name}.yaml").splitlines()]
-    chosen = next(match[1] for line in defaults if (match := re.match(rf"  - {group}: (\S+)", line)))
+    chosen = _defaults(verb).get(group, "null")
     lines = _text(CONF / group / f"{chosen}.yaml").splitlines()
     title = next((line.strip("# ") for line in lines if line.startswith("# ") and "@package" not in line), "")
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     return Entry(chosen, f"{' | '.join(names)}" + (f"; {chosen}: {title}" if title else ""))
 
 
-def _entry(verb: str, key: str) -> Entry:
-    """Return a key's value and comment, from the command's own file where it is there."""
+def _defaults(verb: str) -> dict[str, str]:
+    """Return the choice of each group that a command, or else train, makes."""
+    files = [yaml.safe_load(_text(CONF / f"{name}.yaml")) or {} for name in ("train", verb)]
+    made = [each for file in files for each in file.get("defaults") or [] if isinstance(each, dict)]
+    return {group.split()[-1]: name for each in made for group, name in each.items() if isinstance(name, str)}
+
+
+def _entry(verb: str, key: str) -> Entry | None:
+    """Return a key's value and comment, from the command's own file where it is there; None where no file has it."""
     found = [entry for file in (read(CONF / f"{verb}.yaml"), *files()) if (entry := file.get(key))]
-    return next((entry for entry in found if entry.comment), found[0])
+    return next((entry for entry in found if entry.comment), found[0] if found else None)
 
 
 @functools.cache
 def files() -> list[dict[str, Entry]]:
     """Return the entries of each file of conf/: those of the command first, then the default choices of train."""
-    defaults = _text(CONF / "train.yaml") + _text(CONF / "tune.yaml")
-    chosen = re.findall(r"^  - (\w+): (\w+)", defaults, re.MULTILINE)
-    usual = [path for group, name in chosen if (path := CONF / group / f"{name}.yaml").is_file()]
+    usual = [path for group, name in _defaults("tune").items() if (path := CONF / group / f"{name}.yaml").is_file()]
     rest = [CONF / "train.yaml", *sorted(CONF.glob("*/*.yaml")), *sorted(CONF.glob("*.yaml"))]
     return [read(path) for path in dict.fromkeys([*usual, *rest])]
 
