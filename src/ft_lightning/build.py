@@ -242,6 +242,7 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
     )
     if in_multirun():
         refuse_processes(trainer, "each job of a multirun")
+    processes.refuse_parts(trainer)
     check_process_count(trainer)
     processes.end_together()
     return trainer

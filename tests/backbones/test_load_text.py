@@ -170,7 +170,10 @@ def test_a_head_beside_the_network_is_left_out(family: str, head: dict[str, Tens
         ),
         (lambda f: (f / "model.safetensors").write_bytes(b"no"), r"cannot be used as pretrained weights"),
         (lambda f: (f / "config.json").write_text("no json"), r"config\.json cannot be used as pretrained weights"),
-        (lambda f: (f / "config.json").write_text("[1]"), r"model_type=None, which is no language model"),
+        (
+            lambda f: (f / "config.json").write_text("[1]"),
+            r"config\.json holds no keys: put the model's own file there",
+        ),
         (lambda f: change_json(f / "config.json", model_type="vit"), r"model_type='vit', which is no language model"),
         (
             lambda f: change_json(f / "config.json", model_type="gemma3"),

@@ -17,8 +17,11 @@ from safetensors import safe_open
 
 from callbacks.test_stored_features import same_result, save_weights
 from conftest import Commands, files_below, patience, write_pictures
+from ft_lightning import build
 from ft_lightning.cli.compose import compose
+from ft_lightning.cli.processes import refuse_parts
 from ft_lightning.system.distributed import is_main_process
+from ft_lightning.system.errors import UserError
 from ft_lightning.train import train
 from test_train import RUN_FILES, but_previews
 
@@ -452,3 +455,20 @@ def test_one_process_speaks_for_all(variables: dict[str, str], main: bool, monke
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert is_main_process() == main
+
+
+@pytest.mark.parametrize("name", ["FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy"])
+def test_a_strategy_that_has_weights_in_parts_is_refused_before_it_trains(name: str) -> None:
+    class Trainer:
+        strategy = type(name, (), {})()
+
+    with pytest.raises(UserError, match=rf"trainer.strategy={name}: .* use trainer=ddp"):
+        refuse_parts(Trainer())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("more", "message"), [([], "no such device"), (["trainer.accelerator=cpu"], "requires a GPU")])
+def test_fsdp_on_a_cpu_is_refused_in_a_sentence(more: list[str], message: str, pictures: Path, tmp_path: Path) -> None:
+    cfg = compose("train", "trainer=fsdp", *more, "model=timm", "model.name=test_resnet", f"data.root={pictures}")
+    assert (cfg.trainer.strategy.state_dict_type, cfg.trainer.strategy.use_orig_params) == ("full", True)
+    with pytest.raises(UserError, match=message):
+        build.trainer(cfg, [], tmp_path)

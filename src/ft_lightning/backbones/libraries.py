@@ -58,7 +58,7 @@ def _torchvision_network(
         network = get_model_builder(name)(weights=None, **arguments)
     else:
         path = fetch(chosen.url)
-        with reading(path, passing):
+        with reading(path, passing=passing):
             network = get_model_builder(name)(weights=chosen, progress=False, **arguments)
         remember(path)
     for auxiliary in ("aux1", "aux2", "AuxLogits"):  # classifiers that only help training from scratch
@@ -85,7 +85,7 @@ def _timm_network(name: str, weights: str | None, arguments: dict[str, Any]) -> 
     else:
         path = fetch_from_hub(config.hf_hub_id) if config.hf_hub_id else fetch(config.url)
         overlay = {"file": str(path)}  # timm renames and resizes the tensors of older files
-        with reading(path, _of(arguments)):
+        with reading(path, passing=_of(arguments)):
             network = timm.create_model(full_name, pretrained=True, pretrained_cfg_overlay=overlay, **arguments)
         remember(path)
     preprocess = Preprocess.from_timm(resolve_data_config(arguments, model=network), full_name)

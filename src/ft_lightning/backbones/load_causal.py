@@ -1,6 +1,7 @@
 """Loads language models: a network of transformers with its last layer, its chat template and its end tokens."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from ft_lightning.backbones.backbone import Identity
@@ -9,6 +10,7 @@ from ft_lightning.backbones.snapshots import Snapshot
 from ft_lightning.backbones.text_networks import build_network, is_decoder
 from ft_lightning.backbones.text_positions import fits_tokenizer, positions_of
 from ft_lightning.backbones.text_weights import load_network
+from ft_lightning.backbones.weights import reading
 from ft_lightning.readers.chat import TEMPLATE, ChatReader
 from ft_lightning.readers.template import PLAIN
 from ft_lightning.readers.text import FILE
@@ -32,7 +34,7 @@ def load_causal(found: Snapshot, config: dict[str, Any], weights: str | None) ->
         )
     network = build_network(config, True) if weights is None else load_network(config, found.folder, True)
     tokenizer, files = found.tokenizer(), found.json("tokenizer_config.json")
-    special = {name: text for name in _NAMES if (text := _text(files.get(name)))}
+    special = {name: text for name in _NAMES if (text := _text(name, files.get(name)))}
     template = _template(found, files)
     if template is None:
         log.warning(
@@ -40,9 +42,13 @@ def load_causal(found: Snapshot, config: dict[str, Any], weights: str | None) ->
             "with the model.",
             found.name,
         )
-    named = [_number(found.json("generation_config.json").get("eos_token_id")), _number(config.get("eos_token_id"))]
-    known = tokenizer_of(tokenizer).token_to_id(special.get("eos_token", ""))
-    ends = {*named[0], *named[1], *([known] if known is not None else [])}
+    said = found.json("generation_config.json").get("eos_token_id")
+    ends = {*_ends(found.folder / "generation_config.json", said, tokenizer)}
+    said, is_default = config.get("eos_token_id"), "eos_token_id" not in found.json("config.json")
+    if not (is_default and _no_tokens(said, tokenizer)):  # a family's default may be another tokenizer's
+        ends.update(_ends(found.folder / "config.json", said, tokenizer))
+    if (known := tokenizer_of(tokenizer).token_to_id(special.get("eos_token", ""))) is not None:
+        ends.add(known)
     format_ = chat_format(tokenizer, template or PLAIN, special, sorted(ends))
     fits_tokenizer(network, tokenizer)
     limit = positions_of(network)
@@ -58,8 +64,13 @@ def build_causal(identity: Identity, preprocess: dict[str, Any]) -> CausalBackbo
     Args:
         preprocess: of model.json, with the contents of its files in place of their digests.
     """
-    network, files = build_network(identity.arguments["config"], True), preprocess["files"]
-    format_ = chat_format(files[FILE], files[TEMPLATE], preprocess["special"], preprocess["ends"])
+    files, special, ends = preprocess["files"], preprocess["special"], preprocess["ends"]
+    if not isinstance(special, dict) or not all(name in _NAMES and _text(name, special[name]) for name in special):
+        raise UserError(f"model.json says special={special!r}, which are no names of tokens: copy it again.")
+    if wrong := _no_tokens(ends, files[FILE]):
+        raise UserError(f"model.json says ends={wrong[0]!r}, which is no token of its {FILE}: copy it again.")
+    network = build_network(identity.arguments["config"], True)
+    format_ = chat_format(files[FILE], files[TEMPLATE], special, ends)
     fits_tokenizer(network, files[FILE])
     reader = ChatReader(format_, preprocess["max_length"], positions_of(network), _pad(network)).adapted(preprocess)
     return CausalBackbone(network, identity, reader)
@@ -69,21 +80,44 @@ def _template(found: Snapshot, files: dict[str, Any]) -> str | None:
     """Return the chat template of a snapshot: a file of its own, or an entry of tokenizer_config.json."""
     path = found.folder / TEMPLATE
     if path.is_file():
-        return path.read_text(encoding="utf-8")
-    said = files.get("chat_template")
-    if isinstance(said, list):  # several, by name
-        said = next((one.get("template") for one in said if one.get("name") == "default"), None)
-    return said if isinstance(said, str) else None
+        with reading(path, "a chat template"):
+            said = path.read_text(encoding="utf-8")
+    else:
+        path, said = found.folder / "tokenizer_config.json", files.get("chat_template")
+        if isinstance(said, list):  # several, by name
+            named = {str(one.get("name")): one.get("template") for one in said if isinstance(one, dict)}
+            said = named.get("default", said)
+    if said is not None and not (isinstance(said, str) and said.strip()):
+        raise UserError(f"{path}: its chat template is no text or an empty one: without one, a plain one is used.")
+    return said
 
 
-def _text(token: Any) -> str | None:
-    """Return a token as tokenizer_config.json writes it: a text, or an object that has one."""
+def _text(name: str, token: Any) -> str:
+    """Return a token as tokenizer_config.json writes it, a text or an object that has one; empty for none."""
     content = token.get("content") if isinstance(token, dict) else token
-    return content if isinstance(content, str) else None
+    if content is not None and not isinstance(content, str):
+        raise UserError(
+            f"tokenizer_config.json: {name}={content!r} is no text: write the token there, or leave it out."
+        )
+    return content or ""
 
 
-def _number(ends: Any) -> list[int]:
-    return [end for end in (ends if isinstance(ends, list) else [ends]) if isinstance(end, int)]
+def _ends(file: Path, said: Any, tokenizer: str) -> list[int]:
+    """Return the tokens that end an answer, as a file says; raise UserError for what is no token."""
+    ends = said if isinstance(said, list) else [] if said is None else [said]
+    if wrong := _no_tokens(ends, tokenizer):
+        raise UserError(
+            f"{file}: eos_token_id={wrong[0]!r} is no token of its {FILE}: write the number of the "
+            "token that ends an answer there, or leave it out."
+        )
+    return ends
+
+
+def _no_tokens(numbers: Any, tokenizer: str) -> list[Any]:
+    """Return what in a list is no number of a token, or what is no list."""
+    known = set(tokenizer_of(tokenizer).get_vocab().values())
+    numbers = numbers if isinstance(numbers, list) else [numbers]
+    return [number for number in numbers if type(number) is not int or number not in known]
 
 
 def _pad(network: Any) -> int:

@@ -67,13 +67,16 @@ class Snapshot(NamedTuple):
         length = self.json("sentence_bert_config.json").get("max_seq_length")
         return length if isinstance(length, int) and length > 0 else None
 
-    def json(self, name: str) -> Any:
-        """Return the content of a file of the folder; empty without such a file."""
+    def json(self, name: str) -> dict[str, Any]:
+        """Return the keys of a file of the folder; empty without such a file."""
         path = self.folder / name
         if not path.is_file():
             return {}
         with reading(path):
-            return json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise UserError(f"{path} holds no keys: put the model's own file there.")
+        return content
 
 
 def locate(name: str, weights: str | None, revision: str | None) -> Snapshot:

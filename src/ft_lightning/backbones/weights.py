@@ -27,10 +27,11 @@ def tensors_only() -> Iterator[None]:
 
 
 @contextmanager
-def reading(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def reading(path: Path, what: str = "pretrained weights", passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn any error that a library raises for a weights file into a UserError that names the file.
 
     Args:
+        what: the file is for.
         passing: errors that do not concern the file, and pass through.
     """
     try:
@@ -42,7 +43,7 @@ def reading(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator[N
         hostile = type(error).__name__ == "UnpicklingError"
         suspicion = "it is damaged, or holds more than tensors, which could run code"
         reason = suspicion if hostile else " ".join(str(error).split())[:300] or repr(error)
-        raise UserError(f"{path} cannot be used as pretrained weights: {reason}.") from error
+        raise UserError(f"{path} cannot be used as {what}: {reason}.") from error
 
 
 def own_file(weights: str | None) -> Path | None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 10  # between the failure of one process and the end of all
 
+_IN_PARTS = ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy")  # Lightning's
+
 _STARTER = "RUN_STARTED_BY"  # environment variable of the processes that Lightning starts: the id of the main one
 
 _started: list[subprocess.Popen] = []  # by Lightning, from this process
@@ -155,6 +157,17 @@ def refuse_processes(trainer: "Trainer", what: str) -> None:
         raise UserError(
             f"trainer.devices={trainer.num_devices}, trainer.num_nodes={trainer.num_nodes}: {what} runs in one "
             "process, as more would each run the whole command: use trainer.devices=1."
+        )
+
+
+def refuse_parts(trainer: "Trainer") -> None:
+    """Raise UserError for a strategy by which each process has a part of the weights."""
+    name = type(trainer.strategy).__name__
+    if name in _IN_PARTS:
+        raise UserError(
+            f"trainer.strategy={name}: each process would have a part of the weights, and checkpoints and the model "
+            "directory need them whole: use trainer=ddp, with finetune=lora and model.grad_checkpointing=true where "
+            "memory is short."
         )
 
 

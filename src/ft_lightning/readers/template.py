@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Template, TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 
 from ft_lightning.readers.conversation import Message
 from ft_lightning.readers.decoding import UnusableTextError
@@ -24,6 +24,38 @@ PLAIN = (
 )
 
 
+_STEPS = 1_000_000  # passes of loops and macros while one text is written: some seconds
+_REPEATS = 1_000_000  # of a text, and what a power may be
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Ends a template that would go on for hours; what it may reach, the library limits."""
+
+    intercepted_binops = frozenset({"*", "**"})
+    steps = 0
+
+    def step(self) -> str:
+        """Count a pass of a loop or a macro."""
+        self.steps += 1
+        if self.steps > _STEPS:
+            raise SecurityError(f"it goes on after {_STEPS:,} passes of its loops")
+        return ""
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        numbers = all(isinstance(value, int | float) for value in (left, right))
+        largest = max((abs(value) for value in (left, right) if isinstance(value, int | float)), default=0)
+        if (operator == "**" and largest > 100) or (operator == "*" and not numbers and largest > _REPEATS):
+            raise SecurityError(f"{operator} with {largest} would fill the memory")
+        return super().call_binop(context, operator, left, right)
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        tree = super()._parse(source, name, filename)
+        for node in tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock)):
+            count = nodes.Call(nodes.EnvironmentAttribute("step"), [], [], None, None)
+            node.body.insert(0, nodes.ExprStmt(count))
+        return tree
+
+
 class _Generation(Extension):
     """Reads over `{% generation %}`, by which some templates mark answers."""
 
@@ -37,15 +69,13 @@ class _Generation(Extension):
 @lru_cache(maxsize=4)
 def _compiled(source: str) -> Template:
     # No clock: a template that writes today's date would make other inputs tomorrow.
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
+    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
     environment.filters["tojson"] = _as_json  # the library's own escapes signs of HTML
     environment.globals["raise_exception"] = _refuse
     try:
         return environment.from_string(source)
-    except TemplateError as error:
-        raise UserError(f"its chat template cannot be read: {error}.") from error
+    except Exception as error:  # also of too many brackets
+        raise UserError(f"its chat template cannot be read: {_short(error)}.") from error
 
 
 def render(template: str, messages: Sequence[Message], special: Mapping[str, str], ask: bool) -> str:
@@ -60,6 +90,7 @@ def render(template: str, messages: Sequence[Message], special: Mapping[str, str
         UserError: the template cannot be read, or reaches outside its sandbox.
     """
     compiled = _compiled(template)
+    compiled.environment.steps = 0  # type: ignore[attr-defined]
     try:
         return compiled.render(
             messages=[message._asdict() for message in messages],
