@@ -78,12 +78,12 @@ def build_causal(identity: Identity, preprocess: dict[str, Any]) -> CausalBackbo
 
 def _template(found: Snapshot, files: dict[str, Any]) -> str | None:
     """Return the chat template of a snapshot: a file of its own, or an entry of tokenizer_config.json."""
-    path = found.folder / TEMPLATE
+    path, said = found.folder / TEMPLATE, files.get("chat_template")
     if path.is_file():
         with reading(path, "a chat template"):
             said = path.read_text(encoding="utf-8")
     else:
-        path, said = found.folder / "tokenizer_config.json", files.get("chat_template")
+        path = found.folder / "tokenizer_config.json"
         if isinstance(said, list):  # several, by name
             named = {str(one.get("name")): one.get("template") for one in said if isinstance(one, dict)}
             said = named.get("default", said)

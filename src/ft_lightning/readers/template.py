@@ -50,9 +50,13 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
-        for node in tree.find_all((nodes.For, nodes.Macro, nodes.CallBlock)):
+        bodies = [
+            *(loop.body for loop in tree.find_all(nodes.For)),
+            *(macro.body for macro in tree.find_all(nodes.Macro)),
+        ]
+        for body in bodies:
             count = nodes.Call(nodes.EnvironmentAttribute("step"), [], [], None, None)
-            node.body.insert(0, nodes.ExprStmt(count))
+            body.insert(0, nodes.ExprStmt(count))
         return tree
 
 
