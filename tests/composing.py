@@ -43,10 +43,7 @@ def composed_as_it_is() -> Iterator[None]:
     if not changed(CONF):
         yield
         return
-    with (
-        mock.patch(f"{__name__}.shipped", return_value={}),
-        mock.patch(f"{__name__}._looks_into_conf_alone", return_value=False),
-    ):
+    with mock.patch(f"{__name__}.shipped", return_value={}):
         yield
 
 
@@ -89,22 +86,23 @@ def _said(path: Path) -> Any:
 @contextmanager
 def composed_once() -> Iterator[None]:
     """Compose from defaults.yaml; read each file once, and remember which files each set of choices means."""
-    files: dict[str, ConfigResult] = {}
+    files: dict[Any, ConfigResult] = {}
     lists: dict[Any, DefaultsList] = {}
     configs: dict[Any, DictConfig] = {}
     compose = ConfigLoaderImpl._compose_config_from_defaults_list
 
     def load_once(self: ConfigSource, config_path: str) -> ConfigResult:
-        if self.path != str(CONF) or not shipped():
+        if self.path != str(CONF):
             return _LOAD(self, config_path)
         name = config_path.removesuffix(".yaml")
-        if name not in files:
-            files[name] = _LOAD(self, config_path)
-            if name in shipped():
-                files[name].config = OmegaConf.create(
-                    replaced(OmegaConf.to_container(files[name].config), shipped()[name])
-                )
-        return copy.deepcopy(files[name])
+        relied_on = shipped().get(name)
+        key = (name, relied_on is None)
+        if key not in files:
+            files[key] = _LOAD(self, config_path)
+            if relied_on is not None:
+                said = OmegaConf.to_container(files[key].config)
+                files[key].config = OmegaConf.create(replaced(said, relied_on))
+        return copy.deepcopy(files[key])
 
     def list_once(repo: Any, config_name: str, overrides_list: Sequence[Any], **how: bool) -> DefaultsList:
         if not _looks_into_conf_alone(repo):
@@ -112,7 +110,7 @@ def composed_once() -> Iterator[None]:
         read = Overrides(repo, list(overrides_list))
         values = set(map(id, read.config_overrides))
         choices = tuple(each.input_line for each in overrides_list if id(each) not in values)
-        key = (config_name, choices, *how.items())
+        key = (not shipped(), config_name, choices, *how.items())
         if key not in lists:
             lists[key] = create_defaults_list(repo, config_name, list(overrides_list), **how)
         known = lists[key]
@@ -121,7 +119,7 @@ def composed_once() -> Iterator[None]:
     def compose_once(self: ConfigLoaderImpl, defaults: Sequence[Any], repo: Any) -> DictConfig:
         if not _looks_into_conf_alone(repo):
             return compose(self, defaults, repo)
-        key = tuple((each.config_path, each.package, each.is_self) for each in defaults)
+        key = (not shipped(), *((each.config_path, each.package, each.is_self) for each in defaults))
         if key not in configs:
             configs[key] = compose(self, defaults, repo)
         return copy.deepcopy(configs[key])

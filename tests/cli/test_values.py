@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import ft_lightning
+from composing import composed_as_it_is
 from ft_lightning.cli.compose import compose
 from ft_lightning.cli.values import check_kinds
 from ft_lightning.system.errors import UserError
@@ -202,7 +203,8 @@ def test_a_number_becomes_text_where_only_text_fits() -> None:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_of_conf_fits(choice: str) -> None:
-    check_kinds(composed(choice))
+    with composed_as_it_is():
+        check_kinds(composed(choice))
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,13 @@ OF_ONE_S_OWN = {
     "notebooks/zebras.ipynb": json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
     + "\n",
 }
+CHANGED = [  # values of conf/
+    ("conf/train.yaml", "seed: 0 ", "seed: 7 "),
+    ("conf/train.yaml", "model: efficientnet_lite0", "model: mine"),
+    ("conf/train.yaml", "optimizer: adam", "optimizer: lion"),
+    ("conf/trainer/default.yaml", "max_epochs: 10 ", "max_epochs: 3 "),
+    ("conf/data/image_folder.yaml", "batch_size: 32 ", "batch_size: 7 "),
+]
 TRAINING = ["train_a_batch", "processes", "logistic", "fits_trains", "before_time_is_spent"]  # whatever is beside them
 Say = Callable[..., str]
 
@@ -81,7 +88,7 @@ def renamed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def grown(renamed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with every recipe of its README, and with files of one's own."""
+    """The same with every recipe of its README, with files and values of one's own."""
     clone = tmp_path_factory.mktemp("grown") / "clone"
     shutil.copytree(renamed, clone)
     readme = (clone / "README.md").read_text(encoding="utf-8")
@@ -90,6 +97,10 @@ def grown(renamed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in OF_ONE_S_OWN.items():
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         (clone / name).write_text(text, encoding="utf-8")
+    for name, before, after in CHANGED:
+        text = (clone / name).read_text(encoding="utf-8")
+        assert text.count(before) == 1, f"{name}: {before}"
+        (clone / name).write_text(text.replace(before, after), encoding="utf-8")
     said(clone, sys.executable, "-m", "ruff", "format", "--quiet", ".")
     if (ROOT / ".mypy_cache").is_dir():  # so that mypy there does not read torch again
         shutil.copytree(ROOT / ".mypy_cache", clone / ".mypy_cache")
