@@ -501,4 +501,4 @@ def test_figures_have_the_title_of_their_section_and_a_number_from_the_second(
 def test_the_best_epoch_is_that_of_the_monitor(config: dict[str, str], said: str) -> None:
     history = pd.DataFrame({"epoch": [0, 1, 2], "val/accuracy": [0.5, 0.9, 0.9], "val/loss": [0.1, 0.4, 0.3]})
     run = SimpleNamespace(config=config, task="multiclass")
-    assert training._best_epoch(run, history, "accuracy") == said  # type: ignore[arg-type]
+    assert training.best_epoch_said(run, history, "accuracy") == said  # type: ignore[arg-type]
