@@ -132,7 +132,7 @@ def test_what_is_right_is_not_underlined(file: str, content: str) -> None:
 
 def test_a_key_tells_what_its_comment_does() -> None:
     schema = json.loads((ROOT / ".vscode/schemas/data.json").read_text())["properties"]
-    assert schema["limit"]["description"] == "10: ten samples of each class, for a quick look"
+    assert schema["split_seed"]["description"] == "another number: another split"
     assert schema["on_bad_image"]["anyOf"][0] == {"enum": ["error", "skip"]}
     choices = json.loads((ROOT / ".vscode/schemas/defaults.json").read_text())["definitions"]["mix"]
     assert choices["anyOf"][0]["enum"] == ["cutmix", "mixup", "none", None]
