@@ -89,7 +89,9 @@ def config_error(error: BaseException) -> UserError:
     if isinstance(error.__cause__, UserError):
         return error.__cause__
     if isinstance(error, OverrideParseException):
-        return UserError(f"{error.override} cannot be read: quote the value, for example 'data.root=\"~/my images\"'.")
+        key, _, value = str(error.override).partition("=")
+        example = f"'{key}=\"{value}\"'" if value and not set("\"'") & set(value) else "'data.root=\"~/my images\"'"
+        return UserError(f"{error.override} cannot be read: quote the value, for example {example}.")
     causes = [error] + ([error.__cause__] if error.__cause__ else [])
     text = "\n".join(dict.fromkeys(str(cause).partition("\nConfig search path")[0] for cause in causes))
     return UserError(text.replace("\n\n", "\n").replace(":\n\t", ": ").replace("\n\t", ", "))  # lists in one line
