@@ -38,6 +38,9 @@ def test_fifty_questions_of_a_spreadsheet_become_a_model_that_answers(model: Pat
     )
     assert scored.metrics["test"]["n"] == 10
     assert scored.metrics["test"]["loss"] == pytest.approx(run.metrics["test"]["loss"], abs=0.02), "in bf16"
+    given = [*FAST, f"model.name={model}", f"data.table={table}", *columns, f"init_from={run.path}"]
+    further = ft_lightning.run("train", *given, run_dir=tmp_path / "further")
+    assert further.metrics["test"]["base"]["loss"] == pytest.approx(run.metrics["test"]["loss"], abs=0.02), "in bf16"
 
 
 @pytest.mark.promise(44)

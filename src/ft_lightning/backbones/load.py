@@ -60,7 +60,10 @@ def names(model: Any, identity: dict[str, Any]) -> bool:
         return False
     if model["source"] == SOURCE:  # whose arguments are those of its config
         fits = all(known["config"].get(name) == value for name, value in given.items())
-        fits = fits and model["pooling"] in ("auto", known["pooling"])
+        fits = fits and model["pooling"] in (
+            "auto",
+            known.get("pooling", model["pooling"]),
+        )  # a language model has none
         return fits and Path(model["name"]).name == Path(identity["name"]).name
     # In a timm name the part after the dot only selects weights.
     return given == known and model["name"].partition(".")[0] == identity["name"].partition(".")[0]
