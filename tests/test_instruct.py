@@ -178,7 +178,7 @@ def test_a_search_finds_a_rate_and_a_rank(do: Do, tmp_path: Path) -> None:
         (["model=resnet18"], "task=instruct needs a model that writes: use model=smollm2"),
         (["mix=mixup"], "blends images, which conversations are not"),
         (["augment=light"], "it changes images, which conversations are not"),
-        (["repeats=2"], "repeats=2 trains on stored features"),
+        (["repeats=2"], "repeats=2 trains heads on stored features"),
         (["optimizer=lbfgs"], "optimizer=lbfgs"),
         (["task.generate=-1"], "task.generate=-1"),
         (["task.max_new_tokens=0"], "task.max_new_tokens=0"),
