@@ -13,6 +13,7 @@ from ft_lightning.tasks.task import Details
 
 Curve = Sequence[tuple[float, float]]  # tokens learnt so far, and the loss of those since the point before
 _POINTS = 40  # of an epoch
+_FEWEST = 1e-9  # tokens of a step, where weights of zero leave none
 
 
 class LanguageTuner(FineTuner):
@@ -60,7 +61,7 @@ class LanguageTuner(FineTuner):
         assert self._tokens is not None, "an optimizer step without a batch"
         tokens = torch.as_tensor(self.all_gather(self._tokens)).sum()
         # Lightning has divided by the batches of a step, and by the processes.
-        factor = self.trainer.accumulate_grad_batches * self.trainer.world_size / tokens
+        factor = self.trainer.accumulate_grad_batches * self.trainer.world_size / tokens.clamp(min=_FEWEST)
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
