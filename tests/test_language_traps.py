@@ -1,4 +1,10 @@
-"""What goes wrong elsewhere when language models are fine-tuned, each as it was reported, and that it does not here."""
+"""What goes wrong elsewhere when language models are fine-tuned, each as it was reported, and that it does not here.
+
+Others stand where their part is tested: a mean of means in test_language.py; data replayed after a resume, a template
+of training that is not the one of use, and measures that only read the right answers in test_instruct.py; batches of
+like length that are the same in each epoch in data/test_samplers.py; a merged model that answers otherwise in
+deploy/test_hf.py.
+"""
 
 import json
 from collections.abc import Iterator
