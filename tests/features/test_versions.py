@@ -8,7 +8,7 @@ import pytest
 
 from conftest import ROOT
 from ft_lightning.backbones import backbone
-from ft_lightning.readers import fast, images, preprocess, text
+from ft_lightning.readers import chat, fast, images, preprocess, text
 
 # Version -> digest of the code, comments and docstrings aside. If this test fails, ask: do equal samples still give
 # equal features? If so, put the new digest here. If not, raise VERSION in the module that has changed as well: every
@@ -21,10 +21,14 @@ KNOWN = {
     "readers/metadata.py": {1: "01422a1557ea4b8f"},
     "readers/preprocess.py": {1: "18d90b3b1997453a"},
     "backbones/backbone.py": {1: "9e51f1afabcb22b3"},
-    "backbones/libraries.py": {1: "70caa5818fae9445"},
+    "backbones/libraries.py": {1: "a5d426360a9996df"},
     "backbones/transformers.py": {1: "f0dd3c405e8bd0a9"},
     "readers/text.py": {1: "7cb375e541710472"},
     "readers/tokens.py": {1: "def14ac3630f440b"},
+    "readers/chat.py": {1: "ce4a859e56632db0"},
+    "readers/turns.py": {1: "24a2cc6cbbad6453"},
+    "readers/template.py": {1: "8571a6697371a12c"},
+    "backbones/causal.py": {1: "83d485bf835b8fd9"},
 }
 VERSIONS = {
     "readers/images.py": images.VERSION,
@@ -37,6 +41,10 @@ VERSIONS = {
     "backbones/transformers.py": text.VERSION,
     "readers/text.py": text.VERSION,
     "readers/tokens.py": text.VERSION,
+    "readers/chat.py": chat.VERSION,
+    "readers/turns.py": chat.VERSION,
+    "readers/template.py": chat.VERSION,
+    "backbones/causal.py": chat.VERSION,
 }
 
 

@@ -108,6 +108,7 @@ _KINDS: dict[str, Any] = {
     "trainer.min_epochs": Natural | None,
     "trainer.num_nodes": Count,
     "trainer.num_sanity_val_steps": Annotated[int, Range(-1)],
+    "trainer.strategy.use_orig_params": bool,
     "trainer.use_distributed_sampler": Literal[False],  # the samplers are distributed already
     "trainer.val_check_interval": _Batches,
     "tune.name": str,

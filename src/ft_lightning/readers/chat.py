@@ -17,7 +17,7 @@ from ft_lightning.readers.turns import ChatFormat, Tokens
 from ft_lightning.readers.words import beginning_of
 from ft_lightning.system.errors import UserError
 
-VERSION = 1  # raise it when code here, in turns.py or in template.py changes an input
+VERSION = 1  # raise it when code here, in turns.py, template.py or backbones/causal.py changes an input or a loss
 TEMPLATE = "chat_template.jinja"
 LEARN = ("answers", "last")
 ON_TOO_LONG = ("error", "skip", "cut_prompt")
