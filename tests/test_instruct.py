@@ -133,6 +133,13 @@ def test_a_run_that_was_stopped_within_an_epoch_resumes_to_the_bit(do: Do, monke
     assert resumed.metrics["test"]["loss"] == whole.metrics["test"]["loss"]
 
 
+def test_answers_that_a_limit_leaves_out_are_said(do: Do, caplog: pytest.LogCaptureFixture) -> None:
+    test = do("train", "trainer.limit_test_batches=1", "task.max_new_tokens=2").metrics["test"]
+    assert test["n"] == 8
+    left = 8 - test.get("answers", 0)
+    assert f"trainer.limit_test_batches leaves out {left} of 8 answers" in caplog.text
+
+
 @pytest.mark.promise(48)
 def test_two_processes_take_the_steps_of_one(
     language: Path, table: Path, tmp_path: Path, run_command: Callable[..., Any]

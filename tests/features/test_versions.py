@@ -28,7 +28,7 @@ KNOWN = {
     "readers/chat.py": {1: "ce4a859e56632db0"},
     "readers/turns.py": {1: "24a2cc6cbbad6453"},
     "readers/template.py": {1: "8571a6697371a12c"},
-    "backbones/causal.py": {1: "83d485bf835b8fd9"},
+    "backbones/causal.py": {1: "0a3f46da0a610bc9"},
 }
 VERSIONS = {
     "readers/images.py": images.VERSION,

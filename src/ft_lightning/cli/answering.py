@@ -40,13 +40,13 @@ def how_to_write(cfg: DictConfig, model: "TrainedModel") -> "Writing":
         if cfg[key] is not None:
             raise UserError(f"{key}={cfg[key]}: an answer that is written has no probability: leave it out.")
     stop = cfg.stop if isinstance(cfg.stop, ListConfig) else [cfg.stop] if cfg.stop is not None else []
-    tokens: int = cfg.max_new_tokens or model.card["task"]["max_new_tokens"]
+    tokens: int = model.card["task"]["max_new_tokens"] if cfg.max_new_tokens is None else cfg.max_new_tokens
     return Writing(tokens, cfg.temperature, cfg.top_p, tuple(map(str, stop)), cfg.seed)
 
 
 def answers(cfg: DictConfig, model: "TrainedModel", samples: "Sequence[Sample]") -> "pd.DataFrame":
     """Answer questions; one row each."""
-    asked = [_told(sample, cfg.system) for sample in samples]
+    asked = [_with_system(sample, cfg.system) for sample in samples]
     return model.answer(asked, how_to_write(cfg, model), cfg.device, show_progress=True)
 
 
@@ -64,13 +64,13 @@ def talk(cfg: DictConfig, model: "TrainedModel") -> "pd.DataFrame":
     backbone: Any = model.on(cfg.device).backbone
     while (line := _typed()) is not None:
         if line.strip():
-            sample = _told(question(f"-#{len(tables) + 1}", line), cfg.system)
+            sample = _with_system(question(f"-#{len(tables) + 1}", line), cfg.system)
             tables.append(stream_table(backbone, sample, how, _say))
             _say("\n")
     return pd.concat(tables, ignore_index=True) if tables else model.answer([], how)
 
 
-def _told(sample: "Sample", system: str | None) -> "Sample":
+def _with_system(sample: "Sample", system: str | None) -> "Sample":
     from ft_lightning.readers.conversation import Message
 
     messages = sample.content

@@ -1,5 +1,6 @@
 """Measures a language model before and after its training: losses, and the answers that it writes."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -19,6 +20,8 @@ from ft_lightning.tasks.task import Outputs, Task, WritingTask
 
 if TYPE_CHECKING:  # an evaluation needs no Lightning
     from lightning import Trainer
+
+log = logging.getLogger(__name__)
 
 _SPLITS = ("val", "test")
 _BATCH = 16
@@ -49,6 +52,7 @@ class BesideBase:
             self._before()
 
     def _before(self) -> None:
+        # As a model directory would describe it; what has trained does not matter here.
         model = TrainedModel(self.classifier, {"finetune": {"mode": "full"}, **self.data.task.to_dict()})
         for split in _SPLITS:
             how = (_BATCH, 0, self.device.type, self.precision)
@@ -63,6 +67,10 @@ class BesideBase:
         found, texts = {}, dict[str, Sequence[str]]()
         for split, of in outputs.items():
             base, own, samples = self.base[split], self._written(split), self.data.splits[split]
+            if lost := len(own.keys() - {*of.positions.tolist()}):
+                log.warning(
+                    "trainer.limit_%s_batches leaves out %d of %d answers: they do not count.", split, lost, len(own)
+                )
             beside = [written_rows(of.positions.tolist(), each, samples) for each in (own, base.answers)]
             rows = torch.cat([of.rows, beside[0], base.rows[of.positions], beside[1]], 1)
             found[split] = Outputs(of.positions, rows, of.target)

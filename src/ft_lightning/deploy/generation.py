@@ -1,7 +1,7 @@
 """Writes answers with a language model: greedily or sampled, in batches, or one by one as they come."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -74,6 +74,9 @@ def write_answers(
         while order:
             longest = len(prompts[order[-1]]) + how.max_new_tokens
             size = max(1, min(_AT_ONCE, _TOKENS // longest))
+            limit = backbone.reader.limit
+            if limit is not None and longest > limit:
+                size = 1  # beside others, one that reaches the last position would end their answers too
             order, part = order[:-size], order[-size:]
             answers |= zip(part, _answers(backbone, [prompts[at] for at in part], how), strict=True)
             progress.advance(bar, len(part))
@@ -131,7 +134,7 @@ def _evaluating(backbone: CausalBackbone, seed: int) -> Iterator[None]:
     training = {module: module.training for module in backbone.modules()}
     backbone.eval()
     device = next(backbone.parameters()).device
-    exact = torch.autocast(device.type, enabled=False) if device.type == "cpu" else _as_it_is()
+    exact = torch.autocast(device.type, enabled=False) if device.type == "cpu" else nullcontext()
     try:
         with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]), torch.inference_mode(), exact:
             torch.manual_seed(seed)
@@ -140,11 +143,6 @@ def _evaluating(backbone: CausalBackbone, seed: int) -> Iterator[None]:
     finally:
         for module, mode in training.items():
             module.training = mode
-
-
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
 
 
 def _answers(
@@ -192,7 +190,8 @@ def _answer(reader: ChatReader, ids: list[int], stop: Sequence[str]) -> Answer:
     cut = min((at for each in stop if (at := text.find(each)) >= 0), default=None)
     if cut is None:
         return Answer(text, len(ids) if end is None else end + 1, end is not None)
-    return Answer(text[:cut], len(ids) if end is None else end + 1, True)
+    needed = next(n for n in range(1, len(ids) + 1) if any(each in reader.format.text_of(ids[:n]) for each in stop))
+    return Answer(text[:cut], needed, True)
 
 
 class _Stops:
@@ -200,9 +199,11 @@ class _Stops:
 
     def __init__(self, reader: ChatReader, start: int, stop: Sequence[str]) -> None:
         self.reader, self.start, self.stop = reader, start, stop
+        self.window = max(len(each.encode()) for each in stop) + 8  # tokens: a text that has just come is in the last
 
     def __call__(self, ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
-        texts = [self.reader.format.text_of(row) for row in ids[:, self.start :].tolist()]
+        last = ids[:, max(self.start, ids.shape[1] - self.window) :]
+        texts = [self.reader.format.text_of(row) for row in last.tolist()]
         return torch.tensor([any(each in text for each in self.stop) for text in texts], device=ids.device)
 
 
@@ -229,7 +230,7 @@ class _Streamer:
 
     def _say(self, held: int) -> None:
         text = _answer(self.reader, self.ids, self.stop).text
-        whole = len(text) - held - text.endswith("\N{REPLACEMENT CHARACTER}")
+        whole = len(text.rstrip("\N{REPLACEMENT CHARACTER}")) - held
         if whole > self.said:
             self.say(text[self.said : whole])
             self.said = whole
