@@ -8,7 +8,7 @@ from ft_lightning.backbones.backbone import Identity
 from ft_lightning.backbones.causal import CausalBackbone
 from ft_lightning.backbones.snapshots import Snapshot
 from ft_lightning.backbones.text_networks import build_network, is_decoder
-from ft_lightning.backbones.text_positions import fits_tokenizer, positions_of
+from ft_lightning.backbones.text_positions import fits_tokenizer, pad_of, positions_of
 from ft_lightning.backbones.text_weights import load_network
 from ft_lightning.backbones.weights import reading
 from ft_lightning.readers.chat import TEMPLATE, ChatReader
@@ -52,7 +52,7 @@ def load_causal(found: Snapshot, config: dict[str, Any], weights: str | None) ->
     format_ = chat_format(tokenizer, template or PLAIN, special, sorted(ends))
     fits_tokenizer(network, tokenizer)
     limit = positions_of(network)
-    reader = ChatReader(format_, min(_MAX_LENGTH, limit or _MAX_LENGTH), limit, _pad(network))
+    reader = ChatReader(format_, min(_MAX_LENGTH, limit or _MAX_LENGTH), limit, pad_of(network))
     arguments = {"config": config, GENERATES: True}
     identity = Identity("transformers", found.name, arguments, "random" if weights is None else found.label)
     return CausalBackbone(network, identity, reader)
@@ -72,7 +72,7 @@ def build_causal(identity: Identity, preprocess: dict[str, Any]) -> CausalBackbo
     network = build_network(identity.arguments["config"], True)
     format_ = chat_format(files[FILE], files[TEMPLATE], special, ends)
     fits_tokenizer(network, files[FILE])
-    reader = ChatReader(format_, preprocess["max_length"], positions_of(network), _pad(network)).adapted(preprocess)
+    reader = ChatReader(format_, preprocess["max_length"], positions_of(network), pad_of(network)).adapted(preprocess)
     return CausalBackbone(network, identity, reader)
 
 
@@ -118,8 +118,3 @@ def _no_tokens(numbers: Any, tokenizer: str) -> list[Any]:
     known = set(tokenizer_of(tokenizer).get_vocab().values())
     numbers = numbers if isinstance(numbers, list) else [numbers]
     return [number for number in numbers if type(number) is not int or number not in known]
-
-
-def _pad(network: Any) -> int:
-    pad = getattr(network.config, "pad_token_id", None)
-    return pad if isinstance(pad, int) and 0 <= pad < network.get_input_embeddings().num_embeddings else 0

@@ -7,7 +7,7 @@ from ft_lightning.backbones.causal import CausalBackbone
 from ft_lightning.backbones.load_causal import GENERATES, build_causal, load_causal
 from ft_lightning.backbones.snapshots import locate
 from ft_lightning.backbones.text_networks import build_network, is_decoder, plain_config
-from ft_lightning.backbones.text_positions import fits_tokenizer, positions_of, takes_types
+from ft_lightning.backbones.text_positions import fits_tokenizer, pad_of, positions_of, takes_types
 from ft_lightning.backbones.text_weights import load_network
 from ft_lightning.backbones.transformers import POOLINGS, TextBackbone
 from ft_lightning.readers.text import FILE, TextReader
@@ -91,7 +91,6 @@ def checkpoint(network: Any, name: str) -> None:
 
 def _reader(network: Any, tokenizer: str, max_length: int | None) -> TextReader:
     fits_tokenizer(network, tokenizer)
-    limit, pad = positions_of(network), getattr(network.config, "pad_token_id", None)
-    pad = pad if isinstance(pad, int) and 0 <= pad < network.get_input_embeddings().num_embeddings else 0
+    limit = positions_of(network)
     length = min(max_length or _MAX_LENGTH, limit or _MAX_LENGTH)
-    return TextReader(tokenizer, length, limit=limit, pad=pad, types=takes_types(network))
+    return TextReader(tokenizer, length, limit=limit, pad=pad_of(network), types=takes_types(network))

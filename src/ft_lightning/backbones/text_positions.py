@@ -16,6 +16,12 @@ def fits_tokenizer(network: Any, tokenizer: str) -> None:
         raise UserError(f"its tokenizer has a token {last:,}, its network {embeddings:,}: they do not belong together.")
 
 
+def pad_of(network: Any) -> int:
+    """Return the token that stands where there is no text: the one that the network names, or the first."""
+    pad = getattr(network.config, "pad_token_id", None)
+    return pad if isinstance(pad, int) and 0 <= pad < network.get_input_embeddings().num_embeddings else 0
+
+
 def positions_of(network: Any) -> int | None:
     """Return how many tokens the network has positions for; None if their number is not limited."""
     most = getattr(network.config, "max_position_embeddings", None)

@@ -2,21 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ft_lightning.data.split import Splits
+from ft_lightning.issues import unknown
 from ft_lightning.issues.findings import Finding, Issue, listed
-from ft_lightning.issues.label_issues import Suspects
 from ft_lightning.issues.near_copies import near_copies, traces_of
 from ft_lightning.issues.secrets import secrets_in
-from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.sample import Sample
 from ft_lightning.readers.words import spelling_of
 from ft_lightning.system.errors import number_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ft_lightning.tasks.task import Task
 
 COUNTED, NOUN, NOUNS, LOOKS = "Conversations", "conversation", "answers", ""
@@ -76,18 +73,8 @@ def _near_copies(splits: Splits) -> tuple[list[Finding], list[Issue]]:
     return [Finding("near-duplicate", said, fix)], list(issues.values())
 
 
-def about_trait(samples: Sequence[Sample], trait: Trait) -> list[Finding]:
-    return []
-
-
-def suspects(
-    task: "Task", features: "Tensor", labels: Sequence[str], groups: Sequence[str] | None, seed: int
-) -> Suspects:
-    return Suspects([], 0)
-
-
-def record(task: "Task | None", splits: Splits) -> dict[str, Any]:
-    return {"classes": {}}
+# Answers have no classes: what is said of these is what is said of a task that is not known.
+about_trait, suspects, record = unknown.about_trait, unknown.suspects, unknown.record
 
 
 def grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
