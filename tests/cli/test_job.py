@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli import command
@@ -51,6 +52,7 @@ def during(signal_s: BaseException, error: BaseException) -> BaseException:
         (during(KeyboardInterrupt(), SystemExit(1)), KeyboardInterrupt, 130),  # Lightning
         (during(KeyboardInterrupt(), UnboundLocalError("x")), KeyboardInterrupt, 130),  # Optuna
         (during(SystemExit(143), UnboundLocalError("x")), SystemExit, 143),
+        (SIGTERMException(), SystemExit, 143),  # Lightning, of a SIGTERM whose exception Python could only ignore
         (ValueError("a bug"), ValueError, 1),
     ],
 )
@@ -107,5 +109,5 @@ def test_ctrl_c_that_python_could_only_ignore_comes_again(monkeypatch: pytest.Mo
     reference = weakref.ref(thing, lambda reference: signal.raise_signal(signal.SIGINT))
     del thing
     with pytest.raises(KeyboardInterrupt):
-        time.sleep(10)
+        time.sleep(60)
     assert reference() is None

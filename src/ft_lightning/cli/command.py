@@ -187,11 +187,20 @@ def _signal_again(unraisable: "sys.UnraisableHookArgs") -> None:
     """Deliver a signal once more whose exception Python could only ignore, as in the callback of a weak reference."""
     numbers: dict[type[BaseException], int] = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
     if number := numbers.get(unraisable.exc_type):
-        again = threading.Timer(0.1, _thread.interrupt_main, [number])
+        again = threading.Timer(0.1, _interrupt, [number])
         again.daemon = True
         again.start()
     else:
         sys.__unraisablehook__(unraisable)
+
+
+def _interrupt(number: int) -> None:
+    """Send this process a signal that also ends what its main thread waits for."""
+    main_thread = threading.main_thread().ident
+    if sys.platform == "win32" or main_thread is None:
+        _thread.interrupt_main(number)
+    else:
+        signal.pthread_kill(main_thread, number)
 
 
 def _exit_on_sigterm(signum: int, frame: object) -> None:

@@ -160,7 +160,8 @@ def _translated(error: BaseException) -> BaseException:
 def _signal_behind(error: BaseException) -> BaseException | None:
     """Return what a signal raised where a library raised something else while handling it.
 
-    Lightning turns Ctrl-C into sys.exit(1), and Optuna has an UnboundLocalError after it.
+    Lightning turns Ctrl-C into sys.exit(1), and SIGTERM into an exit without a code if Python had to ignore the
+    first one; Optuna has an UnboundLocalError after it.
     """
     context: BaseException | None = error
     while context:
@@ -168,6 +169,8 @@ def _signal_behind(error: BaseException) -> BaseException | None:
             return KeyboardInterrupt()
         if isinstance(context, SystemExit) and context.code == 128 + signal.SIGTERM:
             return context
+        if type(context).__name__ == "SIGTERMException":
+            return SystemExit(128 + signal.SIGTERM)
         context = context.__context__
     return None
 
