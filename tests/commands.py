@@ -34,10 +34,12 @@ import timm
 import torch
 import torchmetrics
 import torchvision
+from markupsafe import Markup
 
 import ft_lightning
 from composing import composed_once
 from ft_lightning.cli.compose import compose_with_hydra
+from ft_lightning.pages import page
 
 LIBRARIES = (hydra, jinja2, lightning, matplotlib, omegaconf, optuna, pandas, rich, safetensors, sklearn)
 MORE = (timm, torch, torchmetrics, torchvision)
@@ -88,6 +90,8 @@ def _be(asked: dict[str, Any]) -> None:
         os.dup2(file, descriptor)
         os.close(file)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if os.environ.pop("NO_DRAWING", None):
+        page._svg = lambda figure, salt: Markup("<svg></svg>")
     if encoding := os.environ.get("PYTHONIOENCODING"):
         sys.stdout.reconfigure(encoding=encoding)
         sys.stderr.reconfigure(encoding=encoding, errors="backslashreplace")

@@ -74,13 +74,14 @@ def _composed_once() -> Iterator[None]:
 
 @pytest.fixture
 def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made, but not drawn, which is a third of a small run."""
+    """Figures are made, but not drawn, which is a third of a small run; nor are those of forked commands."""
     monkeypatch.setattr("ft_lightning.pages.page._svg", lambda figure, salt: Markup("<svg></svg>"))
+    monkeypatch.setenv("NO_DRAWING", "1")
 
 
 @pytest.fixture(autouse=True)
 def _figures(request: pytest.FixtureRequest) -> None:
-    """Commands draw figures, and so do the tests of DRAWING."""
+    """Draw figures in the tests of DRAWING alone."""
     if not DRAWING & {request.path.name, request.path.parent.name}:
         request.getfixturevalue("blank_figures")
 
