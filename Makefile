@@ -16,10 +16,10 @@ train: $(READY)
 	$(BIN)/python -m ft_lightning.train $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 test-all: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "" $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "" $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ft_lightning.data.protocol import Data
     from ft_lightning.model import Classifier
-
+    from ft_lightning.module import FineTuner
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Train and test one config of conf/train.yaml; write the run's files to `run_dir`; return metrics.json."""
     from ft_lightning import loggers
-    from ft_lightning.callbacks.checkpoints import best_and_last, stop_averaging
+    from ft_lightning.callbacks.checkpoints import best_and_last
     from ft_lightning.callbacks.epoch_table import EpochTable
     from ft_lightning.cli import summary
     from ft_lightning.deploy import model_dir
@@ -62,12 +62,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     trainer.fit(module, datamodule=data, ckpt_path=start)  # type: ignore[arg-type]
     clock.lap("fit_s")
 
-    stop_averaging(trainer)
-    chosen = best.best_model_path if Path(best.best_model_path).is_file() else None
-    if not chosen:
-        log.warning("There is no best.ckpt, as no epoch was validated: the last epoch is tested, not the best.")
-    trainer.validate(module, datamodule=data, ckpt_path=chosen, verbose=False)  # type: ignore[arg-type]
-    trainer.test(module, datamodule=data, verbose=False)  # type: ignore[arg-type]
+    test_best_epoch(trainer, module, data, best.best_model_path)
     clock.lap("test_s")
 
     if not trainer.is_global_zero:
@@ -105,6 +100,18 @@ def announce(
     summary.before(run.path, data, classifier, trainer, start)
     summary.glance(quick_findings(data.task, data.splits, in_folders=Path(str(data.location)).is_dir()))
     loggers.begin(trainer.loggers, run_config.flat(cfg))
+
+
+def test_best_epoch(trainer: "Trainer", module: "FineTuner", data: "Data", best: str) -> None:
+    """Compute the outputs for val and test by the best checkpoint, a path; by the last epoch if there is none."""
+    from ft_lightning.callbacks.checkpoints import stop_averaging
+
+    stop_averaging(trainer)
+    chosen = best if Path(best).is_file() else None
+    if not chosen:
+        log.warning("There is no best.ckpt, as no epoch was validated: the last epoch is tested, not the best.")
+    trainer.validate(module, datamodule=data, ckpt_path=chosen, verbose=False)  # type: ignore[arg-type]
+    trainer.test(module, datamodule=data, verbose=False)  # type: ignore[arg-type]
 
 
 def write_page(run: Run, data: "Data", trainer: "Trainer") -> Path:

@@ -185,7 +185,7 @@ def _with_run_directory(verb: Verb, words: list[str]) -> list[str]:
 
 def _signal_again(unraisable: "sys.UnraisableHookArgs") -> None:
     """Deliver a signal once more whose exception Python could only ignore, as in the callback of a weak reference."""
-    numbers: dict[type[BaseException], int] = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
+    numbers: dict[type[BaseException], signal.Signals] = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
     if number := numbers.get(unraisable.exc_type):
         again = threading.Timer(0.1, _interrupt, [number])
         again.daemon = True
@@ -194,7 +194,7 @@ def _signal_again(unraisable: "sys.UnraisableHookArgs") -> None:
         sys.__unraisablehook__(unraisable)
 
 
-def _interrupt(number: int) -> None:
+def _interrupt(number: signal.Signals) -> None:
     """Send this process a signal that also ends what its main thread waits for."""
     main_thread = threading.main_thread().ident
     if sys.platform == "win32" or main_thread is None:

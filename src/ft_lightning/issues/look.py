@@ -73,8 +73,7 @@ def look_at_files(
     Args:
         data: the keys of conf/data.
     """
-
-    of_labels, kind = label_issues(labels.task.name), place.kind
+    kind = place.kind
 
     def refuse(message: str) -> None:
         found.add([Finding("layout", message, "", blocks=True)])
@@ -93,10 +92,7 @@ def look_at_files(
         task, splits, _ = divide(samples, make_task, *fractions, data.split_seed, data.exclude)
     except UserError as error:
         refuse(str(error))
-    excluded = excluded_names(data.exclude) if data.exclude else set()
-    carried_over = [sample for sample in samples if sample.name in excluded]  # so that the newest table is complete
-    found.add([], [Issue(s.name, "excluded", 1.0, s.label, "by data.exclude") for s in carried_over])
-    samples = [sample for sample in samples if sample.name not in excluded]
+    samples = _drop_excluded(samples, data.exclude, found)
     inspector = kind.inspector({"": samples}, memo, data)
     inspector.decode_unknown(show_progress=True)
     problems = inspector.problems()
@@ -108,16 +104,32 @@ def look_at_files(
     if task:
         splits = {part: [s for s in those if not inspector.problem(s)] for part, those in splits.items()}
         found.add(findings.about_lost(task, splits))
-        found.add(*of_labels.about_labels(task, splits))
+        found.add(*label_issues(labels.task.name).about_labels(task, splits))
     if place.root and not place.table:
         found.add(layout.about_folder(Path(str(place.root)).expanduser(), scanned))
         found.add(layout.about_nesting(samples))
     found.add(layout.about_groups(samples, labels.task))
-    of_kind = SAMPLE_ISSUES[kind.name]
-    found.add(*of_kind.about(sound, inspector.usable))
-    told = (of_labels.about_trait(sound, trait) for trait in of_kind.traits(sound, inspector.usable))
-    found.add(next(filter(None, told), []))
+    _look_at_samples(kind, labels, sound, inspector.usable, found)
     return Looked(labels.task, task, samples, splits, inspector.usable)
+
+
+def _drop_excluded(samples: list[Sample], exclude: str | None, found: Findings) -> list[Sample]:
+    """Return the samples without those of `data.exclude`, which stay issues, so that the newest table is complete."""
+    excluded = excluded_names(exclude) if exclude else set()
+    carried_over = [sample for sample in samples if sample.name in excluded]
+    found.add([], [Issue(s.name, "excluded", 1.0, s.label, "by data.exclude") for s in carried_over])
+    return [sample for sample in samples if sample.name not in excluded]
+
+
+def _look_at_samples(
+    kind: Kind, labels: Labels, sound: list[Sample], usable: dict[str, Inspection], found: Findings
+) -> None:
+    """Add what this kind of sample has findings on: what its contents have in common, and which tell the class."""
+    of_kind = SAMPLE_ISSUES[kind.name]
+    of_labels = label_issues(labels.task.name)
+    found.add(*of_kind.about(sound, usable))
+    told = (of_labels.about_trait(sound, trait) for trait in of_kind.traits(sound, usable))
+    found.add(next(filter(None, told), []))
 
 
 @contextmanager
