@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,23 @@ from ft_lightning.system.errors import UserError
 
 _OLD = Path(__file__).parent.name
 _NAMES = rf"\b({_OLD}|{_OLD.replace('_', '-')})\b"  # the package and the console script
-# About the template itself, and of no use to a project made from it.
-_TEMPLATE_ONLY = ("tests/project", "tests/PROMISES.md", "docs/measured.md", "benchmarks/NOTES.md")
+_TEMPLATE_ONLY = "tests/project"  # about the template itself, and of no use to a project made from it
 # Stay word for word: the notice that the licence requires, and runs of earlier versions.
 _UNCHANGED = ("LICENSE", "tests/old")
 _ANY_ENCODING: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
 _KEPT_SECTIONS = ("Two commands", "The tree", "I want to ...")  # of README, beside those that the user has added
-_DROPPED_SECTIONS = ("Use it", "Measured", "Develop")
+_USE = "docs/use.md"  # where those sections of the template's README go that say how to use it
+_MOVED_SECTIONS = ("Use it", "Develop")
+_DROPPED_SECTIONS = (*_MOVED_SECTIONS, "Measured")
+_TREE_COLUMN = 26  # where README's tree explains a file
 
 
 def rename(new: str, clone: Path) -> list[Path]:
     """Rename a clone's package, console script, tests and documents; return the changed files.
 
-    Earlier runs can be resumed under the new name. A shorter README and an empty CHANGELOG replace the template's; the
-    tests about the template itself are removed. LICENSE keeps its notice.
+    Earlier runs can be resumed under the new name. A shorter README and an empty CHANGELOG replace the template's, and
+    what its README says on use goes into docs/use.md; the tests about the template itself are removed. LICENSE keeps
+    its notice.
 
     Raises:
         UserError: the name is taken or invalid, or `clone` is not a clone or has uncommitted changes.
@@ -45,10 +47,10 @@ def rename(new: str, clone: Path) -> list[Path]:
         raise UserError(f"src/{new} would be ignored by git, as .gitignore says: use another name.")
     except_for = [f":!{place}" for place in _UNCHANGED]
     # A word of the tree could not be told from the package's name, by readers or by the next renaming.
-    elsewhere = [":!README.md", *(f":!{place}" for place in _TEMPLATE_ONLY)]  # which are replaced or removed
+    elsewhere = [":!README.md", f":!{_TEMPLATE_ONLY}"]  # which are replaced or removed
     if importlib.util.find_spec(new) or _git(clone, "grep", "-lIw", "-e", new, "--", ".", *except_for, *elsewhere):
         raise UserError(f"{new!r} is taken: by a package that is installed, or by a word in these files; use another.")
-    _git(clone, "rm", "-rq", "--ignore-unmatch", *_TEMPLATE_ONLY)
+    _git(clone, "rm", "-rq", "--ignore-unmatch", _TEMPLATE_ONLY)
     _replace_documents(clone, new)
     changed = []
     for name in _git(clone, "grep", "-lIzE", "-e", _NAMES, "--", ".", *except_for).split("\0")[:-1]:
@@ -61,9 +63,9 @@ def rename(new: str, clone: Path) -> list[Path]:
         link.symlink_to(str(target).replace(f"src/{_OLD}", f"src/{new}"))
     _git(clone, "mv", f"src/{_OLD}", f"src/{new}")
     _add_former_name(clone / f"src/{new}/runs/names.py")
-    _allow_longer_lines(clone)
     for command in (["check", "--select", "I", "--fix"], ["format"]):  # names of another length and place
-        subprocess.run([sys.executable, "-m", "ruff", *command, "--quiet", "."], cwd=clone, check=False)
+        _ruff(clone, *command)
+    _allow_longer_lines(clone)
     return changed
 
 
@@ -78,37 +80,55 @@ def _rewrite(path: Path, new: str) -> None:
 
 def _replace_documents(clone: Path, new: str) -> None:
     """Replace the template's README and CHANGELOG with short ones to fill in, unless the user has rewritten them."""
-    readme, internals, changes = (clone / name for name in ("README.md", "docs/internals.md", "CHANGELOG.md"))
-    documents = [internals] if internals.is_file() else []
+    readme, changes = clone / "README.md", clone / "CHANGELOG.md"
+    documents = [clone / "docs/internals.md", clone / "tests/PROMISES.md"]
     title, *parts = re.split(r"^## ", _text(readme), flags=re.MULTILINE)
     sections = {heading: body for heading, _, body in (part.partition("\n") for part in parts)}
-    if title.startswith(f"# {_OLD}\n") and sections.keys() >= set(_KEPT_SECTIONS):
-        first = f"# {new}\n\nWhat it is for, in a sentence. Made from a template, whose LICENSE says by whom.\n\n"
-        kept = [heading for heading in sections if heading not in _DROPPED_SECTIONS]
-        text = first + "".join(f"## {heading}\n{sections[heading]}" for heading in kept)
-        text = re.sub(r"^\*\*\.\.\. make it mine(.|\n)*?(?=^\*\*\.\.\.)", "", text, flags=re.MULTILINE)
-        text = re.sub(r"^\$ make test\n=.*\n", "", text, flags=re.MULTILINE)  # how long this template's tests take
-        readme.write_text(text.rstrip() + "\n", **_ANY_ENCODING)
+    if title.startswith(f"# {_OLD}\n") and sections.keys() >= {*_KEPT_SECTIONS, *_MOVED_SECTIONS}:
+        _write_readme(readme, sections, new)
+        text = "".join(f"## {heading}\n{sections[heading]}" for heading in _MOVED_SECTIONS)
+        text = re.sub(r"\]\((?!https?:)", "](../", text).replace("](../docs/", "](").rstrip()
+        (clone / _USE).write_text(f"# How to use it\n\n{text}\n", **_ANY_ENCODING)
+        _git(clone, "add", _USE)
         documents.append(readme)
-    gone = "|".join([*map(re.escape, _TEMPLATE_ONLY), r"\(measured\.md"])
-    for document in documents:  # whole lines, which hold nothing else
-        text = re.sub(rf"^.*({gone}).*\n\n?", "", _text(document), flags=re.MULTILINE)
+    for document in filter(Path.is_file, documents):
+        text = re.sub(rf"(<br>)?`{_TEMPLATE_ONLY}/[^`]*`(?=<br>| \|)", "", _text(document))  # in a cell of a table
+        text = re.sub(rf"^.*{_TEMPLATE_ONLY}.*\n\n?", "", text, flags=re.MULTILINE)  # lines that hold nothing else
         document.write_text(text.replace("; project/ is about this repository alone", ""), **_ANY_ENCODING)
     if "### The package in rooms" in _text(changes):
         changes.write_text("# Changelog\n\n## 0.1.0 (unreleased)\n\n- Made from a template.\n", encoding="utf-8")
 
 
+def _write_readme(path: Path, sections: dict[str, str], new: str) -> None:
+    """Write the README of a new project, from sections of the template's."""
+    first = f"# {new}\n\nWhat it is for, in a sentence. Made from a template, whose LICENSE says by whom. "
+    first += f"[{_USE}]({_USE}) explains how to use it.\n\n"
+    text = first + "".join(f"## {name}\n{body}" for name, body in sections.items() if name not in _DROPPED_SECTIONS)
+    for pattern, by in (
+        (r"^\*\*\.\.\. make it mine(.|\n)*?(?=^\*\*\.\.\.)", ""),
+        (r"^\$ make test\n=.*\n", ""),  # how long this template's tests take
+        (rf"^src/{_OLD}/  +", f"src/{new}/  ".ljust(_TREE_COLUMN)),
+        (r"^docs/internals\.md ", f"{_USE:{_TREE_COLUMN}}how to use it\n\\g<0>"),
+    ):
+        text = re.sub(pattern, by, text, flags=re.MULTILINE)
+    path.write_text(text.rstrip() + "\n", **_ANY_ENCODING)
+
+
 def _allow_longer_lines(clone: Path) -> None:
-    """Raise ruff's limit for docstrings and comments that a longer name has lengthened; code is reformatted."""
-    files = filter(Path.is_file, (clone / name for name in _git(clone, "ls-files", "-z", "*.py").split("\0")))
-    lines = (line for file in files for line in _text(file).splitlines())
-    longest = max(len(line) for line in lines if not line.endswith("# noqa: E501"))
-    path = clone / "pyproject.toml"
-    text = path.read_text(encoding="utf-8")
-    if longest > tomllib.loads(text)["tool"]["ruff"]["line-length"]:
+    """Raise ruff's limit for docstrings and comments that a longer name has lengthened, in a formatted tree."""
+    said = _ruff(clone, "check", "--output-format", "concise", "--select", "E501")
+    longest = max(map(int, re.findall(r"Line too long \((\d+) > ", said)), default=0)
+    if longest:
+        path = clone / "pyproject.toml"
         heading = "[tool.ruff.lint.pycodestyle]\nmax-line-length = "
-        text = re.sub(rf"\n{re.escape(heading)}.*\n", "", text)  # of an earlier renaming
+        text = re.sub(rf"\n{re.escape(heading)}.*\n", "", path.read_text(encoding="utf-8"))  # of an earlier renaming
         path.write_text(f"{text}\n{heading}{longest}  # of sentences\n", encoding="utf-8")
+
+
+def _ruff(clone: Path, *arguments: str) -> str:
+    """Return what ruff prints; nothing where it is not installed."""
+    command = [sys.executable, "-m", "ruff", *arguments, "."]
+    return subprocess.run(command, cwd=clone, check=False, capture_output=True, text=True).stdout
 
 
 def _add_former_name(path: Path) -> None:
@@ -138,6 +158,6 @@ if __name__ == "__main__":
         files = rename(sys.argv[1] if len(sys.argv) == 2 else "", Path.cwd())
     except UserError as error:
         sys.exit(f"error: {error}\nusage: python -m {_OLD}.rename new_name, in the clone's top folder")
-    gone = ", ".join(_TEMPLATE_ONLY)
     print(f"{_OLD} is now {sys.argv[1]} in {len(files)} files; `make check test`, then commit.")  # noqa: T201
-    print(f"README.md and CHANGELOG.md are new ones to fill; removed, as about the template: {gone}.")  # noqa: T201
+    print(f"{_TEMPLATE_ONLY}, about the template, is removed; {_USE} says how to use it.")  # noqa: T201
+    print("Yours to fill: README.md, CHANGELOG.md, and the description in pyproject.toml.")  # noqa: T201

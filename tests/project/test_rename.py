@@ -123,7 +123,7 @@ def test_a_section_that_one_has_added_to_the_readme_stays(tmp_path: Path) -> Non
     readme.write_text(readme.read_text(encoding="utf-8") + "\n## Ours\n\nZebras.\n", encoding="utf-8")
     git(clone, "commit", "-qam", "ours")
     told = said(clone, sys.executable, "-m", "ft_lightning.rename", "my_project")
-    assert "removed, as about the template: tests/project, tests/PROMISES.md" in told
+    assert "tests/project, about the template, is removed; docs/use.md says how to use it" in told
     text = readme.read_text(encoding="utf-8")
     assert re.findall(r"^## (.*)$", text, re.M) == ["Two commands", "The tree", "I want to ...", "Ours"]
     assert "project/ is about" not in text
@@ -137,7 +137,20 @@ def test_its_documents_are_one_s_own_to_fill(renamed: Path) -> None:
     assert "passed" not in readme, "how long this template's tests take"
     assert "$ make train" in readme
     assert readme.count("**... ") == RECIPES.count("**... ") - 1
-    for document in [*renamed.glob("*.md"), *renamed.glob("docs/*.md"), *renamed.glob("benchmarks/*.md")]:
+    tree = readme.partition("## The tree")[2]
+    assert f"src/{NAME}/  a file for each" in tree
+    assert "docs/use.md               how to use it" in tree
+    use = (renamed / "docs/use.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", use, re.M) == ["Use it", "Develop"]
+    assert f"python -m {NAME}.train data.root=/my/images" in use
+    # What comments and documents refer to is there, and refers to nothing that is gone.
+    assert (renamed / "docs/measured.md").is_file()
+    for line in (renamed / "tests/PROMISES.md").read_text(encoding="utf-8").splitlines()[4:]:
+        tests = re.findall(r"`(tests/[^:`]+)::", line)
+        assert tests, line
+        assert [path for path in tests if not (renamed / path).is_file()] == []
+    for document in [path for path in renamed.rglob("*.md") if ".git" not in path.parts]:
+        assert "tests/project" not in document.read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)\s#]+)", document.read_text(encoding="utf-8")):
             assert re.match("https?:", target) or (document.parent / target).exists(), f"{document.name}: {target}"
     assert not (renamed / "tests/project").exists()
@@ -184,7 +197,7 @@ def test_it_can_be_renamed_again_and_what_is_one_s_own_stays(renamed: Path, tmp_
     clone = tmp_path / "clone"
     shutil.copytree(renamed, clone)
     own = {
-        "README.md": f"# Ours\n\nSee tests/project and {NAME}.\n".encode(),
+        "README.md": f"# {NAME}\n\nOurs.\n## Two commands\n## The tree\n## I want to ...\ntests/project\n".encode(),
         "CHANGELOG.md": f"# Changelog\n\n- {NAME} counts zebras.\n".encode(),
         "docs/zebras.md": b"The tests/project of ours.\r\n",
         "ma\u00f1ana.txt": f"{NAME} \u00f1".encode("latin-1"),
