@@ -228,6 +228,14 @@ def test_the_command_says_how_it_ended_and_its_page_can_be_made_again(
     assert "data.root=/nowhere: no such folder" in nowhere.stderr
 
 
+def test_a_model_that_reads_another_kind_of_samples_is_refused_and_the_rest_is_told(tmp_path: Path) -> None:
+    rows = [{"text": f"{word} {number}", "label": word} for word in ("good", "bad") for number in range(8)]
+    write_table(pd.DataFrame(rows), tmp_path / "texts.csv")
+    with pytest.raises(UserError, match="its samples are texts, and model reads images"):
+        check(compose("check", "data=texts", f"data.table={tmp_path / 'texts.csv'}", *TINY), tmp_path)
+    assert "not looked for" in Directory(tmp_path).page.read_text(encoding="utf-8")
+
+
 def test_no_name_reaches_the_terminal_with_a_control_character(tmp_path: Path, run_command: Run) -> None:
     root = write_pictures(tmp_path / "pictures", {"an\x1b[2Jt": 8, "bee": 8})
     for name in ("copy\x1b[31m.png", "two\nlines.png"):

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ft_lightning.cli import extras, finetuning, language, processes, rehearsal
 from ft_lightning.cli.job import in_multirun
-from ft_lightning.cli.objects import blaming, make, make_loss, make_mix, refuse_given
+from ft_lightning.cli.objects import blaming, check_targets, make, make_loss, make_mix, make_scheduler, refuse_given
 from ft_lightning.cli.processes import check_process_count, refuse_processes
 from ft_lightning.cli.solver import check_beside_solver, epochs, solves_head
 from ft_lightning.cli.values import check_values
@@ -47,6 +47,7 @@ class Pretrained(NamedTuple):
 
 def check(cfg: DictConfig) -> None:
     """Raise UserError for a value that would fail late or be ignored silently."""
+    check_targets(cfg)
     check_values(cfg)
     language.check(cfg)
     if solves_head(cfg):
@@ -167,7 +168,7 @@ def module(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "FineTuner"
     given: dict[str, Any] = {
         "loss": make_loss(cfg, data.task.arguments()),
         "optimizer": make(cfg, "optimizer"),
-        "scheduler": make(cfg, "scheduler"),
+        "scheduler": make_scheduler(cfg),
         "mix": make_mix(cfg, data.task, pretrained.backbone.reader),
         "backbone_lr_factor": cfg.finetune.backbone_lr_factor,
         "seed": cfg.seed,

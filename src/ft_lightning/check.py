@@ -32,6 +32,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from ft_lightning.cli import summary
     from ft_lightning.data.kinds import kind_of, skips
     from ft_lightning.data.memo import open_memo
+    from ft_lightning.data.scan import base_of
     from ft_lightning.issues.findings import Finding, Findings
     from ft_lightning.issues.look import Place, look_at_features, look_at_files, look_at_sizes
     from ft_lightning.pages import check as check_page
@@ -50,6 +51,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     try:
         if closer:
             backbone, how = computing(cfg)
+            kind.refuse_other(how.reader)
             distinct = look_at_sizes(looked, how.reader, cfg.data, found)
             facts = how.reader.facts(list(distinct))
             features = features_of(cfg, list(distinct), (backbone, how))
@@ -57,7 +59,9 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     finally:  # without weights, or after Ctrl-C, the findings about files are still reported
         if closer:
             found.add([Finding("not looked for", "Wrong labels, outliers and near-duplicates: it ended before.", "")])
-        written = check_page.write_check(Run(run_dir), looked, found, pairs, str(table or root), facts)
+        written = check_page.write_check(
+            Run(run_dir), looked, found, pairs, str(table or root or base_of(looked.samples)), facts
+        )
         summary.after_check(run_dir, found, overrides_of_train())
     if found.blocking:
         first = [f"{finding.said} {finding.fix}" for finding in found.blocking[:_SHOWN]]

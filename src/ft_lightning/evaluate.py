@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled samples; classes are matched by name."""
     from ft_lightning.cli import summary
-    from ft_lightning.data import datasets, problems, split
+    from ft_lightning.data import datasets, problems, scan, split
     from ft_lightning.data.kinds import KINDS, skips, table_of
     from ft_lightning.data.memo import open_memo
     from ft_lightning.deploy import beside_base, model_dir, speaking
@@ -63,7 +63,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     clock.lap("test_s")
 
     counts = {"samples": {"test": len(samples)}, "left_out": len(left_out), "trained_on": trained_on}
-    location = str(table_of(cfg.data) or cfg.data.root)
+    location = str(table_of(cfg.data) or cfg.data.root or scan.base_of(samples))
     data = {"location": location, **task.facts(), **counts, **reader.facts(samples)}
     card = {key: model.card[key] for key in ("task", "backbone", "finetune", "sha256") if key in model.card}
     about = {"timing": clock.seconds, "data": data, "model": card}

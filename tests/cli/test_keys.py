@@ -4,11 +4,13 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra.errors import ConfigCompositionException
+from omegaconf import OmegaConf
 
 import ft_lightning
 from ft_lightning.cli import meanings
 from ft_lightning.cli.compose import CONF, compose
-from ft_lightning.cli.keys import keys_of, nearest, refuse_unread, refuse_words
+from ft_lightning.cli.keys import explain, keys_of, nearest, refuse_unread, refuse_unread_of_files, refuse_words
 from ft_lightning.cli.meanings import most_used
 from ft_lightning.system.errors import UserError
 
@@ -144,6 +146,54 @@ def test_a_key_of_one_s_own_that_something_reads_is_fine() -> None:
         refuse_unread(compose("train", word), [word])
     refuse_unread(compose("tune", "+tune.space.seed={low:0,high:9}"), ["+tune.space.seed={low:0,high:9}"])
     refuse_words(["-m", "~callback", "--cfg", "--info=config", "data.root=x", "logger.tensorboard.version=''"])
+
+
+@pytest.mark.parametrize(
+    ("own", "meant"),
+    [
+        ({"sed": 5}, "sed: .* did you mean seed?"),
+        ({"mointor": "val/loss"}, "mointor: .* did you mean monitor?"),
+        ({"optimiser": {"lr": 1}}, "optimiser: .* did you mean optimizer?"),
+        (
+            {"finetune": {"backbone_lr_facto": 1}},
+            "finetune.backbone_lr_facto: .* did you mean finetune.backbone_lr_factor?",
+        ),
+        ({"tags": ["a"], "note": "x", "size": 3, "name": "y"}, ""),
+        ({"sed": 5, "seed": "${sed}"}, ""),
+        ({}, ""),
+    ],
+    ids=str,
+)
+def test_a_misspelt_key_in_a_file_of_one_s_own_is_told(own: dict[str, object], meant: str) -> None:
+    cfg = compose("train")
+    OmegaConf.set_struct(cfg, False)
+    cfg.merge_with(own)
+    if not meant:
+        refuse_unread_of_files(cfg)
+        return
+    with pytest.raises(UserError, match=f"^{re.escape(meant).replace(re.escape('.*'), '.*')}$"):
+        refuse_unread_of_files(cfg)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_key_of_ours_is_taken_for_a_misspelt_one(verb: str) -> None:
+    refuse_unread_of_files(compose(verb))
+
+
+def test_what_is_wrong_in_an_experiment_is_said_of_its_file() -> None:
+    for reason, said in (
+        (
+            "Could not override 'hed'. No match in the defaults list.",
+            "Could not override 'hed'. No match in the defaults list.",
+        ),
+        (
+            "Could not override 'head@experiment.head'.\nDid you mean to override head?",
+            "Could not override 'head@experiment.head'. Did you mean to override head? Does it lack its first line, "
+            "`# @package _global_`?",
+        ),
+    ):
+        error = explain("train", ["experiment=mine"], ConfigCompositionException(f"In 'experiment/mine': {reason}"))
+        assert str(error) == f"conf/experiment/mine.yaml: {said}"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hydra.errors import InstantiationException, MissingConfigException
 from lightning.pytorch.callbacks import EarlyStopping
-from omegaconf.errors import ConfigKeyError
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from ft_lightning.cli.known_errors import config_error, known_error, refusal_of_a_typed_value
 from ft_lightning.system.errors import NumericalError, UserError
@@ -81,6 +82,9 @@ def test_a_disk_that_takes_nothing_and_a_config_that_cannot_be_read_are_the_user
 
 
 def test_the_cause_of_an_error_of_hydra_is_said_once() -> None:
+    with pytest.raises(ConfigAttributeError) as lacking:
+        OmegaConf.create({"data": {"root": 1}}).data.nothing  # noqa: B018
+    assert str(config_error(lacking.value)).startswith("data.nothing is missing: write it into the file that data=...")
     error = wrapped(ConfigKeyError("no key x"), 1)
     assert str(config_error(error)) == "Error in call to target\nno key x"
     assert str(config_error(ConfigKeyError("a:\n\tb\n\tc"))) == "a: b, c"

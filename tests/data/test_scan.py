@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from ft_lightning.data.scan import (
     Entry,
     Listing,
     OnProblem,
+    base_of,
     nested_folders,
     scan,
     split_called,
@@ -25,6 +27,7 @@ from ft_lightning.data.scan import (
 )
 from ft_lightning.data.sources import find_images
 from ft_lightning.data.split import by_split, refuse_conflicting_labels
+from ft_lightning.data.text_sources import reading
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
@@ -358,6 +361,17 @@ def test_a_source_of_ones_own_that_finds_nothing_or_returns_something_else_is_to
         scan(lambda *_: [], str(pictures), None, Labels())  # type: ignore[arg-type, return-value]
     found = scan(lambda *_: Listing((Entry("ant/00.png", "a") for _ in "a"), pictures), None, None, Labels())  # type: ignore[arg-type]
     assert [sample.name for sample in found] == ["ant/00.png"], "of a generator too"
+    assert base_of(found) == str(pictures), "where it is, without root and table"
+    assert base_of([]) is None
+
+
+def test_a_source_without_root_and_table_is_called_by_its_name(pictures: Path) -> None:
+    def in_a_database(root: str | None, csv: str | None, on_problem: OnProblem, database: str) -> Listing:
+        return Listing([Entry("ant/00.png", "cat"), Entry("bee/00.png", "Cat")], pictures)
+
+    for find in (partial(in_a_database, database="x.db"), reading(partial(in_a_database, database="x.db"))):
+        with pytest.raises(UserError, match=r"^data\.find=in_a_database: the labels 'Cat' and 'cat' read the same"):
+            scan(find, None, None, Labels())
 
 
 def test_class_names_of_a_source_are_checked(pictures: Path) -> None:

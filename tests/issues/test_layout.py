@@ -110,16 +110,16 @@ def in_groups(*groups: str | None, label: str = "a") -> list[Sample]:
 @pytest.mark.parametrize(
     ("samples", "said"),
     [
-        (in_groups(*(f"p{i // 4}" for i in range(80))), "80 images are in 20 groups of 4 to 4 (a 20)."),
-        (in_groups(*(f"p{i}" for i in range(20))), "of 1 to 1 (a 20): each image is its own group in its class."),
+        (in_groups(*(f"p{i // 4}" for i in range(80))), "80 images are in 20 groups of 4 (a 20)."),
+        (in_groups(*(f"p{i}" for i in range(20))), "of 1 (a 20): each image is its own group in its class."),
         (
             in_groups("x", "y") + in_groups("x", "y", label="b"),
-            "4 images are in 2 groups of 2 to 2 (a 2, b 2): each image is its own group in its class.",
+            "4 images are in 2 groups of 2 (a 2, b 2): each image is its own group in its class.",
         ),
         (in_groups(*(f"p{max(i, 1)}" for i in range(40))), "38 of them have one image of a class."),
         (in_groups(*(f"p{min(i, 20)}" for i in range(60))), "of 1 to 40 (a 21): one has more than half of them."),
-        (in_groups(*(f"p{i % 3}" for i in range(30))), "30 images are in 3 groups of 10 to 10 (a 3): few for a."),
-        (in_groups("p", None, "p", "q", "q"), "4 images are in 2 groups of 2 to 2 (a 2): few for a."),
+        (in_groups(*(f"p{i % 3}" for i in range(30))), "30 images are in 3 groups of 10 (a 3): few for a."),
+        (in_groups("p", None, "p", "q", "q"), "4 images are in 2 groups of 2 (a 2): few for a."),
     ],
 )
 def test_the_number_of_groups_is_said_and_what_is_odd_about_it(samples: list[Sample], said: str) -> None:

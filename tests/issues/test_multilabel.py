@@ -82,7 +82,7 @@ def test_a_colour_mode_that_gives_a_label_away() -> None:
 def test_groups_are_counted_by_label() -> None:
     samples = labelled("cat;dog", "cat", "dog", "", groups=["a", "a", "b", "b"])
     (found,) = about_groups(samples, MultiLabel)
-    assert "4 images are in 2 groups of 2 to 2 (cat 1, dog 2)" in found.said
+    assert "4 images are in 2 groups of 2 (cat 1, dog 2)" in found.said
 
 
 def two_digits(digits: tuple[torch.Tensor, torch.Tensor], count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -89,7 +89,7 @@ def test_a_colour_mode_that_gives_values_away() -> None:
 
 def test_groups_are_counted_without_classes() -> None:
     (found,) = about_groups(labelled("1", "2", "3", "4", groups=["a", "a", "b", "b"]), Regression)
-    assert found.said == "4 images are in 2 groups of 2 to 2: few."
+    assert found.said == "4 images are in 2 groups of 2: few."
 
 
 def test_centre_and_spread_are_those_of_most() -> None:

@@ -4,7 +4,7 @@ import sys
 
 from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning.cli.keys import refuse_unread
+from ft_lightning.cli.keys import refuse_unread, refuse_unread_of_files
 from ft_lightning.cli.solver import refuse_other_epochs
 from ft_lightning.cli.values import check_kinds
 from ft_lightning.system.errors import UserError
@@ -21,6 +21,8 @@ def check_config(cfg: DictConfig, typed: list[str], verb: str, module: str, in_m
         example = _usage(module) if set(missing) <= cfg.keys() else f"Say {missing[0]}=... too."
         raise UserError(f"{' and '.join(missing)}: not set. {example}")
     refuse_unread(cfg, typed)
+    if not OmegaConf.select(cfg, "resume"):  # whose config may be older
+        refuse_unread_of_files(cfg)
     check_kinds(cfg, typed)
     if verb == "train" and not in_multirun:  # of several jobs, and of a search, only some may solve
         refuse_other_epochs(cfg, typed)

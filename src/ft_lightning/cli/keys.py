@@ -18,6 +18,7 @@ from ft_lightning.system.errors import UserError
 _PLACES = {"data": "data.root", "model": "model.weights", "tune": "tune.storage"}
 _ENOUGH = 0.65  # of difflib's ratio, for a key to be meant
 _MISTAKEN = 0.75  # for one that was added on purpose
+_NEARLY = 0.8  # for one in a file of one's own, where tags is no misspelt task
 _FLAGS = ("--cfg", "--config-dir", "--config-name", "--config-path", "--experimental-rerun", "--info", "--package")
 _PATH_LIKE = re.compile(r"^(~|\.{0,2}/|[A-Za-z]:[\\/])|/|\\|\.(csv|tsv|zip|pth?|safetensors)$")
 
@@ -54,6 +55,9 @@ def explain(verb: str, words: list[str], error: BaseException) -> UserError | No
     """Say which key or choice was meant where a command line does not compose; None if nothing is near."""
     if not isinstance(error, HydraException):
         return None
+    if of_file := re.match(r"In '(\w+/\w+)': (.*)", str(error), re.S):
+        fix = " Does it lack its first line, `# @package _global_`?" if "@" in of_file[2] else ""
+        return UserError(f"conf/{of_file[1]}.yaml: {' '.join(of_file[2].split())}{fix}")
     overrides: list[Override] = []
     for word in _without_flags(words):
         try:
@@ -117,6 +121,17 @@ def refuse_unread(cfg: DictConfig, typed: list[str]) -> None:
         meant = None if key in known or f"${{{key}" in OmegaConf.to_yaml(cfg) else nearest(key, known, _MISTAKEN)
         if meant:
             raise UserError(f"{word}: nothing reads {key}: did you mean {meant}={word.partition('=')[2]}?")
+
+
+def refuse_unread_of_files(cfg: DictConfig) -> None:
+    """Raise UserError for a misspelt key that a file sets, such as one of conf/experiment, and that nothing reads."""
+    known = {name.partition(".")[0] for path in CONF.glob("*.yaml") for name in (path.stem, *read(path))}
+    known |= {path.name for path in CONF.iterdir() if path.is_dir()}
+    known |= {name for path in CONF.glob("finetune/*.yaml") for name in read(path)}
+    own = [*map(str, cfg), *(f"finetune.{name}" for name in cfg.get("finetune") or ())]
+    for key in own:
+        if key not in known and f"${{{key}" not in OmegaConf.to_yaml(cfg) and (meant := nearest(key, known, _NEARLY)):
+            raise UserError(f"{key}: a file of conf/ sets it, and nothing reads it: did you mean {meant}?")
 
 
 def _is_argument(cfg: DictConfig, key: str) -> bool:

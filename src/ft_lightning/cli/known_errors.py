@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverrideParseException
 from hydra.errors import HydraException, InstantiationException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import NumericalError, UserError, is_out_of_memory, printable_lines
@@ -92,6 +92,12 @@ def config_error(error: BaseException) -> UserError:
         key, _, value = str(error.override).partition("=")
         example = f"'{key}=\"{value}\"'" if value and not set("\"'") & set(value) else "'data.root=\"~/my images\"'"
         return UserError(f"{error.override} cannot be read: quote the value, for example {example}.")
+    if isinstance(error, ConfigKeyError | ConfigAttributeError) and str(error).startswith("Missing key"):
+        group = str(error.full_key).partition(".")[0]
+        return UserError(
+            f"{error.full_key} is missing: write it into the file that {group}=... names, or have that file begin with "
+            "another's keys, by `defaults:` as in conf/data/mydata.yaml."
+        )
     causes = [error] + ([error.__cause__] if error.__cause__ else [])
     text = "\n".join(dict.fromkeys(str(cause).partition("\nConfig search path")[0] for cause in causes))
     return UserError(text.replace("\n\n", "\n").replace(":\n\t", ": ").replace("\n\t", ", "))  # lists in one line

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
 
 
+_MADE = ("model", "head", "data", "augment", "module", "loss", "optimizer", "scheduler", "task", "trainer")
+
+
 def make(cfg: DictConfig, key: str, /, *, over: Collection[str] = (), but: Collection[str] = (), **given: Any) -> Any:
     """Instantiate what a key of the config names, with arguments that the command itself gives.
 
@@ -43,6 +46,27 @@ def make(cfg: DictConfig, key: str, /, *, over: Collection[str] = (), but: Colle
         return instantiate(own, **given)
 
 
+def check_targets(cfg: DictConfig) -> None:
+    """Raise UserError for a choice that names nothing to be made, as where its file lacks a line."""
+    for group in _MADE:
+        node = OmegaConf.select(cfg, group)
+        if isinstance(node, str):
+            raise UserError(
+                f"{group}={node} is written as a value: write `- override /{group}: {node}` below defaults."
+            )
+        if not (isinstance(node, DictConfig) and node.get("_target_")):
+            raise UserError(
+                f"{group}: its file has no _target_, the function or class that makes it, and no `defaults:` with a "
+                "file that has one."
+            )
+    for group in ("callback", "logger"):
+        if "_target_" in (cfg[group] or {}):
+            raise UserError(f"{group}: in its file, write _target_ and what follows below a name, indented.")
+        for name, node in (cfg[group] or {}).items():
+            if not (isinstance(node, DictConfig) and node.get("_target_")):
+                raise UserError(f"{group}.{name}: it has no _target_, the class that makes it.")
+
+
 def takes(cfg: DictConfig, key: str, argument: str) -> bool:
     """Return whether what a key of the config names takes an argument."""
     named, others = parameters_of(get_object(OmegaConf.select(cfg, key)._target_))
@@ -51,12 +75,16 @@ def takes(cfg: DictConfig, key: str, argument: str) -> bool:
 
 def make_loss(cfg: DictConfig, of_task: dict[str, Any]) -> Any:
     """Make the loss with what the task gives it; raise UserError for one that is of another task."""
-    known, others = parameters_of(get_object(cfg.loss._target_))
+    from torch.nn import Module
+
+    made = get_object(cfg.loss._target_)
+    known, others = parameters_of(made)
     unknown = sorted(of_task.keys() - known)
-    if unknown and known and not others:
+    bare = isinstance(made, type) and getattr(made, "__init__") is Module.__init__  # noqa: B009  # takes nothing
+    if unknown and (bare or (known and not others)):
         raise UserError(
             f"loss: {cfg.loss._target_} takes no {' and no '.join(unknown)}, so is no loss for task={cfg.task.name}: "
-            "leave it out, and the task chooses its own."
+            f"leave it out, and the task chooses its own. A loss of yours has to take {' and '.join(unknown)}."
         )
     needed = {name for name, parameter in known.items() if parameter.default is Parameter.empty}
     if lacking := sorted(needed - of_task.keys() - set(map(str, cfg.loss))):
@@ -64,7 +92,20 @@ def make_loss(cfg: DictConfig, of_task: dict[str, Any]) -> Any:
             f"loss: {cfg.loss._target_} wants {' and '.join(lacking)}, which neither its keys nor task={cfg.task.name} "
             "give: leave loss out, and the task chooses its own."
         )
-    return make(cfg, "loss", **of_task)
+    loss = make(cfg, "loss", **of_task)
+    if not callable(loss):
+        raise UserError(f"loss: {cfg.loss._target_} returned a {type(loss).__name__}: make it return a loss, a module.")
+    return loss
+
+
+def make_scheduler(cfg: DictConfig) -> Any:
+    """Make the schedule, (optimizer, total steps) -> Lightning's configuration; one of torch steps once an epoch."""
+    from torch.optim.lr_scheduler import LRScheduler
+
+    made, named = make(cfg, "scheduler"), get_object(cfg.scheduler._target_)
+    if not (isinstance(named, type) and issubclass(named, LRScheduler)):
+        return made
+    return lambda optimizer, _: {"scheduler": made(optimizer), "interval": "epoch"}
 
 
 def make_mix(cfg: DictConfig, task: "Task", reader: "Reader") -> Any:
@@ -98,10 +139,16 @@ def blaming(cfg: DictConfig, key: str) -> Iterator[None]:
     except Exception as error:
         wrapped = isinstance(error, InstantiationException)
         cause = (error.__cause__ or error) if wrapped else error
+        refused = is_refusal(cause) or _is_about_a_value(cause, OmegaConf.select(cfg, key))
         # Hydra's own error, without a cause, is about a name that cannot be imported.
-        if not (wrapped or is_refusal(cause)) or (error.__cause__ and not is_refusal(cause)):
+        if not (wrapped or refused) or (error.__cause__ and not refused):
             raise
         raise typed_error(error) or shortage(cause) or _refused(cfg, key, cause) from error
+
+
+def _is_about_a_value(error: BaseException, node: DictConfig) -> bool:
+    """Return whether a file that cannot be opened is one that the config names."""
+    return isinstance(error, OSError) and error.filename is not None and str(error.filename) in map(str, node.values())
 
 
 def _refused(cfg: DictConfig, key: str, error: BaseException) -> UserError:
@@ -115,4 +162,6 @@ def _refused(cfg: DictConfig, key: str, error: BaseException) -> UserError:
     blamed = typed.keys() & named or named or typed or values
     settings = " ".join(f"{name}={value}" for name, value in values.items() if name in blamed)
     reason = " ".join(str(error).split())[:300].rstrip(".")
-    return UserError(f"{settings or key}: {node['_target_']} refuses this: {reason or type(error).__name__}.")
+    lacks_partial = "required positional argument" in reason and "_partial_" not in node
+    fix = " Does its file lack the line `_partial_: true`?" if lacks_partial else ""
+    return UserError(f"{settings or key}: {node['_target_']} refuses this: {reason or type(error).__name__}.{fix}")

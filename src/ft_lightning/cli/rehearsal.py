@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,12 @@ from ft_lightning.cli.solver import solves_head
 from ft_lightning.system.errors import UserError, number_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ft_lightning.data.protocol import Data
     from ft_lightning.module import FineTuner
     from ft_lightning.readers.sample import Reader
+    from ft_lightning.tasks.task import Task
 
 _TRIES = 3  # of a random augmentation
 _STEPS = 100.0  # of a schedule
@@ -31,9 +35,21 @@ def augmentation(cfg: DictConfig, reader: "Reader") -> Any:
         augment = partial(preprocess)
         if augment is preprocess:
             return augment
-        for _ in range(_TRIES):
-            augment(blank)
+        made = [augment(blank) for _ in range(_TRIES)]
+    plain: Any = preprocess(blank)
+    if strange := [each for each in made if _described(each, sizes=False) != _described(plain, sizes=False)]:
+        raise UserError(
+            f"augment: {cfg.augment._target_} makes {_described(strange[0])} of an image, which has to be like "
+            f"{_described(plain)}."
+        )
     return augment
+
+
+def _described(value: object, sizes: bool = True) -> str:
+    """Return a value's type and shape in words; without sizes, only how many dimensions it has."""
+    shape = getattr(value, "shape", None)
+    said = "" if shape is None else f" of shape {tuple(shape)}" if sizes else f" of {len(shape)} dimensions"
+    return f"a {type(value).__name__}{said}"
 
 
 def _leaves(augmentation: Callable[[Any], Any], preprocess: Any) -> bool:
@@ -58,9 +74,26 @@ def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
             training = classifier.head.training
             outputs = classifier.head.eval()(features)
             classifier.head.train(training)
+        if outputs.shape != (2, data.task.width):
+            raise UserError(
+                f"head: {cfg.head.get('name', cfg.head._target_)} gives {_described(outputs)} for two samples: make it "
+                f"{data.task.width} outputs each, its num_classes."
+            )
+        _rehearse_task(cfg, data.task, outputs, data.targets("train")[:2])
+        try:
+            inspect.signature(module.loss_of).bind({}, outputs)
+        except TypeError as error:
+            raise UserError(
+                f"module: {type(module).__name__}.loss_of is called with batch and outputs: {error}."
+            ) from None
         if type(module).loss_of is FineTuner.loss_of:  # one of the user's own may call it in another way
             with blaming(cfg, "loss"):
-                module.loss(outputs, data.targets("train")[:2])
+                loss = module.loss(outputs, data.targets("train")[:2])
+            if not isinstance(loss, torch.Tensor) or loss.ndim:
+                raise UserError(
+                    f"loss: {cfg.loss._target_} gives {_described(loss)} for two samples: make it their mean, a tensor "
+                    "without dimensions."
+                )
             if (weights := data.weights("train")) is not None:
                 if len(inspect.signature(module.loss.forward).parameters) < 3:
                     raise UserError(
@@ -81,6 +114,36 @@ def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
     _refuse_parts_of_an_epoch(
         cfg, {split: math.ceil(len(data.splits[split]) / cfg.data.batch_size) for split in data.splits}
     )
+
+
+def _rehearse_task(cfg: DictConfig, task: "Task", outputs: "Tensor", target: "Tensor") -> None:
+    """Call for two samples the members of a task that are called after training; raise UserError if one fails."""
+    import torch
+
+    calls: dict[str, Callable[[], Tensor]] = {
+        "rows": lambda: task.rows(outputs, target),
+        "constant": lambda: task.constant().expand(2, -1),
+        "vote": lambda: task.vote(target.expand(2, *target.shape), torch.ones(2, 2)),
+    }
+    for name, call in calls.items() if not task.generates else ():
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                rows = call()
+                score = task.score(rows, target)
+                measured = task.metrics(rows, target, full=False).get(task.monitor, score)
+                task.sums(outputs, target)
+        except Exception as error:
+            who = type(task).__name__
+            raise UserError(
+                f"task={cfg.task.name}: {who}.{name}, or {who}.score of what it returns, fails for two samples: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if math.isfinite(measured) and not math.isclose(score, measured, rel_tol=1e-3, abs_tol=1e-6):
+            raise UserError(
+                f"task={cfg.task.name}: {type(task).__name__}.score gives {score:g} where its metric {task.monitor}, "
+                f"which decides, is {measured:g}: have score return the same."
+            )
 
 
 def _refuse_parts_of_an_epoch(cfg: DictConfig, counts: dict[str, int]) -> None:

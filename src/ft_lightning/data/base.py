@@ -20,11 +20,10 @@ from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import Problem
 from ft_lightning.data.protocol import Data
 from ft_lightning.data.samplers import SAMPLERS, BatchPositions, EpochSampler, check_sampler
-from ft_lightning.data.scan import FindFiles, scan, without_special
+from ft_lightning.data.scan import FindFiles, base_of, scan, without_special
 from ft_lightning.data.split import lost, refuse_conflicting_labels, refuse_leaks
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.distributed import is_main_process
-from ft_lightning.system.errors import UserError
 from ft_lightning.system.hardware import default_workers
 from ft_lightning.system.kinds import Count, Share
 from ft_lightning.tasks.registry import DEFAULT, task_class
@@ -74,13 +73,13 @@ class LabelledData(LightningDataModule):
         self._skips = skips(self.kind, vars(self))
         check_sampler(self.sampler)
         root, table = self._source()
-        self.location = table or root
         self.left_out: Sequence[Problem] = []
         self._start: dict[str, int] | None = None
         how = (self.label, self.label_sep, self.empty_label, self.case_sensitive, self.weight)
         labels = Labels(task_class(self.task_name), *how)
         find = self.kind.source(self.find, vars(self))
         samples = without_special(scan(find, root, table, labels, self.memo, kind=self.kind.name))
+        self.location = table or root or base_of(samples)
         samples, beyond = narrow(samples, self.group_by, self.limit, self.split_seed, labels.task)
         make_task = self.make_task or labels.task.of
         task, splits, excluded = divide(
@@ -126,11 +125,7 @@ class LabelledData(LightningDataModule):
 
     def connect(self, reader: Reader, augment: Callable[[Any], Any] | None, seed: int) -> None:
         """Set how samples are read, the augmentation of train, and the seed of its order."""
-        if reader.kind != self.kind.name:
-            raise UserError(
-                f"data: its samples are {self.kind.name}s, and model reads {reader.kind}s: choose another model, or "
-                "other data."
-            )
+        self.kind.refuse_other(reader)
         plain = reader.adapted(vars(self))
         self._hold_to_limits(plain)
         self.reader: Reader = plain

@@ -10,6 +10,7 @@ from ft_lightning.data import conversation_inputs, text_inputs
 from ft_lightning.data.conversation_sources import checking, find_conversations
 from ft_lightning.data.damage import Inspect, Inspector
 from ft_lightning.data.inputs import find_files
+from ft_lightning.data.own_source import function_of, of_ones_own
 from ft_lightning.data.scan import FindFiles, with_columns
 from ft_lightning.data.sources import find_images
 from ft_lightning.data.text_sources import find_texts, reading
@@ -59,7 +60,17 @@ class Kind:
     def source(self, find: FindFiles | None, keys: Mapping[str, Any]) -> FindFiles:
         """Return what lists the samples: `find`, or that of the kind; it knows the columns that the keys name."""
         given = {name: keys[name] for name in self.columns if keys.get(name) is not None}
+        if find and function_of(find) not in (kind.find for kind in KINDS.values()):
+            find = of_ones_own(find)
         return with_columns(self.prepared(find or self.find), given)
+
+    def refuse_other(self, reader: Reader) -> None:
+        """Raise UserError for a model that reads samples of another kind."""
+        if reader.kind != self.name:
+            raise UserError(
+                f"data: its samples are {self.name}s, and model reads {reader.kind}s: choose another model, or "
+                "other data."
+            )
 
     def inspector(
         self, splits: "Splits", memo: "Memo | None", keys: Mapping[str, Any], fix: str = "Mend or remove them."

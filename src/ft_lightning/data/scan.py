@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ft_lightning.data.labels import Cells, Labels, OnProblem, tidy
 from ft_lightning.data.memo import NOT_A_FILE, Memo, digest_files
+from ft_lightning.data.own_source import name_of
 from ft_lightning.readers import conversation
 from ft_lightning.readers.conversation import Message
 from ft_lightning.readers.sample import Sample
@@ -90,6 +91,7 @@ def scan(
         kind: what the samples are: image, text or conversation.
     """
     where = f"data.{'csv' if kind == 'image' else 'table'}={csv}" if csv else f"data.root={root}"
+    where = where if csv or root else f"data.find={name_of(find)}"
     columns: dict[str, str | Sequence[str] | None] = {"label": labels.columns, "weight": labels.weight}
     find = with_columns(find, {key: named for key, named in columns.items() if named is not None})
     entries, base = _listed(find, root, csv, on_problem, where, kind)
@@ -103,10 +105,16 @@ def with_columns(find: FindFiles, given: Mapping[str, str | Sequence[str]]) -> F
     if unknown := sorted(given.keys() - inspect.signature(find).parameters):
         key = unknown[0]
         raise UserError(
-            f"data.{key}={given[key]}: data.find={getattr(find, '__name__', find)} has no parameter {key}, so takes no "
-            "columns: leave it out."
+            f"data.{key}={given[key]}: data.find={name_of(find)} has no parameter {key}, so takes no columns: leave it "
+            "out."
         )
     return partial(find, **given) if given else find  # type: ignore[arg-type]
+
+
+def base_of(samples: Sequence[Sample]) -> str | None:
+    """Return the folder at which the names of samples start, for people; None if there is none."""
+    within = (sample for sample in samples if sample.path.endswith(f"/{sample.name}"))
+    return next((sample.path.removesuffix(f"/{sample.name}") for sample in within), None)
 
 
 def _listed(
@@ -124,7 +132,10 @@ def _listed(
         raise UserError(f"data.find lists {strange[0]!r}: make it an Entry.")
     if nameless := [entry for entry in entries if not _is_text(entry.label)]:
         path, label, *_ = nameless[0]
-        raise UserError(f"{where}: {path} has the label {label!r}; a label is a text, or texts by column.")
+        text = "" if label is None else str(label)
+        raise UserError(
+            f"{where}: {path} has the label {label!r}; a label is a text, such as {text!r}, or texts by column."
+        )
     given = {entry.split for entry in entries}
     if unknown := sorted(map(str, given - {None, *SPLITS})):
         raise UserError(f"{where}: split {unknown[0]!r} is unknown; use {', '.join(SPLITS)}, or None.")

@@ -86,7 +86,7 @@ def about_groups(samples: Sequence[Sample], task: "type[Task]") -> list[Finding]
     counted = name_few([f"{name} {count:,}" for name, count in sorted(by_class.items()) if name])
     smallest, largest = min(sizes.values()), max(sizes.values())
     said = f"{number_of(len(grouped), f'{noun} is', f'{noun}s are')} in {number_of(len(sizes), 'group')}"
-    said += f" of {smallest} to {largest}" + (f" ({counted})" if counted else "")
+    said += f" of {smallest}" + (f" to {largest}" if largest > smallest else "") + (f" ({counted})" if counted else "")
     alone = sum(count == 1 for count in own.values())
     few = sorted(label for label, count in by_class.items() if count < _FEW_GROUPS)
     fix = ""

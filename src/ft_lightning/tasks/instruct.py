@@ -106,9 +106,9 @@ class Instruct:
     def sums(self, outputs: "Tensor", target: "Tensor") -> "dict[str, Tensor]":
         return {"token_accuracy": outputs[:, 2].sum()}
 
-    def score(self, outputs: "Tensor", target: "Tensor") -> float:
+    def score(self, rows: "Tensor", target: "Tensor") -> float:
         """Return the loss of a token."""
-        return (outputs[:, 0].sum() / outputs[:, 1].sum()).item()
+        return (rows[:, 0].sum() / rows[:, 1].sum()).item()
 
     def ordered(self, columns: Sequence[str]) -> Sequence[str]:
         return columns

@@ -130,9 +130,9 @@ class MultiClass:
         label = target if target.ndim == 1 else target.argmax(1)  # (B, C) where a batch is mixed
         return {"accuracy": (outputs.argmax(1) == label).sum().float()}
 
-    def score(self, outputs: "Tensor", target: "Tensor") -> float:
+    def score(self, rows: "Tensor", target: "Tensor") -> float:
         """Return the accuracy."""
-        return (outputs.argmax(1) == target).double().mean().item()
+        return (rows.argmax(1) == target).double().mean().item()
 
     def ordered(self, columns: Sequence[str]) -> Sequence[str]:
         return columns
@@ -140,12 +140,12 @@ class MultiClass:
     def constant(self) -> "Tensor":
         import torch
 
-        return torch.eye(self.width)[self.class_counts.index(max(self.class_counts))]
+        return torch.eye(len(self.class_names))[self.class_counts.index(max(self.class_counts))]
 
     def vote(self, targets: "Tensor", weights: "Tensor") -> "Tensor":
         import torch
 
-        return torch.zeros(len(targets), self.width).scatter_add_(1, targets, weights)
+        return torch.zeros(len(targets), len(self.class_names)).scatter_add_(1, targets, weights)
 
     def metrics(self, rows: "Tensor", target: "Tensor", full: bool) -> dict[str, Any]:
         from ft_lightning.tasks.metrics import epoch_metrics, full_metrics
@@ -201,10 +201,10 @@ class MultiClass:
         return replace(self, abstain_below=probability(below, "abstain_below"))
 
     def deciding(self, threshold: float) -> Self:
-        if self.width != 2:
+        if len(self.class_names) != 2:
             raise UserError(
-                f"threshold={threshold}: of {self.width} classes the most probable is answered, and only of two can it "
-                "be another; leave it out."
+                f"threshold={threshold}: of {len(self.class_names)} classes the most probable is answered, and only of "
+                "two can it be another; leave it out."
             )
         return replace(self, threshold=probability(threshold, "threshold"))
 
@@ -226,10 +226,10 @@ class MultiClass:
         return [*worst_errors(predictions)["path"], *least_certain(predictions)["path"]]
 
     def describe(self) -> dict[str, str]:
-        return {"classes": f"{self.width}: {some_of(self.class_names)}"}
+        return {"classes": f"{len(self.class_names)}: {some_of(self.class_names)}"}
 
     def facts(self) -> dict[str, Any]:
-        return {"classes": self.width}
+        return {"classes": len(self.class_names)}
 
     def arguments(self) -> dict[str, Any]:
         return {"class_counts": self.class_counts}

@@ -137,11 +137,11 @@ class MultiLabel:
         right = ((outputs > 0) == (target > 0.5)).all(1)  # targets between 0 and 1 where a batch is mixed
         return {"exact_match": right.sum().float()}
 
-    def score(self, outputs: "Tensor", target: "Tensor") -> float:
+    def score(self, rows: "Tensor", target: "Tensor") -> float:
         """Return the mean average precision of the labels that occur."""
         from ft_lightning.tasks.label_metrics import average_precisions, mean_of_present
 
-        return mean_of_present(average_precisions(outputs.double().numpy(), target.numpy()))
+        return mean_of_present(average_precisions(rows.double().numpy(), target.numpy()))
 
     def ordered(self, columns: Sequence[str]) -> Sequence[str]:
         label_sets.refuse_lacking(columns, self.label_names)

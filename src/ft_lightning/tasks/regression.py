@@ -141,9 +141,9 @@ class Regression:
         sd = outputs.new_tensor(self.sd, dtype=target.dtype)
         return {"mae": ((outputs - target).abs() * sd).mean(1).sum()}
 
-    def score(self, outputs: "Tensor", target: "Tensor") -> float:
+    def score(self, rows: "Tensor", target: "Tensor") -> float:
         """Return the mean absolute error."""
-        return (self.original(outputs) - self.original(target)).abs().mean().item()
+        return (self.original(rows) - self.original(target)).abs().mean().item()
 
     def ordered(self, columns: Sequence[str]) -> Sequence[str]:
         return numbers.ordered(columns, self.targets)

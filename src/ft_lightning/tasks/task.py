@@ -89,17 +89,17 @@ class Task(Protocol):
     def sums(self, outputs: "Tensor", target: "Tensor") -> "dict[str, Tensor]":
         """Return metrics of a train batch, each summed over its samples; cheap, because each step calls it."""
 
-    def score(self, outputs: "Tensor", target: "Tensor") -> float:
-        """Return `monitor` for these outputs, the one number by which neighbours and heads are compared."""
+    def score(self, rows: "Tensor", target: "Tensor") -> float:
+        """Return `monitor` for these rows, the one number by which baselines are compared with the model."""
 
     def ordered(self, columns: Sequence[str]) -> Sequence[str]:
         """Return the columns of a label in the order of the targets; raise UserError if they are other ones."""
 
     def constant(self) -> "Tensor":
-        """Return the outputs (C,) of the baseline that answers all samples alike: as train's commonest, or its mean."""
+        """Return the row (...) of the baseline that answers all samples alike: as train's commonest, or its mean."""
 
     def vote(self, targets: "Tensor", weights: "Tensor") -> "Tensor":
-        """Return the outputs predicted by k neighbours with these targets (N, k, ...) and weights (N, k)."""
+        """Return the rows predicted by k neighbours with these targets (N, k, ...) and weights (N, k)."""
 
     def metrics(self, rows: "Tensor", target: "Tensor", full: bool) -> dict[str, Any]:
         """Compute an epoch's metrics, or all metrics of a split for metrics.json, with intervals and baselines."""
