@@ -8,6 +8,7 @@ import pytest
 import ft_lightning
 from chat import write_language_model
 from ft_lightning.data.problems import DataProblemsError
+from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
 from questions import ODD_CONVERSATIONS, fifty, write_lines
 
@@ -30,17 +31,21 @@ def test_fifty_questions_of_a_spreadsheet_become_a_model_that_answers(model: Pat
     split = run.table("split")
     assert split["split"].value_counts().to_dict() == {"train": 30, "val": 10, "test": 10}
     assert set(split["class"]) == {answer for _, answer in fifty()}
-    asked = ["column=question", f"input={table}", "max_new_tokens=4"]
+    asked = [f"input={table}", "max_new_tokens=4"]  # the columns are those of the training
     answered = ft_lightning.run("predict", f"model_dir={run.path}", *asked, run_dir=tmp_path / "answers")
     assert len(answered.table("predictions")) == 50
     scored = ft_lightning.run(
-        "evaluate", f"model_dir={run.path}", f"data.table={table}", "data.split=test", *columns, run_dir=tmp_path / "e"
+        "evaluate", f"model_dir={run.path}", f"data.table={table}", "data.split=test", run_dir=tmp_path / "e"
     )
     assert scored.metrics["test"]["n"] == 10
     assert scored.metrics["test"]["loss"] == pytest.approx(run.metrics["test"]["loss"], abs=0.02), "in bf16"
     given = [*FAST, f"model.name={model}", f"data.table={table}", *columns, f"init_from={run.path}"]
     further = ft_lightning.run("train", *given, run_dir=tmp_path / "further")
     assert further.metrics["test"]["base"]["loss"] == pytest.approx(run.metrics["test"]["loss"], abs=0.02), "in bf16"
+    pd.DataFrame({"text": [f"a {n}" for n in range(20)], "label": ["x", "y"] * 10}).to_csv(tmp_path / "t.csv")
+    classes = ["model=transformers", f"model.name={model}", "data=texts", f"data.table={tmp_path / 't.csv'}"]
+    with pytest.raises(UserError, match=rf"init_from={run.path} holds tiny.*for task=instruct.*export model_dir="):
+        ft_lightning.run("train", *classes, f"init_from={run.path}", run_dir=tmp_path / "classes")
 
 
 @pytest.mark.promise(44)

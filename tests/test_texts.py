@@ -97,6 +97,70 @@ def test_a_decoder_classifies(finetune: list[str], do: Do, table: Path, tmp_path
     assert again.metrics["test"]["loss"] == pytest.approx(test["loss"], abs=1e-5)
 
 
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    rows = [(text, other, label) for (text, label), (other, _) in zip(sentences(60), sentences(60, 1), strict=True)]
+    pd.DataFrame(rows, columns=["one", "other", "same"]).to_csv(tmp_path / "pairs.csv", index=False)
+    return tmp_path / "pairs.csv"
+
+
+def test_a_model_of_pairs_refuses_single_texts_and_reads_the_columns_of_its_training(
+    do: Do, table: Path, pairs: Path, tmp_path: Path
+) -> None:
+    run = do("train", f"data.table={pairs}", "data.text=[one,other]", "data.label=same", "optimizer=lbfgs")
+    assert run.card["data"] == {"keys": {"text": ["one", "other"], "label": "same", "label_sep": ";"}, "texts": 2}
+    again = do("evaluate", f"model_dir={run.path}", f"data.table={pairs}", "data.split=test")
+    assert again.metrics["test"]["loss"] == pytest.approx(run.metrics["test"]["loss"], abs=1e-6), "without data.text"
+
+    model, said = ft_lightning.load(run), r"trained on pairs of texts \(data\.text=\[one,other\]\)"
+
+    def answers(*given: str) -> list[str]:
+        return do("predict", f"model_dir={run.path}", *given).table("predictions")["predicted"].tolist()
+
+    assert answers(f"input={pairs}") == answers(f"input={pairs}", "column=[one,other]")
+    typed = answers("text=[[a cat,a dog],[the tree,the mat]]")
+    assert typed == model.predict([("a cat", "a dog"), ("the tree", "the mat")])["predicted"].tolist()
+    with pytest.raises(UserError, match=said):
+        do("evaluate", f"model_dir={run.path}", f"data.table={pairs}", "data.text=one", "data.label=same")
+    for given in (["text=[a cat,a dog]"], [f"input={pairs}", "column=one"], [f"input={table}"]):
+        with pytest.raises(UserError, match=said):
+            answers(*given)
+    for inputs in ("a cat", ["a cat"], ("a cat", "a dog")):
+        with pytest.raises(UserError, match=said):
+            model.predict(inputs)
+    pd.DataFrame({"body": ["a"], "label": ["cat"]}).to_csv(tmp_path / "body.csv", index=False)
+    with pytest.raises(UserError, match=r"no column 'one'; it has body, label\. data\.text names another"):
+        do("evaluate", f"model_dir={run.path}", f"data.table={tmp_path / 'body.csv'}")
+    with pytest.raises(UserError, match=r"no column 'one'; it has body, label\. column names another"):
+        answers(f"input={tmp_path / 'body.csv'}")
+
+
+def test_a_model_of_single_texts_refuses_pairs(do: Do, table: Path, pairs: Path) -> None:
+    run = do("train", f"data.table={table}", "optimizer=lbfgs")
+    said = r"trained on single texts; 60 of 60 here are pairs .*name one column"
+    with pytest.raises(UserError, match=said):
+        do("predict", f"model_dir={run.path}", f"input={pairs}", "column=[one,other]")
+    with pytest.raises(UserError, match="are pairs"):
+        ft_lightning.load(run).predict([("a cat", "a dog")])
+    of_pairs = [f"data.table={pairs}", "data.text=[one,other]", "data.label=same", f"init_from={run.path}"]
+    with pytest.raises(UserError, match="are pairs"):
+        do("train", *of_pairs)
+    do("train", *of_pairs, "head=mlp", "trainer.max_epochs=1")  # another head: what it read is no matter
+
+
+def test_a_language_model_is_no_start_for_a_classifier_nor_the_other_way_round(
+    do: Do, table: Path, tmp_path: Path, encoder: Path
+) -> None:
+    questions = [json.dumps({"prompt": f"the {word}", "completion": word}) for word in WORDS]
+    (tmp_path / "q.jsonl").write_text("\n".join(questions))
+    writes = ["task=instruct", "data=instructions", f"data.table={tmp_path / 'q.jsonl'}"]
+    with pytest.raises(UserError) as refused:
+        do("train", *writes, "model=causal", f"init_from={do('train', f'data.table={table}').path}")
+    assert "trained for task=multiclass" in str(refused.value)
+    assert f"model.name={encoder}" in str(refused.value)
+    assert "leave init_from out" in str(refused.value)
+
+
 def test_predict_reads_tables_files_and_what_is_typed(do: Do, table: Path, tmp_path: Path) -> None:
     run = do("train", f"data.table={table}", "optimizer=lbfgs")
     (tmp_path / "a.txt").write_text("the cat")

@@ -113,6 +113,7 @@ def pretrained(cfg: DictConfig) -> Pretrained:
     from ft_lightning.deploy import model_dir
 
     earlier = model_dir.load(cfg.init_from, key="init_from")
+    language.refuse_earlier(cfg, earlier)
     backbone = earlier.classifier.backbone
     found = asdict(backbone.identity)
     asked: Any = OmegaConf.to_container(cfg.model, resolve=True)
@@ -141,6 +142,7 @@ def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Class
         known = earlier.classifier.head.state_dict()
         shapes = [{name: value.shape for name, value in state.items()} for state in (known, head.state_dict())]
         if earlier.task.answers_like(data.task) and shapes[0] == shapes[1]:
+            earlier.layout.refuse_others(data.splits["train"], "data.text")
             head.load_state_dict(known)
         else:
             log.warning("init_from: its head differs, or answers something else: a new one is trained.")

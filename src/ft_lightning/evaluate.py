@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli import command
 from ft_lightning.cli.job import Verb
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ft_lightning.data.damage import Inspector
+    from ft_lightning.data.layout import Layout
     from ft_lightning.data.memo import Memo
     from ft_lightning.data.split import Splits
     from ft_lightning.deploy.predictor import TrainedModel
@@ -118,6 +119,7 @@ def labelled_samples(
     from ft_lightning.data.scan import SPLITS, scan, without_special
 
     kind, table = KINDS[model.classifier.backbone.reader.kind], table_of(data)
+    data = as_trained(data, model.layout, table, kind.name)
     root = data.root or (Run.folder_of(table) if table else None)
     labels = build.labels(data, type(model.task))
     if labels.columns is not None and not isinstance(labels.columns, str):
@@ -135,12 +137,24 @@ def labelled_samples(
             f"data.split={split}: the data has no such split, nor had these samples in the model's run; use "
             "data.split=all."
         )
+    model.layout.refuse_others(chosen, "data.text")
     if len(chosen) < len(samples):
         log.warning(
             "data.split=%s: %d of %s scored.", split, len(chosen), number_of(len(samples), "sample is", "samples are")
         )
     model.task.encode([sample.label for sample in chosen])  # raises for labels that the model does not know
     return chosen
+
+
+def as_trained(data: DictConfig, layout: "Layout", table: str | None, kind: str) -> DictConfig:
+    """Return the keys of the data, in which null means what the model was trained with, where the table allows it."""
+    from ft_lightning.system.tables import read_table
+
+    there = list(read_table(Path(str(table)).expanduser()).columns) if table else []
+    known = {"label_sep": ";"} | (layout.within(there, kind) if table else {})
+    found = OmegaConf.merge(data, {key: value for key, value in known.items() if data[key] is None})
+    assert isinstance(found, DictConfig)
+    return found
 
 
 def split_by(samples: "list[Sample]", run: Run) -> "list[Sample]":

@@ -18,6 +18,7 @@ from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
     from ft_lightning.data.kinds import Kind
+    from ft_lightning.data.layout import Layout
     from ft_lightning.readers.sample import Sample
 
 
@@ -34,11 +35,13 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     kind = KINDS[model.classifier.backbone.reader.kind]
     if model.task.generates:
         table = (
-            answering.talk(cfg, model) if answering.talks(cfg) else answering.answers(cfg, model, to_answer(cfg, kind))
+            answering.talk(cfg, model)
+            if answering.talks(cfg)
+            else answering.answers(cfg, model, to_answer(cfg, kind, model.layout))
         )
     else:
         answering.refuse_writing(cfg)
-        samples = to_answer(cfg, kind)
+        samples = to_answer(cfg, kind, model.layout)
         if cfg.threshold is not None:
             model.task = model.task.deciding(cfg.threshold)
         how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision, cfg.max_pixels)
@@ -50,18 +53,25 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     return {"n": len(table), "unreadable": int((table["error"] != "").sum())}
 
 
-def to_answer(cfg: DictConfig, kind: "Kind") -> "list[Sample]":
-    """Return the samples that `input` or `text` names, each once."""
+def to_answer(cfg: DictConfig, kind: "Kind", layout: "Layout") -> "list[Sample]":
+    """Return the samples that `input` or `text` names, each once; of a table the columns that the model knows."""
     if cfg.text is not None and kind.typed is None:
         raise UserError(f"text={cfg.text}: this model reads {kind.name}s: say input=/a/file/or/folder.")
     if (cfg.input is None) == (cfg.text is None):
         both = "either input or text, not both" if cfg.input is not None else "what to answer: input=/a/file/or/folder"
         raise UserError(f"predict: say {both}{'' if kind.typed is None or cfg.input else ', or text=...'}.")
     if cfg.text is not None and kind.typed:
-        return kind.typed(_several(cfg.text))
+        return kind.typed(_typed(cfg.text))
     columns = None if cfg.column is None else _several(cfg.column)
-    found = [sample for pattern in _several(cfg.input) for sample in kind.inputs(pattern, columns)]
+    usual = layout.columns("text")
+    found = [sample for pattern in _several(cfg.input) for sample in kind.inputs(pattern, columns, usual)]
     return list({sample.path: sample for sample in found}.values())
+
+
+def _typed(value: Any) -> "list[str | tuple[str, ...]]":
+    """Return the texts that were typed; of text=[[one,other]] a pair."""
+    texts = value if isinstance(value, ListConfig) else [value]
+    return [tuple(map(str, text)) if isinstance(text, ListConfig) else str(text) for text in texts]
 
 
 def _several(value: Any) -> list[str]:

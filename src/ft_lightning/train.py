@@ -78,7 +78,15 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         stored.computed + choice.computed,
     )
     metrics = write.write(run, outputs, task, data, timing, choice.compared, more, module.details())
-    model_dir.save(run.model, module.classifier, build.described_head(choice.cfg), task, metrics, reader=data.reader)
+    model_dir.save(
+        run.model,
+        module.classifier,
+        build.described_head(choice.cfg),
+        task,
+        metrics,
+        reader=data.reader,
+        layout=data.layout,
+    )
     page = write_page(run, data, trainer)
     if trainer.loggers:
         loggers.conclude(trainer.loggers, metrics, run_page.figures(run), trainer.global_step)

@@ -16,11 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ft_lightning.backbones import snapshots
-from ft_lightning.backbones.load import names, said
+from ft_lightning.backbones.load import build_backbone, names, said
 from ft_lightning.backbones.load_text import load_text_backbone
 from ft_lightning.backbones.snapshots import MINILM
 from ft_lightning.backbones.transformers import TextBackbone
 from ft_lightning.readers.sample import Sample
+from ft_lightning.readers.text import FILE
 from ft_lightning.system.errors import UserError
 from texts import library_network, tokenizer, write_folder
 
@@ -237,6 +238,123 @@ def test_pooling_is_what_the_files_say_or_what_is_asked_for(folder: Path) -> Non
     assert loaded(folder).pooling == "mean"
     (folder / "1_Pooling/config.json").write_text('{"pooling_mode": "lasttoken"}')
     assert loaded(folder).pooling == "last"
+
+
+def change_modules(folder: Path, *after: tuple[str, str], first: str = "Transformer") -> None:
+    """Write modules.json: a network, its pooling, and what follows as (path, type)."""
+    listed = [("", first), ("1_Pooling", "Pooling"), *after]
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in listed]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    change_json(folder / "1_Pooling/config.json", pooling_mode_mean_tokens=True)
+
+
+def add_dense(folder: Path, name: str, inputs: int, outputs: int, **said: Any) -> dict[str, Tensor]:
+    """Write a dense layer as sentence-transformers do; return its values."""
+    torch.manual_seed(inputs + outputs)
+    values = {"linear.weight": torch.randn(outputs, inputs), "linear.bias": torch.randn(outputs)}
+    if said.get("bias") is False:
+        del values["linear.bias"]
+    described = {
+        "in_features": inputs,
+        "out_features": outputs,
+        "activation_function": "torch.nn.modules.activation.Tanh",
+    }
+    change_json(folder / name / "config.json", **described | said)
+    save_file(values, folder / name / "model.safetensors")
+    return values
+
+
+@pytest.mark.promise(46)
+def test_what_sentence_transformers_do_after_pooling_is_done_here(folder: Path) -> None:
+    plain = loaded(folder)
+    first = add_dense(folder, "2_Dense", 32, 24)
+    second = add_dense(folder, "3_Dense", 24, 16, bias=False, activation_function="torch.nn.modules.linear.Identity")
+    change_modules(
+        folder, ("2_Dense", "Dense"), ("3_Dense", "Dense"), ("4_Dropout", "Dropout"), ("5_Normalize", "Normalize")
+    )
+    backbone = loaded(folder)
+    texts = ["the cat sat on the mat", "a dog ran", "it was very quiet because nobody came to see them"]
+    for text in texts:
+        pooled = features(plain, text)
+        hidden = torch.tanh(pooled @ first["linear.weight"].T + first["linear.bias"]) @ second["linear.weight"].T
+        assert torch.allclose(features(backbone, text), hidden / hidden.norm(dim=1, keepdim=True), atol=1e-6)
+    assert backbone.feature_dim == 16
+    assert backbone.blocks[:-1] == plain.blocks[:-1]
+    assert backbone.blocks[-1] == (*plain.blocks[-1], "after_pooling"), "it trains with the last block"
+
+    rows = [backbone.reader(Sample.unlabelled(text, text)) for text in texts]
+    with torch.no_grad():
+        together = backbone(backbone.prepare(backbone.reader.collate(rows)))  # type: ignore[arg-type]
+    assert torch.equal(together, torch.cat([features(backbone, text) for text in texts])), "whatever the batch-mates"
+
+    card = asdict(backbone.identity)
+    again: Any = build_backbone(
+        json.loads(json.dumps(card)), {"files": {FILE: tokenizer()}, "max_length": 64, "truncate": "head"}
+    )
+    again.load_state_dict(backbone.state_dict())
+    assert torch.equal(features(again, texts[0]), features(backbone, texts[0]))
+    asked = {"source": "transformers", "name": str(folder), "arguments": {}}
+    assert [names(asked | {"pooling": pooling}, card) for pooling in ("auto", "mean")] == [True, False]
+
+
+def test_unit_length_and_plain_pooling_can_be_chosen(folder: Path) -> None:
+    plain = loaded(folder)
+    change_modules(folder, ("2_Normalize", "Normalize"))
+    unit = features(loaded(folder), "the cat sat")
+    assert unit.norm().item() == pytest.approx(1)
+    assert torch.allclose(unit, features(plain, "the cat sat") / features(plain, "the cat sat").norm(), atol=1e-7)
+    named = loaded(folder, pooling="mean")
+    assert torch.equal(features(named, "the cat sat"), features(plain, "the cat sat"))
+    assert named.identity == plain.identity, "as before, with the same stored features"
+
+
+@pytest.mark.promise(46)
+@pytest.mark.parametrize(
+    ("after", "spoil", "message"),
+    [
+        ([("2_LSTM", "LSTM")], lambda folder: None, r"2_LSTM \(LSTM\), which is not known here"),
+        ([("../2_Dense", "Dense")], lambda folder: None, r"\.\./2_Dense \(Dense\)"),
+        (
+            [("2_Dense", "Dense")],
+            lambda folder: (folder / "2_Dense/model.safetensors").rename(folder / "2_Dense/pytorch_model.bin"),
+            r"2_Dense \(Dense, whose weights are no model\.safetensors\)",
+        ),
+        (
+            [("2_Dense", "Dense")],
+            lambda folder: change_json(folder / "2_Dense/config.json", activation_function="os.system"),
+            r"2_Dense \(Dense, system, 32 x 24\)",
+        ),
+        (
+            [("2_Dense", "Dense")],
+            lambda folder: change_json(folder / "2_Dense/config.json", bias=False),
+            r"2_Dense/model\.safetensors cannot be used as pretrained weights: .*bias",
+        ),
+        (
+            [("2_Dense", "Dense")],
+            lambda folder: change_json(folder / "2_Dense/config.json", in_features=None),
+            r"2_Dense \(Dense, Tanh, None x 24\)",
+        ),
+    ],
+)
+def test_a_module_that_is_not_known_is_refused_by_name(
+    after: list[tuple[str, str]], spoil: Callable[[Path], Any], message: str, folder: Path
+) -> None:
+    add_dense(folder, "2_Dense", 32, 24)
+    change_modules(folder, *after)
+    spoil(folder)
+    with pytest.raises(UserError, match=message) as error:
+        loaded(folder)
+    assert str(folder) in str(error.value)
+    loaded(folder, pooling="cls")
+
+
+def test_a_network_that_is_no_sentence_model_is_refused(folder: Path) -> None:
+    change_modules(folder, first="WordEmbeddings")
+    with pytest.raises(UserError, match=r"the folder itself \(WordEmbeddings\) and 1_Pooling \(Pooling\)"):
+        loaded(folder)
+    (folder / "modules.json").write_text("{")
+    with pytest.raises(UserError, match=r"modules\.json"):
+        loaded(folder)
 
 
 def features(backbone: TextBackbone, content: Any) -> Tensor:

@@ -24,11 +24,14 @@ from ft_lightning.system.files import UnwritableError, replacing, sha256, sweep
 
 _OFFLINE = "Without a network, model=efficientnet_lite0 works: its weights are installed."
 _SNAPSHOT = (  # of a text network; not the same weights once more in other formats, nor code
+    "*_Dense/config.json",
+    "*_Dense/model.safetensors",
     "1_Pooling/config.json",
     "config.json",
     "model.safetensors",
     "model.safetensors.index.json",
     "model-*.safetensors",
+    "modules.json",
     "sentence_bert_config.json",
     "tokenizer.json",
 )
@@ -79,12 +82,17 @@ def fetch_snapshot(repository: str, revision: str | None) -> Path:
         folder = Path(snapshot_download(**wanted, local_files_only=True))
     except LocalEntryNotFoundError:
         folder = None
-    if folder is None or not (any(folder.glob("*.safetensors")) and (folder / "config.json").exists()):
+    if folder is None or not _is_whole(folder):
         folder = _download_snapshot(repository, wanted)
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(folder.glob("**/*.safetensors")):
         stored = path.resolve()
         verify(stored, stored.name if re.fullmatch(r"[a-f0-9]{64}", stored.name) else "")
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    modules = (folder / "modules.json").exists() or not (folder / "1_Pooling").exists()  # of sentence-transformers
+    return modules and any(folder.glob("*.safetensors")) and (folder / "config.json").exists()
 
 
 def verify(path: Path, expected: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 from torch import nn
 
+from ft_lightning.backbones.after_pooling import NAME
 from ft_lightning.backbones.backbone import Backbone, Identity, ImageBackbone
 from ft_lightning.backbones.blocks import take_off_last_layer, trace
 from ft_lightning.backbones.embedded import EMBEDDED, EMBEDDED_NAME, embedded_lite0
@@ -60,10 +61,8 @@ def names(model: Any, identity: dict[str, Any]) -> bool:
         return False
     if model["source"] == SOURCE:  # whose arguments are those of its config
         fits = all(known["config"].get(name) == value for name, value in given.items())
-        fits = fits and model["pooling"] in (
-            "auto",
-            known.get("pooling", model["pooling"]),
-        )  # a language model has none
+        if model["pooling"] != "auto":  # one that is named has nothing after it; a language model has none
+            fits = fits and model["pooling"] == known.get("pooling", model["pooling"]) and NAME not in known
         return fits and Path(model["name"]).name == Path(identity["name"]).name
     # In a timm name the part after the dot only selects weights.
     return given == known and model["name"].partition(".")[0] == identity["name"].partition(".")[0]

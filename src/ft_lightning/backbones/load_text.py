@@ -2,6 +2,10 @@
 
 from typing import Any
 
+from torch import nn
+
+from ft_lightning.backbones import after_pooling
+from ft_lightning.backbones.after_pooling import NAME, Steps
 from ft_lightning.backbones.backbone import Identity
 from ft_lightning.backbones.causal import CausalBackbone
 from ft_lightning.backbones.load_causal import GENERATES, build_causal, load_causal
@@ -35,7 +39,8 @@ def load_text_backbone(
         weights: DEFAULT: those of `name`; "embedded": of all-MiniLM-L6-v2 or SmolLM2-135M-Instruct, from an installed
             package; None: random.
         revision: on the hub: a branch, tag or commit; None: the newest, or the one in the cache.
-        pooling: mean, cls, last, or auto: as the model's files say, else mean, and last for what reads left to right.
+        pooling: mean, cls, last, or auto: as the model's files say, with what they do after it, such as scaling to unit
+            length; else mean, and last for what reads left to right.
         grad_checkpointing: compute a trained block's inside again in the backward pass, which takes less memory.
         arguments: values in place of those of config.json.
         generates: with its last layer, to write answers; else without, for features.
@@ -54,10 +59,15 @@ def load_text_backbone(
             return language
         tokenizer = found.tokenizer()
         network = build_network(config) if weights is None else load_network(config, found.folder)
+        after = found.after_pooling() if pooling == "auto" else []
         if pooling == "auto":
             pooling = found.pooling() or ("last" if is_decoder(config) else "mean")
         label = "random" if weights is None else found.label
-        identity = Identity(SOURCE, found.name, {"config": config, "pooling": pooling}, label)
+        steps = [step for step, _ in after]
+        identity = Identity(SOURCE, found.name, {"config": config, "pooling": pooling} | _said(steps), label)
+        _add(network, steps)
+        if after and weights is not None:
+            after_pooling.load(network.get_submodule(NAME), [path for _, path in after], found.folder)
         backbone = TextBackbone(network, pooling, identity, _reader(network, tokenizer, found.max_length()))
     except UserError as error:
         raise UserError(f"model.name={name}: {error}" if str(error)[:6] != "model." else str(error)) from error
@@ -75,11 +85,23 @@ def build_text_backbone(identity: Identity, preprocess: dict[str, Any]) -> TextB
     if identity.arguments.get(GENERATES):
         return build_causal(identity, preprocess)
     network = build_network(identity.arguments["config"])
+    _add(network, identity.arguments.get(NAME, ()))
     reader = _reader(network, preprocess["files"][FILE], None).adapted(preprocess)
     pooling = identity.arguments["pooling"]
     if pooling not in POOLINGS:
         raise UserError(f"pooling={pooling} is unknown: use {', '.join(POOLINGS)}.")
     return TextBackbone(network, pooling, identity, reader)
+
+
+def _said(steps: Steps) -> dict[str, Any]:
+    """Return the entry of an identity's arguments; none without steps, as in older ones."""
+    return {NAME: list(steps)} if steps else {}
+
+
+def _add(network: nn.Module, steps: Steps) -> None:
+    """Make what follows pooling a part of the network: of its weights, its last block, and what trains."""
+    if steps:
+        network.add_module(NAME, after_pooling.built(steps))
 
 
 def checkpoint(network: Any, name: str) -> None:

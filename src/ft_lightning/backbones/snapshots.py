@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ft_lightning.backbones.after_pooling import read_steps
 from ft_lightning.backbones.downloads import fetch_snapshot, verify
 from ft_lightning.backbones.embedded import EMBEDDED
 from ft_lightning.backbones.packages import package_folder
@@ -22,6 +23,7 @@ _SHA256 = {
     "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
 }
+_MODULES = "modules.json"  # of sentence-transformers
 _POOLINGS = {"mean_tokens": "mean", "cls_token": "cls", "lasttoken": "last"}  # of sentence-transformers
 
 
@@ -61,6 +63,14 @@ class Snapshot(NamedTuple):
                 f"model.name={self.name}: it pools by {', '.join(found)}: say model.pooling=mean, cls or last."
             )
         return _POOLINGS[found[0]] if found else None
+
+    def after_pooling(self) -> list[tuple[dict[str, Any], str]]:
+        """Return what sentence-transformers do with a pooled text, each step with its folder; mostly nothing."""
+        if self.label == EMBEDDED or not (self.folder / _MODULES).is_file():
+            return []  # the embedded model is used as it is measured here: not scaled to unit length
+        with reading(self.folder / _MODULES):
+            modules = json.loads((self.folder / _MODULES).read_text(encoding="utf-8"))
+        return read_steps(modules, self.folder, self.json)
 
     def max_length(self) -> int | None:
         """Return the number of tokens that the model was trained with, where its files say it."""

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
+from ft_lightning.backbones.after_pooling import NAME
 from ft_lightning.backbones.backbone import Identity
 from ft_lightning.backbones.blocks import trace_list
 from ft_lightning.readers.sample import Reader
@@ -90,11 +91,16 @@ class TextBackbone(nn.Module):
         with whole if self._is_float32_only else nullcontext():
             hidden = self.network(**rows).last_hidden_state.float()
         with whole:
-            if self.pooling == "cls":
-                return hidden[:, 0]
-            if self.pooling == "last":
-                return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
-            return hidden.masked_fill(~mask.unsqueeze(2), 0).sum(1) / mask.sum(1, keepdim=True)
+            pooled = self._of_tokens(hidden, mask)
+            after: nn.Module | None = getattr(self.network, NAME, None)
+            return pooled if after is None else after(pooled)
+
+    def _of_tokens(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        if self.pooling == "last":
+            return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(1) - 1]
+        return hidden.masked_fill(~mask.unsqueeze(2), 0).sum(1) / mask.sum(1, keepdim=True)
 
 
 def _rows(device: str, length: int) -> int:

@@ -1,12 +1,15 @@
 """What a task whose model writes answers needs of the other groups."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli.objects import takes
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.registry import TASKS
+
+if TYPE_CHECKING:
+    from ft_lightning.deploy.predictor import TrainedModel
 
 
 def generates(cfg: DictConfig) -> bool:
@@ -48,3 +51,22 @@ def purpose(cfg: DictConfig) -> dict[str, Any]:
             "model.name=/a/folder."
         )
     return {"generates": True}
+
+
+def refuse_earlier(cfg: DictConfig, earlier: "TrainedModel") -> None:
+    """Raise UserError for an `init_from` that writes answers where the task needs features, and the other way round."""
+    if earlier.task.generates == generates(cfg):
+        return
+    network = f"{earlier.classifier.backbone.identity.name}, trained for task={earlier.task.name}"
+    if earlier.task.generates:
+        raise UserError(
+            f"init_from={cfg.init_from} holds {network}, a language model with its last layer; task={cfg.task.name} "
+            f"with model.name={cfg.model.name} needs one without. Say task={earlier.task.name}; or export "
+            f"model_dir={cfg.init_from} output=/a/folder, and use that without init_from: model=transformers "
+            "model.name=/a/folder."
+        )
+    raise UserError(
+        f"init_from={cfg.init_from} holds {network}, a network without the last layer of a language model, which "
+        f"task={cfg.task.name} with model.name={cfg.model.name} needs: leave init_from out, or name a run of "
+        f"task={cfg.task.name}."
+    )

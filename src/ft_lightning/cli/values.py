@@ -45,7 +45,7 @@ _KINDS: dict[str, Any] = {
     "data.empty_label": Literal["error", "skip", "none"] | None,
     "data.find._target_": _Text,  # null: the model's own
     "data.label": str | list[str] | None,
-    "data.label_sep": str,
+    "data.label_sep": _Text,  # null: of an evaluation, as in training
     "data.learn": Literal["answers", "last"] | None,
     "data.max_length": Count | None,
     "data.max_pixels": Count,
@@ -91,7 +91,7 @@ _KINDS: dict[str, Any] = {
     "task.generate": Natural,
     "task.max_new_tokens": Count,
     "temperature": NotNegative,
-    "text": str | list[str] | None,
+    "text": str | list[str | list[str]] | None,
     "threshold": Share | None,
     "top_p": Share,
     "trainer.accumulate_grad_batches": Count,

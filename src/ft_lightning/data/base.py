@@ -16,6 +16,7 @@ from ft_lightning.data.collect import divide, narrow, split_table
 from ft_lightning.data.datasets import Indexed, SampleDataset, StoredDataset, check_loader, collating
 from ft_lightning.data.kinds import Kind, made_by, skips, table_of
 from ft_lightning.data.labels import Labels
+from ft_lightning.data.layout import Layout
 from ft_lightning.data.memo import Memo
 from ft_lightning.data.problems import Problem
 from ft_lightning.data.protocol import Data
@@ -98,6 +99,8 @@ class LabelledData(LightningDataModule):
         if not self.allow_leak:
             refuse_leaks(self.inspector.samples())
         self.task = task.fit([sample.label for sample in self.splits["train"]])
+        named = {key: getattr(self, key) for key in (*self.kind.columns, "label", "label_sep")}
+        self.layout = Layout.of([sample for those in self.splits.values() for sample in those], **named)
 
     def _source(self) -> tuple[str | None, str | None]:
         """Return the folder and the table that are given, or made."""

@@ -15,9 +15,9 @@ from ft_lightning.system.errors import UserError
 from ft_lightning.system.tables import read_table
 
 
-def typed_questions(text: str | Sequence[str]) -> list[Sample]:
+def typed_questions(text: str | Sequence[str | tuple[str, ...]]) -> list[Sample]:
     """Return the questions that were typed."""
-    texts = [text] if isinstance(text, str) else list(text)
+    texts = [text] if isinstance(text, str) else [each if isinstance(each, str) else str([*each]) for each in text]
     return [question(f"text {number}", each) for number, each in enumerate(texts, start=1)]
 
 
@@ -27,24 +27,26 @@ def question(name: str, text: str) -> Sample:
     return _sample(name, messages, problem_of(messages, answered=False))
 
 
-def find_questions(pattern: str, columns: Sequence[str] | None) -> list[Sample]:
+def find_questions(pattern: str, columns: Sequence[str] | None, usual: Sequence[str] = ()) -> list[Sample]:
     """Return the questions of `input`: the rows of a table, the lines of standard input (-), or whole files.
 
     An answer at the end of a row's conversation is passed over, as a column of answers is.
 
     Args:
-        columns: of a table: the question's column; None: as its layout says, or the only one.
+        columns: of a table: the question's column; None: that of `usual`, or as its layout says, or the only one.
+        usual: the question's column in the model's training; empty: as the layout said.
     """
     if pattern == "-":
         return [question(name, line) for name, line in lines_of_input()]
     if Path(pattern).suffix.lower() in TABLES:
-        return _of_table(Path(pattern).expanduser(), columns)
+        return _of_table(Path(pattern).expanduser(), columns, usual)
     return [_of_file(path) for path in find_files(pattern, TEXT_FILES)]
 
 
-def _of_table(table: Path, columns: Sequence[str] | None) -> list[Sample]:
+def _of_table(table: Path, columns: Sequence[str] | None, usual: Sequence[str]) -> list[Sample]:
     where, rows = f"input={table}", read_table(table, as_is=True)
     refuse_lacking(rows, [], "", where)
+    columns = columns or (usual if {*usual} <= {*rows.columns} else None)
     if columns and len(columns) > 1:
         raise UserError(f"column={list(columns)}: name one column, that of the question.")
     only = rows.columns[0] if len(rows.columns) == 1 and rows.columns[0] not in ("messages", "conversations") else None

@@ -32,7 +32,8 @@ class Kind:
     Args:
         name: that of their readers; also what people call one of them.
         find: lists them where no source is named.
-        inputs: (pattern of a file, folder or table; columns of a table, or None) -> the samples to answer.
+        inputs: (pattern of a file, folder or table; columns of a table, or None; those of the model's training) -> the
+            samples to answer.
         columns: keys of conf/data that name columns of a table, which `find` takes.
         inspecting: (keys of conf/data) -> what decodes a sample, and what judges its width and height.
         remembered: whether looking at one costs enough to keep the verdict.
@@ -46,13 +47,13 @@ class Kind:
 
     name: str
     find: FindFiles
-    inputs: Callable[[str, Sequence[str] | None], list[Sample]]
+    inputs: Callable[[str, Sequence[str] | None, Sequence[str]], list[Sample]]
     columns: tuple[str, ...]
     inspecting: Callable[[Mapping[str, Any]], tuple[Inspect, Callable[[int, int], str]]]
     remembered: bool
     parts: Callable[[Sample, int], Sequence[Part]] | None
     prepared: Callable[[FindFiles], FindFiles]
-    typed: Callable[[Sequence[str]], list[Sample]] | None
+    typed: Callable[[Sequence[str | tuple[str, ...]]], list[Sample]] | None
     hold: Callable[[Inspector, Reader, bool], bool]
     on_bad: str
     told_by: str
@@ -137,7 +138,7 @@ def _of_conversations(keys: Mapping[str, Any]) -> tuple[Inspect, Callable[[int, 
     return lambda sample: Inspection(sum(len(said) for _, said in sample.content), 0, "text", "", True), lambda *_: ""
 
 
-def _image_inputs(pattern: str, columns: Sequence[str] | None) -> list[Sample]:
+def _image_inputs(pattern: str, columns: Sequence[str] | None, _: Sequence[str]) -> list[Sample]:
     if columns:
         raise UserError(f"column={','.join(columns)}: this model reads images, which are files: leave it out.")
     return [Sample.unlabelled(str(path)) for path in find_files(pattern)]

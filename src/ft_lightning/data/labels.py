@@ -48,7 +48,7 @@ class Labels:
             raise UserError(f"data.empty_label={self.empty} is unknown: use one of {', '.join(EMPTY)}.")
         if self.empty == "none" and self.task.empty != "none":
             raise UserError(f"data.empty_label=none: a sample of task={self.task.name} cannot be without a label.")
-        if not self.sep.strip():
+        if not (self.sep or "").strip():
             raise UserError("data.label_sep is blank: use a sign that stands in no label, such as ;.")
 
     def read(self, named: Sequence[tuple[str, Cells]], where: str, on_problem: OnProblem) -> list[str | None]:

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from ft_lightning.data.damage import Inspector
 from ft_lightning.data.datasets import Indexed
+from ft_lightning.data.layout import Layout
 from ft_lightning.data.problems import Problem
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.tasks.task import Task
@@ -23,6 +24,7 @@ class Data(Protocol):
 
     task: Task  # fitted to train's labels
     splits: Mapping[str, Sequence[Sample]]  # train, val and test
+    layout: Layout  # of the samples, for model.json
     reader: Reader  # of val and test: the connected one, with the data's own limits
     location: str | None  # the folder or table, for people
     num_workers: int | None  # processes that read samples; None for what suits the machine

@@ -16,22 +16,24 @@ from ft_lightning.system.tables import read_table
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
-def typed_texts(text: str | Sequence[str]) -> list[Sample]:
-    """Return the texts that were typed."""
+def typed_texts(text: str | Sequence[str | tuple[str, ...]]) -> list[Sample]:
+    """Return the texts that were typed, or pairs of them."""
     texts = [text] if isinstance(text, str) else list(text)
     return [Sample.of_text(f"text {number}", each) for number, each in enumerate(texts, start=1)]
 
 
-def find_texts(pattern: str, columns: Sequence[str] | None) -> list[Sample]:
+def find_texts(pattern: str, columns: Sequence[str] | None, usual: Sequence[str] = ()) -> list[Sample]:
     """Return the texts of `input`: the rows of a table, the lines of standard input (-), or whole files.
 
     Args:
-        columns: of a table: the text's column, or the two of a pair; None: the one called text, or the only one.
+        columns: of a table: the text's column, or the two of a pair; None: those of `usual` if the table has them, else
+            the one called text, or the only one.
+        usual: the columns that the model was trained on; empty: unknown, or the one called text.
     """
     if pattern == "-":
         return [Sample.of_text(name, line) for name, line in lines_of_input()]
     if Path(pattern).suffix.lower() in TABLES:
-        return _of_table(Path(pattern).expanduser(), columns)
+        return _of_table(Path(pattern).expanduser(), columns, usual)
     return [Sample.unlabelled(str(path), kind="text") for path in find_files(pattern, TEXT_FILES)]
 
 
@@ -41,9 +43,11 @@ def lines_of_input() -> list[tuple[str, str]]:
     return [(f"-#{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
-def _of_table(table: Path, columns: Sequence[str] | None) -> list[Sample]:
+def _of_table(table: Path, columns: Sequence[str] | None, usual: Sequence[str]) -> list[Sample]:
     rows = read_table(table, as_is=True)
-    named = list(columns or (["text"] if len(rows.columns) != 1 else rows.columns))
+    single = ["text"] if len(rows.columns) != 1 else list(rows.columns)
+    known = {*usual} <= {*rows.columns} or not {*single} <= {*rows.columns}
+    named = list(columns or (usual if usual and known else single))
     refuse_lacking(rows, named, "column", f"input={table}")
     if len(named) > 2:
         raise UserError(f"column={named}: name one column, or the two of a pair.")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ft_lightning.backbones.backbone import Backbone
 from ft_lightning.backbones.load import build_backbone
+from ft_lightning.data.layout import Layout
 from ft_lightning.deploy import adapter
 from ft_lightning.deploy.predictor import TrainedModel
 from ft_lightning.deploy.weights import INDEX, WEIGHTS, fill, read_weights, write_weights
@@ -41,6 +42,7 @@ def save(
     metrics: dict[str, Any],
     build_backbone: Callable[..., Backbone] = build_backbone,
     reader: Reader | None = None,
+    layout: Layout | None = None,
 ) -> None:
     """Write a model directory, whole or not at all, and check that it loads as exactly the same classifier.
 
@@ -50,6 +52,7 @@ def save(
         metrics: of val and test, as in metrics.json.
         build_backbone: as in `load`, for the check.
         reader: how samples were read; None: as the backbone's own reader does.
+        layout: of the samples it was trained on; None: it is not kept.
     """
     backbone = classifier.backbone
     reader = reader or backbone.reader
@@ -62,6 +65,7 @@ def save(
         "finetune": {"mode": plan.mode, "trained_blocks": list(plan.trained_blocks)}
         | (adapters.to_dict() if adapters else {}),
         "head": head,
+        **({"data": layout.to_dict()} if layout else {}),
         **task.to_dict(),
         "metrics": {split: _numbers(metrics[split]) for split in ("val", "test")},
         "versions": versions(),

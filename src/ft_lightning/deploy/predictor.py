@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ft_lightning.data.datasets import InspectedDataset, check_loader, collating, longest_first
+from ft_lightning.data.layout import Layout
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.console import sample_progress
@@ -26,6 +27,7 @@ class TrainedModel:
         self.classifier = classifier
         self.card = card  # the content of model.json
         self.task = task_of(card)
+        self.layout = Layout.from_dict(card.get("data", {}))
         self.is_frozen: bool = card["finetune"]["mode"] == "frozen"  # whether the backbone is the pretrained one
 
     def predict(
@@ -51,10 +53,12 @@ class TrainedModel:
             abstain_below: adds the column `uncertain`: whether the calibrated probability is lower.
 
         Raises:
-            UserError: `inputs` are of another kind; `abstain_below` is no probability, or the task's answers have none.
+            UserError: `inputs` are of another kind, or pairs of texts for a model of single ones; `abstain_below` is no
+                probability, or the task's answers have none.
         """
         task = self.task if abstain_below is None else self.task.abstaining(abstain_below)
         samples = Sample.several(inputs, self.classifier.backbone.reader.kind)
+        self.layout.refuse_others(samples, "column")
         if task.generates:
             return self.answer(samples, device=device, show_progress=show_progress)
         names = [sample.path for sample in samples]

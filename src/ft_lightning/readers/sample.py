@@ -54,6 +54,13 @@ class Sample:
         return self.content if isinstance(self.content, str) else "\n".join(self.content)
 
     @property
+    def texts(self) -> int:
+        """Of how many texts it consists: 2 of a pair, 1 of a text, also of one that is in its file; 0 of others."""
+        if self.kind != "text":
+            return 0
+        return len(self.content) if isinstance(self.content, tuple) else 1
+
+    @property
     def question(self) -> str | None:
         """What stands before the last answer of a conversation, by its digest; None of any other sample."""
         return digest_of(question_of(self.content)) if self.kind == "conversation" and self.content else None
