@@ -1,5 +1,6 @@
 """From a person's own table of questions to a model that answers."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_language_model(tmp_path_factory.mktemp("tiny"))
 
 
-def test_fifty_questions_of_a_spreadsheet_become_a_model_that_answers(model: Path, tmp_path: Path) -> None:
+def test_fifty_questions_of_a_spreadsheet_become_a_model_that_answers(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     table = tmp_path / "questions.csv"
     pd.DataFrame(fifty(), columns=["question", "answer"]).to_csv(table, index=False, sep=";")
     columns = ["data.text=question", "data.label=answer"]
@@ -34,6 +37,7 @@ def test_fifty_questions_of_a_spreadsheet_become_a_model_that_answers(model: Pat
     asked = [f"input={table}", "max_new_tokens=4"]  # the columns are those of the training
     answered = ft_lightning.run("predict", f"model_dir={run.path}", *asked, run_dir=tmp_path / "answers")
     assert len(answered.table("predictions")) == 50
+    assert re.search(r"^questions +50 *$", capsys.readouterr().out, re.MULTILINE)
     scored = ft_lightning.run(
         "evaluate", f"model_dir={run.path}", f"data.table={table}", "data.split=test", run_dir=tmp_path / "e"
     )

@@ -11,6 +11,7 @@ import torch
 
 import ft_lightning
 from chat import write_language_model
+from ft_lightning.deploy.predictor import TrainedModel
 from ft_lightning.language import LanguageTuner
 from ft_lightning.readers.conversation import Message
 from ft_lightning.runs.run import Run
@@ -102,15 +103,22 @@ def test_the_delivered_model_answers_as_it_was_measured(learnt: Run, tmp_path: P
 
 @pytest.mark.promise(50)
 @pytest.mark.parametrize("mode", ["lora", "full"])
-def test_a_run_resumes_to_the_bit(do: Do, mode: str) -> None:
-    how = [f"finetune={mode}", "optimizer.lr=1e-2", "scheduler=constant", "task.generate=0"]
+def test_a_run_resumes_to_the_bit(do: Do, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    how = [f"finetune={mode}", "optimizer.lr=1e-2", "scheduler=constant", f"task.generate={2 if mode == 'lora' else 0}"]
     how += ["finetune.dropout=0.2"] if mode == "lora" else []
     whole = do("train", *how, "trainer.max_epochs=3")
     part = do("train", *how, "trainer.max_epochs=2")
+    monkeypatch.setattr(TrainedModel, "rows", None)  # the base is not measured again
     resumed = ft_lightning.run("train", f"resume={part.path}", "trainer.max_epochs=3")
     assert resumed.table("metrics")["train/loss"].tolist() == whole.table("metrics")["train/loss"].tolist()
     assert resumed.metrics["test"]["loss"] == whole.metrics["test"]["loss"]
-    assert resumed.metrics["test"]["base"]["loss"] == whole.metrics["test"]["base"]["loss"]
+    assert resumed.metrics["test"]["base"] == whole.metrics["test"]["base"]
+    kept = resumed.record("base")
+    resumed.write("base", kept | {"about": {}})  # of something else
+    monkeypatch.undo()
+    again = ft_lightning.run("train", f"resume={part.path}", "trainer.max_epochs=4")
+    assert again.metrics["test"]["base"]["loss"] == whole.metrics["test"]["base"]["loss"]
+    assert again.record("base") == kept
 
 
 @pytest.mark.promise(50)

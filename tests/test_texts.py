@@ -200,7 +200,9 @@ def test_a_trained_encoder_resumes_to_the_bit(do: Do, table: Path, tmp_path: Pat
     how = [f"data.table={table}", "finetune=partial", "finetune.k=1", "optimizer.lr=1e-3", "scheduler=constant"]
     whole = do("train", *how, "trainer.max_epochs=3")
     part = do("train", *how, "trainer.max_epochs=2")
-    resumed = ft_lightning.run("train", f"resume={part.path}", "trainer.max_epochs=3")
+    (tmp_path / "elsewhere").mkdir()
+    moved = table.rename(tmp_path / "elsewhere/t.csv")
+    resumed = ft_lightning.run("train", f"resume={part.path}", "trainer.max_epochs=3", f"data.table={moved}")
     assert resumed.table("metrics")["train/loss"].tolist() == whole.table("metrics")["train/loss"].tolist()
     assert resumed.metrics["test"]["loss"] == whole.metrics["test"]["loss"]
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from ft_lightning.data.module import ImageFolderDataModule
 from ft_lightning.model import Classifier
 from ft_lightning.runs.write import Stopwatch
 from ft_lightning.system.tables import read_table
-from ft_lightning.train import train
+from ft_lightning.train import seen_in_epoch, train
 
 RUN_FILES = {
     "config.yaml",
@@ -364,3 +365,23 @@ def test_tensorboard_and_a_missing_logger(pictures: Path, tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match=r"logger=wandb needs a package: pip install wandb"):
         in_process(tmp_path / "two", f"data.root={pictures}", *tiny(), "logger=wandb")
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "seen"),
+    [
+        ((1.0, 5), (1.0, [2]), 33 + 9),
+        ((2, 2), (1.0, [2]), 16 + 9),
+        ((1, 1), (0, [0]), 8),
+        ((0.4, 2), (0.5, [1]), 16 + 8),
+        ((9, 5), (1.0, [2]), 33 + 9),
+    ],
+)
+def test_samples_that_a_limit_leaves_out_are_not_counted(
+    train: tuple[float, int], val: tuple[float, list[int]], seen: int
+) -> None:
+    trainer: Any = SimpleNamespace(world_size=1, limit_train_batches=train[0], num_training_batches=train[1])
+    trainer.limit_val_batches, trainer.num_val_batches = val
+    data: Any = SimpleNamespace(splits={"train": range(33), "val": range(9)})
+    data.loader = lambda split: SimpleNamespace(batch_size=8)
+    assert seen_in_epoch(trainer, data) == seen

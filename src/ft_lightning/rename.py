@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ft_lightning.runs.names import FORMER
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, name_few
 
 _OLD = Path(__file__).parent.name
 _NAMES = rf"\b({_OLD}|{_OLD.replace('_', '-')})\b"  # the package and the console script
@@ -48,8 +48,10 @@ def rename(new: str, clone: Path) -> list[Path]:
     except_for = [f":!{place}" for place in _UNCHANGED]
     # A word of the tree could not be told from the package's name, by readers or by the next renaming.
     elsewhere = [":!README.md", f":!{_TEMPLATE_ONLY}"]  # which are replaced or removed
-    if importlib.util.find_spec(new) or _git(clone, "grep", "-lIw", "-e", new, "--", ".", *except_for, *elsewhere):
-        raise UserError(f"{new!r} is taken: by a package that is installed, or by a word in these files; use another.")
+    if importlib.util.find_spec(new):
+        raise UserError(f"{new!r} is taken by a package that is installed: use another name.")
+    if words := _git(clone, "grep", "-lIw", "-e", new, "--", ".", *except_for, *elsewhere).splitlines():
+        raise UserError(f"{new!r} is taken by a word in {name_few(words)}: use another name.")
     _git(clone, "rm", "-rq", "--ignore-unmatch", _TEMPLATE_ONLY)
     _replace_documents(clone, new)
     changed = []

@@ -57,7 +57,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     if trainer.is_global_zero:
         announce(cfg, run, data, module.classifier, trainer, start)
     clock.lap("setup_s")
-    base = BesideBase(trainer, module.classifier, data, clock)
+    base = BesideBase(run, trainer, module.classifier, data, clock)
 
     trainer.fit(module, datamodule=data, ckpt_path=start)  # type: ignore[arg-type]
     clock.lap("fit_s")
@@ -72,8 +72,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     more = further.train(cfg, data, planned, pretrained, stored.rows, outputs, clock)
     task = task.calibrate(outputs["val"].rows, outputs["val"].target)
     timing = clock.timing(
-        trainer.current_epoch - module.first_epoch,
-        data,
+        seen_in_epoch(trainer, data) * (trainer.current_epoch - module.first_epoch),
         stored.found - choice.computed,
         stored.computed + choice.computed,
     )
@@ -120,6 +119,20 @@ def test_best_epoch(trainer: "Trainer", module: "FineTuner", data: "Data", best:
         log.warning("There is no best.ckpt, as no epoch was validated: the last epoch is tested, not the best.")
     trainer.validate(module, datamodule=data, ckpt_path=chosen, verbose=False)  # type: ignore[arg-type]
     trainer.test(module, datamodule=data, verbose=False)  # type: ignore[arg-type]
+
+
+def seen_in_epoch(trainer: "Trainer", data: "Data") -> int:
+    """Return how many samples of train and val an epoch has, where `trainer.limit_..._batches` may leave some out."""
+    batches = {
+        "train": (trainer.limit_train_batches, trainer.num_training_batches),
+        "val": (trainer.limit_val_batches, sum(trainer.num_val_batches)),
+    }
+    seen = {split: len(data.splits[split]) for split in batches}
+    for split, (limit, number) in batches.items():
+        if isinstance(limit, int) or limit < 1:
+            size = data.loader(split).batch_size or 1
+            seen[split] = min(seen[split], int(number * size * trainer.world_size))
+    return sum(seen.values())
 
 
 def write_page(run: Run, data: "Data", trainer: "Trainer") -> Path:

@@ -138,6 +138,12 @@ def test_a_key_that_there_is_not_leads_to_the_one_that_was_meant(
     assert "full_key" not in str(refused.value)
 
 
+def test_a_key_of_other_data_cannot_change_when_a_run_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 0")
+    with pytest.raises(UserError, match=r"^data\.text=\[a,b\] cannot change when a run goes on: leave it out"):
+        ft_lightning.run("train", f"resume={tmp_path}", "data.text=[a,b]")
+
+
 def test_a_key_of_one_s_own_that_something_reads_is_fine() -> None:
     refuse_unread(compose("train", "+lr=0.1", "optimizer.lr=${lr}"), ["+lr=0.1", "optimizer.lr=${lr}"])
     for word in ("+note=x", "+secret=x", "+again=x", "+project=x", "+name_of_run=x", "+patient=3", "+version=2"):

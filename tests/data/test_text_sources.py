@@ -98,6 +98,8 @@ def test_half_a_character_is_a_problem_and_no_crash(tmp_path: Path) -> None:
         ("t.csv", "text,class\na,x\n", {}, "no column 'label'; it has text, class."),
         ("t.csv", "text,label\n", {}, "has no rows"),
         ("t.csv", "text,label\na,x\n", {"text": ["a", "b", "c"]}, "name one column, or the two of a pair"),
+        ("t.csv", "text,label\na,x\n", {"text": ["text", "text"]}, "data.text=[text,text]: a pair has two columns"),
+        ("t.csv", "text,class\na,x\n", {"label": "kind"}, "no column 'kind'; it has text, class. data.label names"),
         ("t.csv", b"text,label\ncaf\xe9,x\n", {}, "is not UTF-8"),
         ("t.jsonl", '{"text": "a", "label": "x"}\n{"text": \n', {}, "line 2 is not JSON"),
         ("t.jsonl", '{"text": "a", "label": "x"}\n[1]\n', {}, "line 2 holds something else"),

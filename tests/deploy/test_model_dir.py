@@ -8,7 +8,7 @@ from typing import Any
 import PIL
 import pytest
 
-from ft_lightning.deploy.model_dir import FORMAT, _numbers, _read_card, _warn_of_other_decoder
+from ft_lightning.deploy.model_dir import FORMAT, _numbers, _read_card, _warn_of_other_decoder, find
 from ft_lightning.system.errors import UserError
 
 NOW = int(PIL.__version__.split(".")[0])
@@ -51,3 +51,14 @@ def test_a_newer_format_says_who_wrote_it(versions: object, writer: str, tmp_pat
 
 def test_metrics_of_a_card_are_numbers_without_those_of_each_class() -> None:
     assert _numbers({"accuracy": 0.5, "ci95": [0, 1], "per_class": {"a": {}}}) == {"accuracy": 0.5, "ci95": [0, 1]}
+
+
+def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
+    for job in ("0", "1"):
+        (tmp_path / job / "model").mkdir(parents=True)
+        (tmp_path / job / "model/model.json").write_text("{}")
+    with pytest.raises(UserError) as refused:
+        find(tmp_path, "init_from")
+    assert str(refused.value) == (
+        f"init_from={tmp_path} is a folder of 2 runs: name one of them, init_from={tmp_path}/0, init_from={tmp_path}/1."
+    )

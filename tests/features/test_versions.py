@@ -26,7 +26,7 @@ KNOWN = {
     "backbones/transformers.py": {1: "bbb60822acc46d60"},
     "readers/text.py": {1: "7cb375e541710472"},
     "readers/tokens.py": {1: "def14ac3630f440b"},
-    "readers/chat.py": {1: "ce4a859e56632db0"},
+    "readers/chat.py": {1: "15bf9da7d7940fc5"},
     "readers/turns.py": {1: "24a2cc6cbbad6453"},
     "readers/template.py": {1: "8571a6697371a12c"},
     "backbones/causal.py": {1: "0a3f46da0a610bc9"},

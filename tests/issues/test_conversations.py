@@ -118,6 +118,22 @@ def test_a_question_that_an_earlier_split_nearly_has_is_named(
     assert all(finding in quick_findings(TASK, divided, False) for finding in findings), "training says so too"
 
 
+def test_what_is_not_looked_for_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instruct, "_COMPARED", 20)
+    divided = {"train": clean(19), "val": [asked(91, "Why is there no bridge?", "North")], "test": []}
+    assert instruct.about_labels(TASK, divided) == ([], [])
+    divided["test"] = [asked(92, "Who asks?", "Nobody")]
+    (finding,), _ = instruct.about_labels(TASK, divided)
+    assert finding.said.endswith("were not looked for: there are 21 conversations.")
+
+
+def test_a_secret_does_not_stand_in_the_example_of_a_record(reader: Reader) -> None:
+    sample, _ = PLANTED["AWS key"]
+    example = reader.facts([sample])["example"]
+    assert "[AWS access key]" in str(example)
+    assert "IOSFODNN7EXAMPLE" not in str(example)
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_language_model(tmp_path_factory.mktemp("tiny"))

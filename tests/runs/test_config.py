@@ -36,6 +36,17 @@ def test_a_config_from_before_a_key_is_that_of_its_default() -> None:
     assert study_digest(fast) == study_digest(tuned("data.decode=fast")) != study_digest(tuned())
 
 
+def test_places_are_kept_for_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed = [f"data.{key}=here/x" for key in ("root", "csv", "table", "exclude")]
+    write_config(compose("train", *typed), tmp_path)
+    kept = OmegaConf.load(tmp_path / "config.yaml").data
+    assert {kept[key] for key in ("root", "csv", "table", "exclude")} == {str(tmp_path / "here/x")}
+    here = study_digest(tuned("data.table=t.csv"))
+    monkeypatch.chdir("/")
+    assert study_digest(tuned("data.table=t.csv")) != here, "another table"
+
+
 def test_a_directory_is_of_one_config(tmp_path: Path) -> None:
     refuse_other_run(compose("train"), tmp_path)
     write_config(compose("train"), tmp_path)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ft_lightning.system.errors import UserError
-from ft_lightning.tasks.registry import direction_of, finite, score_of, task_class, task_name
+from ft_lightning.tasks.registry import direction_of, finite, score_of, shown_of, task_class, task_name
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,11 @@ def test_a_score_has_the_numbers_that_are_there(
 )
 def test_only_a_finite_number_counts(value: object, number: float | None) -> None:
     assert finite(value) == number
+
+
+def test_what_is_always_one_is_not_shown() -> None:
+    task = task_class("multiclass")
+    five, six = ({"per_class": {str(name): {} for name in range(count)}} for count in (5, 6))
+    assert "top5_accuracy" in shown_of(task, six)
+    assert shown_of(task, six).keys() - shown_of(task, five).keys() == {"top5_accuracy"}
+    assert shown_of(task, {"per_class": None}) == shown_of(task, {}) == dict(task.headline), "of an older file"

@@ -70,7 +70,8 @@ def explain(verb: str, words: list[str], error: BaseException) -> UserError | No
     else:
         known = _known(verb, [each.input_line or "" for each in groups])
         changed = [each for each in overrides if each.type is OverrideType.CHANGE and each.key_or_group not in known]
-        said = (_other_key(verb, each, known) for each in changed)
+        goes_on = any(each.key_or_group == "resume" for each in overrides)
+        said = (_fixed_key(each) if goes_on else _other_key(verb, each, known) for each in changed)
     message = next(filter(None, said), None)
     if not message and (inner := getattr(error.__cause__, "full_key", None)):
         message = f"no key {inner}: +{inner}=... adds it, where what reads it takes it."
@@ -109,6 +110,10 @@ def _other_key(verb: str, override: Override, known: set[str]) -> str:
     if meant := nearest(key, [name for name in known if key.startswith("hydra.") == name.startswith("hydra.")]):
         return f"no key {key}: did you mean {meant}={_typed_value(override)}?"
     return f"no key {key}: --cfg job shows those of {verb}; +{key}=... adds one of your own."
+
+
+def _fixed_key(override: Override) -> str:
+    return f"{override.input_line} cannot change when a run goes on: leave it out, or start a new run without resume."
 
 
 def refuse_unread(cfg: DictConfig, typed: list[str]) -> None:

@@ -13,6 +13,7 @@ from ft_lightning.system.commands import command_line
 from ft_lightning.system.console import console, interval, number, pairs, short, table
 from ft_lightning.system.errors import number_of, printable
 from ft_lightning.system.one_row import aloud
+from ft_lightning.tasks.registry import shown_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
 
 
+_NOUNS = {"text": "texts", "prompt": "questions"}  # columns of answers -> what was answered
 _LONGEST = 48  # letters of a text on the terminal, so that an answer is one line of 80
 
 
@@ -114,8 +116,9 @@ def after_check(run_dir: Path, found: Findings, overrides: Sequence[str]) -> Non
 def after_predict(task: "Task", answers: "pd.DataFrame", output: Path) -> None:
     """Print the number of files or texts, a tally of the answers, and where the table is."""
     errors = answers[answers["error"] != ""]
+    noun = next((noun for column, noun in _NOUNS.items() if column in answers), "files")
     pairs(
-        **{"texts" if "text" in answers else "files": f"{len(answers):,}"},
+        **{noun: f"{len(answers):,}"},
         **task.tally(answers),
         unreadable=f"{len(errors):,}" + (f", for example {errors.iloc[0]['path']}" if len(errors) else ""),
         table=str(short(output)),
@@ -140,7 +143,7 @@ def _print_metrics(task: "Task", splits: dict[str, dict[str, Any]]) -> None:
     rows = [
         (title, *(number(metrics.get(name)) for metrics in splits.values()),
          interval(last.get(f"{name}_ci95")))
-        for name, title in task.headline.items()
+        for name, title in shown_of(task, last).items()
         if any(name in metrics for metrics in splits.values())
     ]  # fmt: skip
     table(["", *splits, f"95 % interval of {list(splits)[-1]}"], rows)

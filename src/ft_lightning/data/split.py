@@ -101,7 +101,8 @@ def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
     matches = [expression.search(sample.name) for sample in samples]
     if unmatched := [sample.name for sample, match in zip(samples, matches, strict=True) if not match]:
         raise UserError(
-            f"data.group_by={pattern} does not match {number_of(len(unmatched), 'path')}, for example {unmatched[0]}."
+            f"data.group_by={pattern} does not match {number_of(len(unmatched), 'path')}, for example {unmatched[0]}. "
+            "It is a regular expression on paths; the rows of a table have their groups in a column called group."
         )
     groups = [_group(match) for match in matches if match]
     return [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]

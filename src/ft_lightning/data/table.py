@@ -73,7 +73,7 @@ def columns_of(
     """Return the label and the weight of each row; arguments as in `list_table`."""
     named: str | Sequence[str] = "label" if label is None else label
     columns = [named] if isinstance(named, str) else list(named)
-    refuse_lacking(rows, [*columns, *([weight] if weight else [])], "", where)
+    refuse_lacking(rows, columns, "data.label", where)
     for row, values in enumerate(rows[columns].itertuples(index=False, name=None), start=2):
         if strange := not_texts(values):
             raise UserError(

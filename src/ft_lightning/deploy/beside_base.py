@@ -1,5 +1,7 @@
 """Measures a language model before and after its training: losses, and the answers that it writes."""
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,10 +14,13 @@ from ft_lightning.data.labels import tidy
 from ft_lightning.data.protocol import Data
 from ft_lightning.deploy.generation import Answer, Writing, write_answers
 from ft_lightning.deploy.predictor import TrainedModel
+from ft_lightning.finetune import digest_of
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Sample
+from ft_lightning.runs.run import Run
 from ft_lightning.runs.write import Stopwatch
 from ft_lightning.system.errors import UserError
+from ft_lightning.system.versions import versions
 from ft_lightning.tasks.task import Outputs, Task, WritingTask
 
 if TYPE_CHECKING:  # an evaluation needs no Lightning
@@ -40,11 +45,12 @@ class BesideBase:
     Made before the training, it measures the model as it is, in the main process.
 
     Args:
+        run: keeps what was measured before, for a training that goes on.
         clock: its laps "base_s" and "answers_s" end when the model was measured before and after.
     """
 
-    def __init__(self, trainer: "Trainer", classifier: Classifier, data: Data, clock: Stopwatch) -> None:
-        self.classifier, self.data, self.clock = classifier, data, clock
+    def __init__(self, run: Run, trainer: "Trainer", classifier: Classifier, data: Data, clock: Stopwatch) -> None:
+        self.run, self.classifier, self.data, self.clock = run, classifier, data, clock
         self.device, self.precision = trainer.strategy.root_device, str(trainer.precision)
         self.show_progress = trainer.progress_bar_callback is not None
         self.base: dict[str, Measured] = {}
@@ -52,13 +58,41 @@ class BesideBase:
             self._before()
 
     def _before(self) -> None:
+        about = self._about()
+        if known := self._kept(about):
+            self.base = known
+            return
         # As a model directory would describe it; what has trained does not matter here.
         model = TrainedModel(self.classifier, {"finetune": {"mode": "full"}, **self.data.task.to_dict()})
         for split in _SPLITS:
             how = (_BATCH, 0, self.device.type, self.precision)
             rows, _ = model.rows(self.data.splits[split], self.data.reader, *how)
             self.base[split] = Measured(rows, self._written(split))
+        splits = {split: [each.rows.tolist(), list(each.answers.items())] for split, each in self.base.items()}
+        self.run.write("base", {"about": about, "splits": splits})
         self.clock.lap("base_s")
+
+    def _about(self) -> dict[str, Any]:
+        """Return everything that what is measured depends on."""
+        task = cast(WritingTask, self.data.task)
+        samples = [[sample.digest for sample in self.data.splits[split]] for split in _SPLITS]
+        values = [samples, self.data.reader.key(), task.generate, task.max_new_tokens, self.device.type, self.precision]
+        said = json.dumps([*values, versions()], sort_keys=True, default=str)
+        weights = digest_of(self.classifier.backbone.state_dict())
+        return {"weights": weights, "measured": hashlib.sha256(said.encode()).hexdigest()}
+
+    def _kept(self, about: dict[str, Any]) -> dict[str, Measured]:
+        """Return what this run has measured before it was interrupted; nothing if it was of something else."""
+        try:
+            kept = self.run.record("base")
+            if kept["about"] != about:
+                return {}
+            return {
+                split: Measured(torch.tensor(rows), {at: Answer(*answer) for at, answer in answers})
+                for split, (rows, answers) in kept["splits"].items()
+            }
+        except (UserError, LookupError, TypeError, ValueError):  # there is none, or not a whole one
+            return {}
 
     def after(self, outputs: Mapping[str, Outputs]) -> tuple[dict[str, Outputs], Task]:
         """Return the trained model's outputs with what it wrote and the base's, and the task that knows the texts."""

@@ -22,7 +22,7 @@ from ft_lightning.heads import build_head
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Reader
 from ft_lightning.runs.run import CARD, Run
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, name_few, number_of
 from ft_lightning.system.files import replacing, sha256, write_json
 from ft_lightning.system.versions import versions
 from ft_lightning.tasks.registry import task_of
@@ -158,6 +158,10 @@ def find(folder: Path, key: str) -> Path:
     for candidate in (folder, Run(folder).model):
         if (candidate / CARD).is_file() and any((candidate / name).is_file() for name in (WEIGHTS, INDEX)):
             return candidate
+    inside = sorted(path.parent.parent for path in folder.glob(f"*/{Run(folder).model.name}/{CARD}"))
+    if inside:  # of a multirun or a search
+        names = name_few([f"{key}={path}" for path in inside])
+        raise UserError(f"{key}={folder} is a folder of {number_of(len(inside), 'run')}: name one of them, {names}.")
     raise UserError(
         f"{key}={folder} holds no model: expected {CARD} and {WEIGHTS} there or in its model/ folder, "
         "as a finished run leaves them (outputs/train/<run>/model)."

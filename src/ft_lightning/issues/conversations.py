@@ -10,10 +10,10 @@ import numpy as np
 from ft_lightning.data.too_long import TOO_LONG, ConversationReader
 from ft_lightning.issues.findings import Finding, Issue, listed
 from ft_lightning.issues.robust import centre_and_spread
-from ft_lightning.issues.secrets import CARD, MAIL, SECRET, redacted, secrets_in
 from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.lengths import counted, length_of, lengths
 from ft_lightning.readers.sample import Inspection, Reader, Sample
+from ft_lightning.readers.secrets import CARD, MAIL, SECRET, redacted, secrets_in
 from ft_lightning.readers.words import beginning_of, spelling_of
 from ft_lightning.system.errors import name_few, number_of
 

@@ -8,8 +8,8 @@ from ft_lightning.data.split import Splits
 from ft_lightning.issues import unknown
 from ft_lightning.issues.findings import Finding, Issue, listed
 from ft_lightning.issues.near_copies import near_copies, traces_of
-from ft_lightning.issues.secrets import secrets_in
 from ft_lightning.readers.sample import Sample
+from ft_lightning.readers.secrets import secrets_in
 from ft_lightning.readers.words import spelling_of
 from ft_lightning.system.errors import number_of
 
@@ -51,8 +51,9 @@ def _several_answers(samples: Sequence[Sample]) -> tuple[list[Finding], list[Iss
 
 def _near_copies(splits: Splits) -> tuple[list[Finding], list[Issue]]:
     """Report questions of val or test that train, or val for test, has in nearly the same words and with the answer."""
-    if sum(map(len, splits.values())) > _COMPARED:
-        return [], []
+    if (number := sum(map(len, splits.values()))) > _COMPARED:
+        said = f"Questions in nearly the same words were not looked for: there are {number:,} conversations."
+        return [Finding("not looked for", said, f"They are in up to {_COMPARED:,}.")], []
     every = [(split, sample) for split, samples in splits.items() for sample in samples]
     traces = {at: traces_of(sample.text or "", sample.label) for at, (_, sample) in enumerate(every)}
     pairs: list[tuple[Sample, Sample, float]] = []

@@ -19,7 +19,7 @@ from ft_lightning.runs.baselines import better_baseline
 from ft_lightning.runs.run import Run
 from ft_lightning.system.console import short
 from ft_lightning.system.errors import UserError, number_of
-from ft_lightning.tasks.registry import entry_for, task_class
+from ft_lightning.tasks.registry import entry_for, shown_of, task_class
 
 log = logging.getLogger(__name__)
 MakeSections = Callable[[Run, dict[str, Any]], list[Section]]
@@ -79,7 +79,7 @@ def _result(run: Run, metrics: dict[str, Any]) -> dict[str, str]:
     """Return each metric and baseline on test, with its interval, and the task's metric on val."""
     task, test = task_class(run.task), metrics["test"]
     facts = {}
-    for name, title in task.headline.items():
+    for name, title in shown_of(task, test).items():
         if name not in test:
             continue
         bounds = test.get(f"{name}_ci95")

@@ -12,6 +12,7 @@ from ft_lightning.readers.conversation import Conversation, Message, question_of
 from ft_lightning.readers.decoding import UnusableTextError
 from ft_lightning.readers.lengths import tokens
 from ft_lightning.readers.sample import Inputs, Inspection, Sample, SampleError
+from ft_lightning.readers.secrets import redacted
 from ft_lightning.readers.text import FILE, padded_length
 from ft_lightning.readers.turns import ChatFormat, Tokens
 from ft_lightning.readers.words import beginning_of
@@ -141,7 +142,7 @@ class ChatReader:
         example = next((sample for sample in samples if not self.problem(sample)), None)
         return {
             "tokens": {**described, "learnt": sum(learnt), "unknown": 0.0},
-            "example": {"path": example.name, "parts": _clipped(self.shown(example.content))} if example else None,
+            "example": {"path": example.name, "parts": _redacted(self.shown(example.content))} if example else None,
         }
 
     def _inspection(self, sample: Sample) -> Inspection:
@@ -218,6 +219,11 @@ class ChatReader:
 
 def _length(inputs: Inputs) -> int:
     return len(inputs["input_ids"]) if isinstance(inputs, dict) else 0
+
+
+def _redacted(parts: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """Return parts of a text with a name in the place of what may be a secret: it must not stand in more files."""
+    return _clipped([(redacted(text), learnt) for text, learnt in parts])
 
 
 def _clipped(parts: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:

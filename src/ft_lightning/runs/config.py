@@ -119,8 +119,8 @@ def _content(cfg: DictConfig) -> dict[str, Any]:
     content = _without_secrets(_with_direction(cfg))
     if "resume" in content:
         content["resume"] = None  # config.yaml describes the whole run
-    places = (("data", "root"), ("data", "csv"), ("data", "exclude"), ("cache", "dir"), ("model", "weights"))
-    for group, key in (*places, ("", "init_from")):
+    data = [("data", key) for key in ("root", "csv", "table", "exclude")]
+    for group, key in (*data, ("cache", "dir"), ("model", "weights"), ("", "init_from")):
         node = content.get(group, {}) if group else content
         place = node.get(key)
         named = key == "weights" and not Path(str(place)).expanduser().is_file()  # DEFAULT

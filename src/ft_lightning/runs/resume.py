@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Keys that may change when a run is resumed, with all keys below: how long and where it trains, and where files are.
-CHANGEABLE = ("trainer", "cache", "data.root", "data.csv", "data.num_workers", "model.weights")
+CHANGEABLE = ("trainer", "cache", "data.root", "data.csv", "data.table", "data.num_workers", "model.weights")
 _WHERE = ("accelerator", "devices", "strategy", "num_nodes")  # all that another trainer=... changes
 
 

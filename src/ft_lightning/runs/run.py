@@ -18,7 +18,7 @@ CARD = "model.json"  # in the model directory, which `deploy` writes; pages and 
 # All other tables are in report_data/, where a task may add its own for the page.
 _TABLES = ("metrics", "split", "predictions", "issues", "trials", "leaderboard", "multirun")
 _RECORDS = {name: f"{name}.json" for name in ("metrics", "outcome", "problems", "check")}
-_RECORDS |= {"model": f"model/{CARD}", "heads": "report_data/heads.json"}
+_RECORDS |= {"model": f"model/{CARD}", "heads": "report_data/heads.json", "base": "report_data/base.json"}
 
 _DEPTH = 2  # levels searched for runs below a folder: outputs/train holds multiruns, which hold runs
 
@@ -173,11 +173,12 @@ class Run:
     def data_folder(self) -> str | None:
         """Return the folder at which the paths in split.csv start; None if unknown."""
         data, used = self.config.get("data") or {}, (self.metrics.get("data") or {}).get("location")
-        root, csv = (
-            str(place) if (place := data.get(key)) and "${" not in str(place) else "" for key in ("root", "csv")
+        root, csv, table = (
+            str(place) if (place := data.get(key)) and "${" not in str(place) else ""
+            for key in ("root", "csv", "table")
         )
-        if not root and csv:
-            return self.folder_of(csv) or str(Path(csv).parent)
+        if not root and (table := table or csv):
+            return self.folder_of(table) or str(Path(table).parent)
         return root or (str(used) if used and Path(str(used)).is_dir() else None)
 
     @classmethod

@@ -41,9 +41,12 @@ class Stopwatch:
         self.seconds["total_s"] = now - self._start
         self._last = now
 
-    def timing(self, epochs: int, data: Data, found: int, computed: int) -> dict[str, Any]:
-        """Return the laps, samples of train and val a second during fit, the store's hits, and memory so far."""
-        seen = epochs * sum(len(data.splits[split]) for split in ("train", "val"))
+    def timing(self, seen: int, found: int, computed: int) -> dict[str, Any]:
+        """Return the laps, samples of train and val a second during fit, the store's hits, and memory so far.
+
+        Args:
+            seen: samples during fit.
+        """
         cache = {"hits": found, "computed": computed}
         rate = seen / self.seconds["fit_s"]
         return self.seconds | {"images_per_s": rate, "cache": cache, "memory": peak_memory()}

@@ -57,6 +57,13 @@ def title_of(metric: str, task: str) -> str:
     return titles.get(metric, metric.replace("_", " "))
 
 
+def shown_of(task: Task | type[Task], metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return the titles of the metrics that terminal and page show of a split; those that say something of it."""
+    of_classes = metrics.get("per_class")
+    always = ["top5_accuracy"] if isinstance(of_classes, Mapping) and len(of_classes) <= 5 else []
+    return {name: title for name, title in task.headline.items() if name not in always}
+
+
 class Score(NamedTuple):
     """The value of a metric of a run."""
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ft_lightning.issues.secrets import CARD, MAIL, SECRET, redacted, secrets_in
+from ft_lightning.readers.secrets import CARD, MAIL, SECRET, redacted, secrets_in
 
 LETTERS = "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zA1bC3dE5f"  # of no service
 SECRETS = {
