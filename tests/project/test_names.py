@@ -19,6 +19,7 @@ FOLDERS = {"model", "checkpoints"}  # these words mean other things too, but not
 # Below runs/, or not about a run.
 ELSEWHERE = {
     "deploy/weights.py": {"model.safetensors"},  # only deploy knows what is in a model directory
+    "backbones/after_pooling.py": {"model.safetensors"},  # of sentence-transformers
     "backbones/downloads.py": {"checkpoints", "model.safetensors"},  # of torch.hub and of huggingface
     "backbones/snapshots.py": {"model", "model.safetensors"},  # of a package of weights
     "backbones/text_weights.py": {"model.safetensors"},  # of transformers

@@ -105,6 +105,8 @@ def _other_key(verb: str, override: Override, known: set[str]) -> str:
     key = override.key_or_group
     group = key.partition(".")[0]
     others = [path.stem for path in sorted(CONF.glob(f"{group}/*.yaml")) if key in read(path)]
+    if key == "data.csv" and "data.table" in known:
+        return f"no key {key} with this data: did you mean data.table={_typed_value(override)}?"
     if others and f"hydra.runtime.choices.{group}" in known:
         return f"no key {key} with this {group}: say {group}={' or '.join(others)} too."
     if meant := nearest(key, [name for name in known if key.startswith("hydra.") == name.startswith("hydra.")]):

@@ -163,7 +163,7 @@ def _given(cell: object) -> bool:
     """Return whether a cell holds anything; JSON lines and Parquet have None or NaN for a missing one."""
     if isinstance(cell, str | list | tuple | np.ndarray | Mapping):
         return len(cell.strip() if isinstance(cell, str) else cell) > 0
-    return cell is not None and cell == cell  # noqa: PLR0124 (NaN)
+    return cell is not None and cell is not pd.NA and cell == cell  # noqa: PLR0124 (NaN)
 
 
 def _kind(value: object) -> str:

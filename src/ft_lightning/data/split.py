@@ -100,10 +100,9 @@ def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
         raise UserError(f"data.group_by={pattern} is not a regular expression: {error}.") from None
     matches = [expression.search(sample.name) for sample in samples]
     if unmatched := [sample.name for sample, match in zip(samples, matches, strict=True) if not match]:
-        raise UserError(
-            f"data.group_by={pattern} does not match {number_of(len(unmatched), 'path')}, for example {unmatched[0]}. "
-            "It is a regular expression on paths; the rows of a table have their groups in a column called group."
-        )
+        where = f"{number_of(len(unmatched), 'path')}, for example {unmatched[0]}"
+        fix = "rows of a table have their groups in a column called group"
+        raise UserError(f"data.group_by={pattern}, a regular expression on paths, does not match {where}; {fix}.")
     groups = [_group(match) for match in matches if match]
     return [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
 

@@ -59,6 +59,8 @@ def list_table(
 
 def refuse_lacking(rows: pd.DataFrame, columns: Sequence[str], key: str, where: str) -> None:
     """Raise UserError for a table without rows, or without a column that a key names."""
+    if len(rows.columns) == 0:
+        raise UserError(f"{where} has no rows.")
     for column in columns:
         if column not in rows.columns:
             fix = f" {key} names another." if key else ""
@@ -173,9 +175,10 @@ def _place(path: str, base: Path) -> Path:
 def not_texts(cells: Iterable[object]) -> str:
     """Say which of these cells is neither text nor number, as those of JSON lines and Parquet may be; else ""."""
     strange = [cell for cell in cells if isinstance(cell, bytes) or not is_scalar(cell)]
-    return f"a {type(strange[0]).__name__}, not a text" if strange else ""
+    kind = type(strange[0]).__name__ if strange else ""
+    return f"a {'list' if kind == 'ndarray' else kind}, not a text" if strange else ""
 
 
 def cell_text(value: object) -> str:
     """Return a cell as text: JSON lines have numbers, and nothing for a missing one."""
-    return "" if value is None or value != value else str(value)  # noqa: PLR0124 (NaN)
+    return "" if value is None or value is pd.NA or value != value else str(value)  # noqa: PLR0124 (NaN)

@@ -11,9 +11,9 @@ from ft_lightning.data.table import cell_text, not_texts, refuse_lacking
 from ft_lightning.readers.decoding import UnusableTextError, decoded
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
-from ft_lightning.system.tables import read_table
+from ft_lightning.system.tables import OTHER_TABLES, read_table
 
-TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", *OTHER_TABLES)
 
 
 def typed_texts(text: str | Sequence[str | tuple[str, ...]]) -> list[Sample]:

@@ -56,6 +56,8 @@ class Rows:
 
     def _like(self) -> Tensor:
         """Return a tensor with the type and width of all rows; an unused shard may have others."""
+        if not len(self):
+            return next(iter(self._tensors), torch.empty(0, 0))
         return self._tensors[int(self._shard[0])]
 
     def _gather(self, positions: Tensor) -> Tensor:

@@ -18,6 +18,9 @@ pd.options.mode.string_storage = "python"  # pyarrow's strings, where it is inst
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that starts with one of these
 _KINDS = (".csv", ".jsonl")
+# Of which it is said how to save them, by their suffix.
+OTHER_TABLES = dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "CSV UTF-8 (.csv)")
+OTHER_TABLES |= dict.fromkeys((".arrow", ".feather", ".orc"), "Parquet (.parquet)")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -35,7 +38,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = False) -> pd.DataFrame:
-    """Read a file of `write_table`, any CSV, JSON lines or Parquet; text stays text, empty cells are empty text.
+    """Read a file of `write_table`, any CSV, JSON lines, JSON or Parquet; text stays text, empty cells are empty text.
 
     Semicolons and tabs, with which some spreadsheets save a CSV, are accepted too.
 
@@ -46,10 +49,12 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
     if path.exists() and not path.is_file():  # reading a named pipe would wait for ever
         raise UserError(f"{path} is no table: it is {'a folder' if path.is_dir() else 'not a file'}.")
     try:
-        if path.suffix.lower() == ".jsonl":
-            return _read_jsonl(path)
+        if fix := OTHER_TABLES.get(path.suffix.lower()):
+            raise UserError(f"{path} is no table that is read here: save it as {fix}.")
+        if path.suffix.lower() in (".jsonl", ".json"):
+            return _read_json(path)
         if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
+            return _read_parquet(path)
         separator = _separator(path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -62,6 +67,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
                 encoding="utf-8-sig",
                 index_col=False,
             )
+    except pd.errors.EmptyDataError:
+        raise UserError(f"{path} is not a table: it is empty.") from None
     except pd.errors.ParserWarning:
         raise UserError(
             f"{path}: rows have more cells than the header; name every column, or drop the last comma."
@@ -78,21 +85,37 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
     return table if as_is else table.map(_restore)
 
 
-def _read_jsonl(path: Path) -> pd.DataFrame:
-    """Read JSON lines; numbers stay numbers."""
-    rows: list[dict[str, Any]] = []
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):  # pandas' own reader loses the last digits
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"line {number} is not JSON: {error.msg} (character {error.colno})") from None
-            if not isinstance(row, dict):
-                raise ValueError(f'line {number} holds something else than an object, such as {{"path": "a.png"}}')
-            rows.append(row)
-    return pd.DataFrame(rows)
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """Read Parquet; whole numbers stay whole beside missing ones, and an index that has a name is a column."""
+    table = pd.read_parquet(path, dtype_backend="numpy_nullable")
+    return table.reset_index() if any(name is not None for name in table.index.names) else table
+
+
+def _read_json(path: Path) -> pd.DataFrame:
+    """Read JSON lines, or a list of objects; numbers stay as they are written, also beside missing ones."""
+    text = path.read_text(encoding="utf-8-sig")
+    lines = ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
+    rows = _listed(text) or [(f"line {number}", _of_line(number, line)) for number, line in lines]
+    for place, row in rows:
+        if not isinstance(row, dict):
+            raise ValueError(f'{place} holds something else than an object, such as {{"path": "a.png"}}')
+    return pd.DataFrame([row for _, row in rows], dtype=object)
+
+
+def _listed(text: str) -> list[tuple[str, Any]]:
+    """Return the entries of a text that is one list, each with its place; none of another text."""
+    try:
+        rows = json.loads(text) if text.lstrip().startswith("[") else []
+    except json.JSONDecodeError:  # lines, of which the first is a list
+        return []
+    return [(f"entry {number}", row) for number, row in enumerate(rows, start=1)]
+
+
+def _of_line(number: int, line: str) -> Any:
+    try:
+        return json.loads(line.rstrip())  # pandas' own reader loses the last digits
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number} is not JSON: {error.msg} (character {error.colno})") from None
 
 
 def _separator(path: Path) -> str:
