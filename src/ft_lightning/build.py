@@ -114,8 +114,7 @@ def pretrained(cfg: DictConfig) -> Pretrained:
 
     earlier = model_dir.load(cfg.init_from, key="init_from")
     language.refuse_earlier(cfg, earlier)
-    backbone = earlier.classifier.backbone
-    found = asdict(backbone.identity)
+    backbone, found = earlier.classifier.backbone, asdict(earlier.classifier.backbone.identity)
     asked: Any = OmegaConf.to_container(cfg.model, resolve=True)
     if not load.names(asked, found):
         raise UserError(
