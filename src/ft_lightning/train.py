@@ -84,7 +84,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         task,
         metrics,
         reader=data.reader,
-        layout=data.layout,
+        layout=getattr(data, "layout", None),
     )
     page = write_page(run, data, trainer)
     if trainer.loggers:
@@ -123,16 +123,9 @@ def test_best_epoch(trainer: "Trainer", module: "FineTuner", data: "Data", best:
 
 def seen_in_epoch(trainer: "Trainer", data: "Data") -> int:
     """Return how many samples of train and val an epoch has, where `trainer.limit_..._batches` may leave some out."""
-    batches = {
-        "train": (trainer.limit_train_batches, trainer.num_training_batches),
-        "val": (trainer.limit_val_batches, sum(trainer.num_val_batches)),
-    }
-    seen = {split: len(data.splits[split]) for split in batches}
-    for split, (limit, number) in batches.items():
-        if isinstance(limit, int) or limit < 1:
-            size = data.loader(split).batch_size or 1
-            seen[split] = min(seen[split], int(number * size * trainer.world_size))
-    return sum(seen.values())
+    batches = {"train": trainer.num_training_batches, "val": sum(trainer.num_val_batches)}
+    shares = {split: min(1.0, number / max(1, len(data.loader(split)))) for split, number in batches.items()}
+    return round(sum(len(data.splits[split]) * share for split, share in shares.items()))
 
 
 def write_page(run: Run, data: "Data", trainer: "Trainer") -> Path:

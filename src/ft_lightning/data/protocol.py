@@ -24,7 +24,7 @@ class Data(Protocol):
 
     task: Task  # fitted to train's labels
     splits: Mapping[str, Sequence[Sample]]  # train, val and test
-    layout: Layout  # of the samples, for model.json
+    layout: Layout  # of the samples, for model.json; one that does not have it is not asked which columns it read
     reader: Reader  # of val and test: the connected one, with the data's own limits
     location: str | None  # the folder or table, for people
     num_workers: int | None  # processes that read samples; None for what suits the machine
