@@ -248,6 +248,12 @@ def test_texts_that_cannot_be_used_are_refused_or_left_out(do: Do, tmp_path: Pat
     ]
 
 
+def test_a_check_of_texts_none_of_which_can_be_used_names_them(do: Do, tmp_path: Path) -> None:
+    pd.DataFrame({"text": [" ", ""] * 6, "label": ["cat", "dog"] * 6}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(UserError, match=r"12 of 12 texts cannot be used: .*t\.csv#11 \(label dog\): it is empty"):
+        do("check", f"data.table={tmp_path / 't.csv'}")
+
+
 def test_the_same_text_under_two_labels_and_in_two_splits_is_refused(do: Do, tmp_path: Path) -> None:
     rows = [*sentences(60), ("a cat here", "cat"), ("a cat here", "dog")]
     pd.DataFrame(rows, columns=["text", "label"]).to_csv(tmp_path / "t.csv", index=False)

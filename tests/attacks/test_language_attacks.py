@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from chat import CHATML, END, SIGNS, language_model, tokenizer, write_language_model
 from ft_lightning.backbones.load_text import load_text_backbone
 from ft_lightning.deploy import model_dir
-from ft_lightning.readers import template
+from ft_lightning.readers import sandbox, template
 from ft_lightning.readers.conversation import Message
+from ft_lightning.readers.decoding import UnusableTextError
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.instruct import Instruct
 
@@ -159,7 +161,7 @@ FOLDERS: dict[str, tuple[Attack, str]] = {
 def test_a_hostile_language_model_is_refused(
     what: str, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(template, "_STEPS", 20_000)
+    monkeypatch.setattr(sandbox, "_STEPS", 20_000)
     monkeypatch.chdir(tmp_path)
     folder, (attack, message) = tmp_path / "llama", FOLDERS[what]
     shutil.copytree(original, folder)
@@ -191,6 +193,69 @@ def test_what_a_sandbox_hides_is_nothing(source: str, original: Path, tmp_path: 
         assert "unsafe" in str(error)  # noqa: PT017
     else:
         assert backbone.reader.prompt((Message("user", "a"),)) == load(original).reader.prompt((Message("user", "a"),))
+
+
+FOR = "{% set ns = namespace(x='xx', l=[1]) %}{% for i in range(40) %}"
+BIG = "{% set a = 'x' * 1000000 %}"
+
+
+@pytest.mark.promise(45)
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ 'x'.center(10**9) }}",
+        "{{ 'x'|center(1000000000) }}",
+        "{{ 'x'.zfill(1000000000) }}",
+        "{{ 'x' * 10**9 }}",
+        BIG + "{{ a * 1000 }}",
+        "{{ lipsum(n=1000000) }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '%*d' % (1000000000, 1) }}",
+        "{{ '{:1000000000}'.format(1) }}",
+        "{{ '{:{}}'.format(1, 1000000000) }}",
+        "{{ '%1000000000s'|format('x') }}",
+        BIG + "{{ a.replace('x', 'y' * 1000) }}",
+        BIG + "{{ a|replace('x', 'y' * 1000) }}",
+        BIG + "{{ ('y' * 1000).join(a) }}",
+        BIG + "{{ a|join('y' * 1000) }}",
+        BIG + "{{ [a] * 1000 }}",
+        BIG + "{{ ([a] * 9)|map('center', 1000000)|map('replace', 'x', 'yy' * 9)|join }}",
+        "{{ ('\t' * 100000).expandtabs(10000) }}",
+        "{{ ('a\n' * 100000)|indent(10000) }}",
+        "{{ [1]|batch(1000000000, 'x')|list }}",
+        "{{ (1).to_bytes(1000000000, 'big') }}",
+        "{{ ('x' * 20000)|list|map('center', 100000)|list|length }}",
+        FOR + "{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        FOR + "{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        FOR + "{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endfor %}",
+        "{% macro m(x) %}{{ x }}{{ x }}{% endmacro %}" + FOR + "{% set ns.x = m(ns.x) %}{% endfor %}",
+        FOR + "{% set ns.l = ns.l + ns.l %}{% endfor %}",
+        FOR + "{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
+        FOR + "{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l|tojson }}",
+        "{% set ns = namespace(x=9) %}{% for i in range(40) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
+        "{% for i in range(90000) %}" + "y" * 2000 + "{% endfor %}",
+    ],
+)
+def test_a_template_cannot_fill_the_memory(source: str) -> None:
+    with pytest.raises(UnusableTextError, match="would fill the memory"):
+        template.render(source, [Message("user", "a")], {}, True)
+
+
+def test_a_template_within_the_bounds_writes_what_it_would_without() -> None:
+    source = (
+        "{%- macro said(m) %}[{{ m.role|upper }}: {{ m['content']|trim ~ '!' }}]{% endmacro -%}"
+        "{% for m in messages %}{{ said(m) }}{% set b %}<{{ loop.index0 }}>{% endset %}{{ b + '%s-%d' % ('x', 7) }}"
+        "{{ m.content.split(' ')|map('capitalize')|join(', ') }}{{ 'ab'.center(6) }}{{ '{:>4}'.format(loop.index) }}"
+        "{{ ['a', 1, none]|list|string }}{{ m.content.replace('e', 'EE')|indent(2) }}{{ '=' * 3 }}{{ 2 ** 5 + 7 % 4 }}"
+        "{{ messages|selectattr('role', 'equalto', 'user')|list|length }}{{ m.content[1:3] }}{{ 'x'|default('y') }}"
+        "{{ loop.cycle('odd', 'even') }}{{ dict(a=1)|items|list }}{{ {'k': [1.5, true]}|tojson }}\n{% endfor %}"
+        "{% filter lower %}DONE {{ messages|length }}{% endfilter %}"
+    )
+    messages = [Message("user", "hello there\nyou"), Message("assistant", " yes ")]
+    plain = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    plain.filters["tojson"] = template._as_json
+    expected = plain.from_string(source).render(messages=[message._asdict() for message in messages])
+    assert template.render(source, messages, {}, False) == expected
 
 
 def test_long_conversations_are_far_from_the_limit_of_loops() -> None:

@@ -84,6 +84,7 @@ def texts() -> list[str]:
         (["train", "lr=0.01"], "no key lr: did you mean optimizer.lr=0.01?"),
         (["train", "epochs=3"], "no key epochs: did you mean trainer.max_epochs=3?"),
         (["train", "batch_size=16"], "no key batch_size: did you mean data.batch_size=16?"),
+        (["train", "data=texts", "data.csv=x"], "no key data.csv with this data: did you mean data.table=x?"),
         (["train", "data.rot=/x"], "no key data.rot: did you mean data.root=/x?"),
         (["train", "data=/path/to/folder"], "data=/path/to/folder: did you mean data.root=/path/to/folder?"),
         (["train", "data=labels.csv"], "data=labels.csv: did you mean data.csv=labels.csv?"),

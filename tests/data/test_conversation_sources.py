@@ -84,7 +84,10 @@ def test_rows_of_one_table_may_have_different_layouts(tmp_path: Path) -> None:
     odd = [{"note": "no conversation"}, {"prompt": "half"}]
     entries = listed(lines(tmp_path, *LAYOUTS.values(), *odd))
     assert [entry.content for entry in entries] == [CONVERSATION] * len(LAYOUTS) + [None, None]
-    assert [entry.problem for entry in entries[-2:]] == ["the column messages is empty", "the answer is empty"]
+    assert [entry.problem for entry in entries[-2:]] == [
+        f"the column messages is empty (line {len(entries) - 1})",
+        f"the answer is empty (line {len(entries)})",
+    ]
 
 
 def test_splits_groups_and_weights_are_read(tmp_path: Path) -> None:
@@ -267,4 +270,4 @@ def test_a_file_of_odd_conversations_is_read_whole(tmp_path: Path) -> None:
     found = listed(lines(tmp_path, *({"messages": each} for each in said)))
     assert [entry.label for entry in found[:2]] == [long, odd]
     assert found[1].content[0].content == "问题：一加一？"
-    assert ["take turns" in found[2].problem, found[3].problem] == [True, "the answer is empty"]
+    assert ["take turns" in found[2].problem, found[3].problem] == [True, "the answer is empty (line 4)"]

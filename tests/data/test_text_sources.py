@@ -103,6 +103,13 @@ def test_half_a_character_is_a_problem_and_no_crash(tmp_path: Path) -> None:
         ("t.csv", b"text,label\ncaf\xe9,x\n", {}, "is not UTF-8"),
         ("t.jsonl", '{"text": "a", "label": "x"}\n{"text": \n', {}, "line 2 is not JSON"),
         ("t.jsonl", '{"text": "a", "label": "x"}\n[1]\n', {}, "line 2 holds something else"),
+        ("t.jsonl", '{"text": "a"}\n\n{"text": \n', {}, "line 3 is not JSON: Expecting value (character 9)"),
+        ("t.jsonl", "[1]\n[2]\n", {}, "line 1 holds something else"),
+        ("t.json", '[{"text": "a", "label": "x"}, 2]', {}, "entry 2 holds something else"),
+        ("t.json", "[]", {}, "line 1 holds something else"),
+        ("t.jsonl", "\n", {}, "has no rows"),
+        ("t.csv", "", {}, "is not a table: it is empty"),
+        ("t.xlsx", b"PK", {}, "is no table that is read here: save it as CSV UTF-8 (.csv)"),
         ("t.csv", "text,label,split\na,x,train\nb,y,\n", {}, "some rows have a split and some have none"),
     ],
 )
@@ -151,7 +158,7 @@ def test_what_is_given_must_be_one_thing(given: dict[str, str | None], columns: 
 def test_a_list_in_json_is_no_text(tmp_path: Path) -> None:
     rows = [{"text": ["a"], "label": "x"}, {"text": None, "label": "x"}, {"text": 7, "label": "y"}]
     samples = listed(None, written(tmp_path, "\n".join(map(json.dumps, rows)), "t.jsonl"))
-    assert [s.problem for s in samples.values()] == ["a list, not a text", "it is empty", ""]
+    assert [s.problem for s in samples.values()] == ["a list, not a text (line 1)", "it is empty (line 2)", ""]
     assert samples["t.jsonl#4"].content == "7"
 
 
@@ -170,8 +177,36 @@ def test_a_list_as_a_label_is_no_class_of_that_name(label: list[str], kind: str,
     pytest.importorskip("pyarrow")
     path, table = tmp_path / f"t.{kind}", pd.DataFrame({"text": ["a", "b"], "label": [["x"], label]})
     table.to_json(path, orient="records", lines=True) if kind == "jsonl" else table.to_parquet(path)
-    with pytest.raises(UserError, match=r"the label of row 2 is a (list|ndarray), not a text: .*data\.label_sep"):
+    with pytest.raises(UserError, match=r"the label of (line 1|row 2) is a list, not a text: .*data\.label_sep"):
         listed(None, path)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet"])
+@pytest.mark.parametrize(
+    ("labels", "read"),
+    [([0, 1], ["0", "1"]), ([0, None], ["0", None]), ([True, None], ["True", None]), (["x", None], ["x", None])],
+)
+def test_labels_stay_as_they_are_beside_missing_ones(
+    labels: list[object], read: list[str | None], kind: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow")
+    rows = [{"text": text, "label": label} for text, label in zip("ab", labels, strict=True)]
+    path = tmp_path / f"t.{kind}"
+    if kind == "parquet":
+        pd.DataFrame(rows).convert_dtypes().to_parquet(path)
+    else:
+        path.write_text(json.dumps(rows) if kind == "json" else "\n".join(map(json.dumps, rows)))
+    entries = find_texts(None, str(path), print).entries
+    assert [entry.label or None for entry in entries] == read
+    assert [entry.content for entry in entries] == ["a", "b"]
+
+
+def test_an_index_of_parquet_is_a_column(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    table = pd.DataFrame({"label": [3, 4], "text": ["a", "b"]}).set_index("label")
+    table.to_parquet(tmp_path / "t.parquet")
+    entries = find_texts(None, str(tmp_path / "t.parquet"), print).entries
+    assert [entry.label for entry in entries] == ["3", "4"]
 
 
 def test_a_source_of_one_s_own_may_list_files(tmp_path: Path) -> None:

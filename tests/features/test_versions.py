@@ -28,7 +28,8 @@ KNOWN = {
     "readers/tokens.py": {1: "def14ac3630f440b"},
     "readers/chat.py": {1: "15bf9da7d7940fc5"},
     "readers/turns.py": {1: "24a2cc6cbbad6453"},
-    "readers/template.py": {1: "8571a6697371a12c"},
+    "readers/template.py": {1: "285b37e782993ea5"},
+    "readers/sandbox.py": {1: "14c37933e57e2702"},
     "backbones/causal.py": {1: "0a3f46da0a610bc9"},
 }
 VERSIONS = {
@@ -46,6 +47,7 @@ VERSIONS = {
     "readers/chat.py": chat.VERSION,
     "readers/turns.py": chat.VERSION,
     "readers/template.py": chat.VERSION,
+    "readers/sandbox.py": chat.VERSION,
     "backbones/causal.py": chat.VERSION,
 }
 

@@ -14,7 +14,7 @@ from pandas.api.types import is_scalar
 from ft_lightning.data.labels import Cells
 from ft_lightning.data.scan import SPLITS, Entry, Listing, absolute, split_called
 from ft_lightning.system.errors import UserError, name_few, number_of
-from ft_lightning.system.tables import read_table
+from ft_lightning.system.tables import json_place, read_table
 
 _HEAVIEST = 1e30  # a weight; the sum of a split's must be a float32
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -76,12 +76,11 @@ def columns_of(
     named: str | Sequence[str] = "label" if label is None else label
     columns = [named] if isinstance(named, str) else list(named)
     refuse_lacking(rows, columns, "data.label", where)
-    for row, values in enumerate(rows[columns].itertuples(index=False, name=None), start=2):
+    for at, values in enumerate(rows[columns].itertuples(index=False, name=None)):
         if strange := not_texts(values):
-            raise UserError(
-                f"{where}: the label of row {row} is {strange}: write several labels as one text, with data.label_sep "
-                "between them."
-            )
+            place = json_place(rows, at) or f"row {at + 2}"
+            fix = "write several labels as one text, with data.label_sep between them"
+            raise UserError(f"{where}: the label of {place} is {strange}: {fix}.")
     cells = rows[columns].map(cell_text)
     labels: list[Any] = cells[named].tolist() if isinstance(named, str) else cells.to_dict("records")
     return labels, weights_of(rows, weight, where)
@@ -110,13 +109,15 @@ def listing_of(
     """
     groups = rows["group"].map(cell_text) if "group" in rows else [""] * len(rows)
     splits = splits_of(rows["split"].map(cell_text), where) if "split" in rows else [""] * len(rows)
-    # Rows are counted as a spreadsheet does: the header is the first.
+    # Rows are counted as a spreadsheet does: the header is the first. So are those of JSON, as earlier runs have named
+    # them; why one cannot be used says its line.
+    said = [f"{why} ({place})" if why and (place := json_place(rows, at)) else why for at, (_, why) in enumerate(read)]
     names = [f"{absolute(table)}#{row}" for row in range(2, len(rows) + 2)]
-    cells = zip(names, labels, weights, splits, groups, read, strict=True)
+    cells = zip(names, labels, weights, splits, groups, read, said, strict=True)
     return Listing(
         [
             Entry(name, cell, split or None, group or None, w, content, problem)
-            for name, cell, w, split, group, (content, problem) in cells
+            for name, cell, w, split, group, (content, _), problem in cells
         ],
         absolute(table).parent,
     )

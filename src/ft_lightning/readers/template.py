@@ -8,10 +8,10 @@ from typing import Any
 from jinja2 import Template, TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
 
 from ft_lightning.readers.conversation import Message
 from ft_lightning.readers.decoding import UnusableTextError
+from ft_lightning.readers.sandbox import Sandbox
 from ft_lightning.system.errors import UserError
 
 # Of models without a template of their own, such as those that were pretrained only.
@@ -22,42 +22,6 @@ PLAIN = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '### Answer:\n' }}{% endif %}"
 )
-
-
-_STEPS = 1_000_000  # passes of loops and macros while one text is written: some seconds
-_REPEATS = 1_000_000  # of a text, and what a power may be
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Ends a template that would go on for hours; what it may reach, the library limits."""
-
-    intercepted_binops = frozenset({"*", "**"})
-    steps = 0
-
-    def step(self) -> str:
-        """Count a pass of a loop or a macro."""
-        self.steps += 1
-        if self.steps > _STEPS:
-            raise SecurityError(f"it goes on after {_STEPS:,} passes of its loops")
-        return ""
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        numbers = all(isinstance(value, int | float) for value in (left, right))
-        largest = max((abs(value) for value in (left, right) if isinstance(value, int | float)), default=0)
-        if (operator == "**" and largest > 100) or (operator == "*" and not numbers and largest > _REPEATS):
-            raise SecurityError(f"{operator} with {largest} would fill the memory")
-        return super().call_binop(context, operator, left, right)
-
-    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        tree = super()._parse(source, name, filename)
-        bodies = [
-            *(loop.body for loop in tree.find_all(nodes.For)),
-            *(macro.body for macro in tree.find_all(nodes.Macro)),
-        ]
-        for body in bodies:
-            count = nodes.Call(nodes.EnvironmentAttribute("step"), [], [], None, None)
-            body.insert(0, nodes.ExprStmt(count))
-        return tree
 
 
 class _Generation(Extension):
@@ -73,8 +37,8 @@ class _Generation(Extension):
 @lru_cache(maxsize=4)
 def _compiled(source: str) -> Template:
     # No clock: a template that writes today's date would make other inputs tomorrow.
-    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
-    environment.filters["tojson"] = _as_json  # the library's own escapes signs of HTML
+    environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
+    environment.add_filter("tojson", _as_json)  # the library's own escapes signs of HTML
     environment.globals["raise_exception"] = _refuse
     try:
         return environment.from_string(source)
@@ -94,7 +58,7 @@ def render(template: str, messages: Sequence[Message], special: Mapping[str, str
         UserError: the template cannot be read, or reaches outside its sandbox.
     """
     compiled = _compiled(template)
-    compiled.environment.steps = 0  # type: ignore[attr-defined]
+    compiled.environment.begin()  # type: ignore[attr-defined]
     try:
         return compiled.render(
             messages=[message._asdict() for message in messages],

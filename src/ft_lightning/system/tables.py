@@ -18,6 +18,7 @@ pd.options.mode.string_storage = "python"  # pyarrow's strings, where it is inst
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that starts with one of these
 _KINDS = (".csv", ".jsonl")
+_PLACES = "places"  # of the rows of JSON in their file: blank lines are no rows
 # Of which it is said how to save them, by their suffix.
 OTHER_TABLES = dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "CSV UTF-8 (.csv)")
 OTHER_TABLES |= dict.fromkeys((".arrow", ".feather", ".orc"), "Parquet (.parquet)")
@@ -99,7 +100,15 @@ def _read_json(path: Path) -> pd.DataFrame:
     for place, row in rows:
         if not isinstance(row, dict):
             raise ValueError(f'{place} holds something else than an object, such as {{"path": "a.png"}}')
-    return pd.DataFrame([row for _, row in rows], dtype=object)
+    table = pd.DataFrame([row for _, row in rows], dtype=object)
+    table.attrs[_PLACES] = [place for place, _ in rows]
+    return table
+
+
+def json_place(table: pd.DataFrame, position: int) -> str:
+    """Say where a row stands in the file of JSON that it was read from, such as line 3; empty for other tables."""
+    places = table.attrs.get(_PLACES)
+    return places[position] if places else ""
 
 
 def _listed(text: str) -> list[tuple[str, Any]]:
