@@ -215,12 +215,28 @@ def test_several_labels_and_numbers_of_texts(do: Do, tmp_path: Path) -> None:
     run = do("train", "task=multilabel", f"data.table={tmp_path / 'labels.csv'}", "optimizer=lbfgs")
     assert run.metrics["test"]["average_precision"] > run.metrics["test"]["chance_average_precision"]
     assert 0 < run.metrics["test"]["tfidf_average_precision"] <= 1
+    answers_as_measured(do, run, tmp_path / "labels.csv")
     rows = [(text, str(len(text.split()))) for text, _ in sentences(90)]
     pd.DataFrame(rows, columns=["text", "words"]).to_csv(tmp_path / "numbers.csv", index=False)
     where = [f"data.table={tmp_path / 'numbers.csv'}", "data.label=words"]
-    run = do("train", "task=regression", *where, "optimizer=lbfgs")
+    cut = ["data.truncate=windows", "data.max_length=12"]
+    run = do("train", "task=regression", *where, *cut, "optimizer=lbfgs")
     assert run.metrics["test"]["mae"] < run.metrics["test"]["mean_mae"]
     assert run.metrics["test"]["tfidf_mae"] > 0
+    answers_as_measured(do, run, tmp_path / "numbers.csv")
+
+
+def answers_as_measured(do: Do, run: Run, table: Path) -> None:
+    """A model scores and answers without being told how its table was read, and its page can be made again."""
+    again = do("evaluate", f"model_dir={run.path}", f"data.table={table}", "data.split=test")
+    assert again.metrics["test"]["loss"] == pytest.approx(run.metrics["test"]["loss"], abs=1e-6)
+    known = run.table("predictions").set_index("path")
+    found = do("predict", f"model_dir={run.path}", f"input={table}").table("predictions").set_index("path")
+    names = [str(table.parent / name) for name in known.index]
+    columns = [column for column in known if column.startswith(("p(", "low", "high"))]
+    for column in columns:
+        assert found.loc[names, column].astype(float).tolist() == pytest.approx(known[column].astype(float), rel=1e-5)
+    do("report", f"run={run.path}")
 
 
 def test_search_repeats_folds_and_check_work_on_texts(do: Do, table: Path, tmp_path: Path) -> None:
@@ -230,6 +246,9 @@ def test_search_repeats_folds_and_check_work_on_texts(do: Do, table: Path, tmp_p
     assert do("train", f"data.table={table}", "folds=3", "head=auto").metrics["folds"]["pooled"]["n"] == 60
     checked = do("check", f"data.table={table}")
     assert checked.page.is_file()
+    issues = set(checked.table("issues")["path"])
+    kept = do("train", f"data.table={table}", f"data.exclude={checked.table_path('issues')}").table("split")
+    assert set(kept.loc[kept["excluded"] == "data.exclude", "path"]) == issues != set()
     assert sum(map(len, checked.record("check")["classes"].values())) == 6, "two classes in each split"
 
 
