@@ -1,7 +1,7 @@
 """Several labels an image: how good `train task=multilabel` is, beside scikit-learn on the same features.
 
     python benchmarks/multilabel.py                      # the frozen backbone, five splits: two minutes on two cores
-    python benchmarks/multilabel.py --full --seeds 1     # trains the whole network too: half an hour a split
+    python benchmarks/multilabel.py --full               # trains the whole network, five splits: half an hour
 
 1,500 canvases of 128 x 128 with two of scikit-learn's digits, each of 48 px, in the left and the right half: the labels
 are the digits, so an image of two equal ones has one. scikit-learn fits one logistic regression a label on the stored
@@ -28,7 +28,7 @@ from ft_lightning.features.fill import fill
 from ft_lightning.system.hardware import pick_device, pick_precision
 
 RECIPES = {"frozen": [], "frozen, optimizer=lbfgs": ["optimizer=lbfgs"]}
-FULL = ["finetune=full", "trainer.max_epochs=5"]
+FULL = ["finetune=full", "trainer.max_epochs=3"]
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)  # scikit-learn's C, the inverse of L2
 
 
