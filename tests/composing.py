@@ -2,11 +2,13 @@
 
 A project made of this template changes values of conf/: another model, a seed, more epochs. Its tests go on with those
 of defaults.yaml beside this file, in the place of what the same files of conf/ say; files and keys of its own stay.
+So they do where it has deleted files: what those name is in src all the same.
 `python tests/composing.py` writes defaults.yaml as conf/ is.
 """
 
 import copy
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +29,18 @@ from ft_lightning.cli.compose import CONF
 Plugins.instance()  # registers where configs come from
 _DEFAULTS = Path(__file__).with_name("defaults.yaml")
 _FILES = SourcesRegistry.instance().resolve("file")
-_LOAD = _FILES.load_config
+_LOAD, _IS_CONFIG = _FILES.load_config, _FILES.is_config
+_PACKAGE = "@package"  # in defaults.yaml: where a file's keys go, which a comment of the file says
 
 
 @functools.cache
 def shipped() -> dict[str, Any]:
     """What each file of conf/ says in tests."""
+    return {name: {key: value for key, value in file.items() if key != _PACKAGE} for name, file in _relied_on().items()}
+
+
+@functools.cache
+def _relied_on() -> dict[str, Any]:
     read = OmegaConf.load(_DEFAULTS)
     return {str(name): OmegaConf.to_container(file) for name, file in read.items_ex(resolve=False)}
 
@@ -97,12 +105,19 @@ def composed_once() -> Iterator[None]:
         name = config_path.removesuffix(".yaml")
         relied_on = shipped().get(name)
         key = (name, relied_on is None)
-        if key not in files:
+        if key not in files and relied_on is not None and not _IS_CONFIG(self, config_path):  # deleted
+            header = {"package": _relied_on()[name].get(_PACKAGE)}
+            files[key] = ConfigResult(self.provider, f"file://{CONF}", OmegaConf.create(relied_on), header)
+        elif key not in files:
             files[key] = _LOAD(self, config_path)
             if relied_on is not None:
                 said = OmegaConf.to_container(files[key].config)
                 files[key].config = OmegaConf.create(replaced(said, relied_on))
         return copy.deepcopy(files[key])
+
+    def is_config(self: ConfigSource, config_path: str) -> bool:
+        relied_on = self.path == str(CONF) and config_path.removesuffix(".yaml") in shipped()
+        return relied_on or _IS_CONFIG(self, config_path)
 
     def list_once(repo: Any, config_name: str, overrides_list: Sequence[Any], **how: bool) -> DefaultsList:
         if not _looks_into_conf_alone(repo):
@@ -126,6 +141,7 @@ def composed_once() -> Iterator[None]:
 
     with (
         mock.patch.object(_FILES, "load_config", load_once),
+        mock.patch.object(_FILES, "is_config", is_config),
         mock.patch.object(config_loader_impl, "create_defaults_list", list_once),
         mock.patch.object(ConfigLoaderImpl, "_compose_config_from_defaults_list", compose_once),
     ):
@@ -141,7 +157,9 @@ if __name__ == "__main__":
     lines = ["# What tests rely on of conf/, whatever a project makes of it: see composing.py.\n"]
     conf = Path(__file__).parents[1] / "conf"
     for path in sorted(conf.rglob("*.yaml")):
-        if said := yaml.safe_load(path.read_text(encoding="utf-8")):
-            name = path.relative_to(conf).with_suffix("").as_posix()
-            lines.append(f"{name}: {yaml.safe_dump(said, default_flow_style=True, width=116, sort_keys=False)}")
+        text = path.read_text(encoding="utf-8")
+        package = re.match(r"# @package (\S+)", text)
+        said = (yaml.safe_load(text) or {}) | ({_PACKAGE: package[1]} if package else {})
+        name = path.relative_to(conf).with_suffix("").as_posix()
+        lines.append(f"{name}: {yaml.safe_dump(said, default_flow_style=True, width=116, sort_keys=False)}")
     _DEFAULTS.write_text("".join(lines), encoding="utf-8")

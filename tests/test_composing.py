@@ -112,6 +112,11 @@ def test_tests_compose_the_same_in_a_project_that_has_changed_conf(
     if verb == "train" and not words:
         with composed_as_it_is():
             assert compose("train").model.name == "something else"
+    for path in (project / "conf").glob("*/*.yaml"):
+        if path.parent.name != "steppe":
+            path.unlink()
+    with composed_once():
+        assert OmegaConf.to_container(compose(verb, *words)) == there, "files that were deleted are there for tests"
 
 
 def test_processes_that_are_started_compose_it_too(project: Path) -> None:

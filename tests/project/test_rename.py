@@ -37,9 +37,16 @@ OF_ONE_S_OWN = {
 CHANGED = [  # values of conf/
     ("conf/train.yaml", "seed: 0 ", "seed: 7 "),
     ("conf/train.yaml", "model: efficientnet_lite0", "model: mine"),
+    ("conf/train.yaml", "data: digits", "data: zebras"),
     ("conf/train.yaml", "optimizer: adam", "optimizer: lion"),
     ("conf/trainer/default.yaml", "max_epochs: 10 ", "max_epochs: 3 "),
     ("conf/data/image_folder.yaml", "batch_size: 32 ", "batch_size: 7 "),
+]
+DELETED = [
+    "conf/data/digits.yaml",
+    "conf/model/efficientnet_lite0.yaml",
+    "conf/experiment/text.yaml",
+    "conf/optimizer/sgd.yaml",
 ]
 TRAINING = ["train_a_batch", "processes", "logistic", "fits_trains", "before_time_is_spent"]  # whatever is beside them
 Say = Callable[..., str]
@@ -101,6 +108,8 @@ def grown(renamed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = (clone / name).read_text(encoding="utf-8")
         assert text.count(before) == 1, f"{name}: {before}"
         (clone / name).write_text(text.replace(before, after), encoding="utf-8")
+    for name in DELETED:
+        (clone / name).unlink()
     said(clone, sys.executable, "-m", "ruff", "format", "--quiet", ".")
     if (ROOT / ".mypy_cache").is_dir():  # so that mypy there does not read torch again
         shutil.copytree(ROOT / ".mypy_cache", clone / ".mypy_cache")
