@@ -123,6 +123,7 @@ def texts() -> list[str]:
         (["train", "resume="], "resume is empty"),
         (["train", "model="], "model is empty"),
         (["predict", "model_dir=x", "+input= "], "input is empty"),
+        (["evaluate", "data.find.database=x.db"], "say +data.find.database=x.db where data.find._target_ takes it"),
         (["predict"], "model_dir: not set. For example:\npython -m ft_lightning.predict model_dir="),
         (["evaluate"], "model_dir: not set. For example:\npython -m ft_lightning.evaluate model_dir="),
         (["train", "model=timm"], "model.name: not set. Say model.name=... too."),

@@ -97,6 +97,14 @@ class Ordered(MultiClass):
 
 
 @dataclass(frozen=True)
+class OfMany(MultiClass):
+    """A metric that two samples are too few for."""
+
+    def metrics(self, rows: Tensor, target: Tensor, full: bool) -> dict[str, Any]:
+        raise ValueError("too few")
+
+
+@dataclass(frozen=True)
 class Voteless(MultiClass):
     def vote(self, targets: Tensor, weights: Tensor) -> Tensor:
         return torch.zeros(len(targets), 1).scatter_add_(1, targets, weights)
@@ -113,6 +121,7 @@ class Voteless(MultiClass):
             {"task": Voteless},
             r"task=mine: Voteless\.vote, or .* fails for two samples: RuntimeError: index 2",
         ),
+        ({"task": OfMany}, ""),
         ({}, ""),
     ],
     ids=str,

@@ -98,7 +98,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_command_composes(document: Path) -> None:
     own = {"head=normed", "loss=focal", "augment=crops", "data=odd", "callback=[early_stopping,timer]", "my_project"}
-    own |= {"module=distill", "data=listed", "task=grades"}
+    own |= {"module=distill", "data=listed", "task=grades", "optimizer=lion"}
     for _, _, module, *overrides in commands(text_of(document)):
         if not own & set(overrides):
             values = [override for override in overrides if override != "-m"]
@@ -232,7 +232,7 @@ def test_every_recipe_works_as_it_stands(tmp_path: Path) -> None:
     results = [
         json.loads(line.removeprefix("RESULT ")) for line in done.stdout.splitlines() if line.startswith("RESULT ")
     ]
-    assert len(results) == len(runs) == 16
+    assert len(results) == len(runs) == 17
     trained = [(overrides, metrics) for verb, overrides, metrics in results if verb == "train"]
     assert all("cohen_kappa" in metrics["test"] for _, metrics in trained), "the metric is in metrics.json"
     assert "cohen kappa  " in done.stdout, "in the terminal"

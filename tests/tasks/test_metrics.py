@@ -185,8 +185,9 @@ def test_a_metric_of_one_s_own_that_fails_at_the_end_costs_nothing_but_itself(
     assert "mine" in caplog.text, "with its traceback"
     assert epoch_metrics(logits, targets)["plain"] == 0.25
     monkeypatch.setattr(metrics, "METRICS", [*METRICS, Metric("broken", fails, "max")])
-    with pytest.raises(RuntimeError, match="mine"):  # in the first epoch, when little is lost
+    with pytest.raises(RuntimeError, match="mine") as failed:  # in the first epoch, when little is lost
         epoch_metrics(logits, targets)
+    assert failed.value.__notes__ == ["The metric broken fails; it has to return one number."]
 
 
 def test_a_metric_that_changes_its_arguments_changes_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,22 @@ def outputs() -> dict[str, Outputs]:
     return {split: Outputs(torch.arange(len(target)), logits, target) for split, (logits, target) in made.items()}
 
 
+class Ordinal(MultiClass):
+    """Of C - 1 outputs a sample."""
+
+    @property
+    def width(self) -> int:
+        return len(self.class_names) - 1
+
+
+def test_a_subclass_may_have_another_number_of_outputs() -> None:
+    task = Ordinal(["a", "b", "c"], [1, 3, 2])
+    assert task.constant().tolist() == [0, 1, 0]
+    assert task.vote(torch.tensor([[2, 2, 0]]), torch.tensor([[1.0, 0.5, 0.25]])).tolist() == [[0.25, 0, 1.5]]
+    assert task.facts() == {"classes": 3}
+    assert task.describe()["classes"].startswith("3: ")
+
+
 def test_what_was_before_calibration_is_known_afterwards() -> None:
     both = outputs()
     task = TASK.calibrate(both["val"].rows, both["val"].target)

@@ -109,6 +109,10 @@ def _other_key(verb: str, override: Override, known: set[str]) -> str:
         return f"no key {key} with this data: did you mean data.table={_typed_value(override)}?"
     if others and f"hydra.runtime.choices.{group}" in known:
         return f"no key {key} with this {group}: say {group}={' or '.join(others)} too."
+    parent = key.rpartition(".")[0]
+    beside = {name.rpartition(".")[2] for name in known if name.startswith(f"{parent}.")}
+    if beside and beside <= {"_target_", "_partial_"}:  # as data.find, whose function may be the user's
+        return f"no key {key}: say +{key}={_typed_value(override)} where {parent}._target_ takes it."
     if meant := nearest(key, [name for name in known if key.startswith("hydra.") == name.startswith("hydra.")]):
         return f"no key {key}: did you mean {meant}={_typed_value(override)}?"
     return f"no key {key}: --cfg job shows those of {verb}; +{key}=... adds one of your own."

@@ -28,8 +28,9 @@ def value_of(metric: Metric, *given: Tensor) -> float:
     assert metric.of
     try:
         return float(metric.of(*(one.clone() for one in given)))  # a function may change what it gets
-    except Exception:
+    except Exception as error:
         if metric.each_epoch:
+            error.add_note(f"The metric {metric.name} fails; it has to return one number.")  # below the traceback
             raise
         log.exception("The metric %s is left out, because of an error in it:", metric.name)
         return math.nan
