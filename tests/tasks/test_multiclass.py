@@ -1,6 +1,8 @@
 """A task of one class a sample: what its members promise to everything that knows no classes."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -28,6 +30,20 @@ class Ordinal(MultiClass):
     @property
     def width(self) -> int:
         return len(self.class_names) - 1
+
+
+class Grades(MultiClass):
+    def metrics(self, rows: torch.Tensor, target: torch.Tensor, full: bool) -> dict[str, Any]:
+        return {"off_by": 0.5} | super().metrics(rows, target, full)
+
+
+def test_the_metrics_of_a_subclass_are_those_of_its_folds_too() -> None:
+    task = Grades(["a", "b"], [1, 1])
+    parts = [(replace(task, temperature=t), Outputs(torch.arange(2), torch.eye(2), torch.arange(2))) for t in (1, 2)]
+    found = task.pooled(parts)
+    assert (found["off_by"], found["accuracy"], found["n"]) == (0.5, 1, 4)
+    means = [-(torch.eye(2) / t).log_softmax(1)[0, 0].item() for t in (1, 2)]
+    assert found["loss"] == pytest.approx(sum(means) / 2, rel=1e-6), "each with its own temperature"
 
 
 def test_a_subclass_may_have_another_number_of_outputs() -> None:

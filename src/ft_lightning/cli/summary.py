@@ -60,8 +60,8 @@ def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> N
         pairs(repeats=_spread(task, repeats["test"]))
     if folds := metrics.get("folds"):
         pooled = folds["pooled"]
-        value, around = number(pooled[task.monitor]), interval(pooled.get(f"{task.monitor}_ci95"))
-        together = f"all {pooled['n']:,} samples {value}, 95 % {around}"
+        value, around = number(pooled.get(task.monitor)), interval(pooled.get(f"{task.monitor}_ci95"))
+        together = f"all {pooled['n']:,} samples {value}" + (f", 95 % {around}" if around else "")
         pairs(folds=f"{_spread(task, folds['test'])}; {together}")
     phases = {
         "features": "features_s",

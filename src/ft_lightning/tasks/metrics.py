@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def pooled_metrics(task: "MultiClass", parts: Sequence[tuple["MultiClass", Outpu
     """
     logits = torch.cat([outputs.rows / own.temperature for own, outputs in parts])
     targets = torch.cat([outputs.target for _, outputs in parts])
-    return full_metrics(logits, targets, task.class_names, task.class_counts)
+    return replace(task, temperature=1.0).metrics(logits, targets, full=True)  # a subclass may have more of them
 
 
 def _measured(metrics: Sequence[Metric], logits: Tensor, targets: Tensor) -> dict[str, float]:
