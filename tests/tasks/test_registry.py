@@ -71,7 +71,8 @@ def test_only_a_finite_number_counts(value: object, number: float | None) -> Non
 
 def test_what_is_always_one_is_not_shown() -> None:
     task = task_class("multiclass")
-    five, six = ({"per_class": {str(name): {} for name in range(count)}} for count in (5, 6))
+    five, six = ({"top5_accuracy": 1.0, "per_class": {str(name): {} for name in range(count)}} for count in (5, 6))
+    assert "top5_accuracy" in shown_of(task, five | {"top5_accuracy": 0.5}), "of a file that somebody has changed"
     assert "top5_accuracy" in shown_of(task, six)
     assert shown_of(task, six).keys() - shown_of(task, five).keys() == {"top5_accuracy"}
     assert shown_of(task, {"per_class": None}) == shown_of(task, {}) == dict(task.headline), "of an older file"

@@ -60,8 +60,8 @@ def title_of(metric: str, task: str) -> str:
 def shown_of(task: Task | type[Task], metrics: Mapping[str, Any]) -> dict[str, str]:
     """Return the titles of the metrics that terminal and page show of a split; those that say something of it."""
     of_classes = metrics.get("per_class")
-    always = ["top5_accuracy"] if isinstance(of_classes, Mapping) and len(of_classes) <= 5 else []
-    return {name: title for name, title in task.headline.items() if name not in always}
+    few = isinstance(of_classes, Mapping) and len(of_classes) <= 5 and metrics.get("top5_accuracy") == 1
+    return {name: title for name, title in task.headline.items() if not (few and name == "top5_accuracy")}
 
 
 class Score(NamedTuple):
