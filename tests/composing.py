@@ -104,7 +104,7 @@ def composed_once() -> Iterator[None]:
             return _LOAD(self, config_path)
         name = config_path.removesuffix(".yaml")
         relied_on = shipped().get(name)
-        key = (name, relied_on is None)
+        key = (CONF, name, relied_on is None)
         if key not in files and relied_on is not None and not _IS_CONFIG(self, config_path):  # deleted
             header = {"package": _relied_on()[name].get(_PACKAGE)}
             files[key] = ConfigResult(self.provider, f"file://{CONF}", OmegaConf.create(relied_on), header)
@@ -125,7 +125,7 @@ def composed_once() -> Iterator[None]:
         read = Overrides(repo, list(overrides_list))
         values = set(map(id, read.config_overrides))
         choices = tuple(each.input_line for each in overrides_list if id(each) not in values)
-        key = (not shipped(), config_name, choices, *how.items())
+        key = (CONF, not shipped(), config_name, choices, *how.items())
         if key not in lists:
             lists[key] = create_defaults_list(repo, config_name, list(overrides_list), **how)
         known = lists[key]
@@ -134,7 +134,7 @@ def composed_once() -> Iterator[None]:
     def compose_once(self: ConfigLoaderImpl, defaults: Sequence[Any], repo: Any) -> DictConfig:
         if not _looks_into_conf_alone(repo):
             return compose(self, defaults, repo)
-        key = (not shipped(), *((each.config_path, each.package, each.is_self) for each in defaults))
+        key = (CONF, not shipped(), *((each.config_path, each.package, each.is_self) for each in defaults))
         if key not in configs:
             configs[key] = compose(self, defaults, repo)
         return copy.deepcopy(configs[key])

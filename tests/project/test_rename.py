@@ -46,7 +46,6 @@ DELETED = [
     "conf/data/digits.yaml",
     "conf/model/efficientnet_lite0.yaml",
     "conf/experiment/text.yaml",
-    "conf/optimizer/sgd.yaml",
 ]
 TRAINING = ["train_a_batch", "processes", "logistic", "fits_trains", "before_time_is_spent"]  # whatever is beside them
 Say = Callable[..., str]
