@@ -7,15 +7,16 @@
     python benchmarks/texts.py trainer                     # one epoch of all weights: ours, and transformers' Trainer
 
 The encoder is all-MiniLM-L6-v2. `speed` computes the features of short snippets and of long ones (twelve joined) in one
-thread: by the project (batches of like length), in the order of arrival padded to the longest of the batch, and padded
-to max_length. `modes` compares by the paired bootstrap over test texts. Prints tables, writes texts_<part>.json into
+thread: by the project (batches of one length), as the library's examples do in the order of arrival, padded to the
+longest of a batch of 8 (the Trainer's default), 16 or 32, or to max_length, and as sentence-transformers does, sorted
+by length in batches of 32. All at one precision, --precision. `modes` compares by the paired bootstrap over test texts. Prints tables, writes texts_<part>.json into
 --out.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,18 +29,28 @@ from torch import Tensor
 
 import ft_lightning
 from ft_lightning import build
+from ft_lightning.backbones.snapshots import locate
 from ft_lightning.cli.compose import compose
 from ft_lightning.data.scan import digest_of
 from ft_lightning.data.snippets import write_snippets
 from ft_lightning.features.extract import Computing, Extractor, open_store
 from ft_lightning.readers.sample import Sample
+from ft_lightning.system.hardware import autocast
 
 MODES = {
     "frozen": ["optimizer=lbfgs"],
     "lora": ["finetune=lora", "trainer.max_epochs=3"],
     "full": ["finetune=full", "optimizer.lr=5e-5", "finetune.backbone_lr_factor=1", "trainer.max_epochs=3"],
 }
-ROWS = 16
+# How the library's examples compute features: rows of a batch, sorted by length or not, padding as its tokenizer knows it.
+EXAMPLES: dict[str, tuple[int, bool, bool | str]] = {
+    "arrival, longest of 8": (8, False, True),
+    "arrival, longest of 16": (16, False, True),
+    "arrival, longest of 32": (32, False, True),
+    "sorted, longest of 32": (32, True, True),
+    "padded to max_length": (16, False, "max_length"),
+}
+PADDED = 200  # texts that are padded to max_length, to save time
 
 
 def main() -> None:
@@ -47,7 +58,8 @@ def main() -> None:
     parser.add_argument("part", choices=["speed", "accuracy", "modes", "trainer"])
     parser.add_argument("--table", type=Path, help="texts and labels; the snippets by default")
     parser.add_argument("--texts", type=int, default=2000, help="of speed, modes and trainer")
-    parser.add_argument("--seeds", type=int, help="splits 0 to n - 1")
+    parser.add_argument("--seeds", type=int, help="splits 0 to n - 1; of speed rounds in turn, three by default")
+    parser.add_argument("--precision", default="32-true", help="of speed; or bf16-mixed")
     parser.add_argument("--out", type=Path, default=Path("outputs/texts"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -57,54 +69,57 @@ def main() -> None:
 
 
 def of_speed(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return texts a CPU second, the median of three rounds in turn, and how many times as fast ours is."""
+    """Return texts a CPU second, the median of rounds in turn, and how many times as fast ours is."""
     torch.set_num_threads(1)
     short = pd.read_csv(options.table)["text"].sample(options.texts, random_state=0).tolist()
     long = [" ".join(short[at : at + 12]) for at in range(0, len(short), 12)]
     backbone = build.pretrained(compose("train", ["experiment=text"])).backbone
     rows = []
     for name, texts in {"short": short, "long": long}.items():
-        samples = [Sample.of_text(str(at), text) for at, text in enumerate(texts)]
-        ways = {"ours": ours, "order of arrival": arriving, "padded to max_length": padded}
-        seconds: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(3):
-            for way, compute in ways.items():
+        rates: dict[str, list[float]] = {way: [] for way in ("ours", *EXAMPLES)}
+        for _ in range(options.seeds or 3):
+            for way, each in rates.items():
+                those = texts[:PADDED] if EXAMPLES.get(way, (0, False, True))[2] == "max_length" else texts
                 start = time.process_time()
-                compute(backbone, samples)
-                seconds[way].append(time.process_time() - start)
-        taken = {way: statistics.median(each) for way, each in seconds.items()}
+                if way == "ours":
+                    ours(backbone, those, options.precision)
+                else:
+                    example(backbone, those, options.precision, *EXAMPLES[way])
+                each.append(len(those) / (time.process_time() - start))
+        rate = {way: statistics.median(each) for way, each in rates.items()}
         rows += [
-            {"texts": name, "way": way, "a CPU second": len(texts) / of, "ours is": of / taken["ours"]}
-            for way, of in taken.items()
+            {"texts": name, "way": way, "a CPU second": of, "ours is": rate["ours"] / of} for way, of in rate.items()
         ]
     return rows
 
 
-def ours(backbone: Any, samples: list[Sample]) -> None:
-    how = Computing(backbone.reader, torch.device("cpu"), "32-true", 0, show_progress=False)
+def ours(backbone: Any, texts: list[str], precision: str) -> None:
+    how = Computing(backbone.reader, torch.device("cpu"), precision, 0, show_progress=False)
     Extractor(backbone, open_store(None, backbone, how, on_disk=False), how).compute(
-        [replace(sample, digest=digest_of(sample.content)) for sample in samples]
+        [replace(Sample.of_text(str(at), text), digest=digest_of(text)) for at, text in enumerate(texts)]
     )
 
 
-def arriving(backbone: Any, samples: list[Sample]) -> None:
-    _plain(backbone, samples, None)
-
-
-def padded(backbone: Any, samples: list[Sample]) -> None:
-    _plain(backbone, samples, backbone.reader.max_length)
-
-
 @torch.no_grad()
-def _plain(backbone: Any, samples: Sequence[Sample], length: int | None) -> None:
-    """Compute features as the library's examples do: batches in order, padded to the longest or to a length."""
+def example(backbone: Any, texts: list[str], precision: str, rows: int, is_sorted: bool, padding: bool | str) -> None:
+    """Compute features as examples of transformers do, and as sentence-transformers does, which sorts by characters."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(locate("all-MiniLM-L6-v2", "embedded", None).folder)
     network = backbone.network.eval()
-    for at in range(0, len(samples), ROWS):
-        batch = backbone.reader.collate([backbone.reader(sample) for sample in samples[at : at + ROWS]])
-        ids, mask = (batch[name][:, 0].long() for name in ("input_ids", "attention_mask"))
-        ids, mask = (torch.nn.functional.pad(each, (0, max(0, (length or 0) - each.shape[1]))) for each in (ids, mask))
-        hidden: Tensor = network(input_ids=ids, attention_mask=mask).last_hidden_state
-        _ = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    texts = sorted(texts, key=len, reverse=True) if is_sorted else texts
+    for at in range(0, len(texts), rows):
+        batch = tokenizer(
+            texts[at : at + rows],
+            padding=padding,
+            truncation=True,
+            max_length=backbone.reader.max_length,
+            return_tensors="pt",
+        )
+        with autocast(precision, "cpu"):
+            hidden: Tensor = network(**batch).last_hidden_state
+        mask = batch["attention_mask"][..., None]
+        _ = (hidden * mask).sum(1) / mask.sum(1)
 
 
 def of_accuracy(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -167,8 +182,6 @@ def of_peer(table: Path, split: pd.DataFrame, out: Path) -> float:
         Trainer,
         TrainingArguments,
     )
-
-    from ft_lightning.backbones.snapshots import locate
 
     folder = locate("all-MiniLM-L6-v2", "embedded", None).folder
     tokenizer = AutoTokenizer.from_pretrained(folder)

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache, partial
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from ft_lightning.backbones.load import build_backbone
 from ft_lightning.backbones.load_text import load_text_backbone
-from ft_lightning.backbones.transformers import TextBackbone
+from ft_lightning.backbones.transformers import TextBackbone, _calls, _rows
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Sample
@@ -108,6 +109,41 @@ def test_a_text_s_features_do_not_depend_on_its_batch(name: str, dtype: torch.dt
     assert torch.equal(alone, together), "alone"
     many = features_of(backbone, [text for text in TEXTS for _ in range(20)], dtype)[::20]
     assert torch.equal(many, together), "in groups of several calls"
+
+
+@pytest.mark.promise(43)
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=["float32", "bf16"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "modernbert"])
+def test_nor_do_those_of_texts_that_fill_their_padded_length(name: str, dtype: torch.dtype | None, family: Any) -> None:
+    backbone, _ = family(name)
+    texts = [" ".join(random.Random(n).choices(WORDS, k=n)) for n in range(1, 63)]  # 3 to 64 tokens
+    together = features_of(backbone, texts, dtype)
+    for at in range(1, len(texts), 4):  # 4, 8, ... tokens: no row of these batches is padded
+        for count in (1, 15, 33):
+            found = features_of(backbone, [texts[at]] * count, dtype)
+            assert torch.equal(found, together[[at] * count]), (at + 3, count)
+    for seed in range(4):
+        drawn = torch.randint(len(texts), (41,), generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(features_of(backbone, [texts[at] for at in drawn], dtype), together[drawn])
+
+
+def test_calls_hold_each_row_once_and_one_that_is_padded_or_room_for_it() -> None:
+    for padded, full, size in product(range(9), range(9), (2, 4, 8)):
+        rows = list(range(padded + full))
+        calls = _calls(rows[:padded], rows[padded:], size, apart=False)
+        assert sorted(chain(*calls)) == rows
+        for call in calls:
+            assert 0 < len(call) <= size, (padded, full, size)
+            assert len(call) < size or min(call) < padded, (padded, full, size)
+    assert _calls([], [0, 1, 2], 2, apart=True) == [[0, 2], [1]]
+
+
+@pytest.mark.parametrize(
+    ("length", "rows"), [(4, 16), (24, 16), (28, 8), (48, 8), (52, 4), (96, 4), (104, 2), (256, 2), (4096, 2)]
+)
+def test_a_call_s_rows_depend_on_the_padded_length(length: int, rows: int) -> None:
+    assert _rows("cpu", length) == rows
+    assert 256 >= _rows("cuda", length) >= rows
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -57,13 +57,24 @@ def test_in_order_means_the_longest_first() -> None:
     assert positions.sort().values.tolist() == list(range(1000))
 
 
-@pytest.mark.parametrize(("lengths", "order"), [([16, 48, 32, 48], [1, 3, 2, 0]), (None, [0, 1, 2, 3])])
+@pytest.mark.parametrize(
+    ("lengths", "apart", "batches"),
+    [
+        ([16, 48, 32, 48, 48], False, [[1, 3], [4, 2], [0]]),
+        ([16, 48, 32, 48, 48], True, [[1, 3], [4], [2], [0]]),
+        (None, True, [[0, 1], [2, 3], [4]]),
+        ([], True, []),
+    ],
+)
 def test_what_is_only_read_comes_longest_first_where_lengths_differ(
-    lengths: list[int] | None, order: list[int]
+    lengths: list[int] | None, apart: bool, batches: list[list[int]]
 ) -> None:
     class Reader:
+        def __init__(self) -> None:
+            self.apart = apart
+
         def lengths(self, samples: list[Sample]) -> list[int] | None:
             return lengths
 
-    samples = [Sample.of_text(str(i), "x") for i in range(4)]
-    assert list(longest_first(samples, Reader())) == order  # type: ignore[arg-type]
+    samples = [Sample.of_text(str(i), "x") for i in range(5 if lengths is None else len(lengths))]
+    assert longest_first(samples, Reader(), 2) == batches  # type: ignore[arg-type]

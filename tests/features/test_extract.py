@@ -19,6 +19,7 @@ from ft_lightning.features.extract import Computing, Extractor, open_store
 from ft_lightning.features.fill import fill
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import NumericalError, UserError
+from ft_lightning.system.hardware import casting_once
 
 
 def test_features_equal_the_backbone_s_own(pictures: Path, tmp_path: Path) -> None:
@@ -189,3 +190,22 @@ def test_the_speed_is_that_of_a_second_of_passes_after_the_first(
     monkeypatch.setattr(extract.time, "perf_counter", lambda: clock[0])
     assert extract.samples_per_s(Slow(), torch.device("cpu"), "32-true") == pytest.approx(speed)  # type: ignore[arg-type]
     assert shapes == [(16, 3, 8, 8)] * passes
+
+
+def test_frozen_weights_are_cast_once_in_a_pass_and_never_in_float32() -> None:
+    network = torch.nn.Linear(8, 8, bias=False).requires_grad_(False)
+    inputs, cpu = torch.ones(1, 8), torch.device("cpu")
+
+    def output(dtype: torch.dtype | None = torch.bfloat16) -> torch.Tensor:
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            return network(inputs)
+
+    before = output()
+    with torch.no_grad(), casting_once(network, cpu):
+        first = output()
+        network.weight.zero_()
+        assert first.equal(before)
+        assert output().equal(before), "from the weights that were cast before they changed"
+        assert not output(None).any()
+    assert not output().any(), "nothing is left of it"
+    assert not network.weight.requires_grad

@@ -45,20 +45,21 @@ def test_tokens_are_those_of_the_file_without_its_own_cut_and_padding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "length"), [(1, 16), (13, 16), (14, 32), (29, 32), (30, 48), (45, 48), (46, 64), (62, 64)]
+    ("words", "length"),
+    [(1, 4), (2, 4), (3, 8), (6, 8), (62, 64), (63, 72), (70, 72), (126, 128), (127, 144), (238, 240), (239, 250)],
 )
 def test_the_padded_length_is_the_text_s_own(words: int, length: int) -> None:
-    inputs: Any = reader(max_length=64)(sample(" ".join(["cat"] * words)))
+    inputs: Any = reader(max_length=250, limit=250)(sample(" ".join(["cat"] * words)))
     assert inputs["input_ids"].shape == inputs["attention_mask"].shape == (1, length)
     assert inputs["input_ids"].dtype == torch.int32
     assert int(inputs["attention_mask"].sum()) == words + 2
 
 
-def test_positions_bound_the_padded_length() -> None:
-    inputs: Any = reader(max_length=50, limit=50)(sample("cat " * 100))
+@pytest.mark.parametrize("words", [47, 48, 100])
+def test_the_most_tokens_bound_the_padded_length(words: int) -> None:
+    inputs: Any = reader(max_length=50)(sample("cat " * words))
     assert inputs["input_ids"].shape == (1, 50)
-    inputs = reader(max_length=50)(sample("cat " * 100))
-    assert inputs["input_ids"].shape == (1, 64), "its own length, 50, rounded up"
+    assert int(inputs["attention_mask"].sum()) == min(words + 2, 50)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_of_a_pair_the_longer_text_is_cut(truncate: str, pair: tuple[str, str], 
     assert tokens(short, pair) == [[CLS, *numbers(kept[0]), SEP, *numbers(kept[1]), SEP]]
     inputs: Any = short(sample(pair))
     first, second = len(kept[0].split()) + 2, len(kept[1].split()) + 1
-    assert inputs["token_type_ids"].tolist() == [[0] * first + [1] * second + [0] * (16 - first - second)]
+    assert inputs["token_type_ids"].tolist() == [[0] * first + [1] * second + [0] * (-(first + second) % 4)]
     assert "token_type_ids" not in reader(types=False)(sample(pair)), "for a network that does not take them"
 
 
@@ -121,7 +122,7 @@ def test_cuts_agree_with_the_library_s() -> None:
 def test_a_batch_is_padded_on_the_right_with_empty_windows() -> None:
     short = reader(max_length=8, truncate="windows", pad=7)
     batch: Any = short.collate([short(sample(text)) for text in ("the cat", LONG, ("a", "dog"))])
-    assert batch["input_ids"].shape == (3, 4, 16)
+    assert batch["input_ids"].shape == (3, 4, 8)
     assert batch["attention_mask"].sum(2).tolist() == [[4, 0, 0, 0], [8, 8, 8, 6], [5, 0, 0, 0]]
     assert (batch["input_ids"][~batch["attention_mask"].bool()] == 7).all()
     assert batch["token_type_ids"].sum((1, 2)).tolist() == [0, 0, 2]
@@ -181,8 +182,8 @@ def test_a_preview_is_the_beginning() -> None:
 
 def test_lengths_are_padded_ones_over_all_windows() -> None:
     texts = ["cat " * 20, "cat", "", "dog " * 3, "cat " * 500]
-    assert reader().lengths([sample(text) for text in texts]) == [32, 16, 16, 16, 48]
-    assert reader(truncate="windows").lengths([sample("cat " * 60)]) == [96]
+    assert reader().lengths([sample(text) for text in texts]) == [24, 4, 4, 8, 32]
+    assert reader(truncate="windows").lengths([sample("cat " * 60)]) == [64]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from ft_lightning.readers.sample import Reader
 from ft_lightning.readers.text import TextReader, padded_length
 
 POOLINGS = ("mean", "cls", "last")
-# Rows of a call: on a CPU 16 short texts are the fastest, and long ones as fast by fours, of which fewer are copies.
-_TOKENS = {"cpu": 1024}
-_TOKENS_ELSEWHERE = 16384
+# Tokens, and the most rows, of a call: with fewer a CPU waits for weights from memory, with more are more rows copies.
+_CALL = {"cpu": (384, 16)}
+_CALL_ELSEWHERE = (8192, 256)
+_MANY = 8  # rows of a call, from which one that must be padded costs less than calls of their own
 _FLOAT32_ONLY = {"deberta"}  # masks half-precision scores by the least float32, which overflows (transformers 5.24)
 
 
@@ -67,20 +68,22 @@ class TextBackbone(nn.Module):
     def _exact(self, rows: dict[str, Tensor]) -> Tensor:
         """Compute rows in groups of one padded length and a fixed size, which copies fill up."""
         mask = rows["attention_mask"]
-        groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
+        groups: dict[tuple[int, bool], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
         for row, tokens in enumerate(mask.sum(1).tolist()):
             length = min(padded_length(tokens), mask.shape[1])
-            groups[length, tokens == length].append(row)  # without padding only where the positions end
+            is_full = tokens == length
+            apart = is_full and _rows(mask.device.type, length) < _MANY
+            groups[length, apart][is_full].append(row)
         order: list[int] = []
         pooled: list[Tensor] = []
-        for (length, _), members in groups.items():
+        for (length, apart), (padded, full) in groups.items():
             size = _rows(mask.device.type, length)
-            for at in range(0, len(members), size):
-                part = members[at : at + size]
+            for part in _calls(padded, full, size, apart):
                 filled = torch.tensor(part + part[:1] * (size - len(part)), device=mask.device)
-                pooled.append(
-                    self._pooled({name: values[filled, :length] for name, values in rows.items()})[: len(part)]
-                )
+                inputs = {name: values[filled, :length] for name, values in rows.items()}
+                if not apart:  # attention takes another path where no row is padded
+                    inputs["attention_mask"][len(part) :, -1] = 0
+                pooled.append(self._pooled(inputs)[: len(part)])
                 order += part
         return torch.cat(pooled)[torch.tensor(order, device=mask.device).argsort()]
 
@@ -103,8 +106,16 @@ class TextBackbone(nn.Module):
         return hidden.masked_fill(~mask.unsqueeze(2), 0).sum(1) / mask.sum(1, keepdim=True)
 
 
+def _calls(padded: list[int], full: list[int], size: int, apart: bool) -> list[list[int]]:
+    """Divide rows into calls of a size, in each of which, unless full ones are apart, one is padded or has room to be."""
+    rows = padded + full
+    count = -(-len(rows) // size)
+    if not apart and len(padded) < count:
+        count = -(-len(rows) // (size - 1))
+    return [rows[at::count] for at in range(count)]
+
+
 def _rows(device: str, length: int) -> int:
     """Return how many rows of a padded length a call of the network has: always as many."""
-    if device in _TOKENS:
-        return min(16, max(4, _TOKENS[device] // length))
-    return max(16, _TOKENS_ELSEWHERE // length)
+    tokens, most = _CALL.get(device, _CALL_ELSEWHERE)
+    return min(most, 1 << max(1, (tokens // length).bit_length() - 1))  # a power of two: the loader's batches are

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any, Protocol
 
 import torch
@@ -95,10 +96,17 @@ def _collate(reader: Reader, items: list[dict[str, Any]]) -> dict[str, Any]:
     return {"inputs": reader.collate([item["inputs"] for item in items])} | rest
 
 
-def longest_first(samples: Sequence[Sample], reader: Reader) -> Sequence[int]:
-    """Return positions so that neighbours are of like length; in order if all samples are equally large."""
+def longest_first(samples: Sequence[Sample], reader: Reader, size: int) -> list[list[int]]:
+    """Return positions batch by batch, so that those of a batch are of like length, or of one (`Reader.apart`).
+
+    They are in order if all samples are equally large.
+    """
     lengths = reader.lengths(samples)
-    return range(len(samples)) if lengths is None else sorted(range(len(samples)), key=lambda at: -lengths[at])
+    order, runs = list(range(len(samples))), []
+    if lengths is not None:
+        order.sort(key=lambda at: -lengths[at])
+        runs = [list(run) for _, run in groupby(order, lengths.__getitem__)] if reader.apart else []
+    return [run[at : at + size] for run in runs or [order] for at in range(0, len(run), size)]
 
 
 def check_loader(batch_size: int, num_workers: int | None) -> None:

@@ -1,6 +1,7 @@
 """A trained model that predicts."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,7 +14,14 @@ from ft_lightning.data.layout import Layout
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.console import sample_progress
-from ft_lightning.system.hardware import autocast, default_workers, moved, pick_device, pick_precision
+from ft_lightning.system.hardware import (
+    autocast,
+    casting_once,
+    default_workers,
+    moved,
+    pick_device,
+    pick_precision,
+)
 from ft_lightning.tasks.registry import task_of
 
 if TYPE_CHECKING:
@@ -91,7 +99,7 @@ class TrainedModel:
         """Return the classifier on a device."""
         return self.classifier.to(pick_device(device))
 
-    @torch.inference_mode()
+    @torch.no_grad()  # in inference mode autocast keeps no casts
     def rows(
         self,
         samples: Sequence[Sample],
@@ -113,25 +121,25 @@ class TrainedModel:
         self.classifier.to(target)
         rows: list[Tensor] = []
         errors: dict[int, str] = {}
-        order = longest_first(samples, reader)
+        batches = longest_first(samples, reader, batch_size)
         loader = DataLoader(
-            InspectedDataset([samples[at] for at in order], reader),
-            batch_size,
+            InspectedDataset(samples, reader),
+            batch_sampler=batches,
             num_workers=default_workers() if num_workers is None else num_workers,
             pin_memory=target.type == "cuda",
             collate_fn=collating(reader),
         )
-        with sample_progress(show_progress) as progress:
+        with casting_once(self.classifier.backbone, target), sample_progress(show_progress) as progress:
             bar = progress.add_task("Predicting", total=len(samples))
             for batch in loader:
                 inputs = moved(batch["inputs"], target)
                 with autocast(precision, target.type):
                     rows.append(self.classifier(inputs).float().cpu())
-                read = [order[i] for i in batch["index"]]
+                read = batch["index"].tolist()
                 if observe:
                     observe([samples[at] for at in read], batch)
                 errors |= {at: error for at, error in zip(read, batch["error"], strict=True) if error}
                 progress.advance(bar, len(batch["index"]))
         if not rows:
             return torch.empty(0, self.task.width), errors
-        return torch.cat(rows)[torch.tensor(order).argsort()], errors
+        return torch.cat(rows)[torch.tensor(list(chain(*batches))).argsort()], errors

@@ -20,7 +20,7 @@ from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Inputs, Reader, Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.errors import NumericalError, UserError, is_out_of_memory, number_of
-from ft_lightning.system.hardware import autocast, default_workers, moved
+from ft_lightning.system.hardware import autocast, casting_once, default_workers, moved
 from ft_lightning.system.versions import versions
 
 log = logging.getLogger(__name__)
@@ -74,12 +74,11 @@ class Extractor:
         if not samples:
             return
         how = self.how
-        samples = [samples[at] for at in longest_first(samples, how.reader)]
         workers = default_workers() if how.num_workers is None else how.num_workers
         generator = torch.Generator()  # the state of the global one must not depend on what was to compute
         loader = DataLoader(
             InspectedDataset(samples, how.reader),
-            self.batch_size,
+            batch_sampler=longest_first(samples, how.reader, self.batch_size),
             num_workers=workers,
             pin_memory=how.device.type == "cuda",
             generator=generator,
@@ -90,6 +89,7 @@ class Extractor:
             in_eval_mode(self.backbone.to(how.device)),
             self.store.appending() as appender,
             torch.no_grad(),
+            casting_once(self.backbone, how.device),
             sample_progress(how.show_progress) as progress,
         ):
             bar = progress.add_task("Features", total=len(samples))

@@ -13,7 +13,7 @@ from ft_lightning.readers.decoding import UnusableTextError
 from ft_lightning.readers.lengths import tokens
 from ft_lightning.readers.sample import Inputs, Inspection, Sample, SampleError
 from ft_lightning.readers.secrets import redacted
-from ft_lightning.readers.text import FILE, padded_length
+from ft_lightning.readers.text import FILE
 from ft_lightning.readers.turns import ChatFormat, Tokens
 from ft_lightning.readers.words import beginning_of
 from ft_lightning.system.errors import UserError
@@ -22,6 +22,7 @@ VERSION = 1  # raise it when code here, in turns.py, template.py or backbones/ca
 TEMPLATE = "chat_template.jinja"
 LEARN = ("answers", "last")
 ON_TOO_LONG = ("error", "skip", "cut_prompt")
+_STEP = 16  # conversations of about one length share a padded length
 _SHOWN = 2000  # characters of a part of the conversation that a page shows
 
 
@@ -204,7 +205,8 @@ class ChatReader:
         }
 
     def _padded(self, read: Tokens) -> dict[str, Tensor]:
-        length = padded_length(len(read.ids))
+        # With room for one more: attention takes another path where no row is padded.
+        length = (len(read.ids) // _STEP + 1) * _STEP
         length = length if self.limit is None else max(len(read.ids), min(length, self.limit))
         inputs = {
             "input_ids": torch.full((length,), self.pad, dtype=torch.int32),

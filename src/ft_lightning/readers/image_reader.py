@@ -28,6 +28,7 @@ class ImageReader:
     decode: str = "exact"  # exact | fast
 
     alike: ClassVar[bool] = False
+    apart: ClassVar[bool] = False
     kind: ClassVar[str] = "image"
     libraries: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "timm", "pillow")
 

@@ -133,6 +133,7 @@ class Reader(Protocol):
     """Turns a sample into a model's input; belongs to the weights: an image's preprocess, a tokenizer."""
 
     kind: ClassVar[str]  # of the samples it reads: image or text
+    apart: ClassVar[bool]  # whether a batch that is only read should hold samples of one length
     libraries: ClassVar[tuple[str, ...]]  # whose versions shape a feature
 
     @property

@@ -15,9 +15,8 @@ from ft_lightning.readers.tokens import TRUNCATES, Window, tokenizer_of, unknown
 from ft_lightning.readers.words import beginning_of
 from ft_lightning.system.errors import UserError
 
-VERSION = 1  # raise it when code here, in tokens.py or in backbones/transformers.py changes a feature; empties stores
+VERSION = 2  # raise it when code here, in tokens.py or in backbones/transformers.py changes a feature; empties stores
 FILE = "tokenizer.json"
-_STEP = 16  # texts of about one length share a padded length; 8 makes more groups to fill up, 32 more padding
 
 Text: TypeAlias = "str | tuple[str, str]"
 
@@ -39,6 +38,7 @@ class TextReader:
     types: bool = False  # whether the network takes token_type_ids
     alike: bool = False  # whether the batches of train should hold texts of like length
 
+    apart: ClassVar[bool] = True
     kind: ClassVar[str] = "text"
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers")
 
@@ -51,6 +51,10 @@ class TextReader:
 
     def inspect(self, sample: Sample) -> tuple[Inputs, Inspection]:
         """Return the input, and the numbers of tokens (as width) and unknown tokens (as height) before it is cut."""
+        windows, found = self._cut(sample)
+        return self._padded(windows), found
+
+    def _cut(self, sample: Sample) -> tuple[list[Window], Inspection]:
         try:
             text = self._read(sample)
             encoding = tokenizer_of(self.tokenizer).encode(*([text] if isinstance(text, str) else text))
@@ -58,12 +62,12 @@ class TextReader:
                 raise UnusableTextError("the tokenizer finds nothing in it")
         except UnusableTextError as error:
             lasting = not isinstance(error, ChangedError)
-            return self._padded([Window([self.pad], [0])]), Inspection(0, 0, "text", str(error), lasting)
+            return [Window([self.pad], [0])], Inspection(0, 0, "text", str(error), lasting)
         unknown = unknown_of(self.tokenizer)
         found = Inspection(
             len(encoding.ids), encoding.ids.count(unknown) if unknown is not None else 0, "text", "", True
         )
-        return self._padded(windows_of(encoding, self.max_length, self.truncate)), found
+        return windows_of(encoding, self.max_length, self.truncate), found
 
     def collate(self, items: list[Inputs]) -> Inputs:
         """Pad to the most windows and the longest of the batch, on the right."""
@@ -92,7 +96,8 @@ class TextReader:
 
     def lengths(self, samples: Sequence[Sample]) -> Sequence[int]:
         """Return the number of tokens of each sample's input, with padding; an unreadable one counts as short."""
-        return [_length(self.inspect(sample)[0]) for sample in samples]
+        cut = (self._cut(sample)[0] for sample in samples)
+        return [len(windows) * self._length(windows) for windows in cut]
 
     def adapted(self, keys: Mapping[str, Any]) -> Self:
         """Return the same reader with the data's `max_length` and `truncate`; null keeps the model's own."""
@@ -164,26 +169,20 @@ class TextReader:
 
     def _padded(self, windows: list[Window]) -> dict[str, Tensor]:
         """Make tensors (W, L) of windows; L depends on the text alone, so that its features do."""
-        length = padded_length(max(len(window.ids) for window in windows))
-        length = length if self.limit is None else min(length, self.limit)
-        inputs = {
-            "input_ids": torch.full((len(windows), length), self.pad, dtype=torch.int32),
-            "attention_mask": torch.zeros(len(windows), length, dtype=torch.int32),
+        length = self._length(windows)
+        rows = {
+            "input_ids": [window.ids + [self.pad] * (length - len(window.ids)) for window in windows],
+            "attention_mask": [[1] * len(window.ids) + [0] * (length - len(window.ids)) for window in windows],
         }
         if any(map(any, (window.types for window in windows))) and self.types:
-            inputs["token_type_ids"] = torch.zeros(len(windows), length, dtype=torch.int32)
-        for i, (ids, types) in enumerate(windows):
-            inputs["input_ids"][i, : len(ids)] = torch.tensor(ids)
-            inputs["attention_mask"][i, : len(ids)] = 1
-            if "token_type_ids" in inputs:
-                inputs["token_type_ids"][i, : len(ids)] = torch.tensor(types)
-        return inputs
+            rows["token_type_ids"] = [window.types + [0] * (length - len(window.types)) for window in windows]
+        return {name: torch.tensor(values, dtype=torch.int32) for name, values in rows.items()}
+
+    def _length(self, windows: list[Window]) -> int:
+        return min(padded_length(max(len(window.ids) for window in windows)), self.max_length)
 
 
 def padded_length(tokens: int) -> int:
-    """Round up to a multiple of 16 with room for one more: attention takes another path where no row is padded."""
-    return (tokens // _STEP + 1) * _STEP
-
-
-def _length(inputs: Inputs) -> int:
-    return inputs["attention_mask"].numel() if isinstance(inputs, dict) else 0
+    """Round up: texts of about one length share a padded length, and what they share is larger for longer ones."""
+    step = 4 if tokens <= 64 else 8 if tokens <= 128 else 16
+    return -(-tokens // step) * step
