@@ -413,12 +413,12 @@ def test_the_mask_decides_what_padding_is_and_not_its_token(pad: int | None, tmp
     folder = write_folder(tmp_path / "llama", network)
     change_json(folder / "config.json", pad_token_id=pad)
     backbone = loaded(folder)
-    item: Any = backbone.reader(Sample.unlabelled("", "the cat"))
+    item: Any = backbone.reader(Sample.unlabelled("", "the cat sat"))
     assert item["input_ids"][0, -1] == (2 if pad == 2 else 0)
-    ids = item["input_ids"][:, :4].long()
+    ids = item["input_ids"][:, :5].long()
     with torch.no_grad():
         expected = network(input_ids=ids).last_hidden_state[:, -1]
-    assert torch.allclose(features(backbone, "the cat"), expected, atol=1e-5)
+    assert torch.allclose(features(backbone, "the cat sat"), expected, atol=1e-5)
 
 
 def test_arguments_and_random_weights(original: Path) -> None:

@@ -20,7 +20,7 @@ CARD = {"finetune": {"mode": "frozen"}, **MultiClass(["a", "b"], [1, 1]).to_dict
 
 @pytest.fixture
 def model() -> TrainedModel:
-    network: Any = SimpleNamespace(backbone=SimpleNamespace(reader=READER), to=lambda device: None)
+    network: Any = SimpleNamespace(backbone=SimpleNamespace(reader=READER, parameters=list), to=lambda device: None)
     return TrainedModel(network, CARD)
 
 
