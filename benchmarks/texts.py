@@ -9,8 +9,9 @@
 The encoder is all-MiniLM-L6-v2. `speed` computes the features of short snippets and of long ones (twelve joined) in one
 thread: by the project (batches of one length), as the library's examples do in the order of arrival, padded to the
 longest of a batch of 8 (the Trainer's default), 16 or 32, or to max_length, and as sentence-transformers does, sorted
-by length in batches of 32. All at one precision, --precision. `modes` compares by the paired bootstrap over test texts. Prints tables, writes texts_<part>.json into
---out.
+by length in batches of 32. All at one precision, --precision.
+
+`modes` compares by the paired bootstrap over test texts. Prints tables, writes texts_<part>.json into --out.
 """
 
 import argparse
@@ -42,7 +43,7 @@ MODES = {
     "lora": ["finetune=lora", "trainer.max_epochs=3"],
     "full": ["finetune=full", "optimizer.lr=5e-5", "finetune.backbone_lr_factor=1", "trainer.max_epochs=3"],
 }
-# How the library's examples compute features: rows of a batch, sorted by length or not, padding as its tokenizer knows it.
+# How examples compute features: rows of a batch, sorted by length or not, padding as the tokenizer knows it.
 EXAMPLES: dict[str, tuple[int, bool, bool | str]] = {
     "arrival, longest of 8": (8, False, True),
     "arrival, longest of 16": (16, False, True),

@@ -107,7 +107,7 @@ class TextBackbone(nn.Module):
 
 
 def _calls(padded: list[int], full: list[int], size: int, apart: bool) -> list[list[int]]:
-    """Divide rows into calls of a size, in each of which, unless full ones are apart, one is padded or has room to be."""
+    """Divide rows into calls of a size; unless full ones are apart, a row of each call is padded, or there is room."""
     rows = padded + full
     count = -(-len(rows) // size)
     if not apart and len(padded) < count:
