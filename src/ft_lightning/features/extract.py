@@ -89,7 +89,7 @@ class Extractor:
             in_eval_mode(self.backbone.to(how.device)),
             self.store.appending() as appender,
             torch.no_grad(),
-            casting_once(self.backbone, how.device),
+            casting_once(self.backbone.to(how.device), how.device),
             sample_progress(how.show_progress) as progress,
         ):
             bar = progress.add_task("Features", total=len(samples))
