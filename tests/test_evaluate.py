@@ -6,7 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ft_lightning.evaluate import nothing_left, split_by, trained_samples
+from ft_lightning.cli.compose import compose
+from ft_lightning.data.layout import Layout
+from ft_lightning.evaluate import as_trained, nothing_left, split_by, trained_samples
 from ft_lightning.readers.sample import Sample
 from ft_lightning.runs.run import Run
 from ft_lightning.system.tables import write_table
@@ -17,6 +19,18 @@ ROWS = [
     ("c.png", "3", "", "damaged"),
     ("d.png", "4", "val", ""),
 ]
+
+
+def test_the_table_of_a_source_of_one_s_own_is_read_by_that_alone(tmp_path: Path) -> None:
+    table = tmp_path / "objects.json"
+    table.write_text('{"images": [], "annotations": []}')
+    layout = Layout({"label": "species", "label_sep": "|", "later": "species"})
+    data = compose("evaluate", "data.find._target_=mine.find").data
+    read = as_trained(data, layout, str(table), "image")
+    assert read == {**data, "label_sep": "|"}
+    table.write_text('[{"species": "dog"}]')
+    read = as_trained(compose("evaluate").data, layout, str(table), "image")
+    assert (read.label, read.label_sep) == ("species", "|")
 
 
 @pytest.fixture

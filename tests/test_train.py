@@ -376,3 +376,5 @@ def test_samples_that_a_limit_leaves_out_are_not_counted(train: int, val: list[i
     data: Any = SimpleNamespace(splits={"train": range(30), "val": range(10)})
     data.loader = {"train": range(5), "val": range(2)}.__getitem__  # as long as a split's batches, read or stored
     assert seen_in_epoch(trainer, data) == seen
+    data.loader = lambda split: iter([])  # of a source of one's own, of which only its samples are counted
+    assert seen_in_epoch(trainer, data) == 40

@@ -150,9 +150,10 @@ def as_trained(data: DictConfig, layout: "Layout", table: str | None, kind: str)
     """Return the keys of the data, in which null means what the model was trained with, where the table allows it."""
     from ft_lightning.system.tables import read_table
 
-    there = list(read_table(Path(str(table)).expanduser()).columns) if table else []
-    known = {"label_sep": ";"} | (layout.within(there, kind) if table else {})
-    found = OmegaConf.merge(data, {key: value for key, value in known.items() if data[key] is None})
+    own = bool(data.find._target_)  # whose table may be none that is read here, and whose columns are its own
+    there = list(read_table(Path(str(table)).expanduser()).columns) if table and not own else []
+    known = {"label_sep": layout.keys.get("label_sep", ";")} | (layout.within(there, kind) if there else {})
+    found = OmegaConf.merge(data, {key: value for key, value in known.items() if key in data and data[key] is None})
     assert isinstance(found, DictConfig)
     return found
 

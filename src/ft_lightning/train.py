@@ -7,6 +7,7 @@ python -m ft_lightning.train resume=outputs/train/<run>
 """
 
 import logging
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,7 +125,9 @@ def test_best_epoch(trainer: "Trainer", module: "FineTuner", data: "Data", best:
 def seen_in_epoch(trainer: "Trainer", data: "Data") -> int:
     """Return how many samples of train and val an epoch has, where `trainer.limit_..._batches` may leave some out."""
     batches = {"train": trainer.num_training_batches, "val": sum(trainer.num_val_batches)}
-    shares = {split: min(1.0, number / max(1, len(data.loader(split)))) for split, number in batches.items()}
+    shares = dict.fromkeys(batches, 1.0)
+    with suppress(TypeError):  # of a source of one's own, whose loaders have no length
+        shares = {split: min(1.0, number / max(1, len(data.loader(split)))) for split, number in batches.items()}
     return round(sum(len(data.splits[split]) * share for split, share in shares.items()))
 
 

@@ -144,6 +144,8 @@ def test_a_key_of_other_data_cannot_change_when_a_run_goes_on(tmp_path: Path) ->
     (tmp_path / "config.yaml").write_text("seed: 0")
     with pytest.raises(UserError, match=r"^data\.text=\[a,b\] cannot change when a run goes on: leave it out"):
         ft_lightning.run("train", f"resume={tmp_path}", "data.text=[a,b]")
+    with pytest.raises(UserError, match=r"no key trainer\.max_epoch: did you mean trainer\.max_epochs=9"):
+        ft_lightning.run("train", f"resume={tmp_path}", "trainer.max_epoch=9")
 
 
 def test_a_key_of_one_s_own_that_something_reads_is_fine() -> None:
@@ -168,6 +170,9 @@ def test_a_key_of_one_s_own_that_something_reads_is_fine() -> None:
         ),
         ({"tags": ["a"], "note": "x", "size": 3, "name": "y"}, ""),
         ({"sed": 5, "seed": "${sed}"}, ""),
+        ({"sed": 5, "seed": "${.sed}"}, ""),
+        ({"sed": 5, "seed": "${oc.select:sed,1}"}, ""),
+        ({"sed": 5, "seed": "${tune.sed}"}, "sed: .* did you mean seed?"),
         ({}, ""),
     ],
     ids=str,

@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor, nn
+from torchvision import tv_tensors
 
 from ft_lightning.cli import rehearsal
 from ft_lightning.cli.compose import compose
@@ -74,6 +75,7 @@ def test_an_augmentation_that_makes_no_pixels_is_refused(strange: Any, monkeypat
     with pytest.raises(UserError, match=r"augment: mine\.crops makes a \w+( of shape \(8, 8\))? of an image"):
         made_of_a_blank_image(strange, monkeypatch)
     made_of_a_blank_image(torch.zeros(3, 4, 4), monkeypatch)  # of another size
+    made_of_a_blank_image(tv_tensors.Image(torch.zeros(3, 8, 8)), monkeypatch)  # as torchvision's v2 makes them
 
 
 class Summing(nn.Module):
@@ -110,6 +112,18 @@ class Voteless(MultiClass):
         return torch.zeros(len(targets), 1).scatter_add_(1, targets, weights)
 
 
+@dataclass(frozen=True)
+class OfAllClasses(MultiClass):
+    """Its monitor is another one, whose value needs a sample of each class, and may be none."""
+
+    monitor: ClassVar[str] = "rarest"
+
+    def metrics(self, rows: Tensor, target: Tensor, full: bool) -> dict[str, Any]:
+        if len(target.unique()) < len(self.class_names):
+            raise ValueError("a class is missing")
+        return {"rarest": None}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -119,9 +133,10 @@ class Voteless(MultiClass):
         ({"task": Ordered}, r"task=mine: Ordered.score gives .* where its metric off_by, which decides, is 0.25"),
         (
             {"task": Voteless},
-            r"task=mine: Voteless\.vote, or .* fails for two samples: RuntimeError: index 2",
+            r"task=mine: Voteless\.vote, or .* fails for 5 samples: RuntimeError: index 2",
         ),
         ({"task": OfMany}, ""),
+        ({"task": OfAllClasses}, ""),
         ({}, ""),
     ],
     ids=str,
@@ -136,7 +151,7 @@ def test_what_is_one_s_own_and_would_fail_late_is_refused(change: dict[str, Any]
     module.classifier, module.task, module.loss = classifier, task, change.get("loss", nn.CrossEntropyLoss())
     module.optimizer, module.backbone_lr_factor = lambda groups: torch.optim.SGD(groups, 0.1), 1.0
     module.scheduler = constant
-    targets = {split: torch.tensor([2, 1]) for split in COUNTS}
+    targets = {split: torch.tensor([2, 2, 1, 1, 0]) for split in COUNTS}
     data = SimpleNamespace(
         task=task, targets=targets.get, weights=lambda split: None, splits={split: [0] * 8 for split in COUNTS}
     )

@@ -18,6 +18,7 @@ def test_a_layout_knows_how_many_texts_a_sample_has() -> None:
         "texts": 2,
     }
     assert Layout.of([SINGLE, SINGLE], text=None).texts == 1
+    assert Sample.unlabelled("own", ["one", "other"], "text").texts == 2, "of a source of one's own"
     assert Layout.of([Sample.unlabelled("/a.txt", kind="text")]).texts == 1, "a file is one text"
     assert Layout.of([Sample.unlabelled("/a.png")]).texts == Layout.of([]).texts == 0
     assert Layout.from_dict(Layout.of([PAIR], text=["a", "b"]).to_dict()) == Layout({"text": ["a", "b"]}, 2)

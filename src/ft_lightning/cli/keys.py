@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ft_lightning.cli.compose import CONF, compose_with_hydra, is_group
 from ft_lightning.cli.meanings import files, read
+from ft_lightning.runs.resume import CHANGEABLE
 from ft_lightning.system.errors import UserError
 
 # Where a path belongs that was given to a group.
@@ -71,7 +72,10 @@ def explain(verb: str, words: list[str], error: BaseException) -> UserError | No
         known = _known(verb, [each.input_line or "" for each in groups])
         changed = [each for each in overrides if each.type is OverrideType.CHANGE and each.key_or_group not in known]
         goes_on = any(each.key_or_group == "resume" for each in overrides)
-        said = (_fixed_key(each) if goes_on else _other_key(verb, each, known) for each in changed)
+        said = (
+            _fixed_key(each) if goes_on and not _may_change(each, known) else _other_key(verb, each, known)
+            for each in changed
+        )
     message = next(filter(None, said), None)
     if not message and (inner := getattr(error.__cause__, "full_key", None)):
         message = f"no key {inner}: +{inner}=... adds it, where what reads it takes it."
@@ -118,6 +122,12 @@ def _other_key(verb: str, override: Override, known: set[str]) -> str:
     return f"no key {key}: --cfg job shows those of {verb}; +{key}=... adds one of your own."
 
 
+def _may_change(override: Override, known: set[str]) -> bool:
+    """Return whether what was meant by a misspelt key may be another when a run goes on."""
+    meant = nearest(override.key_or_group, known) or ""
+    return any(meant == name or meant.startswith(f"{name}.") for name in CHANGEABLE)
+
+
 def _fixed_key(override: Override) -> str:
     return f"{override.input_line} cannot change when a run goes on: leave it out, or start a new run without resume."
 
@@ -129,7 +139,7 @@ def refuse_unread(cfg: DictConfig, typed: list[str]) -> None:
         if not word.startswith("+") or key.startswith(("tune.", "hydra.")) or is_group(key) or _is_argument(cfg, key):
             continue
         known = [name for file in files() for name in file if OmegaConf.select(cfg, name, default=None) is not None]
-        meant = None if key in known or f"${{{key}" in OmegaConf.to_yaml(cfg) else nearest(key, known, _MISTAKEN)
+        meant = None if key in known or _is_referred_to(cfg, key) else nearest(key, known, _MISTAKEN)
         if meant:
             raise UserError(f"{word}: nothing reads {key}: did you mean {meant}={word.partition('=')[2]}?")
 
@@ -141,8 +151,13 @@ def refuse_unread_of_files(cfg: DictConfig) -> None:
     known |= {name for path in CONF.glob("finetune/*.yaml") for name in read(path)}
     own = [*map(str, cfg), *(f"finetune.{name}" for name in cfg.get("finetune") or ())]
     for key in own:
-        if key not in known and f"${{{key}" not in OmegaConf.to_yaml(cfg) and (meant := nearest(key, known, _NEARLY)):
+        if key not in known and not _is_referred_to(cfg, key) and (meant := nearest(key, known, _NEARLY)):
             raise UserError(f"{key}: a file of conf/ sets it, and nothing reads it: did you mean {meant}?")
+
+
+def _is_referred_to(cfg: DictConfig, key: str) -> bool:
+    """Return whether an interpolation names a key, by itself, relative to another, or as what a resolver is given."""
+    return bool(re.search(rf"\$\{{(\.+|[^}}]*[:,\s])?{re.escape(key)}\b", OmegaConf.to_yaml(cfg)))
 
 
 def _is_argument(cfg: DictConfig, key: str) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _TRIES = 3  # of a random augmentation
 _STEPS = 100.0  # of a schedule
+_MOST = 256  # different targets, as a metric may want one of each class
 
 
 def augmentation(cfg: DictConfig, reader: "Reader") -> Any:
@@ -38,7 +39,7 @@ def augmentation(cfg: DictConfig, reader: "Reader") -> Any:
             return augment
         made = [augment(blank) for _ in range(_TRIES)]
     plain: Any = preprocess(blank)
-    if strange := [each for each in made if _described(each, sizes=False) != _described(plain, sizes=False)]:
+    if strange := [each for each in made if not _is_like(each, plain)]:
         raise UserError(
             f"augment: {cfg.augment._target_} makes {_described(strange[0])} of an image, which has to be like "
             f"{_described(plain)}."
@@ -46,11 +47,15 @@ def augmentation(cfg: DictConfig, reader: "Reader") -> Any:
     return augment
 
 
-def _described(value: object, sizes: bool = True) -> str:
-    """Return a value's type and shape in words; without sizes, only how many dimensions it has."""
+def _is_like(value: object, plain: object) -> bool:
+    """Return whether a value has the type of another, or a subclass as torchvision's images are, and its dimensions."""
+    return isinstance(value, type(plain)) and len(getattr(value, "shape", ())) == len(getattr(plain, "shape", ()))
+
+
+def _described(value: object) -> str:
+    """Return a value's type and shape in words."""
     shape = getattr(value, "shape", None)
-    said = "" if shape is None else f" of shape {tuple(shape)}" if sizes else f" of {len(shape)} dimensions"
-    return f"a {type(value).__name__}{said}"
+    return f"a {type(value).__name__}" + ("" if shape is None else f" of shape {tuple(shape)}")
 
 
 def _leaves(augmentation: Callable[[Any], Any], preprocess: Any) -> bool:
@@ -80,7 +85,8 @@ def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
                 f"head: {cfg.head.get('name', cfg.head._target_)} gives {_described(outputs)} for two samples: make it "
                 f"{data.task.width} outputs each, its num_classes."
             )
-        _rehearse_task(cfg, data.task, outputs, data.targets("train")[:2])
+        if not data.task.generates:
+            _rehearse_task(cfg, data.task, outputs[0], data.targets("train"))
         try:
             inspect.signature(module.loss_of).bind({}, outputs)
         except TypeError as error:
@@ -117,16 +123,18 @@ def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
     )
 
 
-def _rehearse_task(cfg: DictConfig, task: "Task", outputs: "Tensor", target: "Tensor") -> None:
-    """Call for two samples the members of a task that are called after training; raise UserError if one fails."""
+def _rehearse_task(cfg: DictConfig, task: "Task", output: "Tensor", targets: "Tensor") -> None:
+    """Call for some samples the members of a task that are called after training; raise UserError if one fails."""
     import torch
 
+    target = torch.cat([targets[:2], targets.unique(dim=0)[:_MOST]])
+    outputs = output.expand(len(target), -1)
     calls: dict[str, Callable[[], Tensor]] = {
         "rows": lambda: task.rows(outputs, target),
-        "constant": lambda: task.constant().expand(2, -1),
-        "vote": lambda: task.vote(target.expand(2, *target.shape), torch.ones(2, 2)),
+        "constant": lambda: task.constant().expand(len(target), -1),
+        "vote": lambda: task.vote(torch.stack([target, target], 1), torch.ones(len(target), 2)),
     }
-    for name, call in calls.items() if not task.generates else ():
+    for name, call in calls.items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -138,10 +146,11 @@ def _rehearse_task(cfg: DictConfig, task: "Task", outputs: "Tensor", target: "Te
         except Exception as error:
             who = type(task).__name__
             raise UserError(
-                f"task={cfg.task.name}: {who}.{name}, or {who}.score of what it returns, fails for two samples: "
-                f"{type(error).__name__}: {error}"
+                f"task={cfg.task.name}: {who}.{name}, or {who}.score of what it returns, fails for {len(target)} "
+                f"samples: {type(error).__name__}: {error}"
             ) from error
-        if math.isfinite(measured - score) and not math.isclose(score, measured, rel_tol=1e-3, abs_tol=1e-6):
+        known = measured is not None and math.isfinite(measured - score)
+        if known and not math.isclose(score, measured, rel_tol=1e-3, abs_tol=1e-6):
             raise UserError(
                 f"task={cfg.task.name}: {type(task).__name__}.score gives {score:g} where its metric {task.monitor}, "
                 f"which decides, is {measured:g}: have score return the same."

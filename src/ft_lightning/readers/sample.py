@@ -58,7 +58,7 @@ class Sample:
         """Of how many texts it consists: 2 of a pair, 1 of a text, also of one that is in its file; 0 of others."""
         if self.kind != "text":
             return 0
-        return len(self.content) if isinstance(self.content, tuple) else 1
+        return len(self.content) if isinstance(self.content, tuple | list) else 1
 
     @property
     def question(self) -> str | None:
