@@ -209,3 +209,8 @@ def test_frozen_weights_are_cast_once_in_a_pass_and_never_in_float32() -> None:
         assert not output(None).any()
     assert not output().any(), "nothing is left of it"
     assert not network.weight.requires_grad
+    with torch.inference_mode():  # as somebody may load a model
+        network = torch.nn.Linear(8, 8, bias=False).requires_grad_(False)
+    network.count = torch.nn.Parameter(torch.ones(2, dtype=torch.int8), requires_grad=False)  # as of a quantised one
+    with torch.no_grad(), casting_once(network, cpu):
+        assert output().equal(output())

@@ -69,7 +69,8 @@ def casting_once(network: nn.Module, device: torch.device) -> Iterator[None]:
     for some short texts takes twice as long with the casts; a GPU hardly notices them, and its memory is scarce.
     """
     weights = list(network.parameters())
-    frozen = [value for value in weights if not value.requires_grad and value.is_floating_point()]
+    possible = (value for value in weights if value.is_floating_point() and not value.is_inference())
+    frozen = [value for value in possible if not value.requires_grad]
     if device.type != "cpu" or sum(value.numel() for value in weights) > _KEPT:
         yield
         return
