@@ -62,16 +62,18 @@ def test_in_order_means_the_longest_first() -> None:
     [
         ([16, 48, 32, 48, 48], False, [[1, 3], [4, 2], [0]]),
         ([16, 48, 32, 48, 48], True, [[1, 3], [4], [2], [0]]),
+        ([16, 48, 32, 48, 48], None, [[1, 3], [4, 2], [0]]),
         (None, True, [[0, 1], [2, 3], [4]]),
         ([], True, []),
     ],
 )
 def test_what_is_only_read_comes_longest_first_where_lengths_differ(
-    lengths: list[int] | None, apart: bool, batches: list[list[int]]
+    lengths: list[int] | None, apart: bool | None, batches: list[list[int]]
 ) -> None:
     class Reader:
         def __init__(self) -> None:
-            self.apart = apart
+            if apart is not None:  # which a reader of one's own may lack
+                self.apart = apart
 
         def lengths(self, samples: list[Sample]) -> list[int] | None:
             return lengths

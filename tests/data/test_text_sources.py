@@ -108,6 +108,7 @@ def test_half_a_character_is_a_problem_and_no_crash(tmp_path: Path) -> None:
         ("t.json", '[{"text": "a", "label": "x"}, 2]', {}, "entry 2 holds something else"),
         ("t.json", "[]", {}, "line 1 holds something else"),
         ("t.jsonl", "\n", {}, "has no rows"),
+        ("t.json", "[]", {}, "has no rows"),
         ("t.csv", "", {}, "is not a table: it is empty"),
         ("t.xlsx", b"PK", {}, "is no table that is read here: save it as CSV UTF-8 (.csv)"),
         ("t.csv", "text,label,split\na,x,train\nb,y,\n", {}, "some rows have a split and some have none"),

@@ -105,7 +105,7 @@ def longest_first(samples: Sequence[Sample], reader: Reader, size: int) -> list[
     order, runs = list(range(len(samples))), []
     if lengths is not None:
         order.sort(key=lambda at: -lengths[at])
-        runs = [list(run) for _, run in groupby(order, lengths.__getitem__)] if reader.apart else []
+        runs = [list(run) for _, run in groupby(order, lengths.__getitem__)] if getattr(reader, "apart", False) else []
     return [run[at : at + size] for run in runs or [order] for at in range(0, len(run), size)]
 
 

@@ -96,7 +96,8 @@ def _read_json(path: Path) -> pd.DataFrame:
     """Read JSON lines, or a list of objects; numbers stay as they are written, also beside missing ones."""
     text = path.read_text(encoding="utf-8-sig")
     lines = ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
-    rows = _listed(text) or [(f"line {number}", _of_line(number, line)) for number, line in lines]
+    rows = _listed(text)
+    rows = [(f"line {number}", _of_line(number, line)) for number, line in lines] if rows is None else rows
     for place, row in rows:
         if not isinstance(row, dict):
             raise ValueError(f'{place} holds something else than an object, such as {{"path": "a.png"}}')
@@ -111,12 +112,14 @@ def json_place(table: pd.DataFrame, position: int) -> str:
     return places[position] if places else ""
 
 
-def _listed(text: str) -> list[tuple[str, Any]]:
-    """Return the entries of a text that is one list, each with its place; none of another text."""
+def _listed(text: str) -> list[tuple[str, Any]] | None:
+    """Return the entries of a text that is one list, each with its place; None of another text."""
+    if not text.lstrip().startswith("["):
+        return None
     try:
-        rows = json.loads(text) if text.lstrip().startswith("[") else []
+        rows = json.loads(text)
     except json.JSONDecodeError:  # lines, of which the first is a list
-        return []
+        return None
     return [(f"entry {number}", row) for number, row in enumerate(rows, start=1)]
 
 
