@@ -100,14 +100,30 @@ def test_a_process_that_writes_no_outcome_does_not_look_into_the_directory(
     carry_out(verb(None, shared), OmegaConf.create({}), tmp_path / "gone meanwhile", WORDS)
 
 
-def test_ctrl_c_that_python_could_only_ignore_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("ignored", "said"), [(KeyboardInterrupt(), "2"), (SystemExit(143), "15"), (SystemExit(1), ""), (ValueError(), "")]
+)
+def test_a_signal_that_python_could_only_ignore_comes_again(
+    ignored: BaseException, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Thing:
         pass
 
-    monkeypatch.setattr(sys, "unraisablehook", command._signal_again)
-    thing = Thing()
-    reference = weakref.ref(thing, lambda reference: signal.raise_signal(signal.SIGINT))
-    del thing
-    with pytest.raises(KeyboardInterrupt):
-        time.sleep(60)
+    def fail(reference: object) -> None:
+        raise ignored
+
+    came: list[str] = []
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = [signal.signal(number, lambda number, frame: came.append(str(number))) for number in numbers]
+    try:
+        monkeypatch.setattr(sys, "__unraisablehook__", lambda unraisable: None)
+        monkeypatch.setattr(sys, "unraisablehook", command._signal_again)
+        thing = Thing()
+        reference = weakref.ref(thing, fail)
+        del thing
+        time.sleep(0.5)
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
     assert reference() is None
+    assert "".join(came) == said

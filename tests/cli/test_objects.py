@@ -104,7 +104,8 @@ def test_a_missing_partial_is_guessed() -> None:
         ({"callback": {"_target_": "x.Timer", "duration": 1}}, "callback: in its file, write _target_ .* below a name"),
         ({"logger": {"_target_": "x.Logger"}}, "logger: in its file, write _target_"),
         ({"callback": {"timer": {"duration": 1}}}, "callback.timer: it has no _target_"),
-        ({"logger": None, "callback": None}, ""),
+        ({"callback": None}, "callback: it is missing; callback=none adds none"),
+        ({"logger": None}, "logger: it is missing; logger=csv adds none"),
     ],
     ids=str,
 )

@@ -185,8 +185,10 @@ def _with_run_directory(verb: Verb, words: list[str]) -> list[str]:
 
 def _signal_again(unraisable: "sys.UnraisableHookArgs") -> None:
     """Deliver a signal once more whose exception Python could only ignore, as in the callback of a weak reference."""
-    numbers: dict[type[BaseException], signal.Signals] = {KeyboardInterrupt: signal.SIGINT, SystemExit: signal.SIGTERM}
-    if number := numbers.get(unraisable.exc_type):
+    number = signal.SIGINT if isinstance(unraisable.exc_value, KeyboardInterrupt) else None
+    if isinstance(unraisable.exc_value, SystemExit) and unraisable.exc_value.code == 128 + signal.SIGTERM:
+        number = signal.SIGTERM
+    if number:
         again = threading.Timer(0.1, _interrupt, [number])
         again.daemon = True
         again.start()

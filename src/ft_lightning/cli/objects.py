@@ -59,10 +59,12 @@ def check_targets(cfg: DictConfig) -> None:
                 f"{group}: its file has no _target_, the function or class that makes it, and no `defaults:` with a "
                 "file that has one."
             )
-    for group in ("callback", "logger"):
-        if "_target_" in (cfg[group] or {}):
+    for group, without in (("callback", "none"), ("logger", "csv")):
+        if cfg.get(group) is None:
+            raise UserError(f"{group}: it is missing; {group}={without} adds none.")
+        if "_target_" in cfg[group]:
             raise UserError(f"{group}: in its file, write _target_ and what follows below a name, indented.")
-        for name, node in (cfg[group] or {}).items():
+        for name, node in cfg[group].items():
             if not (isinstance(node, DictConfig) and node.get("_target_")):
                 raise UserError(f"{group}.{name}: it has no _target_, the class that makes it.")
 
