@@ -26,7 +26,7 @@ KNOWN = {
     "backbones/transformers.py": {2: "8cf4de976340992c"},
     "readers/text.py": {2: "16ed812544551247"},
     "readers/tokens.py": {2: "def14ac3630f440b"},
-    "readers/chat.py": {1: "716c20c48662722e"},
+    "readers/chat.py": {1: "f93f3194320b8624"},
     "readers/turns.py": {1: "24a2cc6cbbad6453"},
     "readers/template.py": {1: "285b37e782993ea5"},
     "readers/sandbox.py": {1: "14c37933e57e2702"},

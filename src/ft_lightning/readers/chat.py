@@ -42,6 +42,7 @@ class ChatReader:
     on_too_long: str = "error"  # error | skip | cut_prompt
     alike: bool = False  # whether the batches of train should hold conversations of like length
 
+    apart: ClassVar[bool] = False
     kind: ClassVar[str] = "conversation"
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers", "jinja2")
 
