@@ -68,8 +68,8 @@ def test_an_earlier_model_of_another_network_is_refused_by_name(pictures: Path, 
     run(tmp_path / "first", pictures)
     with pytest.raises(UserError, match=r"holds test_resnet.* of timm.*use model=timm model\.name=test_resnet"):
         run(tmp_path / "second", pictures, f"init_from={tmp_path / 'first'}", "model.name=test_vit")
-    for named in (tmp_path, 2):
-        with pytest.raises(UserError, match=f"^init_from={named} holds no model"):
+    for named, said in ((tmp_path, "is a folder of 1 run"), (2, "holds no model")):
+        with pytest.raises(UserError, match=f"^init_from={named} {said}"):
             run(tmp_path / "third", pictures, f"init_from={named}")
 
 

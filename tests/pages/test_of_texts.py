@@ -125,8 +125,8 @@ def test_rows_of_a_table_have_their_texts_and_unreadable_ones_their_error(world:
     table = read_table(tmp_path / "out/predictions.csv")
     assert table["text"].tolist() == ["the cat", "", "=2+2 dog"]
     assert [bool(error) for error in table["error"]] == [False, True, False]
-    answers = load(world / "run").predict(["the cat", ("the", "dog")], precision="32-true")
-    assert answers["text"].tolist() == ["the cat", "the\ndog"]
+    answers = load(world / "run").predict(["the cat", "the dog"], precision="32-true")
+    assert answers["text"].tolist() == ["the cat", "the dog"]
 
 
 def test_files_of_texts_are_files(world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
