@@ -24,8 +24,9 @@ CHOICES = ["optimizer=sgd", "optimizer=lbfgs", "head=mlp", "augment=light", "mix
 CHOICES += ["callback=early_stopping", "scheduler=plateau", "scheduler=onecycle", "finetune=partial"]
 VALUES = [
     "null", "true", "false", "-1", "0", "1", "2", "3", "7", "0.5", "2.5", "-0.5", "1e30", "1e-30", "nan", "inf", "-inf",
-    "abc", "auto", "none", "''", "' '", "[]", "[1]", "[2,1]", "[0.1,0.9]", "[a,b]", "[[1]]", "{}", "{a:1}", "/no/such",
-    "~", "..", "ümläut", "x" * 300, "99999999999999999999", "2024", "1e400", "${seed}", "${nope}", "${oc.env:NO_SUCH}",
+    "abc", "auto", "none", "''", "' '", "[]", "[1]", "[2,1]", "[0.1,0.9]", "[a,b]", "[[1]]", "{}", "{a:1}",
+    "/dev/null/x", "~", "..", "ümläut", "x" * 300, "99999999999999999999", "2024", "1e400", "${seed}", "${nope}",
+    "${oc.env:NO_SUCH}",
     "1,2", "a b", "torch.nn.ReLU", "builtins.dict", "no.such.thing", "val/loss", "min", "max", "warn", "$", "%s",
 ]  # fmt: skip
 # What would start other processes, wait for them or for a network, or take its time.
@@ -90,7 +91,13 @@ def trains_or_says_why(typed: list[str], root: Path, folder: Path) -> str:
     usual = [word for word in [*TINY, f"data.root={root}"] if word.partition("=")[0] not in given]
     run = folder / f"run{len(list(folder.iterdir()))}"
     try:
-        with contextlib.chdir(folder), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # noqa: PTH123
+        with (
+            contextlib.chdir(folder),
+            open(os.devnull, "w") as nowhere,  # noqa: PTH123
+            contextlib.redirect_stdout(nowhere),
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            patch.setenv("HOME", str(folder / "home"))  # cache.dir=~ is no place of the person who tests
             done = ft_lightning.run("train", *usual, *typed, run_dir=run)
     except (UserError, NumericalError) as error:
         return f"{error.exit_code}: {error}"

@@ -14,7 +14,7 @@ from ft_lightning.cli.solver import solves_head
 from ft_lightning.system.errors import UserError, number_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from ft_lightning.data.protocol import Data
     from ft_lightning.module import FineTuner
@@ -94,20 +94,7 @@ def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
                 f"module: {type(module).__name__}.loss_of is called with batch and outputs: {error}."
             ) from None
         if type(module).loss_of is FineTuner.loss_of:  # one of the user's own may call it in another way
-            with blaming(cfg, "loss"):
-                loss = module.loss(outputs, data.targets("train")[:2])
-            if not isinstance(loss, torch.Tensor) or loss.ndim:
-                raise UserError(
-                    f"loss: {cfg.loss._target_} gives {_described(loss)} for two samples: make it their mean, a tensor "
-                    "without dimensions."
-                )
-            if (weights := data.weights("train")) is not None:
-                if len(inspect.signature(module.loss.forward).parameters) < 3:
-                    raise UserError(
-                        f"data.weight={cfg.data.weight}: {cfg.loss._target_} makes a loss that takes no weights of "
-                        "samples: give its forward a third parameter, weights (B,), or leave data.weight out."
-                    )
-                module.loss(outputs, data.targets("train")[:2], weights[:2])
+            _rehearse_loss(cfg, module.loss, outputs, data)
     if solves_head(cfg) and cfg.finetune.mode != "frozen":  # said with what it trains on
         return
     trainable = [(name, p) for name, p in classifier.named_parameters() if p.requires_grad]
@@ -121,6 +108,29 @@ def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
     _refuse_parts_of_an_epoch(
         cfg, {split: math.ceil(len(data.splits[split]) / cfg.data.batch_size) for split in data.splits}
     )
+
+
+def _rehearse_loss(cfg: DictConfig, loss: "nn.Module", outputs: "Tensor", data: "Data") -> None:
+    """Call a loss for two samples, with their weights if they have any; raise UserError for what a run cannot use."""
+    import torch
+
+    target, weights = data.targets("train")[:2], data.weights("train")
+    with blaming(cfg, "loss"):
+        value = loss(outputs, target)
+    if not isinstance(value, torch.Tensor) or value.ndim:
+        raise UserError(
+            f"loss: {cfg.loss._target_} gives {_described(value)} for two samples: make it their mean, a tensor "
+            "without dimensions."
+        )
+    if weights is None:
+        return
+    if len(inspect.signature(loss.forward).parameters) < 3:
+        raise UserError(
+            f"data.weight={cfg.data.weight}: {cfg.loss._target_} makes a loss that takes no weights of samples: give "
+            "its forward a third parameter, weights (B,), or leave data.weight out."
+        )
+    with blaming(cfg, "loss"):
+        loss(outputs, target, weights[:2])
 
 
 def _rehearse_task(cfg: DictConfig, task: "Task", output: "Tensor", targets: "Tensor") -> None:
