@@ -16,6 +16,7 @@ from PIL import Image
 from conftest import files_below, write_pictures
 from ft_lightning import build
 from ft_lightning.check import check
+from ft_lightning.cli import dataset
 from ft_lightning.cli.compose import compose
 from ft_lightning.data.kinds import IMAGES
 from ft_lightning.issues.findings import Findings
@@ -185,9 +186,9 @@ def test_it_sees_the_splits_of_a_run_and_leaves_it_its_features(pictures: Path, 
     write_table(pd.DataFrame({"path": names}), tmp_path / "x.csv")
     options = [f"data.root={pictures}", f"data.exclude={tmp_path / 'x.csv'}", *TINY]
     cfg = compose("check", *options)
-    labels = build.labels(cfg.data, MultiClass)
-    place = Place(IMAGES, build.source(cfg.data, IMAGES), str(pictures), None)
-    seen = look_at_files(cfg.data, place, labels, build.task(cfg), None, Findings())
+    labels = dataset.labels(cfg.data, MultiClass)
+    place = Place(IMAGES, dataset.source(cfg.data, IMAGES), str(pictures), None)
+    seen = look_at_files(cfg.data, place, labels, dataset.task(cfg), None, Findings())
     assert seen.splits == build.data(compose("train", *options)).splits
     for run in ("check", "run"):
         (tmp_path / run).mkdir()

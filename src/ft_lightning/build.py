@@ -4,19 +4,17 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from ft_lightning.cli import extras, finetuning, language, processes, rehearsal
+from ft_lightning.cli import dataset, extras, finetuning, language, processes, rehearsal
 from ft_lightning.cli.job import in_multirun
 from ft_lightning.cli.objects import blaming, check_targets, make, make_loss, make_mix, make_scheduler, refuse_given
 from ft_lightning.cli.processes import check_process_count, refuse_processes
 from ft_lightning.cli.solver import check_beside_solver, epochs, solves_head
 from ft_lightning.cli.values import check_values
-from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.noise import hush_frameworks
 
@@ -25,15 +23,11 @@ if TYPE_CHECKING:
 
     from ft_lightning.backbones.backbone import Backbone
     from ft_lightning.callbacks.stored_features import Requirement, RowCache, StoredFeatures
-    from ft_lightning.data.kinds import Kind
-    from ft_lightning.data.labels import Labels
     from ft_lightning.data.protocol import Data
-    from ft_lightning.data.scan import FindFiles
     from ft_lightning.deploy.predictor import TrainedModel
     from ft_lightning.model import Classifier
     from ft_lightning.module import FineTuner
     from ft_lightning.runs.write import Stopwatch
-    from ft_lightning.tasks.task import MakeTask, Task
 
 log = logging.getLogger(__name__)
 
@@ -60,45 +54,11 @@ def data(cfg: DictConfig) -> "Data":
     from ft_lightning.data.memo import open_memo
 
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
-    root, table = data_location(cfg)
+    root, table = dataset.location(cfg)
     found: dict[str, Any] = {"root": root} | ({} if table is None or table == table_of(cfg.data) else {"table": table})
-    return make(cfg, "data", over=tuple(found), **found, memo=memo, task_name=cfg.task.name, make_task=task(cfg))
-
-
-def task(cfg: DictConfig) -> "MakeTask":
-    """Return the function that makes a task from a dataset's labels."""
-    made: MakeTask = make(cfg, "task")
-    columns = _columns(cfg.data)
-    named = [columns] if isinstance(columns, str) else columns
-    return partial(made, columns=named) if named else made  # type: ignore[call-arg]
-
-
-def source(data: DictConfig, kind: "Kind") -> "FindFiles":
-    """Return the function that lists a dataset's samples: that of the config, or else that of the kind."""
-    return kind.source(make(data, "find") if data.find._target_ else None, data)
-
-
-def labels(data: DictConfig, task: "type[Task]") -> "Labels":
-    """Return how a dataset's labels are read for a task."""
-    from ft_lightning.data.labels import Labels
-
-    names = {"sep": "label_sep", "empty": "empty_label", "case_sensitive": "case_sensitive"}
-    return Labels(task, _columns(data), **{name: data[key] for name, key in names.items() if key in data})
-
-
-def _columns(data: DictConfig) -> str | list[str] | None:
-    return list(data.label) if isinstance(data.label, ListConfig) else data.label
-
-
-def data_location(cfg: DictConfig) -> tuple[str | None, str | None]:
-    """Return the dataset's folder and table, one of them perhaps None; makes the dataset if none is given."""
-    from ft_lightning.data.kinds import made_by, table_of
-
-    table = table_of(cfg.data)
-    if table or cfg.data.root or not cfg.data.get("create"):
-        return cfg.data.root or (Run.folder_of(table) if table else None), table
-    with blaming(cfg, "data.create"):
-        return made_by(make(cfg, "data.create"))
+    return make(
+        cfg, "data", over=tuple(found), **found, memo=memo, task_name=cfg.task.name, make_task=dataset.task(cfg)
+    )
 
 
 def pretrained(cfg: DictConfig) -> Pretrained:

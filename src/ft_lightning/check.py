@@ -28,8 +28,7 @@ _SHOWN = 5  # blocking findings on the terminal
 
 def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Report every error and oddity of a dataset with its fix; the dataset itself is not changed."""
-    from ft_lightning import build
-    from ft_lightning.cli import summary
+    from ft_lightning.cli import dataset, summary
     from ft_lightning.data.kinds import kind_of, skips
     from ft_lightning.data.memo import open_memo
     from ft_lightning.data.scan import base_of
@@ -40,11 +39,11 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     kind, found = kind_of(cfg.data), Findings()
     skips(kind, cfg.data)
-    root, table = build.data_location(cfg)
+    root, table = dataset.location(cfg)
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
-    labels = build.labels(cfg.data, task_class(cfg.task.name))
-    place = Place(kind, build.source(cfg.data, kind), root, table)
-    looked = look_at_files(cfg.data, place, labels, build.task(cfg), memo, found)
+    labels = dataset.labels(cfg.data, task_class(cfg.task.name))
+    place = Place(kind, dataset.source(cfg.data, kind), root, table)
+    looked = look_at_files(cfg.data, place, labels, dataset.task(cfg), memo, found)
     pairs: list[tuple[str, str, float]] = []
     facts: dict[str, Any] = {}
     closer = cfg.features and bool(looked.splits)

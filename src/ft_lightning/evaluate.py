@@ -114,17 +114,17 @@ def labelled_samples(
     """
     from dataclasses import replace
 
-    from ft_lightning import build
+    from ft_lightning.cli import dataset
     from ft_lightning.data.kinds import KINDS, table_of
     from ft_lightning.data.scan import SPLITS, scan, without_special
 
     kind, table = KINDS[model.classifier.backbone.reader.kind], table_of(data)
     data = as_trained(data, model.layout, table, kind.name)
     root = data.root or (Run.folder_of(table) if table else None)
-    labels = build.labels(data, type(model.task))
+    labels = dataset.labels(data, type(model.task))
     if labels.columns is not None and not isinstance(labels.columns, str):
         labels = replace(labels, columns=model.task.ordered(labels.columns))
-    samples = without_special(scan(build.source(data, kind), root, table, labels, memo, kind=kind.name))
+    samples = without_special(scan(dataset.source(data, kind), root, table, labels, memo, kind=kind.name))
     if data.split not in (None, "all", *SPLITS):
         raise UserError(f"data.split={data.split} is unknown: use one of {', '.join(SPLITS)}, all.")
     given = {sample.split for sample in samples}
