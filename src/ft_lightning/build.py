@@ -52,12 +52,13 @@ def data(cfg: DictConfig) -> "Data":
     """Scan, check and split the dataset, and make its task."""
     from ft_lightning.data.kinds import table_of
     from ft_lightning.data.memo import open_memo
+    from ft_lightning.data.protocol import Data
 
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     root, table = dataset.location(cfg)
     found: dict[str, Any] = {"root": root} | ({} if table is None or table == table_of(cfg.data) else {"table": table})
     return make(
-        cfg, "data", over=tuple(found), **found, memo=memo, task_name=cfg.task.name, make_task=dataset.task(cfg)
+        cfg, "data", Data, over=tuple(found), **found, memo=memo, task_name=cfg.task.name, make_task=dataset.task(cfg)
     )
 
 
@@ -67,7 +68,9 @@ def pretrained(cfg: DictConfig) -> Pretrained:
 
     seed_everything(cfg.seed, workers=True, verbose=False)
     if not cfg.init_from:
-        return Pretrained(make(cfg, "model", **language.purpose(cfg)), None)
+        from ft_lightning.backbones.backbone import Backbone
+
+        return Pretrained(make(cfg, "model", Backbone, **language.purpose(cfg)), None)
     from ft_lightning.backbones import load
     from ft_lightning.backbones.load_text import checkpoint
     from ft_lightning.deploy import model_dir
@@ -91,12 +94,13 @@ def pretrained(cfg: DictConfig) -> Pretrained:
 def _classifier(cfg: DictConfig, data: "Data", pretrained: Pretrained) -> "Classifier":
     """Join the backbone and a head of the task's size: new, or the earlier model's if its task is the same."""
     from lightning import seed_everything
+    from torch import nn
 
     backbone = pretrained.backbone
     reader = backbone.reader if cfg.finetune.mode == "frozen" else backbone.reader.for_training()
     data.connect(reader, rehearsal.augmentation(cfg, reader), cfg.seed)
     seed_everything(cfg.seed, workers=True, verbose=False)  # again: the same head under any backbone
-    head = make(cfg, "head", but=("init",), in_features=backbone.feature_dim, num_classes=data.task.width)
+    head = make(cfg, "head", nn.Module, but=("init",), in_features=backbone.feature_dim, num_classes=data.task.width)
     if earlier := pretrained.earlier:
         known = earlier.classifier.head.state_dict()
         shapes = [{name: value.shape for name, value in state.items()} for state in (known, head.state_dict())]
@@ -172,6 +176,7 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
         run_dir: folder for loggers and checkpoints; None for a training that leaves no files.
     """
     import torch
+    from lightning import Trainer
 
     from ft_lightning.callbacks.finite import Finite
     from ft_lightning.callbacks.one_thread import OneThread
@@ -186,6 +191,7 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
     trainer = make(
         cfg,
         "trainer",
+        Trainer,
         over=("max_epochs", "enable_progress_bar"),
         max_epochs=epochs(cfg),
         precision=pick_precision(cfg.precision, pick_device(cfg.trainer.accelerator, "trainer.accelerator").type),

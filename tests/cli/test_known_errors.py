@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from hydra.errors import InstantiationException, MissingConfigException
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
@@ -62,9 +63,18 @@ def test_an_error_of_our_own_code_and_one_that_is_no_refusal_stay_bugs() -> None
     assert refusal_of_a_typed_value(raised_by(lambda: 1 / 0), ["trainer.division=1"]) is None
 
 
+def test_a_number_that_torch_cannot_hold_is_blamed_for_an_overflow() -> None:
+    late = raised_by(lambda: torch.zeros(1).add(1, alpha=10**20))
+    assert isinstance(late, OverflowError)
+    typed = ["seed=1", "+optimizer.weight_decay=100000000000000000000"]
+    assert str(refusal_of_a_typed_value(late, typed)).startswith("optimizer.weight_decay=100000000000000000000: too l")
+    assert refusal_of_a_typed_value(late, typed[:1]) is None
+
+
 @pytest.mark.parametrize(
     ("error", "users"),
     [
+        (OSError(errno.ENAMETOOLONG, "File name too long"), True),
         (OSError(errno.ENOSPC, "No space left on device"), True),
         (OSError(errno.EROFS, "Read-only file system"), True),
         (OSError(errno.EBADF, "Bad file descriptor"), False),

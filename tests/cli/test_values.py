@@ -32,6 +32,7 @@ WRONG = [
         "+trainer.val_check_interval=1.5",
         "trainer.val_check_interval=1.5: use a whole number from 1 or a number from 0 to 1",
     ),
+    ("+trainer.val_check_interval=0", "trainer.val_check_interval=0: use a number of batches from 1"),
     ("trainer.max_epochs=2.5", "trainer.max_epochs=2.5: use a whole number"),
     ("trainer.max_epochs=abc", "trainer.max_epochs=abc: use a whole number"),
     ("trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches=0: use a whole number from 1"),

@@ -1,11 +1,12 @@
 """What a config says of its dataset: where it lies, how its samples are listed, and what their labels mean."""
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, ListConfig
 
-from ft_lightning.cli.objects import blaming, make
+from ft_lightning.cli.objects import blaming, make, refuse_others
 from ft_lightning.runs.run import Run
 
 if TYPE_CHECKING:
@@ -17,10 +18,20 @@ if TYPE_CHECKING:
 
 def task(cfg: DictConfig) -> "MakeTask":
     """Return the function that makes a task from a dataset's labels."""
-    made: MakeTask = make(cfg, "task")
     columns = _columns(cfg.data)
     named = [columns] if isinstance(columns, str) else columns
-    return partial(made, columns=named) if named else made  # type: ignore[call-arg]
+    made = make(cfg, "task")
+    return partial(_task, cfg, partial(made, columns=named) if named else made)
+
+
+def _task(cfg: DictConfig, make_task: "MakeTask", labels: "Mapping[str | None, Sequence[str]]") -> "Task":
+    """Make a task from labels by split; raise UserError if it fails, or makes something else."""
+    from ft_lightning.tasks.task import Task
+
+    with blaming(cfg, "task"):
+        task = make_task(labels)
+    refuse_others(task, Task, f"task: {cfg.task._target_}")
+    return task
 
 
 def source(data: DictConfig, kind: "Kind") -> "FindFiles":

@@ -48,10 +48,14 @@ def _usable(callback: Any, key: str, cfg: DictConfig) -> "Callback":
 
 def loggers(cfg: DictConfig, run_dir: Path) -> list[Any]:
     """Make those of `logger`, which write into the run's directory."""
+    if not cfg.logger:
+        return []
+    from lightning.pytorch.loggers import Logger
+
     made = []
     for name in cfg.logger:
         try:
-            made.append(make(cfg, f"logger.{name}", save_dir=str(run_dir)))
+            made.append(make(cfg, f"logger.{name}", Logger, save_dir=str(run_dir)))
         except UserError as error:
             cause: BaseException | None = error
             while cause and not isinstance(cause, ImportError):

@@ -14,8 +14,20 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import NumericalError, UserError, is_out_of_memory, printable_lines
 
-# Full, read-only or not a folder; not every system knows all of them.
-_UNWRITABLE = ("ENOSPC", "EROFS", "EFBIG", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST", "EIO", "EDQUOT")
+# Full, read-only, not a folder or no name; not every system knows all of them.
+_UNUSABLE_PLACE = (
+    "ENOSPC",
+    "EROFS",
+    "EFBIG",
+    "EACCES",
+    "EPERM",
+    "ENOTDIR",
+    "EISDIR",
+    "EEXIST",
+    "EIO",
+    "EDQUOT",
+    "ENAMETOOLONG",
+)
 
 # Of Lightning and Optuna, by name, to avoid importing them.
 _LIBRARY_ERRORS = ("MisconfigurationException", "StorageInternalError")
@@ -37,8 +49,8 @@ def known_error(error: BaseException) -> UserError | NumericalError | None:
         # A value that a library's constructor refuses comes from a config or an override.
         refused = isinstance(error.__cause__, TypeError | ValueError | ImportError | LookupError | None)
         return UserError(str(error)) if refused else None
-    unwritable = isinstance(error, OSError) and error.errno in {getattr(errno, name, None) for name in _UNWRITABLE}
-    if unwritable or isinstance(error, OmegaConfBaseException | HydraException):
+    unusable = isinstance(error, OSError) and error.errno in {getattr(errno, name, None) for name in _UNUSABLE_PLACE}
+    if unusable or isinstance(error, OmegaConfBaseException | HydraException):
         return config_error(error)
     return shortage(error)
 
@@ -67,8 +79,12 @@ def is_refusal(error: BaseException | None) -> bool:
 def refusal_of_a_typed_value(error: BaseException, typed: Sequence[str]) -> UserError | None:
     """Return the error for a value that a library refuses only when it is used; None if it may be a bug of ours.
 
-    It is raised in a library, and its text names the key, or quotes the value, of an override that was typed.
+    It is raised in a library, and its text names the key, or quotes the value, of an override that was typed; or it is
+    an overflow, and a whole number was typed that torch cannot hold.
     """
+    if isinstance(error, OverflowError):
+        blamed = [word.lstrip("+") for word in typed if re.search(r"\d{19}", word.partition("=")[2])]
+        return UserError(f"{' '.join(blamed)}: too large: {error}.") if blamed else None
     frames = traceback.extract_tb(error.__traceback__)
     if not (is_refusal(error) and frames) or Path(frames[-1].filename).is_relative_to(_PACKAGE):
         return None

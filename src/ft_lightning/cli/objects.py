@@ -21,18 +21,30 @@ if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
 
 
+_LATER = ("layout", "reader")  # of Data: some have no layout, and `connect` sets the reader
 _MADE = ("model", "head", "data", "augment", "module", "loss", "optimizer", "scheduler", "task", "trainer")
 
 
-def make(cfg: DictConfig, key: str, /, *, over: Collection[str] = (), but: Collection[str] = (), **given: Any) -> Any:
+def make(
+    cfg: DictConfig,
+    key: str,
+    kind: type | None = None,
+    /,
+    *,
+    over: Collection[str] = (),
+    but: Collection[str] = (),
+    **given: Any,
+) -> Any:
     """Instantiate what a key of the config names, with arguments that the command itself gives.
 
     Args:
+        kind: class or protocol of what has to be made.
         over: arguments that may be in the config too; the given ones are used.
         but: keys of the config that are no arguments.
 
     Raises:
-        UserError: the config has one of the given arguments, which would be ignored; or the constructor refuses.
+        UserError: the config has one of the given arguments, which would be ignored; the constructor refuses; or it
+            makes something of another kind.
     """
     node = OmegaConf.select(cfg, key)
     if not (isinstance(node, DictConfig) and "_target_" in node):
@@ -43,7 +55,22 @@ def make(cfg: DictConfig, key: str, /, *, over: Collection[str] = (), but: Colle
     if own.get("_convert_") not in ("partial", "object"):
         given["_convert_"] = "all"  # a ListConfig or DictConfig would crash or slow down what it is given to
     with blaming(cfg, key):
-        return instantiate(own, **given)
+        made = instantiate(own, **given)
+    if kind:
+        refuse_others(made, kind, f"{key}: {node._target_}")
+    return made
+
+
+def refuse_others(made: object, kind: type, maker: str) -> None:
+    """Raise UserError for what is not of a class, or lacks members of a protocol; `maker` is its key and function."""
+    if not getattr(kind, "_is_protocol", False):
+        fault = "" if isinstance(made, kind) else f"which is no {kind.__name__} of {kind.__module__.partition('.')[0]}"
+    else:
+        members = [*kind.__annotations__, *(name for name in vars(kind) if not name.startswith("_"))]
+        lacking = [name for name in members if not hasattr(made, name) and name not in _LATER]
+        fault = f"which is no {kind.__name__}: it has no {', '.join(lacking[:6])}" if lacking else ""
+    if fault:
+        raise UserError(f"{maker} makes a {type(made).__name__}, {fault}.")
 
 
 def check_targets(cfg: DictConfig) -> None:

@@ -93,6 +93,8 @@ def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
             raise UserError(
                 f"module: {type(module).__name__}.loss_of is called with batch and outputs: {error}."
             ) from None
+        if module.mix:
+            _rehearse_mix(cfg, module, data)
         if type(module).loss_of is FineTuner.loss_of:  # one of the user's own may call it in another way
             _rehearse_loss(cfg, module.loss, outputs, data)
     if solves_head(cfg) and cfg.finetune.mode != "frozen":  # said with what it trains on
@@ -102,12 +104,30 @@ def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
         optimizer = build_optimizer(module.optimizer, trainable, module.backbone_lr_factor)
     with blaming(cfg, "scheduler"):
         schedule = module.scheduler(optimizer, _STEPS)
+    stepped = schedule.get("scheduler") if isinstance(schedule, dict) else schedule
+    if not (hasattr(stepped, "step") and hasattr(stepped, "optimizer")):  # what Lightning takes for a schedule
+        raise UserError(
+            f"scheduler: {cfg.scheduler._target_} makes {_described(stepped)}: make it a schedule of torch, or "
+            'Lightning\'s dictionary of one, {"scheduler": ..., "interval": ...}.'
+        )
     metrics = [f"val/{name}" for name in module.task.directions]
     if isinstance(schedule, dict) and schedule.get("monitor", metrics[0]) not in metrics:
         raise UserError(f"scheduler.monitor={schedule['monitor']} is not measured: use one of {', '.join(metrics)}.")
     _refuse_parts_of_an_epoch(
         cfg, {split: math.ceil(len(data.splits[split]) / cfg.data.batch_size) for split in data.splits}
     )
+
+
+def _rehearse_mix(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
+    """Mix two blank samples; raise UserError for what a training step cannot use."""
+    inputs, target = module.classifier.backbone.example(2), data.targets("train")[:2]
+    with blaming(cfg, "mix"):
+        mixed = module.mix(inputs, target)  # type: ignore[misc]  # not None
+    if not (isinstance(mixed, tuple) and len(mixed) == 2 and _is_like(mixed[0], inputs)):
+        raise UserError(
+            f"mix: {cfg.mix._target_} makes {_described(mixed)} of a batch and its targets: have it return both, "
+            f"mixed, the batch as {_described(inputs)}."
+        )
 
 
 def _rehearse_loss(cfg: DictConfig, loss: "nn.Module", outputs: "Tensor", data: "Data") -> None:

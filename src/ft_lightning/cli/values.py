@@ -231,3 +231,7 @@ def check_values(cfg: DictConfig) -> None:
     for key in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
         if cfg.trainer[key] == 0:
             raise UserError(f"trainer.{key}=0 leaves nothing to train or to choose the best epoch by: use 1 or more.")
+    if cfg.trainer.get("val_check_interval") == 0:
+        raise UserError(
+            "trainer.val_check_interval=0: use a number of batches from 1, or a share of an epoch such as 0.5."
+        )
