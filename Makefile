@@ -15,6 +15,9 @@ NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 train: $(READY)
 	$(BIN)/python -m ft_lightning.train $(ARGS)
 
+# Python keeps what it has compiled: each process of a test would compile it again.
+test test-all: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(READY)
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 

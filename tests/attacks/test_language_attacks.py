@@ -259,10 +259,10 @@ def test_a_template_within_the_bounds_writes_what_it_would_without() -> None:
 
 
 def test_long_conversations_are_far_from_the_limit_of_loops() -> None:
-    talk = [Message("user" if i % 2 == 0 else "assistant", "hello") for i in range(900)]
+    talk = [Message("user" if i % 2 == 0 else "assistant", "hello") for i in range(720)]
     pairs = "{% for a in messages %}{% for b in messages %}{% endfor %}{{ a['content'] }}{% endfor %}"
-    assert template.render(pairs, talk, {}, True) == "hello" * 900
-    assert template.render(pairs, talk, {}, True) == "hello" * 900, "each text has passes of its own"
+    assert template.render(pairs, talk, {}, True) == "hello" * 720
+    assert template.render(pairs, talk, {}, True) == "hello" * 720, "each text has passes of its own"
 
 
 # --- model directories ---

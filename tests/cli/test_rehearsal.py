@@ -150,7 +150,7 @@ def test_what_is_one_s_own_and_would_fail_late_is_refused(change: dict[str, Any]
     nn.Module.__init__(module)
     module.classifier, module.task, module.loss = classifier, task, change.get("loss", nn.CrossEntropyLoss())
     module.optimizer, module.backbone_lr_factor = lambda groups: torch.optim.SGD(groups, 0.1), 1.0
-    module.scheduler = constant
+    module.scheduler, module.mix = constant, None
     targets = {split: torch.tensor([2, 2, 1, 1, 0]) for split in COUNTS}
     data = SimpleNamespace(
         task=task, targets=targets.get, weights=lambda split: None, splits={split: [0] * 8 for split in COUNTS}

@@ -1,5 +1,6 @@
 """The installed versions of the packages that shape a result."""
 
+import functools
 from importlib.metadata import PackageNotFoundError, version
 
 
@@ -10,6 +11,7 @@ def versions() -> dict[str, str]:
     return {package: _version(package) for package in ("ft_lightning", *libraries)}
 
 
+@functools.cache
 def _version(package: str) -> str:
     try:
         return version(package)
