@@ -173,6 +173,13 @@ def test_what_is_neither_true_nor_false_is_refused(key: str, value: str) -> None
         check_kinds(compose("train", f"{key}={value}"))
 
 
+def test_what_is_said_of_a_key_is_of_the_chosen_file() -> None:
+    for data, said in {"texts": "longer texts are cut", "instructions": "of a whole conversation"}.items():
+        cfg = compose("train", ["model=minilm", f"data={data}", "data.max_length=0"])
+        with pytest.raises(UserError, match=rf"data\.max_length=0: use a whole number from 1 or null \(.*{said}"):
+            check_kinds(cfg)
+
+
 def test_true_and_false_are_fine_and_so_are_keys_a_command_lacks() -> None:
     check_kinds(compose("train", "cache.enabled=false", "data.allow_leak=true", "optimizer=sgd"))
     check_kinds(compose("evaluate", "model_dir=x", "cache.enabled=true"))

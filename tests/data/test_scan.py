@@ -240,7 +240,16 @@ def test_names_with_spaces_letters_of_the_world_and_200_characters(tmp_path: Pat
 @pytest.mark.promise(15)
 @pytest.mark.parametrize(
     ("classes", "case_sensitive"),
-    [(("caf\u00e9", "cafe\u0301"), True), (("cat", "cat "), True), (("Cat", "cat"), False)],
+    [
+        (("caf\u00e9", "cafe\u0301"), True),
+        (("cat", "cat "), True),
+        (("Cat", "cat"), False),
+        (("a cat", "a\u00a0cat"), True),
+        (("a cat", "a  cat"), True),
+        (("cat", "cat\u200b"), True),
+        (("\u2764", "\u2764\ufe0f"), True),
+        (("a cat", "A\u00a0Cat"), False),
+    ],
 )
 def test_class_names_that_read_the_same_are_refused(
     tmp_path: Path, classes: tuple[str, str], case_sensitive: bool

@@ -95,7 +95,7 @@ def table_of(folder: Path, content: str | bytes) -> Path:
         ("path,label\nant/00.png,\u00e9\n".encode("cp1252"), "is not UTF-8"),
         ("", "is not a table"),
         ('path,label\nant/00.png,"a\n', "is not a table"),
-        ("path,label\nant/00.png,a\nbee/00.png,b,c\n", "is not a table"),
+        ("path,label\nant/00.png,a\nbee/00.png,b,c\n", "more cells than the header"),
     ],
 )
 def test_what_a_csv_cannot_mean_is_said(pictures: Path, content: str | bytes, said: str) -> None:

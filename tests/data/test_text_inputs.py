@@ -67,8 +67,13 @@ def test_rows_of_a_table(tmp_path: Path) -> None:
     assert contents(find_texts(table, None)) == [("t.csv#2", "a"), ("t.csv#3", ""), ("t.csv#4", "'=c")]
     assert contents(find_texts(table, ["more"]))[0] == ("t.csv#2", "x")
     assert contents(find_texts(table, ["text", "more"]))[0] == ("t.csv#2", ("a", "x"))
-    (tmp_path / "one.csv").write_text("body\nonly this\n")
-    assert contents(find_texts(str(tmp_path / "one.csv"), None)) == [("one.csv#2", "only this")]
+    (tmp_path / "one.csv").write_text("\nbody\nonly this\n\nand that\n\n \n")
+    rows = contents(find_texts(str(tmp_path / "one.csv"), None))
+    assert rows == [("one.csv#2", "only this"), ("one.csv#3", ""), ("one.csv#4", "and that")], "a blank line is a row"
+    (tmp_path / "one.csv").write_text('body\n"a\n\n"\n""\n')
+    assert contents(find_texts(str(tmp_path / "one.csv"), None)) == [("one.csv#2", "a\n\n"), ("one.csv#3", "")]
+    (tmp_path / "t.ndjson").write_text('{"text": "a"}\n')
+    assert contents(find_texts(str(tmp_path / "t.ndjson"), None)) == [("t.ndjson#2", "a")]
     (tmp_path / "t.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
     assert contents(find_texts(str(tmp_path / "t.jsonl"), None)) == [("t.jsonl#2", "a"), ("t.jsonl#3", "")]
 
@@ -85,6 +90,7 @@ def test_files_are_read_whole_and_later(tmp_path: Path) -> None:
         (None, "no column 'text'; it has a, b. column names another."),
         (["x"], "no column 'x'"),
         (["a", "b", "a"], "name one column, or the two of a pair"),
+        (["a", "a"], "name one column, or the two of a pair"),
     ],
 )
 def test_a_column_that_there_is_not(columns: list[str] | None, said: str, tmp_path: Path) -> None:

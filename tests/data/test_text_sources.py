@@ -45,6 +45,10 @@ def test_a_row_is_a_sample_whose_identity_is_its_text(tmp_path: Path) -> None:
         ("\ufefftext\tlabel\nö 😀\tx\n'=1+1\ty\n", ["ö 😀", "'=1+1"]),  # an apostrophe of the user's own stays
         ("text,label\n  padded ,x\nNA,y\n", ["  padded ", "NA"]),
         ("text,label\n007,x\n1.50,y\n", ["007", "1.50"]),
+        # Tabs and quotes that are letters: each line is a row only so.
+        ('label\ttext\nx\t"Oh no\ny\twin\nx\t"Yes\ny\t"so" said\n', ['"Oh no', "win", '"Yes', '"so" said']),
+        ('label\ttext\nx\t"two\nlines"\ny\t"say ""hi"""\n', ["two\nlines", 'say "hi"']),  # quotes that enclose
+        ('"my\ntext";text;label\n1;a,b,c;x\n', ["a,b,c"]),  # a name with a line break
     ],
 )
 def test_a_cell_is_read_to_the_letter(content: str, texts: list[str], tmp_path: Path) -> None:
@@ -59,6 +63,25 @@ def test_lines_of_json_and_parquet_are_tables_too(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
     assert [s.content for s in listed(None, tmp_path / "t.parquet").values()] == ["öne", "two"]
+
+
+def test_names_of_columns_and_groups_lose_blanks_at_their_ends(tmp_path: Path) -> None:
+    samples = listed(None, written(tmp_path, '{" text": "a", "label ": "x", "group": " g "}\n', "t.ndjson"))
+    assert [(s.content, s.label, s.group) for s in samples.values()] == [("a", "x", "g")]
+    samples = listed(None, written(tmp_path, "text,label,group\na,x, \nb,y,\u00a0\nc,x,g\nd,y,g \n"))
+    assert [sample.group for sample in samples.values()] == [None, None, "g", "g"]
+
+
+def test_a_column_of_a_split_by_another_case_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    samples = listed(None, written(tmp_path, "text,label,Split,GROUP,more\na,x,train,1,z\nb,y,test,2,z\n"))
+    assert {(sample.split, sample.group) for sample in samples.values()} == {(None, None)}
+    said = " ".join(caplog.messages)
+    assert "the column Split is not read: rename it to split" in said
+    assert "the column GROUP is not read" in said
+    assert "more" not in said
+    caplog.clear()
+    listed(None, written(tmp_path, "text,label,split,Split\na,x,train,test\n"))
+    assert not caplog.messages
 
 
 def test_pairs_and_columns_of_other_names(tmp_path: Path) -> None:
@@ -110,6 +133,19 @@ def test_half_a_character_is_a_problem_and_no_crash(tmp_path: Path) -> None:
         ("t.json", "[]", {}, "has no rows"),
         ("t.csv", "", {}, "is not a table: it is empty"),
         ("t.xlsx", b"PK", {}, "is no table that is read here: save it as CSV UTF-8 (.csv)"),
+        ("t.csv.gz", b"\x1f\x8b", {}, "is no table that is read here: unpack it."),
+        ("t.csv", 'text,label\na,x\n"b" c,y\n', {}, "row 3: a cell goes on after its closing quote; within quotes"),
+        ("t.csv", 'text,label\n"say \\"no\\"",y\n', {}, "row 2: a cell goes on after its closing quote"),
+        ("t.csv", 'text,label\n"a,x\nb,y\n', {}, "row 2: a quote is opened and never closed"),
+        ("t.tsv", 'text\tlabel\n"a\tx\nb\tc\ty\n', {}, "row 2: a quote is opened and never closed"),
+        ("t.csv", "text,label\na,x\nb,c,y\n", {}, "more cells than the header (Expected 2 fields in line 3, saw 3)"),
+        ("t.csv", '"te\nxt",label,label\na,x,y\n', {}, "two columns are called 'label'"),
+        ("t.jsonl", '{"text": "a", "label": "x", "label": "y"}', {}, "line 1: an object has the key 'label' twice"),
+        ("t.json", '[{"text": "a", "text": "b"}]', {}, "an object has the key 'text' twice"),
+        ("t.jsonl", '{"text": "a", " text": "b"}', {}, "two columns are called 'text'"),
+        ("t.json", '{"text": {"0": "a"}, "label": {"0": "x"}}', {}, "it is one object of columns: write a list"),
+        ("t.csv", "text,label\na,x\n", {"text": "label"}, "data.text and data.label both name 'label'"),
+        ("t.csv", "text,label\na,x\n", {"label": ["text"]}, "data.text and data.label both name 'text'"),
         ("t.csv", "text,label,split\na,x,train\nb,y,\n", {}, "some rows have a split and some have none"),
     ],
 )

@@ -45,6 +45,8 @@ def test_a_number_is_text_where_only_text_fits() -> None:
     assert [as_text(2024, kind) for kind in (str, str | None, str | int, int, Count | str)] == ["2024", "2024"] + 3 * [
         2024
     ]
+    assert as_text([0, "a"], str | list[str] | None) == ["0", "a"]
+    assert as_text([0], list[int] | str) == [0]
     assert as_text(None, str | None) is None
     assert as_text(True, str) is True
 

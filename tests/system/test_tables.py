@@ -81,6 +81,12 @@ def test_another_encoding_is_named_with_its_cure(encoding: str, tmp_path: Path) 
         read_table(tmp_path / "t.csv")
 
 
+def test_a_cell_may_be_as_long_as_it_is(tmp_path: Path) -> None:
+    long = 'x "y"\n' * 50_000
+    write_table(pd.DataFrame({"a": [long], "b": [1]}), tmp_path / "t.csv")
+    assert read_table(tmp_path / "t.csv")["a"].tolist() == [long]
+
+
 def test_another_suffix_or_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"t\.xlsx"):
         write_table(pd.DataFrame(), tmp_path / "t.xlsx")

@@ -44,9 +44,12 @@ def most_used(verb: str) -> str:
     return "\n".join([f"The keys of {verb} that are used most, with their defaults:", *lines])
 
 
-def comment_on(key: str) -> str:
-    """Return what conf/ says of a key; empty if nothing."""
-    return next((entry.comment for file in files() if (entry := file.get(key)) and entry.comment), "")
+def comment_on(key: str, target: str = "") -> str:
+    """Return what conf/ says of a key, of files with this `_target_` first; empty if nothing."""
+    having = [file for file in files() if key in file and file[key].comment]
+    beside = f"{key.rpartition('.')[0]}._target_"
+    having.sort(key=lambda file: beside not in file or file[beside].value != target)
+    return having[0][key].comment if having else ""
 
 
 def _choices(verb: str, group: str) -> Entry:

@@ -151,12 +151,12 @@ def check_kinds(cfg: DictConfig, typed: Sequence[str] = ()) -> None:
         if value is None and OmegaConf.is_interpolation(node, name):  # ${monitor_mode}: its metric's, written later
             continue
         if not parameter.takes(value):
-            comment = comment_on(key)
+            comment = comment_on(key, str(node.get("_target_")))
             hint = f" ({comment})" if comment else ""
             raise UserError(f"{key}={written(node, name)}: use {words(parameter.kind) or 'another value'}{hint}.")
         text = as_text(value, parameter.kind)
         if text != value and not OmegaConf.is_interpolation(node, name):
-            node[name] = _as_typed(key, value, typed) or text
+            node[name] = (isinstance(text, str) and _as_typed(key, value, typed)) or text
 
 
 def _as_typed(key: str, value: Any, typed: Sequence[str]) -> str:

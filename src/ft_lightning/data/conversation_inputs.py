@@ -7,12 +7,12 @@ from ft_lightning.data.conversation_layouts import read_rows, recognised
 from ft_lightning.data.folders import TEXT_FILES
 from ft_lightning.data.inputs import find_files
 from ft_lightning.data.table import refuse_lacking
-from ft_lightning.data.text_inputs import TABLES, lines_of_input
+from ft_lightning.data.text_inputs import lines_of_input
 from ft_lightning.readers.conversation import Conversation, Message, problem_of
 from ft_lightning.readers.decoding import UnusableTextError, decoded, read_file
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
-from ft_lightning.system.tables import read_table
+from ft_lightning.system.tables import TABLES, read_table
 
 
 def typed_questions(text: str | Sequence[str | tuple[str, ...]]) -> list[Sample]:

@@ -94,9 +94,15 @@ class Labels:
 
     def _check_names(self, labels: Iterable[str], where: str, on_problem: OnProblem) -> None:
         """Report names that are written in two ways."""
-        ways: list[tuple[Callable[[str], str], str]] = [(tidy, "rename one"), (_whole, "write the number in one way")]
+        ways: list[tuple[Callable[[str], str], str]] = [
+            (tidy, "rename one"),
+            (_seen, "rename one"),
+            (_whole, "write the number in one way"),
+        ]
         if not self.case_sensitive:
-            ways.append((str.casefold, "rename one, or set data.case_sensitive=true if they are two"))
+            ways.append(
+                (lambda name: _seen(name).casefold(), "rename one, or set data.case_sensitive=true if they are two")
+            )
         names = {name for label in labels for name in self.task.names_in(label)}
         for reading, fix in ways:
             alike: dict[str, list[str]] = defaultdict(list)
@@ -105,7 +111,7 @@ class Labels:
             for group in alike.values():
                 if len(group) > 1:
                     on_problem(f"{where}: the labels {' and '.join(map(ascii, group))} read the same: {fix}.")
-            names = {tidy(name) for name in names}  # so that none is reported twice
+            names = {tidy(group[0]) for group in alike.values()}  # so that none is reported twice
 
 
 def _each(refused: Iterable[tuple[str, str]]) -> list[str]:
@@ -115,6 +121,12 @@ def _each(refused: Iterable[tuple[str, str]]) -> list[str]:
 def tidy(label: str) -> str:
     """Return a name without blanks at its ends, each letter as one character where Unicode has one."""
     return unicodedata.normalize("NFC", label).strip()
+
+
+def _seen(label: str) -> str:
+    """Return a name as it looks: without letters that cannot be seen, any run of blanks as one."""
+    letters = (one for one in label if (one.isprintable() or one.isspace()) and one not in "\ufe0e\ufe0f")
+    return " ".join("".join(letters).split())
 
 
 def _whole(label: str) -> str:

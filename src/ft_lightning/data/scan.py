@@ -175,7 +175,7 @@ def _samples_of(entries: Sequence[tuple[Entry, str]], base: Path, memo: Memo | N
         digest, problem = of_files.get(entry.path) or (digest_of(entry.content), entry.problem)
         name = _name(entry, base)
         identity = digest or hashlib.sha256(f"no bytes: {name}".encode()).hexdigest()
-        more = (entry.split, entry.group, problem, entry.weight, entry.content, kind)
+        more = (entry.split, (entry.group or "").strip() or None, problem, entry.weight, entry.content, kind)
         samples.append(Sample(entry.path, name, label, identity, *more))
     return sorted(samples, key=lambda sample: sample.name)
 

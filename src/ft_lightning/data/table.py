@@ -36,6 +36,7 @@ def list_table(
     rows, label = _with_label(read_table(table), label, where)
     refuse_lacking(rows, ["path"], "", where)
     labels, weights = columns_of(rows, label, weight, where)
+    _tell_other_case(rows, where)
     rows = rows.reindex(columns=["path", "split", "group"], fill_value="").map(cell_text)
     if without := [row for row, value in enumerate(rows["path"], start=2) if not value.strip()]:
         raise UserError(f"{where}: row {without[0]} has no path ({number_of(len(without), 'such row')}).")
@@ -107,6 +108,7 @@ def listing_of(
     Args:
         read: of each row its content, and why there is none.
     """
+    _tell_other_case(rows, where)
     groups = rows["group"].map(cell_text) if "group" in rows else [""] * len(rows)
     splits = splits_of(rows["split"].map(cell_text), where) if "split" in rows else [""] * len(rows)
     # Rows are counted as a spreadsheet does: the header is the first. So are those of JSON, as earlier runs have named
@@ -121,6 +123,13 @@ def listing_of(
         ],
         absolute(table).parent,
     )
+
+
+def _tell_other_case(rows: pd.DataFrame, where: str) -> None:
+    """Warn of a column such as Split, which is not read."""
+    for name in sorted({"split", "group"}.difference(rows.columns)):
+        if others := [column for column in rows.columns if column.casefold() == name]:
+            log.warning("%s: the column %s is not read: rename it to %s if it is meant.", where, others[0], name)
 
 
 def _weights(cells: pd.Series, where: str) -> list[float]:

@@ -11,9 +11,7 @@ from ft_lightning.data.table import cell_text, not_texts, refuse_lacking
 from ft_lightning.readers.decoding import UnusableTextError, decoded
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
-from ft_lightning.system.tables import OTHER_TABLES, read_table
-
-TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", *OTHER_TABLES)
+from ft_lightning.system.tables import TABLES, read_table
 
 
 def typed_texts(text: str | Sequence[str | tuple[str, ...]]) -> list[Sample]:
@@ -49,7 +47,7 @@ def _of_table(table: Path, columns: Sequence[str] | None, usual: Sequence[str]) 
     known = {*usual} <= {*rows.columns} or not {*single} <= {*rows.columns}
     named = list(columns or (usual if usual and known else single))
     refuse_lacking(rows, named, "column", f"input={table}")
-    if len(named) > 2:
+    if len(named) > 2 or len({*named}) < len(named):
         raise UserError(f"column={named}: name one column, or the two of a pair.")
     cells = rows[named].itertuples(index=False, name=None)
     return [_of_cells(f"{table}#{number}", row) for number, row in enumerate(cells, start=2)]

@@ -91,6 +91,8 @@ def _of_table(table: Path, label: str | Sequence[str] | None, weight: str | None
         raise UserError(f"data.text={texts}: name one column, or the two of a pair.")
     if len({*texts}) < len(texts):
         raise UserError(f"data.text=[{','.join(texts)}]: a pair has two columns, and {texts[0]} is named twice.")
+    if answers := {*texts} & ({label} if isinstance(label, str) else {*(label or ["label"])}):
+        raise UserError(f"data.text and data.label both name {answers.pop()!r}: a model would read its answer.")
     rows = read_table(table, as_is=True)
     refuse_lacking(rows, texts, "data.text", where)
     read = [_of_cells(cells) for cells in rows[texts].itertuples(index=False, name=None)]

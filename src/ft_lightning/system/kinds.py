@@ -86,9 +86,14 @@ _WORDS: dict[Any, str] = {
 
 
 def as_text(value: Any, kind: Any) -> Any:
-    """Return the text that is meant by a number where only text fits, such as a folder's name; any other as it is."""
+    """Return the text that is meant by a number where only text fits, such as a folder's name; any other as it is.
+
+    So too in a list where only texts fit, such as columns called 0 and 1.
+    """
     kinds = [_plain(each) for each in (get_args(kind) if get_origin(kind) in _UNIONS else (kind,))]
     only_text = str in kinds and not {int, float}.intersection(kinds)
+    if isinstance(value, list) and any(get_origin(each) in _LISTS and get_args(each) == (str,) for each in kinds):
+        return [str(each) if _is_number(each) else each for each in value]
     return str(value) if only_text and _is_number(value) else value
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any, TextIO
 
 import pandas as pd
 
+from ft_lightning.system.dialects import quoting_of, refuse_twins, separator_of, without_blank_ends
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing
 
@@ -19,9 +19,12 @@ pd.options.mode.string_storage = "python"  # pyarrow's strings, where it is inst
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that starts with one of these
 _KINDS = (".csv", ".jsonl")
 _PLACES = "places"  # of the rows of JSON in their file: blank lines are no rows
-# Of which it is said how to save them, by their suffix.
-OTHER_TABLES = dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "CSV UTF-8 (.csv)")
-OTHER_TABLES |= dict.fromkeys((".arrow", ".feather", ".orc"), "Parquet (.parquet)")
+_JSON = (".jsonl", ".json", ".ndjson")
+# Of which it is said what to do with them, by their suffix.
+_OTHERS = dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "save it as CSV UTF-8 (.csv)")
+_OTHERS |= dict.fromkeys((".arrow", ".feather", ".orc"), "save it as Parquet (.parquet)")
+_OTHERS |= dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".tar", ".tgz"), "unpack it")
+TABLES = (".csv", ".tsv", ".tab", ".parquet", *_JSON, *_OTHERS)  # which are no texts themselves
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -50,40 +53,53 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
     if path.exists() and not path.is_file():  # reading a named pipe would wait for ever
         raise UserError(f"{path} is no table: it is {'a folder' if path.is_dir() else 'not a file'}.")
     try:
-        if fix := OTHER_TABLES.get(path.suffix.lower()):
-            raise UserError(f"{path} is no table that is read here: save it as {fix}.")
-        if path.suffix.lower() in (".jsonl", ".json"):
-            return _read_json(path)
+        if fix := _OTHERS.get(path.suffix.lower()):
+            raise UserError(f"{path} is no table that is read here: {fix}.")
+        if path.suffix.lower() in _JSON:
+            return _named(_read_json(path), path)
         if path.suffix.lower() == ".parquet":
-            return _read_parquet(path)
-        separator = _separator(path)
+            return _named(_read_parquet(path), path)
+        separator, is_single = separator_of(path)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
-                path,
+                without_blank_ends(path) if is_single else path,
                 sep=separator,
                 usecols=list(columns) if columns else None,
                 dtype=str,
                 keep_default_na=False,
                 encoding="utf-8-sig",
                 index_col=False,
+                quoting=quoting_of(path, separator),
+                skip_blank_lines=not is_single,  # a blank line is the empty cell of a single column
             )
     except pd.errors.EmptyDataError:
         raise UserError(f"{path} is not a table: it is empty.") from None
-    except pd.errors.ParserWarning:
+    except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
+        which = f" ({text})" if (text := str(error).strip().partition("C error: ")[2]) else ""
         raise UserError(
-            f"{path}: rows have more cells than the header; name every column, or drop the last comma."
+            f"{path}: rows have more cells than the header{which}; name every column, drop the last comma, or put "
+            f'cells that hold a "{separator}" in quotes.'
         ) from None
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except ImportError as error:
         raise UserError(f"{path}: Parquet is read by another package: pip install pyarrow.") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 ({error}): save it as CSV UTF-8.") from error
+        raise UserError(
+            f"{path} is not UTF-8 ({error}): save it as {'' if path.suffix.lower() in _JSON else 'CSV '}UTF-8."
+        ) from error
     except (ValueError, OSError, RecursionError, csv.Error) as error:
         raise UserError(f"{path} is not a table: {error}") from error
-    table = table.rename(columns=lambda name: _restore(name).strip())
+    table = _named(table.rename(columns=_restore), path)
     return table if as_is else table.map(_restore)
+
+
+def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a table whose columns' names have no blanks at their ends; raise UserError if two have one name."""
+    table = table.rename(columns=lambda name: str(name).strip())
+    refuse_twins(table.columns, path)
+    return table
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -103,6 +119,8 @@ def _read_json(path: Path) -> pd.DataFrame:
             raise ValueError(f'{place} holds something else than an object, such as {{"path": "a.png"}}')
     table = pd.DataFrame([row for _, row in rows], dtype=object)
     table.attrs[_PLACES] = [place for place, _ in rows]
+    if len(rows) == 1 and len(table.columns) > 1 and all(map(_is_column, table.iloc[0])):
+        raise ValueError("it is one object of columns: write a list of objects, or an object a line")
     return table
 
 
@@ -117,29 +135,33 @@ def _listed(text: str) -> list[tuple[str, Any]] | None:
     if not text.lstrip().startswith("["):
         return None
     try:
-        rows = json.loads(text)
+        rows = json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError:  # lines, of which the first is a list
         return None
     return [(f"entry {number}", row) for number, row in enumerate(rows, start=1)]
 
 
+def _is_column(value: object) -> bool:
+    """Return whether a value holds those of many rows, and no messages, which are a list of objects."""
+    return isinstance(value, dict | list) and not any(isinstance(each, dict) for each in value)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; ValueError if it has a key twice, of which the last would count."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"an object has the key {twice!r} twice")
+    return made
+
+
 def _of_line(number: int, line: str) -> Any:
     try:
-        return json.loads(line.rstrip())  # pandas' own reader loses the last digits
+        return json.loads(line.rstrip(), object_pairs_hook=_object)  # pandas' own reader loses the last digits
     except json.JSONDecodeError as error:
         raise ValueError(f"line {number} is not JSON: {error.msg} (character {error.colno})") from None
-
-
-def _separator(path: Path) -> str:
-    """Return what separates the columns; raise UserError if two have one name, as pandas would rename the second."""
-    with path.open(encoding="utf-8-sig") as file:
-        header = next((line for line in file if line.strip()), "")
-    bare = re.sub(r'"[^"]*"', "", header)  # a quoted name may hold a comma
-    separator = max(",\t;", key=bare.count)  # the first one where none is more frequent
-    names = Counter(name.strip() for row in csv.reader([header], delimiter=separator) for name in row)
-    if twice := [name for name, count in names.items() if name and count > 1]:
-        raise UserError(f"{path}: two columns are called {twice[0]!r}: rename or remove one.")
-    return separator
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from None
 
 
 def _write_csv(table: pd.DataFrame, file: TextIO) -> None:

@@ -1,0 +1,77 @@
+"""How a CSV was written: what separates its columns, and what its quotes mean."""
+
+import csv
+import io
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from ft_lightning.system.errors import UserError
+
+_LONGEST = 2**31 - 1  # characters of a cell, as far as the csv module counts on every system
+
+log = logging.getLogger(__name__)
+
+
+def separator_of(path: Path) -> tuple[str, bool]:
+    """Return what separates the columns, and whether there is one column alone.
+
+    Raises:
+        UserError: two columns have one name; pandas would rename the second.
+    """
+    with path.open(encoding="utf-8-sig") as file:
+        beginning = re.sub(r"\A\s*\n", "", file.read(1 << 16))
+    line = beginning.partition("\n")[0]
+    whole = re.match(r'(?:[^"\n]|"[^"]*")*', beginning)  # a quoted name may hold line breaks
+    header = whole[0] if whole and not beginning[whole.end() :].startswith('"') else line
+    bare = re.sub(r'"[^"]*"', "", header)  # and a comma
+    separator = max(",\t;", key=bare.count)  # the first one where none is more frequent
+    names = next(csv.reader(io.StringIO(header), delimiter=separator), [])
+    refuse_twins(names, path)
+    return separator, len(names) == 1
+
+
+def quoting_of(path: Path, separator: str) -> int:
+    """Return whether quotes enclose cells, or are letters, as in tables with tabs that know no quotes.
+
+    Raises:
+        ValueError: a cell goes on after its closing quote: pandas would read other cells than are there.
+    """
+    rows, wrong = 0, ""
+    usual = csv.field_size_limit(_LONGEST)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if not any('"' in line for line in file):
+                return csv.QUOTE_MINIMAL
+            file.seek(0)
+            for row in csv.reader(file, delimiter=separator, strict=True):
+                rows += any(map(str.strip, row))
+    except csv.Error as error:
+        never = "end of data" in str(error)
+        what = "a quote is opened and never closed" if never else "a cell goes on after its closing quote"
+        wrong = f'row {rows + 1}: {what}; within quotes, write a quote twice ("")'
+    finally:
+        csv.field_size_limit(usual)
+    if separator == "\t":
+        with path.open(encoding="utf-8-sig") as file:
+            tabs = Counter(line.count("\t") for line in file if line.strip())
+        if len(tabs) == 1 and tabs.total() != rows:
+            log.warning("%s: its quotes are read as letters: with them so, each line is a row.", path)
+            return csv.QUOTE_NONE
+    if wrong:
+        raise ValueError(wrong)
+    return csv.QUOTE_MINIMAL
+
+
+def without_blank_ends(path: Path) -> io.StringIO:
+    """Return a file without the blank lines at its beginning and end."""
+    return io.StringIO(re.sub(r"\A(\s*\n)+|(\n\s*)+\Z", "", path.read_text(encoding="utf-8-sig")))
+
+
+def refuse_twins(columns: Iterable[str], path: Path) -> None:
+    """Raise UserError if two columns have one name but for blanks at its ends."""
+    names = Counter(name.strip() for name in columns)
+    if twice := [name for name, count in names.items() if name and count > 1]:
+        raise UserError(f"{path}: two columns are called {twice[0]!r}: rename or remove one.")
