@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from ft_lightning.system.errors import UserError
 
@@ -33,7 +34,7 @@ def separator_of(path: Path) -> tuple[str, bool]:
     return separator, len(names) == 1
 
 
-def quoting_of(path: Path, separator: str) -> int:
+def quoting_of(path: Path, separator: str) -> Literal[0, 3]:
     """Return whether quotes enclose cells, or are letters, as in tables with tabs that know no quotes.
 
     Raises:
