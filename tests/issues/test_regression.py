@@ -76,7 +76,15 @@ def test_each_of_several_targets_is_looked_at() -> None:
     assert [finding.said for finding in found] == [
         "stage has 2 different values only: 1, 2.",
         "stage is 1 in 198 of 300 samples.",
+        "age varies 31 times as much as stage.",
     ]
+    assert "nearly that of age: monitor=val/loss" in found[-1].fix
+
+
+def test_numbers_that_hardly_differ_are_counted_in_one_bin() -> None:
+    splits = {"train": labelled("1000000000000000.125", "1000000000000000.25")}
+    (counts,) = regression.record(ONE, splits)["targets"].values()
+    assert counts["train"] == [2]
 
 
 def test_a_colour_mode_that_gives_values_away() -> None:

@@ -48,6 +48,10 @@ def test_numbers_and_intervals() -> None:
     assert [number(value) for value in (None, 0.5, 3, "x")] == ["-", "0.5000", "3", "x"]
     assert interval((0.25, 1)) == "0.2500 to 1.0000"
     assert interval(None) == ""
+    assert [number(value) for value in (0.0, -0.0007, 4e-5, 123456.25, 1.29e11)] == [
+        "0.0000", "-0.0007", "4e-05", "123456.2500", "1.29e+11",
+    ]  # fmt: skip
+    assert interval((-1.5e-19, 2e-19)) == "-1.5e-19 to 2e-19"
 
 
 def test_a_path_below_the_working_directory_is_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

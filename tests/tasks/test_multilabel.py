@@ -38,6 +38,7 @@ THREE = MultiLabel(["ant", "bee", "cat"], [4, 3, 2], 8, "ant")
         (";", ";", ""),
         ({"ant": "1", "bee": "0", "cat": "1.0"}, ";", "ant;cat"),
         ({"ant": "True", "bee": " 0.0 "}, ";", "ant"),
+        ({"ant": "1.00", "bee": "0."}, ";", "ant"),
         ({"ant": "0", "bee": "0"}, ";", ""),
     ],
 )
@@ -48,7 +49,11 @@ def test_labels_are_read_from_one_column_or_several(cells: Any, sep: str, label:
 
 @pytest.mark.parametrize(
     ("cells", "said"),
-    [({"ant": "2"}, "'2' in ant"), ({"ant": "1", "bee": ""}, "'' in bee"), ({"a;b": "1"}, "the column 'a;b' holds ;")],
+    [
+        ({"ant": "2"}, "'2' in ant"),
+        ({"ant": "1", "bee": " "}, "bee is blank: write 0 or 1"),
+        ({"a;b": "1"}, "the column 'a;b' holds ;"),
+    ],
 )
 def test_a_column_holds_0_or_1(cells: dict[str, str], said: str) -> None:
     with pytest.raises(ValueError, match=said):
@@ -65,6 +70,14 @@ def test_an_empty_cell_is_none_of_the_labels_or_left_out(
     named = [("one", "ant"), ("two", " \u200b"), ("three", "bee")]
     assert Labels(MultiLabel, empty=empty).read(named, "table", _refuse) == labels
     assert said in caplog.text
+
+
+def test_a_row_of_blanks_in_columns_of_0_and_1_is_not_taken_for_none_of_the_labels() -> None:
+    named = [("one", {"ant": "1", "bee": "0"}), ("two", {"ant": "", "bee": " "}), ("three", {"ant": "0", "bee": "0"})]
+    with pytest.raises(UserError, match=r"1 sample has no label: two; .*data.empty_label=skip \(none, if they have"):
+        Labels(MultiLabel).read(named, "t", _refuse)
+    read = {empty: Labels(MultiLabel, empty=empty).read(named, "t", _refuse) for empty in ("none", "skip")}
+    assert read == {"none": ["ant", "", ""], "skip": ["ant", None, ""]}
 
 
 def test_what_cannot_be_read_is_listed_at_once() -> None:
@@ -128,7 +141,31 @@ def test_classes_that_look_like_several_labels_are_said(
     names: list[str], warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     MultiClass.of({None: names})
-    assert ("say task=multilabel" in caplog.text) == warned
+    assert ("say task=multilabel." in caplog.text) == warned
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["cat", "dog", "cat,dog", "cat, bird", "bird"], ""),
+        (["cat", "dog", "cat,dog", "cat, bird", "dog,bird", "cat,dog,bird"], "4 of 6 {} hold a ,"),
+        (["cat|dog", "dog|cat|ant", "ant"], "2 of 3 {} hold a |"),
+        (["Smith, Ann", "Smith, John", "Jones, Eve"], ""),
+        (["Nice, France", "Lyon, France", "Paris, France"], ""),
+        (["['cat', 'dog']", '["cat"]', "[]"], "The {} are lists"),
+        (["[cat]", "dog"], ""),
+    ],
+)
+def test_another_sign_between_labels_is_said(names: list[str], said: str, caplog: pytest.LogCaptureFixture) -> None:
+    for task, noun, fix in (
+        (MultiClass, "classes", "task=multilabel 'data.label_sep"),
+        (MultiLabel, "labels", "say 'data"),
+    ):
+        caplog.clear()
+        task.of({None: names})
+        assert said.format(noun) in caplog.text
+        assert (fix in caplog.text) == ("hold a" in said)
+        assert bool(caplog.text) == bool(said)
 
 
 def test_targets_are_0_and_1_by_name() -> None:

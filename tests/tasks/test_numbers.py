@@ -40,7 +40,8 @@ def test_a_number_is_read_however_it_is_written(written: str, label: str) -> Non
         ("1 500", "signs between its thousands"),
         ("1'500", "signs between its thousands"),
         ("1_500", "signs between its thousands"),
-        ("nan", "'nan' is no finite number"),
+        ("nan", "'nan' is no number: leave the cell empty, and say data.empty_label=skip"),
+        ("N/A", "'N/A' is no number: leave the cell empty"),
         ("-Inf", "'-Inf' is no finite number"),
         ("1e999", "'1e999' is no finite number"),
         ("cat", "'cat' is no number"),
@@ -176,3 +177,11 @@ def test_columns_of_other_targets_are_refused_with_those_that_fit(columns: list[
     with pytest.raises(UserError, match=said):
         numbers.ordered(columns, ["x", "y"])
     assert numbers.ordered(["years"], ["age"]) == ["years"], "one column cannot be in another order"
+
+
+@pytest.mark.parametrize("values", [[1e15, 1e15 + 0.125], [5.0, 5.0], [1e300, 1e300], [0.0, 5e-324], [3.0, 4.0]])
+def test_bins_hold_all_values_however_near_they_are(values: list[float]) -> None:
+    edges = numbers.bin_edges(np.array(values), 30)
+    assert np.isfinite(edges).all()
+    assert (np.diff(edges) > 0).all()
+    assert np.histogram(values, edges)[0].sum() == 2

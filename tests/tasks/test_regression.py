@@ -178,6 +178,11 @@ def test_what_train_lost_is_named() -> None:
     assert TWO.missing([]) == []
     with pytest.raises(UserError, match=r"go up to 1e\+300: write them in a larger unit"):
         Regression(["x"]).fit(["1e300", "-1e300"])
+    with pytest.raises(UserError, match=r"go up to 8e\+150: write them in a larger unit"):
+        Regression(["x"]).fit(["8e150", "1e150"])
+    for tiny in (["1e-200", "8e-200"], ["5e-324", "0"], ["1e-40", "3e-40"]):
+        with pytest.raises(UserError, match=r"differ by .* only: write them in a smaller unit"):
+            make_task({"train": tiny}, "regression", ["x"])
     with pytest.raises(UserError, match=r"go up to 1e\+60, train's did not"):
         ONE.encode(["1", "1e60"])
 
@@ -229,10 +234,13 @@ def test_details_say_what_the_intervals_promise(caplog: pytest.LogCaptureFixture
 
 def test_answers_of_several_models_are_measured_together_each_with_its_own_interval() -> None:
     own = [Regression(["x", "y"], [1.0, 2.0], [3.0, 4.0], [0.5, 99.0]), TWO]
-    parts = [Outputs(torch.arange(30), *made_up(30, 2, seed)) for seed in (1, 2)]
+    labels = [[f"{i % 4 * 3};{i % 5 * 100}" for i in range(at, at + 30)] for at in (0, 30)]  # many are equal
+    parts = [Outputs(torch.arange(30), made_up(30, 2, at)[0], TWO.encode(each)) for at, each in enumerate(labels)]
     found = TWO.pooled(list(zip(own, parts, strict=True)))
-    pairs = [(task.original(one.rows), task.original(one.target)) for task, one in zip(own, parts, strict=True)]
-    predicted, true = (torch.cat(each).numpy() for each in zip(*pairs, strict=True))
+    predicted = torch.cat([task.original(one.rows) for task, one in zip(own, parts, strict=True)]).numpy()
+    true = np.array([[float(value) for value in label.split(";")] for each in labels for label in each])
+    rho = [spearmanr(true[:, i], predicted[:, i]).statistic for i in (0, 1)]
+    assert found["spearman"] == pytest.approx(np.mean(rho)), "equal labels of two folds are equal"
     assert found["n"] == 60
     assert found["mae"] == pytest.approx(mean_absolute_error(true, predicted))
     assert found["r2"] == pytest.approx(r2_score(true, predicted))

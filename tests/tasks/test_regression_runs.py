@@ -189,6 +189,11 @@ def test_every_way_to_train_works(overrides: list[str], table: Path, tmp_path: P
     assert (tmp_path / "run/report.html").is_file()
     if "data.limit=4" in overrides:
         assert sum(metrics["data"]["samples"].values()) <= 4 * 9
+    if "folds=3" in overrides:
+        pooled, answers = metrics["folds"]["pooled"], Run(tmp_path / "run").table("folds")
+        label, predicted = (answers[name].astype(float) for name in ("label", "predicted"))
+        assert pooled["mae"] == pytest.approx((label - predicted).abs().mean(), rel=1e-4)
+        assert pooled["spearman"] == pytest.approx(label.corr(predicted, method="spearman"))
     if "repeats=2" in overrides:
         assert set(metrics["repeats"]["test"]) == {"mae", "rmse", "r2", "spearman", "loss"}
 

@@ -62,11 +62,14 @@ class Labels:
         written: list[str | None] = []
         without: list[str] = []
         refused: list[tuple[str, str]] = []
+        # A sample without a tag has none; one without a 0 or 1 in any column is hardly looked at yet.
+        in_columns = any(not isinstance(cells, str) for _, cells in named)
+        empty = self.empty or ("error" if in_columns else self.task.empty)
         for name, cells in named:
             each = [cells] if isinstance(cells, str) else list(cells.values())
             if not any(map(_shows, each)):
                 without.append(name)
-                written.append("" if self._empty == "none" else None)
+                written.append("" if empty == "none" else None)
                 continue
             try:
                 written.append(self.task.read(cells, self.sep))
@@ -77,20 +80,17 @@ class Labels:
             names, (why, *others) = [name for name, _ in refused], {error for _, error in refused}
             told = f" ({why}): {name_few(names)}" if len(names) > 1 and not others else f": {name_few(_each(refused))}"
             on_problem(f"{where}: {number_of(len(refused), 'label')} cannot be read{told}.")
-        if without and self._empty == "error":
+        if without and empty == "error":
+            none = " (none, if they have none of the labels)" if self.task.empty == "none" else ""
             on_problem(
                 f"{where}: {number_of(len(without), 'sample has', 'samples have')} no label: {name_few(without)}; "
-                "a label is a text, and not empty. Label them, or say data.empty_label=skip."
+                f"a label is a text, and not empty. Label them, or say data.empty_label=skip{none}."
             )
-        elif without and self._empty == "skip":
+        elif without and empty == "skip":
             number = number_of(len(without), "sample without a label is", "samples without a label are")
             log.warning("%s: %s left out: %s.", where, number, name_few(without))
         self._check_names({label for label in written if label}, where, on_problem)
         return [None if label is None else tidy(label) for label in written]
-
-    @property
-    def _empty(self) -> str:
-        return self.empty or self.task.empty
 
     def _check_names(self, labels: Iterable[str], where: str, on_problem: OnProblem) -> None:
         """Report names that are written in two ways."""

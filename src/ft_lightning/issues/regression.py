@@ -13,7 +13,7 @@ from ft_lightning.issues.robust import centre_and_spread
 from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import name_few, number_of
-from ft_lightning.tasks.numbers import strata, values_of
+from ft_lightning.tasks.numbers import bin_edges, strata, values_of
 from ft_lightning.tasks.regression import Regression
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _DISTINCT = 10  # values: as few may be classes
 _SHARE = 0.5  # of all samples with the same value
 _BEYOND = 10  # spreads of a gap: the tail of a log-normal target has hardly any so wide
 _GAP = 0.5  # of the spread of the values, between a repeated value at their end and the next
+_SCALES = 10  # of the standard deviations of two targets
 _TOLD_APART = 0.95  # share of pairs of a sample of one colour mode, say, and one of another, in which the same has more
 _BINS = 30
 
@@ -49,7 +50,18 @@ def about_labels(task: "Task", splits: Splits) -> tuple[list[Finding], list[Issu
         far, rows = _about_far(name, values, every)
         found += far
         issues += rows
-    return found, issues
+    return found + _about_scales(task, _values(splits["train"])), issues
+
+
+def _about_scales(task: "Task", values: np.ndarray) -> list[Finding]:
+    """Report targets (N, K) of scales so different that a mean over them is that of one."""
+    names, spreads = _targets(task), values.std(0)
+    most, least = spreads.argmax(), spreads.argmin()
+    if not spreads[least] or spreads[most] < _SCALES * spreads[least]:
+        return []
+    said = f"{names[most]} varies {spreads[most] / spreads[least]:,.0f} times as much as {names[least]}."
+    fix = f"val/mae, which chooses the epoch, is nearly that of {names[most]}: monitor=val/loss weighs them alike."
+    return [Finding("scales", said, fix)]
 
 
 def _about_far(name: str, values: np.ndarray, samples: Sequence[Sample]) -> tuple[list[Finding], list[Issue]]:
@@ -165,9 +177,9 @@ def record(task: "Task | None", splits: Splits) -> dict[str, Any]:
     targets: dict[str, dict[str, list[float]]] = {}
     values = {split: _values(samples) for split, samples in splits.items() if samples}
     for column, name in enumerate(_targets(task) if task and values else []):
-        edges = np.histogram_bin_edges(np.concatenate([each[:, column] for each in values.values()]), _BINS)
-        counts = {split: np.histogram(each[:, column], edges)[0].tolist() for split, each in values.items()}
-        targets[name] = {"edges": edges.tolist(), **counts}
+        bins = bin_edges(np.concatenate([each[:, column] for each in values.values()]), _BINS)
+        counts = {split: np.histogram(each[:, column], bins)[0].tolist() for split, each in values.items()}
+        targets[name] = {"edges": bins.tolist(), **counts}
     return {"classes": {}, "targets": targets}
 
 

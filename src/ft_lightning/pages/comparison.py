@@ -10,7 +10,7 @@ from ft_lightning.pages.page import Section, number, write_page
 from ft_lightning.runs.leaderboard import common_task, decisive, short_names, two_best
 from ft_lightning.runs.paired import Comparison, Difference, compare, difference
 from ft_lightning.runs.run import Run
-from ft_lightning.system.errors import number_of
+from ft_lightning.system.errors import decimals, number_of
 from ft_lightning.tasks.selection import share_best
 
 _IN_FIGURE = 30  # runs
@@ -81,14 +81,15 @@ def _unpaired(first: str, second: str) -> Section:
 def _apart(found: Difference, first: str, second: str, metric: str) -> tuple[str, dict[str, str]]:
     """Say how far two runs are apart in their metric."""
     (low, high), size = found.ci95, abs(found.difference)
-    than = f"{size:.4f} {'lower' if found.difference < 0 else 'higher'} than" if size else "the same as"
+    than = f"{decimals(size)} {'lower' if found.difference < 0 else 'higher'} than" if size else "the same as"
+    bounds = f"{decimals(low, '+')} to {decimals(high, '+')}"
     text = (
         f"On {found.n:,} test samples of both, matched by {found.matched_by}, the {metric} of {first} is {than} that "
-        f"of {second} (95 % interval of the difference {low:+.4f} to {high:+.4f}, by a bootstrap over these samples)."
+        f"of {second} (95 % interval of the difference {bounds}, by a bootstrap over these samples)."
     )
     if low <= 0 <= high:
         text += " Other samples could turn that around."
-    facts = {"difference": f"{found.difference:+.4f} ({low:+.4f} to {high:+.4f})", "samples of both": f"{found.n:,}"}
+    facts = {"difference": f"{decimals(found.difference, '+')} ({bounds})", "samples of both": f"{found.n:,}"}
     return text, facts
 
 

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from ft_lightning.pages.previews import drawn
 from ft_lightning.runs.previews import Snippet
+from ft_lightning.system.errors import decimals
 from ft_lightning.system.files import replacing
 
 _TEMPLATE = "page.html.jinja"
@@ -68,7 +69,7 @@ def number(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
+        return f"{value:,.1f}" if 10 <= abs(value) < 1e9 else decimals(value)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

@@ -132,7 +132,7 @@ def _folds(run: Run, metrics: dict[str, Any]) -> list[Section]:
             table[title] = pd.array([*found["values"], found["mean"], found["sd"]], dtype="Float64").astype(float)
         bounds = pooled.get(f"{name}_ci95")
         facts[f"{title}, all folds"] = number(pooled.get(name)) + (
-            f" ({bounds[0]:.4f} to {bounds[1]:.4f})" if bounds else ""
+            f" ({number(bounds[0])} to {number(bounds[1])})" if bounds else ""
         )
     text = (
         f"All {pooled['n']:,} samples were tested once, each by one of {len(sizes)} heads that did not train on it. "

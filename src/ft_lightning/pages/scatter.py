@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ft_lightning.pages.figures import BLUE, GREY, ORANGE, plain, short_name
+from ft_lightning.tasks.numbers import bin_edges
 
 _POINTS = 1000  # in a figure: with more the page grows, and points hide each other
 _COLUMNS = 3  # figures of targets side by side
@@ -34,7 +35,8 @@ def residuals(pairs: Pairs) -> Figure:
     """Plot how many samples have which error, predicted minus true."""
     figure = _grid(len(pairs))
     for axes, (target, (predicted, true)) in zip(figure.axes, pairs.items(), strict=False):
-        axes.hist(predicted - true, bins=_BINS, color=BLUE)
+        off = predicted - true
+        axes.hist(off, bins=bin_edges(off, _BINS).tolist(), color=BLUE)
         axes.axvline(0, color=GREY, lw=1, ls="--")
         plain(axes, f"predicted - true {short_name(target)}", "samples")
     return figure

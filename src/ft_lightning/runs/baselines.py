@@ -1,6 +1,7 @@
 """Whether a baseline is better than the model of a run, and what to try then."""
 
 from ft_lightning.runs.run import Run
+from ft_lightning.system.errors import decimals
 from ft_lightning.tasks.registry import TASKS, finite, title_of
 
 _NEIGHBOURS = "Answering by the most similar training samples, without any training,"
@@ -27,10 +28,11 @@ def better_baseline(run: Run) -> str:
         low, high = known
         least, most = (0.0, 0.0) if paired else (value, value)
         if high < least if task.directions[metric] == "max" else low > most:
-            than = f"beyond the 95 % interval of this model ({low:.4f} to {high:.4f})"
+            than = f"beyond the 95 % interval of this model ({decimals(low)} to {decimals(high)})"
             if paired:
-                than = f"this model {test[metric]:.4f} (95 % interval of the difference {low:+.4f} to {high:+.4f})"
-            return f"{what} has {title_of(metric, run.task)} {value:.4f} on test, {than}: try {_tries(run)}."
+                between = f"{decimals(low, '+')} to {decimals(high, '+')}"
+                than = f"this model {decimals(test[metric])} (95 % interval of the difference {between})"
+            return f"{what} has {title_of(metric, run.task)} {decimals(value)} on test, {than}: try {_tries(run)}."
     return ""
 
 

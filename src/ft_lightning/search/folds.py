@@ -61,6 +61,7 @@ def cross_validate(cfg: DictConfig, data: Data, splits: FoldSplits, pretrained: 
     """
     at = {sample.name: i for i, sample in enumerate(s for those in data.splits.values() for s in those)}
     found: list[tuple[Task, Mapping[str, Outputs]]] = []
+    parts: list[tuple[Task, Outputs]] = []
     tables = []
     for number, fold in enumerate(counting("Folds", splits, cfg.trainer.enable_progress_bar), start=1):
         own = data.divided(fold)
@@ -69,11 +70,12 @@ def cross_validate(cfg: DictConfig, data: Data, splits: FoldSplits, pretrained: 
         task, tested = calibrated(own.task, outputs), outputs["test"]
         found.append((task, outputs))
         samples = [fold["test"][i] for i in tested.positions]
-        table = task.table([sample.name for sample in samples], tested.rows, [sample.label for sample in samples])
+        labels = [sample.label for sample in samples]
+        parts.append((task, tested._replace(target=data.task.encode(labels))))  # equal labels stay equal in all folds
+        table = task.table([sample.name for sample in samples], tested.rows, labels)
         table.insert(1, "fold", number)
         tables.append(table)
-    pooled = data.task.pooled([(task, outputs["test"]) for task, outputs in found])
-    measured = {"samples": [len(fold["test"]) for fold in splits], **spread(found), "pooled": pooled}
+    measured = {"samples": [len(fold["test"]) for fold in splits], **spread(found), "pooled": data.task.pooled(parts)}
     return Details({"folds": measured}, {"folds": pd.concat(tables)})
 
 

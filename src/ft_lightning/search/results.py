@@ -18,7 +18,7 @@ from ft_lightning.cli.compose import is_group
 from ft_lightning.runs.run import Run
 from ft_lightning.search.study import Plan, has_outcome, is_of_defaults
 from ft_lightning.system.console import console, interval, number, pairs, short, table
-from ft_lightning.system.errors import UserError, number_of
+from ft_lightning.system.errors import UserError, decimals, number_of
 from ft_lightning.system.files import replacing
 from ft_lightning.tasks.selection import rank, share_best
 
@@ -44,7 +44,7 @@ def trial_lines(trials: list[FrozenTrial], direction: str) -> tuple[dict[int, st
         values = f"defaults, {values}".rstrip(", ") if is_of_defaults(trial) else values
         lines[trial.number] = f"trial {trial.number} {_outcome(trial)}  {values}"
     ranked = ranked_trials(trials, direction)
-    return lines, f"best {value_of(ranked[0]):.4f} (trial {ranked[0].number})" if ranked else ""
+    return lines, f"best {decimals(value_of(ranked[0]))} (trial {ranked[0].number})" if ranked else ""
 
 
 def after_search(
@@ -60,7 +60,7 @@ def after_search(
     rows = []
     for trial in ranked[:_SHOWN]:
         found = trial.user_attrs.get("found", {})
-        row = [str(trial.number), f"{value_of(trial):.4f}", interval(found.get(f"{test.metric}_ci95"))]
+        row = [str(trial.number), decimals(value_of(trial)), interval(found.get(f"{test.metric}_ci95"))]
         row += [_short(trial.params[key]) if key in trial.params else "default" for key in searched]
         if extra_columns:
             features_s = f"{found['features_s']:.1f}" if found.get("computed") else "stored"
@@ -72,7 +72,7 @@ def after_search(
     pairs(
         trials=", ".join(f"{count} {state}" for state, count in counts.items()),
         **({"ties": tied} if tied else {}),
-        best=f"trial {best.number}: {value_of(best):.4f}; trained again, val {again.title} {number(again.value)}",
+        best=f"trial {best.number}: {decimals(value_of(best))}; trained again, val {again.title} {number(again.value)}",
         test=f"{test.title} {number(test.value)}, 95 % {interval(test.ci95)}; no trial saw it",
         study=f"{short(folder)}: trials.csv, best.yaml, history.png, trial_{best.number}/",
     )
@@ -146,7 +146,7 @@ def state_of(trial: FrozenTrial) -> str:
 
 def _outcome(trial: FrozenTrial) -> str:
     if trial.state == TrialState.COMPLETE:
-        return f"{value_of(trial):.4f}"
+        return decimals(value_of(trial))
     return f"failed: {trial.user_attrs['error']}" if "error" in trial.user_attrs else "pruned"
 
 

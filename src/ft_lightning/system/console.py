@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from ft_lightning.system.errors import printable_lines
+from ft_lightning.system.errors import decimals, printable_lines
 
 Thing = TypeVar("Thing")
 
@@ -51,15 +51,15 @@ def pairs(**lines: str) -> None:
 
 
 def number(value: object) -> str:
-    """Format a number with four decimals; "-" for None."""
+    """Format a number; "-" for None."""
     if value is None:
         return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return decimals(value) if isinstance(value, float) else str(value)
 
 
 def interval(bounds: Sequence[float] | None) -> str:
     """Format the bounds of an interval; empty for None."""
-    return f"{bounds[0]:.4f} to {bounds[1]:.4f}" if bounds else ""
+    return " to ".join(map(decimals, bounds)) if bounds else ""
 
 
 def short(path: Path) -> Path:
@@ -124,7 +124,7 @@ class TrialBar:
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Show the last value of the trial in progress; `epoch` counts from 0."""
-        self._progress.update(self._bar, now=f" · trial {number}, epoch {epoch + 1}: {value:.4f}")
+        self._progress.update(self._bar, now=f" · trial {number}, epoch {epoch + 1}: {decimals(value)}")
 
     def watch(self, lines: dict[int, str], best: str) -> None:
         """Show the finished trials; `lines` has one line for each."""

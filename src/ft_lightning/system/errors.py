@@ -44,6 +44,16 @@ def number_of(number: int, one: str, several: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
+def decimals(value: float, sign: str = "") -> str:
+    """Return a number with four decimals, or with few digits where those would show hardly any of it or far more.
+
+    Args:
+        sign: "+" to show it before positive numbers too.
+    """
+    size = abs(value)
+    return format(value, sign + (".3g" if 0 < size < 5e-4 else ".4f" if size < 1e6 else ".4g"))
+
+
 def printable(text: str) -> str:
     """Escape control characters, so that a name cannot clear the terminal or start a new line."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ log = logging.getLogger(__name__)
 
 SEP = ";"  # between labels wherever this project writes them; no label holds it
 _RARE = 10  # samples: a set of labels with fewer is split with its rarest label
-_YES, _NO = ("1", "1.0", "true"), ("0", "0.0", "false")
+_YES, _NO = ("1", "true"), ("0", "false")
+_BETWEEN = (SEP, ",", "|")  # what people put between labels
 
 
 def read(cells: str | Mapping[str, str], sep: str) -> str:
@@ -29,23 +31,41 @@ def read(cells: str | Mapping[str, str], sep: str) -> str:
     if isinstance(cells, str):
         names = {part.strip() for text in cells.split(sep) for part in text.split(SEP)} - {""}
         return SEP.join(sorted(names))
-    told = {name: cell.strip().lower() for name, cell in cells.items()}
-    if strange := [f"{cells[name]!r} in {name}" for name, cell in told.items() if cell not in _YES + _NO]:
-        raise ValueError(f"{strange[0]} is neither 0 nor 1")
+    told = {name: re.sub(r"^([01])\.0*$", r"\1", cell.strip().lower()) for name, cell in cells.items()}
+    if strange := [name for name, cell in told.items() if cell not in _YES + _NO]:
+        cell = cells[strange[0]]
+        said = (
+            f"{cell!r} in {strange[0]} is neither 0 nor 1" if cell.strip() else f"{strange[0]} is blank: write 0 or 1"
+        )
+        raise ValueError(said)
     if odd := [name for name in cells if SEP in name]:
         raise ValueError(f"the column {odd[0]!r} holds {SEP}, which stands between labels")
     return SEP.join(sorted(name.strip() for name, cell in told.items() if cell in _YES))
 
 
-def suspect(names: Sequence[str]) -> None:
-    """Warn if names of classes look like sets of labels: most hold the separator, and share their parts."""
-    several = [name for name in names if SEP in name]
-    parts = Counter(part for name in several for part in set(name.split(SEP)))
-    if 2 * len(several) > len(names) and any(count > 1 for count in parts.values()):
-        log.warning(
-            "%d of %d classes hold a %s (%s): if those are several labels each, say task=multilabel.",
-            *(len(several), len(names), SEP, name_few(several)),
-        )
+def suspect(names: Sequence[str], noun: str, fix: str = "") -> None:
+    """Warn if names of classes or labels look like sets of labels: most hold what stands between labels, and share
+    their parts, or all are lists.
+
+    Args:
+        noun: what the names are.
+        fix: a key that makes labels of them, if data.label_sep alone does not.
+    """
+    if names and all(name.startswith("[") and name.endswith("]") for name in names):
+        log.warning("The %s are lists (%s): if those are several labels each, write cat;dog.", noun, name_few(names))
+        return
+    for sep in _BETWEEN:
+        several = [name for name in names if sep in name]
+        parts = Counter(part.strip() for name in [*several, *names] for part in set(name.split(sep)))
+        enough = any if sep == SEP else all  # commas stand in many a name
+        shared = [name for name in several if enough(parts[part.strip()] > 2 for part in name.split(sep))]
+        if 2 * len(several) > len(names) and ((sep == SEP and shared) or 2 * len(shared) > len(several)):
+            key = "" if sep == SEP else f"'data.label_sep=\"{sep}\"'"
+            log.warning(
+                "%d of %d %s hold a %s (%s): if those are several labels each, say %s.",
+                *(len(several), len(names), noun, sep, name_few(several), " ".join(filter(None, [fix, key]))),
+            )
+            return
 
 
 def refuse_lacking(columns: Sequence[str], names: Sequence[str]) -> None:

@@ -69,7 +69,7 @@ class MultiClass:
     def of(cls, labels: Mapping[str | None, Sequence[str]], columns: Sequence[str] = ()) -> Self:
         """Make the task of train's classes; raise UserError if another split has others or there is only one."""
         names = sorted({*labels.get("train", ()), *labels.get(None, ())})
-        label_sets.suspect(names)
+        label_sets.suspect(names, "classes", "task=multilabel")
         if not names:
             raise UserError(
                 f"There is no train split, only {name_few(sorted(map(str, labels)))}: nothing to learn from."

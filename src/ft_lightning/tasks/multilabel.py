@@ -88,6 +88,7 @@ class MultiLabel:
                 )
         if len(columns) > 1 and (unused := sorted(set(columns) - known)):
             log.warning("data.label: no sample has %s: left out.", name_few(unused))
+        label_sets.suspect(sorted(known), "labels")
         return cls(sorted(known))
 
     @classmethod

@@ -77,10 +77,10 @@ def pooled_metrics(task: "Regression", parts: Sequence[tuple["Regression", Outpu
     """Compute all metrics of several models' outputs together, each with its own intervals.
 
     Args:
-        parts: of each model its task, calibrated, and its outputs.
+        parts: of each model its task, calibrated, and its outputs; targets are standardised by `task`.
     """
     rows = torch.cat([task.standardised(own.original(outputs.rows)) for own, outputs in parts])
-    target = torch.cat([task.standardised(own.original(outputs.target)) for own, outputs in parts])
+    target = torch.cat([outputs.target for _, outputs in parts])
     widths = [rows.new_tensor([own.half_width] * len(outputs.rows)) for own, outputs in parts]
     means = np.mean([own.half_width for own, _ in parts], axis=0).tolist()
     return full_metrics(replace(task, half_width=means), rows, target, torch.cat(widths))

@@ -19,6 +19,7 @@ SEP = ";"  # between the numbers of a label, as this project writes it
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:[,.'’_ \u00a0\u2009\u202f]\d{3})+(?:[.,]\d+)?", re.ASCII)
+_MISSING = ("nan", "na", "n/a", "none", "null", "nil", "missing", "unknown", "-", "?")
 _BINS, _IN_A_BIN = 10, 10
 LEVELS = (50, 60, 70, 80, 90, 95)  # % of intervals whose coverage is measured
 
@@ -57,7 +58,9 @@ def _complaint(text: str) -> str:
         return f"{text!r} has a comma: write {whole}.{rest}{either}"
     if _THOUSANDS.fullmatch(text):
         return f"{text!r} has signs between its thousands: write the digits alone, and a decimal point"
-    if _NUMBER.fullmatch(text) or text.lower().lstrip("+-") in ("nan", "inf", "infinity"):
+    if text.lower() in _MISSING:
+        return f"{text!r} is no number: leave the cell empty, and say data.empty_label=skip"
+    if _NUMBER.fullmatch(text) or text.lower().lstrip("+-") in ("inf", "infinity"):
         return f"{text!r} is no finite number"
     return f"{text!r} is no number"
 
@@ -131,6 +134,14 @@ def _cut(values: np.ndarray, rows: np.ndarray, parts: int, names: list[str]) -> 
         for row in inside:
             names[row] += f"{', ' if names[row] else ''}{_text(members[0])} to {_text(members[-1])}"
         _cut(values[:, 1:], inside, parts, names)
+
+
+def bin_edges(values: np.ndarray, bins: int) -> np.ndarray:
+    """Return the edges of equally wide bins of values (N,), or of one where these differ by too little for more."""
+    try:
+        return np.histogram_bin_edges(values, bins)
+    except ValueError:  # of 1e15 and 1e15 + 1
+        return np.array([np.nextafter(values.min(), -math.inf), np.nextafter(values.max(), math.inf)])
 
 
 def half_widths(residuals: np.ndarray, percent: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The regression task: each sample has one number, or several."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 # Methods import NumPy and torch themselves, because a check of files needs numbers but no torch.
 SHOWN = 24  # samples on a page
+_LARGEST = 1e30
 PERCENT = 90  # of the true values that intervals are to hold
 
 # Functions of predicted and true values (N,) of one target; of several targets the mean counts. Add a line for a
@@ -92,8 +92,11 @@ class Regression:
         values = numbers.values_of(labels)
         with np.errstate(over="ignore", invalid="ignore"):
             mean, sd = values.mean(0).tolist(), values.std(0).tolist()
-        if not all(map(math.isfinite, mean + sd)):
+        # Lightning logs metrics as float32.
+        if not all(abs(value) < _LARGEST for value in mean + sd):
             raise UserError(f"The numbers of train go up to {abs(values).max():g}: write them in a larger unit.")
+        if len(labels) > 1 and any(value < 1 / _LARGEST for value in sd) and not self._constant(labels):
+            raise UserError(f"The numbers of train differ by {min(sd):g} only: write them in a smaller unit.")
         return replace(self, mean=mean, sd=sd)
 
     def _constant(self, labels: Sequence[str]) -> list[str]:

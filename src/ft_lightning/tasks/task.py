@@ -114,7 +114,7 @@ class Task(Protocol):
         """Compute all metrics of several models' outputs together, on different samples.
 
         Args:
-            parts: of each model its task, calibrated, and its outputs.
+            parts: of each model its task, calibrated, and its outputs, whose targets this task has encoded.
         """
 
     def details(self, outputs: Mapping[str, Outputs]) -> Details:
