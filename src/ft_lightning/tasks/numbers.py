@@ -19,6 +19,7 @@ SEP = ";"  # between the numbers of a label, as this project writes it
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:[,.'’_ \u00a0\u2009\u202f]\d{3})+(?:[.,]\d+)?", re.ASCII)
+_LARGEST = 1e30  # Lightning logs metrics as float32
 _MISSING = ("nan", "na", "n/a", "none", "null", "nil", "missing", "unknown", "-", "?")
 _BINS, _IN_A_BIN = 10, 10
 LEVELS = (50, 60, 70, 80, 90, 95)  # % of intervals whose coverage is measured
@@ -73,6 +74,17 @@ def values_of(labels: Sequence[str]) -> np.ndarray:
         examples = " and ".join(f"{count} ({by_count[count]})" for count in sorted(by_count))
         raise UserError(f"The labels have unequally many numbers: {examples}. Give each sample as many.")
     return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+
+
+def mean_and_sd(values: np.ndarray) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation (K,) of numbers (N, K); raise UserError if they are too large or small."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, sd = values.mean(0), values.std(0)
+    if not (np.abs([mean, sd]) < _LARGEST).all():
+        raise UserError(f"The numbers of train go up to {abs(values).max():g}: write them in a larger unit.")
+    if small := [float(one) for one in sd[(values != values[:1]).any(0)] if one < 1 / _LARGEST]:
+        raise UserError(f"The numbers of train differ by {small[0]:g} only: write them in a smaller unit.")
+    return mean.tolist(), sd.tolist()
 
 
 def target_names(columns: Sequence[str], count: int) -> list[str]:

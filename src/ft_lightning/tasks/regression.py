@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # Methods import NumPy and torch themselves, because a check of files needs numbers but no torch.
 SHOWN = 24  # samples on a page
-_LARGEST = 1e30
 PERCENT = 90  # of the true values that intervals are to hold
 
 # Functions of predicted and true values (N,) of one target; of several targets the mean counts. Add a line for a
@@ -87,16 +86,7 @@ class Regression:
         return len(self.targets)
 
     def fit(self, labels: Sequence[str]) -> Self:
-        import numpy as np
-
-        values = numbers.values_of(labels)
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, sd = values.mean(0).tolist(), values.std(0).tolist()
-        # Lightning logs metrics as float32.
-        if not all(abs(value) < _LARGEST for value in mean + sd):
-            raise UserError(f"The numbers of train go up to {abs(values).max():g}: write them in a larger unit.")
-        if len(labels) > 1 and any(value < 1 / _LARGEST for value in sd) and not self._constant(labels):
-            raise UserError(f"The numbers of train differ by {min(sd):g} only: write them in a smaller unit.")
+        mean, sd = numbers.mean_and_sd(numbers.values_of(labels))
         return replace(self, mean=mean, sd=sd)
 
     def _constant(self, labels: Sequence[str]) -> list[str]:
