@@ -24,7 +24,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts jobs 
 import numpy as np
 import psutil
 import pytest
-import torch
 from markupsafe import Markup
 from PIL import Image
 
@@ -54,6 +53,8 @@ def patience(seconds: int) -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def _threads() -> None:
+    import torch  # not above: the process that only hands out tests would import it too
+
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
