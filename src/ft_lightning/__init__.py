@@ -1,7 +1,10 @@
 """Fine-tune pretrained models with PyTorch Lightning and Hydra."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ft_lightning.system.errors import UserError
+from ft_lightning.system.lazy import imported, lazily
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
     from ft_lightning.runs.run import Run
 
 __all__ = ["Run", "compose", "load", "run"]
+
+_VERBS = ("train", "evaluate", "predict", "tune", "check", "report", "export")
 
 # Before torch loads: threads that wait in a loop take the cores from other processes of the machine, and three runs at
 # once on two cores took twenty times as long. Whoever has chosen how threads wait keeps it.
@@ -38,41 +43,10 @@ def run(verb: str, *overrides: "str | Sequence[str]", run_dir: str | os.PathLike
 
 def _verb(name: str) -> "Verb":
     """Import the module of this name and return its command."""
-    match name:
-        case "train":
-            from ft_lightning.train import VERB
-        case "evaluate":
-            from ft_lightning.evaluate import VERB
-        case "predict":
-            from ft_lightning.predict import VERB
-        case "tune":
-            from ft_lightning.tune import VERB
-        case "check":
-            from ft_lightning.check import VERB
-        case "report":
-            from ft_lightning.report import VERB
-        case "export":
-            from ft_lightning.export import VERB
-        case _:
-            from ft_lightning.system.errors import UserError
-
-            raise UserError(f"{name} is no command: use train, evaluate, predict, tune, check, report or export.")
-    return VERB
+    if name not in _VERBS:
+        raise UserError(f"{name} is no command: use {', '.join(_VERBS[:-1])} or {_VERBS[-1]}.")
+    verb: Verb = imported(f"{__name__}.{name}", "VERB")
+    return verb
 
 
-def __getattr__(name: str) -> Any:
-    # Lazy, because `python -m ft_lightning.train --help` imports this file and must not wait for torch.
-    match name:
-        case "Run":
-            from ft_lightning.runs.run import Run
-
-            return Run
-        case "compose":
-            from ft_lightning.cli.compose import compose
-
-            return compose
-        case "load":
-            from ft_lightning.deploy.model_dir import load
-
-            return load
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, {"Run": "runs.run", "compose": "cli.compose", "load": "deploy.model_dir"})

@@ -158,9 +158,9 @@ def stored_features(
     from ft_lightning.cli.stored import requirement
 
     return StoredFeatures(
-        cfg.cache,
-        splits,
-        requirement(cfg, required_by),
+        cache=cfg.cache,
+        splits=splits,
+        required_by=requirement(cfg, required_by),
         probe=Chooser(cfg.monitor, cfg.monitor_mode) if cfg.head.init == "probe" else None,
         show_progress=cfg.trainer.enable_progress_bar,
         quiet=quiet,

@@ -30,7 +30,7 @@ CALLS = {
 INSTANTIATES = {f"src/ft_lightning/{name}.py" for name in ("build", "cli/objects", "cli/solver", "cli/values")}
 INSTANTIATES |= {"benchmarks"}
 # Modules whose names stand in the source: those that are compared with, and a command's own libraries.
-IMPORTS_BY_NAME = {"benchmarks/peers.py", "src/ft_lightning/cli/loading.py"}
+IMPORTS_BY_NAME = {"benchmarks/peers.py", *(f"src/ft_lightning/{name}.py" for name in ("cli/loading", "system/lazy"))}
 
 
 def offences(source: str, where: str = "src/ft_lightning/x.py") -> list[str]:

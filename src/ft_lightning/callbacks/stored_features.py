@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -75,6 +76,7 @@ class RowCache:
         return other
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class StoredFeatures(Callback):
     """Lets a run train, validate and test on stored features wherever that changes only its speed.
 
@@ -91,27 +93,16 @@ class StoredFeatures(Callback):
         rows: shared with other fits of this process.
     """
 
-    def __init__(
-        self,
-        cache: Any,
-        splits: Sequence[str],
-        required_by: Requirement | None,
-        probe: Chooser | None,
-        show_progress: bool,
-        quiet: bool,
-        clock: Stopwatch,
-        rows: RowCache,
-    ) -> None:
-        self.enabled: bool = cache.enabled
-        self.root: str | None = cache.dir
-        self.splits = splits
-        self.required_by = required_by
-        self.probe = probe
-        self.show_progress = show_progress
-        self.quiet = quiet
-        self.clock = clock
-        self.rows = rows
-        self.found = self.computed = 0
+    cache: Any
+    splits: Sequence[str]
+    required_by: Requirement | None
+    probe: Chooser | None
+    show_progress: bool
+    quiet: bool
+    clock: Stopwatch
+    rows: RowCache
+    found: int = field(default=0, init=False)  # samples whose features were stored
+    computed: int = field(default=0, init=False)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Compute the missing rows and make the data serve them."""
@@ -151,7 +142,7 @@ class StoredFeatures(Callback):
         if mode != "frozen":
             what = "adapters in the backbone" if mode == "lora" else "the backbone"
             return dict.fromkeys(data.splits, f"finetune={mode} trains {what}")
-        if not self.enabled and not self.required_by:
+        if not self.cache.enabled and not self.required_by:
             return dict.fromkeys(data.splits, "cache.enabled=false")
         limits = {split: getattr(trainer, f"limit_{split}_batches") for split in data.splits}
         everything = 1.0  # of type float: the integer means one batch
@@ -177,7 +168,7 @@ class StoredFeatures(Callback):
         rows = self.rows.of(data, model, how)
         self.found = sum(map(len, rows.values()))
         if lacking := [split for split in needed if split not in rows]:
-            store = open_store(self.root, model.backbone, how, on_disk=self.enabled)
+            store = open_store(self.cache.dir, model.backbone, how, on_disk=self.cache.enabled)
             samples = [sample for split in lacking for sample in data.splits[split]]
             filled = complete(
                 store, model.backbone, samples, how, data.inspector, processes, {} if self.quiet else live, self.quiet

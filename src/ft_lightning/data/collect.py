@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -11,15 +10,13 @@ from ft_lightning.data.scan import nested_folders
 from ft_lightning.data.split import Splits, by_split, grouped, limited, split_samples
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, name_few, number_of
-
-if TYPE_CHECKING:
-    from ft_lightning.tasks.task import MakeTask, Task
+from ft_lightning.tasks.task import MakeTask, Task
 
 log = logging.getLogger(__name__)
 
 
 def narrow(
-    samples: list[Sample], group_by: str | None, limit: int | None, split_seed: int, task: "type[Task]"
+    samples: list[Sample], group_by: str | None, limit: int | None, split_seed: int, task: type[Task]
 ) -> tuple[list[Sample], list[Sample]]:
     """Return the samples that a run uses, with their groups, and those beyond `data.limit`."""
     if group_by:
@@ -35,12 +32,12 @@ def narrow(
 
 def divide(
     samples: list[Sample],
-    make_task: "MakeTask",
+    make_task: MakeTask,
     val_fraction: float,
     test_fraction: float,
     split_seed: int,
     exclude: str | None,
-) -> tuple["Task", dict[str, list[Sample]], list[Sample]]:
+) -> tuple[Task, dict[str, list[Sample]], list[Sample]]:
     """Split all samples, usable or not, so that leaving some out later moves none of the others.
 
     Returns:

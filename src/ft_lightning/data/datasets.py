@@ -1,6 +1,7 @@
 """The datasets behind the loaders, and the random numbers of their augmentations."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any, Protocol
@@ -22,17 +23,15 @@ class Indexed(Protocol):
     def __getitem__(self, positions: Tensor) -> Tensor: ...
 
 
+@dataclass(eq=False, repr=False)
 class SampleDataset(Dataset):
     """Samples by (epoch, position): the random numbers of an augmentation depend on seed, epoch and sample alone."""
 
-    def __init__(
-        self, samples: Sequence[Sample], targets: Tensor, reader: Reader, seed: int, weights: Tensor | None = None
-    ) -> None:
-        self.samples = samples
-        self.targets = targets
-        self.weights = weights
-        self.reader = reader
-        self.seed = seed
+    samples: Sequence[Sample]
+    targets: Tensor
+    reader: Reader
+    seed: int
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -47,13 +46,13 @@ class SampleDataset(Dataset):
         return {"inputs": inputs, "target": self.targets[position], "index": position} | _weight(self.weights, position)
 
 
+@dataclass(eq=False, repr=False)
 class StoredDataset(Dataset):
     """Stored features by a batch's positions (B,); reads no sample, and each batch in one step."""
 
-    def __init__(self, features: Indexed, targets: Tensor, weights: Tensor | None = None) -> None:
-        self.features = features
-        self.targets = targets
-        self.weights = weights
+    features: Indexed
+    targets: Tensor
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -67,15 +66,15 @@ def _weight(weights: Tensor | None, at: int | Tensor) -> dict[str, Tensor]:
     return {} if weights is None else {"weight": weights[at]}
 
 
+@dataclass(eq=False, repr=False)
 class InspectedDataset(Dataset):
     """Samples in a given order, without labels; each item is `{"inputs", "index", "error", "inspection"}`.
 
     An unusable sample gives a blank input and the reason in `error`, which begins with its path.
     """
 
-    def __init__(self, samples: Sequence[Sample], reader: Reader) -> None:
-        self.samples = samples
-        self.reader = reader
+    samples: Sequence[Sample]
+    reader: Reader
 
     def __len__(self) -> int:
         return len(self.samples)

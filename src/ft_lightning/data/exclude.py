@@ -2,15 +2,12 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ft_lightning.data.split import lost
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, name_few, number_of
 from ft_lightning.system.tables import read_table
-
-if TYPE_CHECKING:
-    from ft_lightning.tasks.task import Task
+from ft_lightning.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +26,7 @@ def excluded_names(table: str) -> set[str]:
 
 
 def drop_excluded(
-    splits: dict[str, list[Sample]], table: str, task: "Task"
+    splits: dict[str, list[Sample]], table: str, task: Task
 ) -> tuple[dict[str, list[Sample]], list[Sample]]:
     """Return the splits without the samples that a table names, and those samples; the others stay in their split."""
     setting, names = f"data.exclude={table}", excluded_names(table)

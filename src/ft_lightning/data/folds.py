@@ -1,20 +1,17 @@
 """Divides samples for cross-validation: each is tested in exactly one fold."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from ft_lightning.data.split import cut, lost, units_by_stratum
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, name_few
-
-if TYPE_CHECKING:
-    from ft_lightning.tasks.task import Task
+from ft_lightning.tasks.task import Task
 
 _MOST = 0.5  # of the samples that are not tested: val's share
 
 
 def fold_splits(
-    samples: list[Sample], folds: int, val_share: float, split_seed: int, task: "Task"
+    samples: list[Sample], folds: int, val_share: float, split_seed: int, task: Task
 ) -> list[dict[str, list[Sample]]]:
     """Return train, val and test of each fold: each sample is tested in one, and trains or is val in the others.
 
@@ -46,7 +43,7 @@ def fold_splits(
     return found
 
 
-def _fold_of(samples: list[Sample], folds: int, seed: int, task: "Task") -> dict[str, int]:
+def _fold_of(samples: list[Sample], folds: int, seed: int, task: Task) -> dict[str, int]:
     """Return sample name -> fold: each unit goes where fewest samples of its stratum are, or else fewest of all."""
     result: dict[str, int] = {}
     sizes = [0] * folds

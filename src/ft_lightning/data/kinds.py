@@ -4,25 +4,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ft_lightning.data import conversation_inputs, text_inputs
 from ft_lightning.data.conversation_sources import checking, find_conversations
 from ft_lightning.data.damage import Inspect, Inspector
 from ft_lightning.data.inputs import find_files
+from ft_lightning.data.memo import Memo
 from ft_lightning.data.own_source import function_of, of_ones_own
 from ft_lightning.data.scan import FindFiles, with_columns
 from ft_lightning.data.sources import find_images
+from ft_lightning.data.split import Splits
 from ft_lightning.data.text_sources import find_texts, reading
 from ft_lightning.data.too_long import hold_to_length
 from ft_lightning.readers.images import inspect_image, size_error
 from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.readers.words import Part, parts_of
 from ft_lightning.system.errors import UserError
-
-if TYPE_CHECKING:
-    from ft_lightning.data.memo import Memo
-    from ft_lightning.data.split import Splits
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Kind:
             )
 
     def inspector(
-        self, splits: "Splits", memo: "Memo | None", keys: Mapping[str, Any], fix: str = "Mend or remove them."
+        self, splits: Splits, memo: Memo | None, keys: Mapping[str, Any], fix: str = "Mend or remove them."
     ) -> Inspector:
         """Return what finds the samples of these splits that cannot be used, by the keys of conf/data."""
         inspect, judge = self.inspecting(keys)

@@ -1,6 +1,7 @@
 """The order in which a loader reads samples, and where in it an epoch starts."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
@@ -60,38 +61,24 @@ def _described(value: object) -> str:
     return f"a tensor of shape {tuple(value.shape)}, {str(value.dtype).removeprefix('torch.')}{extent}"
 
 
+@dataclass(eq=False, repr=False)
 class EpochSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, position) of one process's share of a split.
 
     The order is a function of (seed, epoch). Every process gets equally many samples; some are repeated to fill up, and
     metrics count them once by their position.
-
-    Args:
-        shuffle_seed: None: in order, or the longest first where lengths are given.
-        groups: (N,) group of each sample, for orders that depend on it.
-        lengths: (N,) of each sample, where a batch should hold samples of like length.
-        batch_size: of a batch of one process, for `lengths`.
     """
 
-    def __init__(
-        self,
-        length: int,
-        shuffle_seed: int | None,
-        rank: int,
-        world_size: int,
-        order: Order = shuffle,
-        groups: Tensor | None = None,
-        lengths: Tensor | None = None,
-        batch_size: int = 1,
-    ) -> None:
-        self.length = length
-        self.lengths = lengths
-        self.batch_size = batch_size
-        self.order = order
-        self.groups = torch.zeros(length, dtype=torch.int64) if groups is None else groups
-        self.shuffle_seed = shuffle_seed
-        self.rank = rank
-        self.world_size = world_size
+    length: int  # N
+    shuffle_seed: int | None  # None: in order, or the longest first where lengths are given
+    rank: int
+    world_size: int
+    order: Order = shuffle
+    groups: Tensor | None = None  # (N,) of each sample, for orders that depend on it
+    lengths: Tensor | None = None  # (N,) of each sample, where a batch should hold samples of like length
+    batch_size: int = 1  # of one process, for `lengths`
+
+    def __post_init__(self) -> None:
         self.epoch = 0
         self._done = (-1, 0)
 
@@ -115,7 +102,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
             turns = turns % self.length
             return turns if self.lengths is None else self.lengths.argsort(descending=True, stable=True)[turns]
         generator = torch.Generator().manual_seed(seed_of(self.shuffle_seed, self.epoch, "order"))
-        positions = self._checked(self.order(self.groups, generator))
+        groups = torch.zeros(self.length, dtype=torch.int64) if self.groups is None else self.groups
+        positions = self._checked(self.order(groups, generator))
         if self.lengths is not None:
             positions = of_like_length(positions, self.lengths, self.batch_size * self.world_size, generator)
         return positions[turns % self.length]
@@ -137,13 +125,13 @@ class EpochSampler(Sampler[tuple[int, int]]):
             yield self.epoch, position
 
 
+@dataclass(eq=False, repr=False)
 class BatchPositions(Sampler[Tensor]):
     """Yields the batches of an EpochSampler, each as one tensor of positions (B,)."""
 
-    def __init__(self, sampler: EpochSampler, batch_size: int, drop_last: bool) -> None:
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.drop_last = drop_last
+    sampler: EpochSampler
+    batch_size: int
+    drop_last: bool
 
     def set_epoch(self, epoch: int) -> None:
         self.sampler.set_epoch(epoch)

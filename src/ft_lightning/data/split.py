@@ -7,22 +7,19 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ft_lightning.data.cover import cover
 from ft_lightning.data.scan import SPLITS
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, name_few, number_of
-
-if TYPE_CHECKING:
-    from ft_lightning.tasks.task import Task
+from ft_lightning.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
 Splits = Mapping[str, Sequence[Sample]]
 
 
-def lost(task: "Task", splits: Splits) -> list[str]:
+def lost(task: Task, splits: Splits) -> list[str]:
     """Name what has no sample left in these splits: a whole split, or what the task needs in train, such as a class."""
     empty = [f"the {split} split" for split, samples in splits.items() if not samples]
     if splits["train"] and not any(sample.weight for sample in splits["train"]):
@@ -113,7 +110,7 @@ def _group(match: re.Match[str]) -> str:
     return json.dumps([first, *others]) if others or first is None else first
 
 
-def limited(samples: list[Sample], limit: int, seed: int, task: "type[Task]") -> tuple[list[Sample], list[Sample]]:
+def limited(samples: list[Sample], limit: int, seed: int, task: type[Task]) -> tuple[list[Sample], list[Sample]]:
     """Return at most `limit` samples of each stratum and given split, chosen by seed and content, and the others."""
     if limit < 3:
         raise UserError(
@@ -131,7 +128,7 @@ def limited(samples: list[Sample], limit: int, seed: int, task: "type[Task]") ->
 
 
 def split_samples(
-    samples: list[Sample], val_fraction: float, test_fraction: float, split_seed: int, task: "Task"
+    samples: list[Sample], val_fraction: float, test_fraction: float, split_seed: int, task: Task
 ) -> dict[str, list[Sample]]:
     """Split the samples without a given split inside each stratum, such as a class, by a hash of seed and content.
 
@@ -163,7 +160,7 @@ def split_samples(
     return splits
 
 
-def cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task", quiet: bool = False) -> dict[str, str]:
+def cut(pool: list[Sample], shares: dict[str, float], seed: int, task: Task, quiet: bool = False) -> dict[str, str]:
     """Return sample name -> split; each share of the pool goes to its split, the rest to train.
 
     Args:
@@ -192,7 +189,7 @@ def cut(pool: list[Sample], shares: dict[str, float], seed: int, task: "Task", q
     return result
 
 
-def units_by_stratum(pool: list[Sample], seed: int, task: "Task") -> dict[str, list[list[Sample]]]:
+def units_by_stratum(pool: list[Sample], seed: int, task: Task) -> dict[str, list[list[Sample]]]:
     """Return the sets of samples that must stay together, by their commonest stratum, in the order of their hashes."""
     stratum = dict(zip((s.name for s in pool), task.strata([s.label for s in pool]), strict=True))
     by_stratum: dict[str, list[list[Sample]]] = defaultdict(list)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from ft_lightning.data.datasets import InspectedDataset, check_loader, collating, longest_first
 from ft_lightning.data.layout import Layout
+from ft_lightning.deploy.generation import Writing, answers_table
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Reader, Sample
 from ft_lightning.system.console import sample_progress
@@ -23,9 +24,6 @@ from ft_lightning.system.hardware import (
     pick_precision,
 )
 from ft_lightning.tasks.registry import task_of
-
-if TYPE_CHECKING:
-    from ft_lightning.deploy.generation import Writing
 
 
 class TrainedModel:
@@ -83,15 +81,13 @@ class TrainedModel:
         return table
 
     def answer(
-        self, samples: Sequence[Sample], how: "Writing | None" = None, device: str = "auto", show_progress: bool = False
+        self, samples: Sequence[Sample], how: Writing | None = None, device: str = "auto", show_progress: bool = False
     ) -> pd.DataFrame:
         """Write one row a conversation that ends with a question: path, prompt, answer, stopped, answer_tokens, error.
 
         Args:
             how: None: the most probable answer, of as many tokens as in training.
         """
-        from ft_lightning.deploy.generation import Writing, answers_table
-
         how = how or Writing(self.card["task"]["max_new_tokens"])
         return answers_table(self.on(device).backbone, samples, how, show_progress)
 

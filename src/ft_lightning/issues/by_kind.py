@@ -7,11 +7,10 @@ from ft_lightning.issues import conversations, images, texts
 from ft_lightning.issues.findings import Finding, Issue
 from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.sample import Inspection, Reader, Sample
+from ft_lightning.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from ft_lightning.tasks.task import Task
 
 
 class SampleIssues(Protocol):
@@ -47,7 +46,7 @@ class SampleIssues(Protocol):
         """
 
     def record(
-        self, samples: Sequence[Sample], inspections: Mapping[str, Inspection], task: "type[Task]"
+        self, samples: Sequence[Sample], inspections: Mapping[str, Inspection], task: type[Task]
     ) -> dict[str, Any]:
         """Return the entries of check.json that count how large samples are."""
 

@@ -14,13 +14,14 @@ from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.lengths import counted, length_of, lengths
 from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.readers.secrets import CARD, MAIL, SECRET, redacted, secrets_in
+from ft_lightning.readers.tokens import tokenizer_of, unknown_of
 from ft_lightning.readers.words import beginning_of, spelling_of
 from ft_lightning.system.errors import name_few, number_of
+from ft_lightning.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ft_lightning.tasks.task import Task
 
 ALIKE = "pieces in common"
 _FEW = 20  # conversations, below which none is far from the others
@@ -150,8 +151,6 @@ def _about_cut(samples: Sequence[Sample], reader: Reader) -> list[Finding]:
 
 def _about_tokens(samples: Sequence[Sample], reader: Reader) -> list[Finding]:
     """Report texts that a tokenizer cannot read, or only letter by letter."""
-    from ft_lightning.readers.tokens import tokenizer_of, unknown_of
-
     content: str = reader.format.tokenizer  # type: ignore[attr-defined]  # of a ChatReader
     texts = [text for sample in counted(samples) for _, text in sample.content]
     ids = [each.ids for each in tokenizer_of(content).encode_batch(texts, add_special_tokens=False)]
@@ -221,7 +220,7 @@ def near_duplicates(
     return []
 
 
-def record(samples: Sequence[Sample], inspections: Mapping[str, Inspection], task: "type[Task]") -> dict[str, Any]:
+def record(samples: Sequence[Sample], inspections: Mapping[str, Inspection], task: type[Task]) -> dict[str, Any]:
     """Describe lengths in characters."""
     usable = [length_of(sample.content) for sample in samples if sample.digest in inspections]
     return {"modes": {}, "sizes": {}, "characters": lengths(usable)}

@@ -3,15 +3,12 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from ft_lightning.data.problems import Problem
 from ft_lightning.data.split import Splits, conflicting_labels, leaked, leaks, lost
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import name_few, number_of
-
-if TYPE_CHECKING:
-    from ft_lightning.tasks.task import Task
+from ft_lightning.tasks.task import Task
 
 FEW = 10  # samples of a class
 UNBALANCED = 10  # times as many samples in the largest class as in the smallest
@@ -141,14 +138,14 @@ def about_damage(
     return listed("damaged", lines, (said, said), fix, blocks=not may_be_skipped), issues
 
 
-def about_lost(task: "Task", usable: Splits) -> list[Finding]:
+def about_lost(task: Task, usable: Splits) -> list[Finding]:
     """Report splits and classes that have no sample left without the unusable ones."""
     gone = lost(task, usable)
     said = f"Without the samples that cannot be used nothing is left of {name_few(gone)}."
     return [Finding("nothing left", said, "Mend or replace them.", blocks=True)] if gone else []
 
 
-def count_names(splits: Splits, task: "type[Task]") -> dict[str, dict[str, int]]:
+def count_names(splits: Splits, task: type[Task]) -> dict[str, dict[str, int]]:
     """Count the samples of each split with each label's names, such as its class."""
     counts = {
         split: Counter(name for sample in samples for name in task.names_in(sample.label) or [NONE])

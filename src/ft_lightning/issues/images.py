@@ -10,11 +10,11 @@ from ft_lightning.issues.traits import Trait
 from ft_lightning.readers import images
 from ft_lightning.readers.images import read_image
 from ft_lightning.readers.sample import Inspection, Reader, Sample
+from ft_lightning.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ft_lightning.tasks.task import Task
 
 ALIKE = "correlation"
 _SMALL, _LONG = 32, 4  # pixels of the shorter edge; longer edge / shorter edge
@@ -60,7 +60,7 @@ def near_duplicates(
     return suspects.near_duplicates(features, splits, read=lambda at: read_image(samples[at].path, limit))
 
 
-def record(samples: Sequence[Sample], inspections: Mapping[str, Inspection], task: "type[Task]") -> dict[str, Any]:
+def record(samples: Sequence[Sample], inspections: Mapping[str, Inspection], task: type[Task]) -> dict[str, Any]:
     """Count images by size, and those with each label's names by colour mode."""
     sizes = Counter(f"{each.width} x {each.height}" for each in inspections.values())
     (modes,) = traits(samples, inspections)

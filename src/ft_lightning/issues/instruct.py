@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from ft_lightning.data.split import Splits
 from ft_lightning.issues import unknown
@@ -12,9 +11,7 @@ from ft_lightning.readers.sample import Sample
 from ft_lightning.readers.secrets import secrets_in
 from ft_lightning.readers.words import spelling_of
 from ft_lightning.system.errors import number_of
-
-if TYPE_CHECKING:
-    from ft_lightning.tasks.task import Task
+from ft_lightning.tasks.task import Task
 
 COUNTED, NOUN, NOUNS, LOOKS = "Conversations", "conversation", "answers", ""
 SCORE = "length, modified z-score of its logarithm; high loss, loss of a token, low loss, that with a minus"
@@ -22,7 +19,7 @@ _COMPARED = 20_000  # conversations, whose questions are compared in a few secon
 _CANDIDATES = 200  # of those that a page shows
 
 
-def about_labels(task: "Task", splits: Splits) -> tuple[list[Finding], list[Issue]]:
+def about_labels(task: Task, splits: Splits) -> tuple[list[Finding], list[Issue]]:
     """Report questions with several answers, and those of val or test that an earlier split nearly has too."""
     several, two_answers = _several_answers([sample for samples in splits.values() for sample in samples])
     copies, near = _near_copies(splits)

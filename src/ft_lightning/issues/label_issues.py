@@ -7,11 +7,10 @@ from ft_lightning.data.split import Splits
 from ft_lightning.issues.findings import Finding, Issue
 from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.sample import Sample
+from ft_lightning.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from ft_lightning.tasks.task import Task
 
 
 class Suspects(NamedTuple):
@@ -30,18 +29,18 @@ class LabelIssues(Protocol):
     LOOKS: str  # what suspects do, in the finding about them
     SCORE: str  # what the scores of suspects mean
 
-    def about_labels(self, task: "Task", splits: Splits) -> tuple[list[Finding], list[Issue]]:
+    def about_labels(self, task: Task, splits: Splits) -> tuple[list[Finding], list[Issue]]:
         """Report what is odd about the labels of each split; needs no content."""
 
     def about_trait(self, samples: Sequence[Sample], trait: Trait) -> list[Finding]:
         """Report a trait, such as the colour mode, that gives a label away."""
 
     def suspects(
-        self, task: "Task", features: "Tensor", labels: Sequence[str], groups: Sequence[str] | None, seed: int
+        self, task: Task, features: "Tensor", labels: Sequence[str], groups: Sequence[str] | None, seed: int
     ) -> Suspects:
         """Find labels that do not fit the features (N, D) of their samples."""
 
-    def record(self, task: "Task | None", splits: Splits) -> dict[str, Any]:
+    def record(self, task: Task | None, splits: Splits) -> dict[str, Any]:
         """Return the entries of check.json that count labels; the task is None if the dataset cannot be split."""
 
     def grouped(self, samples: Iterable[Sample]) -> dict[str, list[Sample]]:

@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ft_lightning.data.collect import too_high
 from ft_lightning.data.folders import IMAGE_FILES, TEXT_FILES, UNSUPPORTED, passed_over, unused
@@ -12,16 +11,14 @@ from ft_lightning.issues.by_task import label_issues
 from ft_lightning.issues.findings import Finding, about_copies, listed, noun_of
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import name_few, number_of, with_article
-
-if TYPE_CHECKING:
-    from ft_lightning.tasks.task import Task
+from ft_lightning.tasks.task import Task
 
 _ALONE = 0.9  # share of samples, alone in their groups, from which groups hold next to nothing together
 _FEW_GROUPS = 10  # groups of a class: with fewer, its shares in val and test are rough
 _LARGE = 0.5  # share of all samples in one group
 
 
-def quick_findings(task: "Task", splits: Splits, in_folders: bool) -> list[Finding]:
+def quick_findings(task: Task, splits: Splits, in_folders: bool) -> list[Finding]:
     """Return the findings that need no decoding; every run prints them at its start.
 
     Args:
@@ -73,7 +70,7 @@ def about_nesting(samples: Sequence[Sample]) -> list[Finding]:
     return [Finding("nested", said, "Nothing to do if they belong to the class.")] if said else []
 
 
-def about_groups(samples: Sequence[Sample], task: "type[Task]") -> list[Finding]:
+def about_groups(samples: Sequence[Sample], task: type[Task]) -> list[Finding]:
     """Report how many groups there are, and what is odd about that; nothing without groups."""
     grouped = [sample for sample in samples if sample.group is not None]
     if not grouped:

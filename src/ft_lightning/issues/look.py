@@ -23,19 +23,18 @@ from ft_lightning.issues.label_issues import Suspects
 from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.system.console import console
 from ft_lightning.system.errors import UserError
+from ft_lightning.tasks.task import MakeTask, Task
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
     from torch import Tensor
 
-    from ft_lightning.tasks.task import MakeTask, Task
-
 
 class Looked(NamedTuple):
     """The samples that were examined; without splits and task if the dataset cannot be split."""
 
-    kind: "type[Task]"  # of their labels
-    task: "Task | None"
+    kind: type[Task]  # of their labels
+    task: Task | None
     samples: list[Sample]
     splits: dict[str, list[Sample]]  # of usable samples
     inspections: dict[str, Inspection]  # of usable ones, by digest
@@ -64,7 +63,7 @@ def look_at_files(
     data: "DictConfig",
     place: Place,
     labels: Labels,
-    make_task: "MakeTask",
+    make_task: MakeTask,
     memo: Memo | None,
     found: Findings,
 ) -> Looked:

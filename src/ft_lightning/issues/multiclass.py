@@ -20,18 +20,18 @@ from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import name_few, number_of
 from ft_lightning.tasks.multiclass import MultiClass
+from ft_lightning.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ft_lightning.tasks.task import Task
 
 COUNTED, NOUN, NOUNS = "Classes", "class", "classes"
 LOOKS = "look more like another class than like their own"
 SCORE = "label, 0 to 1, how much likelier another class is"
 
 
-def about_labels(task: "Task", splits: Splits) -> tuple[list[Finding], list[Issue]]:
+def about_labels(task: Task, splits: Splits) -> tuple[list[Finding], list[Issue]]:
     """Report classes that are small, missing in val or test, or very unequal."""
     counts = {split: Counter(sample.label for sample in samples) for split, samples in splits.items()}
     train = counts["train"]
@@ -66,7 +66,7 @@ def about_trait(samples: Sequence[Sample], trait: Trait) -> list[Finding]:
 
 
 def suspects(
-    task: "Task", features: "Tensor", labels: Sequence[str], groups: Sequence[str] | None, seed: int
+    task: Task, features: "Tensor", labels: Sequence[str], groups: Sequence[str] | None, seed: int
 ) -> Suspects:
     """Find samples that look like another class; see `suspects.label_errors`."""
     import torch  # here, because a look at files needs neither torch nor scikit-learn
@@ -79,7 +79,7 @@ def suspects(
     return Suspects([(at, classes[likely], score) for at, likely, score in found], estimated)
 
 
-def record(task: "Task | None", splits: Splits) -> dict[str, Any]:
+def record(task: Task | None, splits: Splits) -> dict[str, Any]:
     return {"classes": count_names(splits, MultiClass)}
 
 

@@ -22,11 +22,11 @@ from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import name_few, number_of
 from ft_lightning.tasks.label_sets import names_in
 from ft_lightning.tasks.multilabel import MultiLabel
+from ft_lightning.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ft_lightning.tasks.task import Task
 
 COUNTED, NOUN, NOUNS = "Samples with each label", "label", "labels"
 LOOKS = "look as if they had other labels"
@@ -34,7 +34,7 @@ SCORE = "label, 0 to 1, how improbable the labels are"
 _UNLABELLED = 0.5  # share of samples without a label from which they may just not be labelled
 
 
-def about_labels(task: "Task", splits: Splits) -> tuple[list[Finding], list[Issue]]:
+def about_labels(task: Task, splits: Splits) -> tuple[list[Finding], list[Issue]]:
     """Report labels that few or nearly all samples have, that a split lacks, or that are always together."""
     train = [names_in(sample.label) for sample in splits["train"]]
     counts = Counter(name for names in train for name in names)
@@ -105,7 +105,7 @@ def about_trait(samples: Sequence[Sample], trait: Trait) -> list[Finding]:
 
 
 def suspects(
-    task: "Task", features: "Tensor", labels: Sequence[str], groups: Sequence[str] | None, seed: int
+    task: Task, features: "Tensor", labels: Sequence[str], groups: Sequence[str] | None, seed: int
 ) -> Suspects:
     """Find samples that look as if they had other labels; see `suspect_sets.wrong_sets`."""
     import torch  # here, because a look at files needs neither torch nor scikit-learn
@@ -122,7 +122,7 @@ def suspects(
     return Suspects(rows, estimated)
 
 
-def record(task: "Task | None", splits: Splits) -> dict[str, Any]:
+def record(task: Task | None, splits: Splits) -> dict[str, Any]:
     return {"classes": count_names(splits, MultiLabel)}
 
 

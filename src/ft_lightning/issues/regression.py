@@ -15,11 +15,11 @@ from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import name_few, number_of
 from ft_lightning.tasks.numbers import bin_edges, strata, values_of
 from ft_lightning.tasks.regression import Regression
+from ft_lightning.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ft_lightning.tasks.task import Task
 
 COUNTED, NOUN, NOUNS = "Values", "value", "values"
 LOOKS = "look as if they had other values"
@@ -36,7 +36,7 @@ _TOLD_APART = 0.95  # share of pairs of a sample of one colour mode, say, and on
 _BINS = 30
 
 
-def about_labels(task: "Task", splits: Splits) -> tuple[list[Finding], list[Issue]]:
+def about_labels(task: Task, splits: Splits) -> tuple[list[Finding], list[Issue]]:
     """Report values of val and test beyond train's, few or one very common value, and values far from all others."""
     every = [sample for samples in splits.values() for sample in samples]
     if not splits["train"]:
@@ -150,7 +150,7 @@ def about_trait(samples: Sequence[Sample], trait: Trait) -> list[Finding]:
 
 
 def suspects(
-    task: "Task", features: "Tensor", labels: Sequence[str], groups: Sequence[str] | None, seed: int
+    task: Task, features: "Tensor", labels: Sequence[str], groups: Sequence[str] | None, seed: int
 ) -> Suspects:
     """Find samples that look as if they had other values; see `suspect_numbers.wrong_numbers`."""
     from ft_lightning.issues.suspect_numbers import estimated, wrong_numbers  # a look at files needs no torch
@@ -172,7 +172,7 @@ def _digits(spread: float) -> int:
     return max(0, -int(np.floor(np.log10(spread))))
 
 
-def record(task: "Task | None", splits: Splits) -> dict[str, Any]:
+def record(task: Task | None, splits: Splits) -> dict[str, Any]:
     """Return a histogram of each target, with the same bins for all splits."""
     targets: dict[str, dict[str, list[float]]] = {}
     values = {split: _values(samples) for split, samples in splits.items() if samples}
@@ -198,6 +198,6 @@ def _values(samples: Sequence[Sample]) -> np.ndarray:
     return values_of([sample.label for sample in samples])
 
 
-def _targets(task: "Task") -> Sequence[str]:
+def _targets(task: Task) -> Sequence[str]:
     assert isinstance(task, Regression)
     return task.targets

@@ -12,11 +12,11 @@ from ft_lightning.readers.lengths import counted, length_of, lengths
 from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.readers.words import beginning_of, spelling_of, words_of
 from ft_lightning.system.errors import name_few, number_of
+from ft_lightning.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ft_lightning.tasks.task import Task
 
 ALIKE = "words in common"
 _SHARED = 0.8  # of the words of two texts, from which one is taken for a version of the other
@@ -129,7 +129,7 @@ def _in_common(one: frozenset[str], other: frozenset[str]) -> float:
     return len(one & other) / max(1, len(one | other))
 
 
-def record(samples: Sequence[Sample], inspections: Mapping[str, Inspection], task: "type[Task]") -> dict[str, Any]:
+def record(samples: Sequence[Sample], inspections: Mapping[str, Inspection], task: type[Task]) -> dict[str, Any]:
     """Describe lengths in characters."""
     usable = [length_of(sample.content) for sample in samples if sample.digest in inspections]
     return {"modes": {}, "sizes": {}, "characters": lengths(usable)}

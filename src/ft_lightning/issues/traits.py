@@ -3,13 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ft_lightning.issues.findings import NONE, Finding
 from ft_lightning.readers.sample import Sample
-
-if TYPE_CHECKING:
-    from ft_lightning.tasks.task import Task
+from ft_lightning.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class Trait:
     def finding(self, said: str) -> list[Finding]:
         return [Finding(self.kind, said, self.fix)]
 
-    def counts(self, samples: Iterable[Sample], task: "type[Task]") -> dict[str, Counter[str]]:
+    def counts(self, samples: Iterable[Sample], task: type[Task]) -> dict[str, Counter[str]]:
         """Count the samples with each label's names, such as its class, by their way."""
         found: dict[str, Counter[str]] = defaultdict(Counter)
         for sample in samples:

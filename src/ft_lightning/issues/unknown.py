@@ -8,16 +8,16 @@ from ft_lightning.issues.findings import Finding, Issue
 from ft_lightning.issues.label_issues import Suspects
 from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.sample import Sample
+from ft_lightning.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ft_lightning.tasks.task import Task
 
 COUNTED, NOUN, NOUNS, LOOKS, SCORE = "Labels", "label", "labels", "", "label, 0"
 
 
-def about_labels(task: "Task", splits: Splits) -> tuple[list[Finding], list[Issue]]:
+def about_labels(task: Task, splits: Splits) -> tuple[list[Finding], list[Issue]]:
     return [], []
 
 
@@ -26,12 +26,12 @@ def about_trait(samples: Sequence[Sample], trait: Trait) -> list[Finding]:
 
 
 def suspects(
-    task: "Task", features: "Tensor", labels: Sequence[str], groups: Sequence[str] | None, seed: int
+    task: Task, features: "Tensor", labels: Sequence[str], groups: Sequence[str] | None, seed: int
 ) -> Suspects:
     return Suspects([], 0)
 
 
-def record(task: "Task | None", splits: Splits) -> dict[str, Any]:
+def record(task: Task | None, splits: Splits) -> dict[str, Any]:
     return {"classes": {}}
 
 

@@ -20,6 +20,7 @@ from ft_lightning.cli.auto_head import CANDIDATES, INSTEAD, is_auto, with_head
 from ft_lightning.cli.processes import refuse_processes
 from ft_lightning.data.problems import DataProblemsError
 from ft_lightning.data.protocol import Data
+from ft_lightning.features.extract import samples_per_s
 from ft_lightning.module import FineTuner
 from ft_lightning.runs.write import Stopwatch
 from ft_lightning.system.errors import UserError
@@ -156,8 +157,6 @@ def best_of(trainings: Sequence[Training]) -> Training:
 
 def found_by(training: Training, of_backbone: bool) -> dict[str, Any]:
     """Return what trials.csv holds of a trial besides its value."""
-    from ft_lightning.features.extract import samples_per_s
-
     module = training.module
     classifier, outputs = module.classifier, module.outputs["val"]
     epoch_metrics = {name.removeprefix("val/"): value for name, value in training.best.metrics.items()}

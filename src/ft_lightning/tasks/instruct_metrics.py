@@ -2,18 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from ft_lightning.tasks.instruct import OWN, WIDTH
+from ft_lightning.tasks.instruct import OWN, WIDTH, Instruct
 from ft_lightning.tasks.intervals import difference_interval, resamples, wilson_interval
 from ft_lightning.tasks.measure import refuse_non_finite
-
-if TYPE_CHECKING:
-    from ft_lightning.tasks.instruct import Instruct
 
 _SHARES = {"exact_match": WIDTH, "stop_rate": WIDTH + 1}  # column of a row
 _TOKENS = WIDTH + 2
@@ -102,7 +99,7 @@ def _bootstrap(measure: Callable[[np.ndarray], np.ndarray], n: int) -> tuple[flo
     return float(low), float(high)
 
 
-def answers_table(task: "Instruct", names: Sequence[str], rows: Tensor, labels: Sequence[str] | None) -> pd.DataFrame:
+def answers_table(task: Instruct, names: Sequence[str], rows: Tensor, labels: Sequence[str] | None) -> pd.DataFrame:
     """Return one row a sample: what was expected and written, and the losses; see `Instruct.table`."""
     columns: dict[str, Any] = {"path": names, **({"label": labels} if labels is not None else {})}
     values, several = rows.double().numpy(), rows.shape[1] == 2 * OWN

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,16 +12,13 @@ from torch import Tensor
 
 from ft_lightning.tasks.intervals import resamples, wilson_interval
 from ft_lightning.tasks.measure import rank_auroc, refuse_non_finite, value_of
-from ft_lightning.tasks.multilabel import METRICS
+from ft_lightning.tasks.multilabel import METRICS, MultiLabel
 from ft_lightning.tasks.task import Outputs
-
-if TYPE_CHECKING:
-    from ft_lightning.tasks.multilabel import MultiLabel
 
 _RESAMPLES = 50  # of which a threshold is the median; more hardly move it
 
 
-def epoch_metrics(task: "MultiLabel", logits: Tensor, targets: Tensor) -> dict[str, float]:
+def epoch_metrics(task: MultiLabel, logits: Tensor, targets: Tensor) -> dict[str, float]:
     """Compute an epoch's metrics of logits (N, L) and targets (N, L) of 0 and 1.
 
     `average_precision` and `f1_macro` are means over the labels that occur in the targets; f1_macro also over those in
@@ -31,7 +28,7 @@ def epoch_metrics(task: "MultiLabel", logits: Tensor, targets: Tensor) -> dict[s
     return {metric.name: value for metric, value in _values(logits, targets, answers).items() if metric.each_epoch}
 
 
-def full_metrics(task: "MultiLabel", logits: Tensor, targets: Tensor, answers: Tensor | None = None) -> dict[str, Any]:
+def full_metrics(task: MultiLabel, logits: Tensor, targets: Tensor, answers: Tensor | None = None) -> dict[str, Any]:
     """Compute all metrics of one split for metrics.json, as plain JSON values.
 
     The interval of exact_match is Wilson's, the others are percentile bootstraps over samples. An average precision is
@@ -63,7 +60,7 @@ def full_metrics(task: "MultiLabel", logits: Tensor, targets: Tensor, answers: T
     }
 
 
-def pooled_metrics(task: "MultiLabel", parts: Sequence[tuple["MultiLabel", Outputs]]) -> dict[str, Any]:
+def pooled_metrics(task: MultiLabel, parts: Sequence[tuple[MultiLabel, Outputs]]) -> dict[str, Any]:
     """Compute all metrics of several models' outputs together; the threshold of a label is the mean of theirs.
 
     Args:
@@ -190,7 +187,7 @@ def _row_means(values: np.ndarray) -> np.ndarray:
 
 
 def _per_label(
-    task: "MultiLabel", probabilities: np.ndarray, truth: np.ndarray, answers: np.ndarray, auroc: list[float | None]
+    task: MultiLabel, probabilities: np.ndarray, truth: np.ndarray, answers: np.ndarray, auroc: list[float | None]
 ) -> dict[str, dict[str, Any]]:
     precisions = average_precisions(probabilities, truth)
     right, answered, support = (truth & answers).sum(0), answers.sum(0), truth.sum(0)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,8 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from ft_lightning.tasks.intervals import macro_f1_interval, wilson_interval
 from ft_lightning.tasks.measure import rank_auroc, refuse_non_finite, value_of
 from ft_lightning.tasks.metric import Metric
-from ft_lightning.tasks.multiclass import METRICS
+from ft_lightning.tasks.multiclass import METRICS, MultiClass
 from ft_lightning.tasks.task import Outputs
-
-if TYPE_CHECKING:
-    from ft_lightning.tasks.multiclass import MultiClass
 
 
 def epoch_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
@@ -63,7 +60,7 @@ def full_metrics(logits: Tensor, targets: Tensor, class_names: list[str], class_
     }
 
 
-def pooled_metrics(task: "MultiClass", parts: Sequence[tuple["MultiClass", Outputs]]) -> dict[str, Any]:
+def pooled_metrics(task: MultiClass, parts: Sequence[tuple[MultiClass, Outputs]]) -> dict[str, Any]:
     """Compute all metrics of several models' outputs together.
 
     Args:

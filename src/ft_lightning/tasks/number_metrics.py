@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,16 +17,13 @@ from ft_lightning.system.errors import number_of
 from ft_lightning.tasks import numbers
 from ft_lightning.tasks.intervals import resamples, wilson_interval
 from ft_lightning.tasks.measure import refuse_non_finite, value_of
-from ft_lightning.tasks.regression import METRICS, PERCENT
+from ft_lightning.tasks.regression import METRICS, PERCENT, Regression
 from ft_lightning.tasks.task import Details, Outputs
-
-if TYPE_CHECKING:
-    from ft_lightning.tasks.regression import Regression
 
 log = logging.getLogger(__name__)
 
 
-def epoch_metrics(task: "Regression", rows: Tensor, target: Tensor) -> dict[str, float]:
+def epoch_metrics(task: Regression, rows: Tensor, target: Tensor) -> dict[str, float]:
     """Compute an epoch's metrics of standardised outputs and targets (N, K), in the targets' own units.
 
     Each is the mean over the targets for which it is defined: a constant one has no r2 and no spearman. `loss` is
@@ -39,7 +36,7 @@ def epoch_metrics(task: "Regression", rows: Tensor, target: Tensor) -> dict[str,
     return measured | {"loss": loss(rows, target)}
 
 
-def full_metrics(task: "Regression", rows: Tensor, target: Tensor, half_width: Tensor | None = None) -> dict[str, Any]:
+def full_metrics(task: Regression, rows: Tensor, target: Tensor, half_width: Tensor | None = None) -> dict[str, Any]:
     """Compute all metrics of one split for metrics.json, as plain JSON values; those that are not finite are null.
 
     The interval of coverage90 is Wilson's, the others are percentile bootstraps over samples. The metrics of a
@@ -73,7 +70,7 @@ def loss(rows: Tensor, target: Tensor) -> float:
     return F.huber_loss(rows.double(), target.double()).item()
 
 
-def pooled_metrics(task: "Regression", parts: Sequence[tuple["Regression", Outputs]]) -> dict[str, Any]:
+def pooled_metrics(task: Regression, parts: Sequence[tuple[Regression, Outputs]]) -> dict[str, Any]:
     """Compute all metrics of several models' outputs together, each with its own intervals.
 
     Args:
@@ -86,7 +83,7 @@ def pooled_metrics(task: "Regression", parts: Sequence[tuple["Regression", Outpu
     return full_metrics(replace(task, half_width=means), rows, target, torch.cat(widths))
 
 
-def interval_details(task: "Regression", outputs: Mapping[str, Outputs]) -> Details:
+def interval_details(task: Regression, outputs: Mapping[str, Outputs]) -> Details:
     """Return the half widths of the intervals and, of val and test, the coverage of other shares on test."""
     about: dict[str, Any] = {"percent": PERCENT, "half_width": dict(zip(task.targets, task.half_width, strict=True))}
     if "val" not in outputs:
