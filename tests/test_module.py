@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, default_collate
 
 from ft_lightning.callbacks.finite import Finite
 from ft_lightning.deploy import model_dir
+from ft_lightning.features.extract import Computing
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
 from ft_lightning.model import Classifier
@@ -148,7 +149,8 @@ def test_tokens_train_are_measured_and_come_back_from_a_model_directory(mode: st
     model_dir.save(tmp_path / "model", module.classifier, head, TASK, {"val": {}, "test": metrics}, rebuild)
     model = model_dir.load(tmp_path / "model", rebuild)
     typed = [" ".join(map(str, row["inputs"]["tokens"].tolist())) for row in data.rows(30, 2)]
-    again, errors = model.rows(list(map(Sample.unlabelled, typed)), Tokens(WORDS), 7, 0, "cpu", "32-true")
+    how = Computing.chosen(Tokens(WORDS), "cpu", "32-true", num_workers=0)
+    again, errors = model.rows(list(map(Sample.unlabelled, typed)), how, batch_size=7)
     assert not errors
     assert torch.allclose(again, logits, atol=1e-5)
     assert model.task == TASK

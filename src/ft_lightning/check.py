@@ -84,14 +84,11 @@ def computing(cfg: DictConfig) -> "tuple[Backbone, Computing]":
     """Return the backbone whose features compare the samples, and how they are computed."""
     from ft_lightning import build
     from ft_lightning.features.extract import Computing
-    from ft_lightning.system.hardware import pick_device, pick_precision
 
     backbone = build.pretrained(cfg).backbone
-    device = pick_device(cfg.device)
-    precision = pick_precision(cfg.precision, device.type)
-    return backbone, Computing(
-        backbone.reader.adapted(cfg.data), device, precision, cfg.data.num_workers, show_progress=True
-    )
+    reader = backbone.reader.adapted(cfg.data)
+    how = Computing.chosen(reader, cfg.device, cfg.precision, cfg.data.num_workers, show_progress=True)
+    return backbone, how
 
 
 def features_of(cfg: DictConfig, samples: "list[Sample]", by: "tuple[Backbone, Computing] | None" = None) -> "Tensor":

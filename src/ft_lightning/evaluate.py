@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ft_lightning.data.memo import Memo
     from ft_lightning.data.split import Splits
     from ft_lightning.deploy.predictor import TrainedModel
+    from ft_lightning.features.extract import Computing
     from ft_lightning.readers.sample import Reader, Sample
 
 log = logging.getLogger(__name__)
@@ -29,11 +30,14 @@ log = logging.getLogger(__name__)
 
 def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled samples; classes are matched by name."""
+    from dataclasses import replace
+
     from ft_lightning.cli import summary
-    from ft_lightning.data import datasets, problems, scan, split
-    from ft_lightning.data.kinds import KINDS, skips, table_of
+    from ft_lightning.data import datasets, scan
+    from ft_lightning.data.kinds import table_of
     from ft_lightning.data.memo import open_memo
     from ft_lightning.deploy import beside_base, model_dir, speaking
+    from ft_lightning.features.extract import Computing
     from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
 
@@ -42,22 +46,13 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     clock = write.Stopwatch()
     model = model_dir.load(cfg.model_dir)
     trained_by, run = Run.of_model(Path(str(cfg.model_dir)).expanduser()), Run(run_dir)
-    samples = labelled_samples(cfg.data, model, trained_by, memo)
-    kind = KINDS[model.classifier.backbone.reader.kind]
+    listed = labelled_samples(cfg.data, model, trained_by, memo)
     reader = model.classifier.backbone.reader.adapted(cfg.data)
-    splits = {name or "": those for name, those in split.by_split(samples).items()}
-    inspector = kind.inspector(splits, memo, cfg.data)
-    inspector.fix = f"Mend or remove them, or leave them out: data.{kind.on_bad}=skip."
-    left_out: list[tuple[Sample, str]] = []
-    if kind.hold(inspector, reader, skips(kind, cfg.data)):
-        left_out = inspector.leave_out(cfg.data.max_bad_fraction, nothing_left, show_progress=True)
-        samples = [sample for sample in samples if not inspector.problem(sample)]
-    else:
-        inspector.refuse_known(show_progress=True)
-    problems.write_problems(inspector.left_out, run.record_path("problems"))
+    samples, left_out, inspector = usable(listed, reader, memo, cfg.data, run)
     trained_on = trained_samples(samples, trained_by)
     clock.lap("setup_s")
-    rows = outputs_of(cfg, model, samples, reader, inspector)
+    how = Computing.chosen(reader, cfg.device, cfg.precision, cfg.num_workers, show_progress=True)
+    rows = outputs_of(cfg, model, samples, how, inspector)
     asked = beside_base.how_many(model.task, cfg.generate, cfg.max_new_tokens)
     backbone = model.on(cfg.device).backbone
     rows, task = beside_base.with_answers(backbone, reader, asked, samples, rows, show_progress=True)
@@ -69,13 +64,34 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     card = {key: model.card[key] for key in ("task", "backbone", "finetune", "sha256") if key in model.card}
     about = {"timing": clock.seconds, "data": data, "model": card}
     scored = write.write_evaluation(run, task, samples, rows, reader, about, left_out)
-    speaking.write_words(run, lambda: model, samples, reader, cfg.device, cfg.precision)
+    speaking.write_words(run, lambda: model, samples, replace(how, num_workers=0, show_progress=False))
     summary.after_evaluate(run_dir, model.task, scored, run_page.write(run))
     return scored
 
 
+def usable(
+    samples: "list[Sample]", reader: "Reader", memo: "Memo | None", data: DictConfig, run: Run
+) -> "tuple[list[Sample], list[tuple[Sample, str]], Inspector]":
+    """Return the samples that can be used, those left out with the reason, and what knows both; refuse or leave out."""
+    from ft_lightning.data import problems, split
+    from ft_lightning.data.kinds import KINDS, skips
+
+    kind = KINDS[reader.kind]
+    splits = {name or "": those for name, those in split.by_split(samples).items()}
+    fix = f"Mend or remove them, or leave them out: data.{kind.on_bad}=skip."
+    inspector = kind.inspector(splits, memo, data, fix)
+    left_out: list[tuple[Sample, str]] = []
+    if kind.hold(inspector, reader, skips(kind, data)):
+        left_out = inspector.leave_out(data.max_bad_fraction, nothing_left, show_progress=True)
+        samples = [sample for sample in samples if not inspector.problem(sample)]
+    else:
+        inspector.refuse_known(show_progress=True)
+    problems.write_problems(inspector.left_out, run.record_path("problems"))
+    return samples, left_out, inspector
+
+
 def outputs_of(
-    cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]", reader: "Reader", inspector: "Inspector"
+    cfg: DictConfig, model: "TrainedModel", samples: "list[Sample]", how: "Computing", inspector: "Inspector"
 ) -> "Tensor":
     """Return the model's outputs (N, ...); DataProblemsError names every unusable sample.
 
@@ -83,25 +99,20 @@ def outputs_of(
     """
     import torch
 
-    from ft_lightning.features.extract import Computing, open_store
+    from ft_lightning.features.extract import open_store
     from ft_lightning.features.fill import fill
-    from ft_lightning.system.hardware import pick_device, pick_precision
 
     if not (cfg.cache.enabled and model.is_frozen):
-        how = (cfg.batch_size, cfg.num_workers, cfg.device, cfg.precision)
-        rows, _ = model.rows(samples, reader, *how, inspector.record_batch, show_progress=True)
+        rows, _ = model.rows(samples, how, cfg.batch_size, inspector.record_batch)
         inspector.flush()
         inspector.refuse()
         return rows
-    device = pick_device(cfg.device)
-    precision = pick_precision(cfg.precision, device.type)
-    computing = Computing(reader, device, precision, cfg.num_workers, show_progress=True)
-    classifier = model.classifier.to(device)
-    store = open_store(cfg.cache.dir, classifier.backbone, computing)
-    features = fill(store, classifier.backbone, samples, computing, inspector)
+    classifier = model.classifier.to(how.device)
+    store = open_store(cfg.cache.dir, classifier.backbone, how)
+    features = fill(store, classifier.backbone, samples, how, inspector)
     with torch.inference_mode():
         batches = torch.arange(len(samples)).split(4096)
-        return torch.cat([classifier.classify(features[at].to(device)).cpu() for at in batches])
+        return torch.cat([classifier.classify(features[at].to(how.device)).cpu() for at in batches])
 
 
 def labelled_samples(

@@ -22,24 +22,19 @@ from ft_lightning.runs import resume
 from ft_lightning.runs.run import Run
 
 if TYPE_CHECKING:
-    from lightning import Callback, LightningModule, Trainer
+    from lightning import LightningModule, Trainer
 
     from ft_lightning.data.protocol import Data
     from ft_lightning.model import Classifier
     from ft_lightning.module import FineTuner
+    from ft_lightning.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Train and test one config of conf/train.yaml; write the run's files to `run_dir`; return metrics.json."""
-    from ft_lightning import loggers
-    from ft_lightning.callbacks.checkpoints import best_and_last
-    from ft_lightning.callbacks.epoch_table import EpochTable
-    from ft_lightning.cli import summary
-    from ft_lightning.deploy import model_dir
     from ft_lightning.deploy.beside_base import BesideBase
-    from ft_lightning.pages import run as run_page
     from ft_lightning.runs import write
     from ft_lightning.search import auto_head, further
 
@@ -50,9 +45,8 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     choice = auto_head.choose(cfg, run, data, pretrained, clock)
     module = build.module(choice.cfg, data, pretrained)
     stored = build.stored_features(choice.cfg, list(data.splits), clock, choice.rows, required_by=choice.required_by)
-    epochs = EpochTable(run.table_path("metrics"))
-    best, last = best_and_last(run.checkpoints, cfg.monitor, cfg.monitor_mode, epochs)
-    trainer = build.trainer(choice.cfg, [stored, epochs, *output_callbacks(cfg, run), best, last], run_dir)
+    *others, best, last = run_callbacks(cfg, run)
+    trainer = build.trainer(choice.cfg, [stored, *others, best, last], run_dir)
     planned = further.plan(cfg, data, trainer)
     start = checkpoint_to_resume(cfg, run, data)
     if trainer.is_global_zero:
@@ -62,35 +56,19 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     trainer.fit(module, datamodule=data, ckpt_path=start)  # type: ignore[arg-type]
     clock.lap("fit_s")
-
     test_best_epoch(trainer, module, data, best.best_model_path)
     clock.lap("test_s")
-
     if not trainer.is_global_zero:
         return {}
+
     processes.stop_watching()
     outputs, task = base.after(module.outputs)
     more = further.train(cfg, data, planned, pretrained, stored.rows, outputs, clock)
     task = task.calibrate(outputs["val"].rows, outputs["val"].target)
-    timing = clock.timing(
-        seen_in_epoch(trainer, data) * (trainer.current_epoch - module.first_epoch),
-        stored.found - choice.computed,
-        stored.computed + choice.computed,
-    )
+    seen = seen_in_epoch(trainer, data) * (trainer.current_epoch - module.first_epoch)
+    timing = clock.timing(seen, stored.found - choice.computed, stored.computed + choice.computed)
     metrics = write.write(run, outputs, task, data, timing, choice.compared, more, module.details())
-    model_dir.save(
-        run.model,
-        module.classifier,
-        build.described_head(choice.cfg),
-        task,
-        metrics,
-        reader=data.reader,
-        layout=getattr(data, "layout", None),
-    )
-    page = write_page(run, data, trainer)
-    if trainer.loggers:
-        loggers.conclude(trainer.loggers, metrics, run_page.figures(run), trainer.global_step)
-    summary.after(run_dir, task, metrics, page)
+    deliver(run, trainer, module.classifier, build.described_head(choice.cfg), task, data, metrics)
     return metrics
 
 
@@ -131,32 +109,57 @@ def seen_in_epoch(trainer: "Trainer", data: "Data") -> int:
     return round(sum(len(data.splits[split]) * share for split, share in shares.items()))
 
 
-def write_page(run: Run, data: "Data", trainer: "Trainer") -> Path:
-    """Find what speaks for the delivered model's answers, and write the page; return its path."""
+def deliver(
+    run: Run,
+    trainer: "Trainer",
+    classifier: "Classifier",
+    head: dict[str, Any],
+    task: "Task",
+    data: "Data",
+    metrics: dict[str, Any],
+) -> None:
+    """Write the model directory and the page, and tell loggers and terminal the result.
+
+    Args:
+        head: name and arguments for `heads.build_head`.
+        task: calibrated.
+    """
+    from ft_lightning import loggers
+    from ft_lightning.cli import summary
     from ft_lightning.deploy import model_dir, speaking
+    from ft_lightning.features.extract import Computing
     from ft_lightning.pages import run as run_page
 
-    how = trainer.strategy.root_device.type, str(trainer.precision)
-    speaking.write_words(run, partial(model_dir.load, run.model), data.splits["test"], data.reader, *how)
-    return run_page.write(run)
+    layout = getattr(data, "layout", None)
+    model_dir.save(run.model, classifier, head, task, metrics, reader=data.reader, layout=layout)
+    how = Computing(data.reader, trainer.strategy.root_device, str(trainer.precision), num_workers=0)
+    speaking.write_words(run, partial(model_dir.load, run.model), data.splits["test"], how)
+    page = run_page.write(run)
+    if trainer.loggers:
+        loggers.conclude(trainer.loggers, metrics, run_page.figures(run), trainer.global_step)
+    summary.after(run.path, task, metrics, page)
 
 
-def output_callbacks(cfg: DictConfig, run: Run) -> "list[Callback]":
-    """Return the callbacks that write last.ckpt within long epochs, and that show progress."""
+def run_callbacks(cfg: DictConfig, run: Run) -> list[Any]:
+    """Return the callbacks that write a run's files and show progress; the last two write best.ckpt and last.ckpt."""
     from lightning.pytorch.callbacks import LambdaCallback
 
-    from ft_lightning.callbacks.checkpoints import WithinEpoch
+    from ft_lightning.callbacks.checkpoints import WithinEpoch, best_and_last
     from ft_lightning.callbacks.epoch_bar import EpochBar
+    from ft_lightning.callbacks.epoch_table import EpochTable
 
     def keep_config(trainer: "Trainer", module: "LightningModule") -> None:
         if trainer.is_global_zero:
             run_config.write_config(cfg, run.path)
 
+    epochs = EpochTable(run.table_path("metrics"))
     return [
+        epochs,
         WithinEpoch(run.checkpoints, cfg.checkpoint_minutes),
         *([EpochBar()] if cfg.trainer.enable_progress_bar else []),
         # Only at the start of training: a config that is refused before must not replace one that works.
         *([LambdaCallback(on_train_start=keep_config)] if cfg.resume else []),
+        *best_and_last(run.checkpoints, cfg.monitor, cfg.monitor_mode, epochs),
     ]
 
 

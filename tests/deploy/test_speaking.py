@@ -8,6 +8,7 @@ import torch
 
 from ft_lightning.deploy import speaking
 from ft_lightning.deploy.speaking import write_words
+from ft_lightning.features.extract import Computing
 from ft_lightning.readers.sample import Sample
 from ft_lightning.readers.words import parts_of
 from ft_lightning.runs.previews import Mark, read_previews, write_previews
@@ -71,7 +72,7 @@ def test_a_planted_word_is_marked(text: str, tmp_path: Path) -> None:
     run, sample = Run(tmp_path), Sample.of_text("t.csv#2", text)
     write_previews([sample], run.previews, lambda one: one.content)
     model: Any = Planted()
-    write_words(run, lambda: model, [sample], _reader("text"), "cpu", "32-true")
+    write_words(run, lambda: model, [sample], _how("text"))
     marks = read_previews(run.previews, run.table("words"))["t.csv#2"].marks  # type: ignore[union-attr]
     if (len(text.split()) > 1 and "zebra" in text) or "好" in text:
         assert marks == (Mark(text.index("zebra"), text.index("zebra") + 5, 1.0),)
@@ -82,9 +83,9 @@ def test_a_planted_word_is_marked(text: str, tmp_path: Path) -> None:
 def test_images_and_samples_that_are_not_shown_cost_nothing(tmp_path: Path) -> None:
     run, sample, model = Run(tmp_path), Sample.of_text("a", "a zebra"), Planted()
     write_previews([], run.previews, lambda one: one.content)
-    write_words(run, lambda: model, [sample], _reader("text"), "cpu", "32-true")  # type: ignore[arg-type]
+    write_words(run, lambda: model, [sample], _how("text"))  # type: ignore[arg-type]
     assert run.table("words").empty
-    write_words(Run(tmp_path / "other"), lambda: pytest.fail("it is not needed"), [sample], _reader("image"), "cpu", "")
+    write_words(Run(tmp_path / "other"), lambda: pytest.fail("it is not needed"), [sample], _how("image"))
     assert model.asked == 0
     assert not (tmp_path / "other").exists()
 
@@ -93,13 +94,14 @@ def test_the_cost_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     samples = [Sample.of_text(f"{number}", f"a {number} " * 60) for number in range(50)]
     run, model = Run(tmp_path), Planted()
     write_previews(samples, run.previews, lambda one: one.content[:300])
-    write_words(run, lambda: model, samples, _reader("text"), "cpu", "32-true")  # type: ignore[arg-type]
+    write_words(run, lambda: model, samples, _how("text"))  # type: ignore[arg-type]
     assert 24 * 2 < model.asked <= 24 * 41
     monkeypatch.setattr(speaking, "_SECONDS", 0.0)
     before = model.asked
-    write_words(run, lambda: model, samples, _reader("text"), "cpu", "32-true")  # type: ignore[arg-type]
+    write_words(run, lambda: model, samples, _how("text"))  # type: ignore[arg-type]
     assert 1 < model.asked - before <= 41, "one sample"
 
 
-def _reader(kind: str) -> Any:
-    return type("Reader", (), {"kind": kind})()
+def _how(kind: str) -> Computing:
+    reader: Any = type("Reader", (), {"kind": kind})()
+    return Computing(reader, torch.device("cpu"), "32-true", num_workers=0)

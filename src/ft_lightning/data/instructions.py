@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from ft_lightning.data.base import LabelledData
 from ft_lightning.data.kinds import CONVERSATIONS, Kind
-from ft_lightning.data.protocol import Data
 from ft_lightning.system.kinds import Count
 
 
@@ -28,6 +27,3 @@ class InstructionsDataModule(LabelledData):
     label_sep: str = field(default=";", init=False)  # an answer is no list of names
     empty_label: str | None = field(default=None, init=False)
     case_sensitive: bool = field(default=True, init=False)
-
-
-_: type[Data] = InstructionsDataModule  # has the type checker compare the two

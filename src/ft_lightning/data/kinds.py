@@ -18,12 +18,18 @@ from ft_lightning.data.split import Splits
 from ft_lightning.data.text_sources import find_texts, reading
 from ft_lightning.data.too_long import hold_to_length
 from ft_lightning.readers.images import inspect_image, size_error
+from ft_lightning.readers.lengths import length_of
 from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.readers.words import Part, parts_of
 from ft_lightning.system.errors import UserError
 
 
-@dataclass(frozen=True)
+def _hold_to_size(inspector: Inspector, reader: Reader, skips: bool) -> bool:
+    inspector.limit(reader)
+    return skips
+
+
+@dataclass(frozen=True, kw_only=True)
 class Kind:
     """Samples of one kind: where they are listed, and what can be wrong with them.
 
@@ -46,13 +52,13 @@ class Kind:
     name: str
     find: FindFiles
     inputs: Callable[[str, Sequence[str] | None, Sequence[str]], list[Sample]]
-    columns: tuple[str, ...]
+    columns: tuple[str, ...] = ()
     inspecting: Callable[[Mapping[str, Any]], tuple[Inspect, Callable[[int, int], str]]]
-    remembered: bool
-    parts: Callable[[Sample, int], Sequence[Part]] | None
-    prepared: Callable[[FindFiles], FindFiles]
-    typed: Callable[[Sequence[str | tuple[str, ...]]], list[Sample]] | None
-    hold: Callable[[Inspector, Reader, bool], bool]
+    remembered: bool = False
+    parts: Callable[[Sample, int], Sequence[Part]] | None = None
+    prepared: Callable[[FindFiles], FindFiles] = lambda find: find
+    typed: Callable[[Sequence[str | tuple[str, ...]]], list[Sample]] | None = None
+    hold: Callable[[Inspector, Reader, bool], bool] = _hold_to_size
     on_bad: str
     told_by: str
 
@@ -123,17 +129,8 @@ def _of_images(keys: Mapping[str, Any]) -> tuple[Inspect, Callable[[int, int], s
 
 
 def _of_texts(keys: Mapping[str, Any]) -> tuple[Inspect, Callable[[int, int], str]]:
-    # What is wrong with a text is known once it is read, which its source does.
-    return lambda sample: Inspection(len("".join(sample.content)), 0, "text", "", True), lambda *_: ""
-
-
-def _hold_to_size(inspector: Inspector, reader: Reader, skips: bool) -> bool:
-    inspector.limit(reader)
-    return skips
-
-
-def _of_conversations(keys: Mapping[str, Any]) -> tuple[Inspect, Callable[[int, int], str]]:
-    return lambda sample: Inspection(sum(len(said) for _, said in sample.content), 0, "text", "", True), lambda *_: ""
+    # What is wrong with a text, or a conversation, is known once it is read, which its source does.
+    return lambda sample: Inspection(length_of(sample.content), 0, "text", "", True), lambda *_: ""
 
 
 def _image_inputs(pattern: str, columns: Sequence[str] | None, _: Sequence[str]) -> list[Sample]:
@@ -143,41 +140,32 @@ def _image_inputs(pattern: str, columns: Sequence[str] | None, _: Sequence[str])
 
 
 IMAGES = Kind(
-    "image",
-    find_images,
-    _image_inputs,
-    (),
-    _of_images,
+    name="image",
+    find=find_images,
+    inputs=_image_inputs,
+    inspecting=_of_images,
     remembered=True,
-    parts=None,
-    prepared=lambda find: find,
-    typed=None,
-    hold=_hold_to_size,
     on_bad="on_bad_image",
     told_by="on_bad_image",
 )
 TEXTS = Kind(
-    "text",
-    find_texts,
-    text_inputs.find_texts,
-    ("text",),
-    _of_texts,
-    remembered=False,
+    name="text",
+    find=find_texts,
+    inputs=text_inputs.find_texts,
+    columns=("text",),
+    inspecting=_of_texts,
     parts=parts_of,
     prepared=reading,
     typed=text_inputs.typed_texts,
-    hold=_hold_to_size,
     on_bad="on_bad_text",
     told_by="on_bad_text",
 )
 CONVERSATIONS = Kind(
-    "conversation",
-    find_conversations,
-    conversation_inputs.find_questions,
-    ("text",),
-    _of_conversations,
-    remembered=False,
-    parts=None,
+    name="conversation",
+    find=find_conversations,
+    inputs=conversation_inputs.find_questions,
+    columns=("text",),
+    inspecting=_of_texts,
     prepared=checking,
     typed=conversation_inputs.typed_questions,
     hold=hold_to_length,

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from ft_lightning.data.base import LabelledData
 from ft_lightning.data.kinds import IMAGES, Kind
-from ft_lightning.data.protocol import Data
 from ft_lightning.readers.fast import check_decode
 from ft_lightning.system.kinds import Count
 
@@ -28,6 +27,3 @@ class ImageFolderDataModule(LabelledData):
     def __post_init__(self) -> None:
         check_decode(self.decode)
         super().__post_init__()
-
-
-_: type[Data] = ImageFolderDataModule  # has the type checker compare the two

@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from ft_lightning.data.base import LabelledData
 from ft_lightning.data.kinds import TEXTS, Kind
-from ft_lightning.data.protocol import Data
 from ft_lightning.system.kinds import Count
 
 
@@ -24,6 +23,3 @@ class TextDataModule(LabelledData):
     max_length: Count | None
     truncate: str | None
     on_bad_text: str
-
-
-_: type[Data] = TextDataModule  # has the type checker compare the two

@@ -14,6 +14,7 @@ from ft_lightning.data.labels import tidy
 from ft_lightning.data.protocol import Data
 from ft_lightning.deploy.generation import Answer, Writing, write_answers
 from ft_lightning.deploy.predictor import TrainedModel
+from ft_lightning.features.extract import Computing
 from ft_lightning.finetune import digest_of
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Sample
@@ -65,8 +66,8 @@ class BesideBase:
         # As a model directory would describe it; what has trained does not matter here.
         model = TrainedModel(self.classifier, {"finetune": {"mode": "full"}, **self.data.task.to_dict()})
         for split in _SPLITS:
-            how = (_BATCH, 0, self.device.type, self.precision)
-            rows, _ = model.rows(self.data.splits[split], self.data.reader, *how)
+            how = Computing(self.data.reader, self.device, self.precision, num_workers=0)
+            rows, _ = model.rows(self.data.splits[split], how, _BATCH)
             self.base[split] = Measured(rows, self._written(split))
         splits = {split: [each.rows.tolist(), list(each.answers.items())] for split, each in self.base.items()}
         self.run.write("base", {"about": about, "splits": splits})

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 from ft_lightning.data.datasets import InspectedDataset, check_loader, collating, longest_first
 from ft_lightning.data.layout import Layout
 from ft_lightning.deploy.generation import Writing, answers_table
+from ft_lightning.features.extract import Computing
 from ft_lightning.model import Classifier
-from ft_lightning.readers.sample import Reader, Sample
+from ft_lightning.readers.sample import Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.hardware import (
     autocast,
@@ -21,7 +22,6 @@ from ft_lightning.system.hardware import (
     default_workers,
     moved,
     pick_device,
-    pick_precision,
 )
 from ft_lightning.tasks.registry import task_of
 
@@ -69,8 +69,8 @@ class TrainedModel:
             return self.answer(samples, device=device, show_progress=show_progress)
         names = [sample.path for sample in samples]
         reader = self.classifier.backbone.reader.adapted({"max_pixels": max_pixels})
-        how = (batch_size, num_workers, device, precision)
-        rows, errors = self.rows(samples, reader, *how, show_progress=show_progress)
+        how = Computing.chosen(reader, device, precision, num_workers, show_progress)
+        rows, errors = self.rows(samples, how, batch_size)
         # pyarrow's strings, where it is installed, hold neither undecodable file names nor half characters.
         with pd.option_context("mode.string_storage", "python"):
             table = task.table(names, rows, None)
@@ -99,37 +99,31 @@ class TrainedModel:
     def rows(
         self,
         samples: Sequence[Sample],
-        reader: Reader,
-        batch_size: int,
-        num_workers: int | None,
-        device: str,
-        precision: str,
+        how: Computing,
+        batch_size: int = 32,
         observe: Callable[[list[Sample], dict[str, Any]], None] | None = None,
-        show_progress: bool = False,
     ) -> tuple[Tensor, dict[int, str]]:
         """Return the rows (N, ...) that the task keeps of the outputs, such as logits, and errors by position.
 
         `observe` is called with the samples of each batch and with the batch.
         """
-        check_loader(batch_size, num_workers)
-        target = pick_device(device)
-        precision = pick_precision(precision, target.type)
-        self.classifier.to(target)
+        check_loader(batch_size, how.num_workers)
+        self.classifier.to(how.device)
         rows: list[Tensor] = []
         errors: dict[int, str] = {}
-        batches = longest_first(samples, reader, batch_size)
+        batches = longest_first(samples, how.reader, batch_size)
         loader = DataLoader(
-            InspectedDataset(samples, reader),
+            InspectedDataset(samples, how.reader),
             batch_sampler=batches,
-            num_workers=default_workers() if num_workers is None else num_workers,
-            pin_memory=target.type == "cuda",
-            collate_fn=collating(reader),
+            num_workers=default_workers() if how.num_workers is None else how.num_workers,
+            pin_memory=how.device.type == "cuda",
+            collate_fn=collating(how.reader),
         )
-        with casting_once(self.classifier.backbone, target), sample_progress(show_progress) as progress:
+        with casting_once(self.classifier.backbone, how.device), sample_progress(how.show_progress) as progress:
             bar = progress.add_task("Predicting", total=len(samples))
             for batch in loader:
-                inputs = moved(batch["inputs"], target)
-                with autocast(precision, target.type):
+                inputs = moved(batch["inputs"], how.device)
+                with autocast(how.precision, how.device.type):
                     rows.append(self.classifier(inputs).float().cpu())
                 read = batch["index"].tolist()
                 if observe:

@@ -7,7 +7,8 @@ import pandas as pd
 
 from ft_lightning.data.kinds import KINDS
 from ft_lightning.deploy.predictor import TrainedModel
-from ft_lightning.readers.sample import Reader, Sample
+from ft_lightning.features.extract import Computing
+from ft_lightning.readers.sample import Sample
 from ft_lightning.readers.words import Part
 from ft_lightning.runs.previews import read_previews
 from ft_lightning.runs.run import Run
@@ -17,17 +18,15 @@ _SAMPLES, _PARTS, _SECONDS = 24, 40, 5.0  # at most
 _COLUMNS = ["path", "start", "end", "weight"]
 
 
-def write_words(
-    run: Run, load: Callable[[], TrainedModel], samples: Sequence[Sample], reader: Reader, device: str, precision: str
-) -> None:
+def write_words(run: Run, load: Callable[[], TrainedModel], samples: Sequence[Sample], how: Computing) -> None:
     """Write words.csv of the samples on a run's page; nothing where samples of this kind have no parts.
 
     Args:
         load: returns the delivered model, where it is needed.
         samples: those that may be on the page, with their contents.
-        reader: as they were read for the answers.
+        how: as for the answers.
     """
-    parts_of = KINDS[reader.kind].parts if reader.kind in KINDS else None
+    parts_of = KINDS[how.reader.kind].parts if how.reader.kind in KINDS else None
     if parts_of is None:
         return
     by_name = {sample.name: sample for sample in samples}
@@ -37,7 +36,7 @@ def write_words(
     start, done, more = time.monotonic(), 0, 1
     while done < len(shown):
         some = [(sample, parts_of(sample, _PARTS)) for sample in shown[done : done + more]]
-        rows += _weighed(model, some, reader, device, precision)
+        rows += _weighed(model, some, how)
         done += len(some)
         more = done  # several at a time fill batches, but the first tells what all will cost
         if (time.monotonic() - start) * (done + more) / done > _SECONDS:  # a large network, or long texts
@@ -46,11 +45,11 @@ def write_words(
 
 
 def _weighed(
-    model: TrainedModel, some: Sequence[tuple[Sample, Sequence[Part]]], reader: Reader, device: str, precision: str
+    model: TrainedModel, some: Sequence[tuple[Sample, Sequence[Part]]], how: Computing
 ) -> Iterator[tuple[str, int, int, float]]:
     """Yield name, start, end and weight of the parts that speak for the answers to some samples."""
     asked = [[sample, *(part.without for part in parts)] for sample, parts in some]
-    outputs, _ = model.rows([each for group in asked for each in group], reader, 32, 0, device, precision)
+    outputs, _ = model.rows([each for group in asked for each in group], how)
     for (sample, parts), rows in zip(some, outputs.split(list(map(len, asked))), strict=True):
         weights = loud(model.task.table([str(number) for number in range(len(rows))], rows, None))
         for part, weight in zip(parts, weights, strict=True):

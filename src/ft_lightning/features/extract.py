@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,14 @@ from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Inputs, Reader, Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.errors import NumericalError, UserError, is_out_of_memory, number_of
-from ft_lightning.system.hardware import autocast, casting_once, default_workers, moved
+from ft_lightning.system.hardware import (
+    autocast,
+    casting_once,
+    default_workers,
+    moved,
+    pick_device,
+    pick_precision,
+)
 from ft_lightning.system.versions import versions
 
 log = logging.getLogger(__name__)
@@ -34,7 +41,15 @@ class Computing:
     device: torch.device
     precision: str  # as `system.hardware.pick_precision` gives it
     num_workers: int | None  # processes that read samples; None: chosen for this machine
-    show_progress: bool
+    show_progress: bool = False
+
+    @classmethod
+    def chosen(
+        cls, reader: Reader, device: str, precision: str, num_workers: int | None, show_progress: bool = False
+    ) -> Self:
+        """Choose the device and the precision that the keys `device` and `precision` name, such as auto."""
+        picked = pick_device(device)
+        return cls(reader, picked, pick_precision(precision, picked.type), num_workers, show_progress)
 
 
 def open_store(root: str | None, backbone: Backbone, how: Computing, on_disk: bool = True) -> FeatureStore:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,17 +73,13 @@ def look_at_files(
     Args:
         data: the keys of conf/data.
     """
-    kind = place.kind
-
-    def refuse(message: str) -> None:
-        found.add([Finding("layout", message, "", blocks=True)])
-
     try:
         with _said_once():
-            scanned = scan(place.find, place.root, place.table, labels, memo, refuse, kind.name)
+            refuse = partial(_refuse, found)
+            scanned = scan(place.find, place.root, place.table, labels, memo, refuse, place.kind.name)
         samples, _ = narrow(without_special(scanned), data.group_by, data.limit, data.split_seed, labels.task)
     except UserError as error:
-        refuse(str(error))
+        _refuse(found, str(error))
         return Looked(labels.task, None, [], {}, {})
     task: Task | None = None
     splits: dict[str, list[Sample]] = {}
@@ -90,13 +87,11 @@ def look_at_files(
         fractions = data.val_fraction, data.test_fraction
         task, splits, _ = divide(samples, make_task, *fractions, data.split_seed, data.exclude)
     except UserError as error:
-        refuse(str(error))
+        _refuse(found, str(error))
     samples = _drop_excluded(samples, data.exclude, found)
-    inspector = kind.inspector({"": samples}, memo, data)
+    inspector = place.kind.inspector({"": samples}, memo, data)
     inspector.decode_unknown(show_progress=True)
-    problems = inspector.problems()
-    skipped = skips(kind, data) and len(problems) <= data.max_bad_fraction * len(samples)
-    found.add(*findings.about_damage(problems, samples, skipped, kind.on_bad))
+    _add_damage(inspector.problems(), samples, place.kind, data, found)
     sound = [sample for sample in samples if not inspector.problem(sample)]
     found.add(*findings.about_contradictions(sound, data.allow_leak))
     found.add(*findings.about_copies(sound))
@@ -108,8 +103,20 @@ def look_at_files(
         found.add(layout.about_folder(Path(str(place.root)).expanduser(), scanned))
         found.add(layout.about_nesting(samples))
     found.add(layout.about_groups(samples, labels.task))
-    _look_at_samples(kind, labels, sound, inspector.usable, found)
+    _look_at_samples(place.kind, labels, sound, inspector.usable, found)
     return Looked(labels.task, task, samples, splits, inspector.usable)
+
+
+def _refuse(found: Findings, message: str) -> None:
+    found.add([Finding("layout", message, "", blocks=True)])
+
+
+def _add_damage(
+    problems: list[Problem], samples: list[Sample], kind: Kind, data: "DictConfig", found: Findings
+) -> None:
+    """Add what is said of unusable samples, which block unless so many may be left out."""
+    skipped = skips(kind, data) and len(problems) <= data.max_bad_fraction * len(samples)
+    found.add(*findings.about_damage(problems, samples, skipped, kind.on_bad))
 
 
 def _drop_excluded(samples: list[Sample], exclude: str | None, found: Findings) -> list[Sample]:
@@ -159,8 +166,7 @@ def look_at_sizes(looked: Looked, reader: Reader, data: "DictConfig", found: Fin
     why = {s: reader.size_error(*looked.inspections[s.digest][:2]) for s in distinct}
     problems = [Problem(s.path, s.label, distinct[s], error) for s, error in why.items() if error]
     kind = kind_of(data)
-    skipped = skips(kind, data) and len(problems) <= data.max_bad_fraction * len(looked.samples)
-    found.add(*findings.about_damage(problems, looked.samples, skipped, kind.on_bad))
+    _add_damage(problems, looked.samples, kind, data, found)
     told, issues = SAMPLE_ISSUES[kind.name].about_inputs(list(distinct), reader)
     found.add(told, issues)
     unread = {issue.path for issue in issues}
