@@ -47,31 +47,15 @@ def confusion_matrix(confusion: Mapping[str, Mapping[str, int]], class_names: Se
         confusion: {true class: {predicted class: samples}} without zeros, as in metrics.json.
     """
     counts = np.array([[confusion.get(true, {}).get(name, 0) for name in class_names] for true in class_names])
-    n = len(class_names)
-    size = min(9.0, 2.2 + 0.42 * n)
-    figure = Figure(figsize=(size, size), layout="constrained")
-    axes = figure.subplots()
     shares = counts / counts.sum(1, keepdims=True).clip(1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    ticks = range(n) if n <= _LABELS_UP_TO else range(0, n, n // 15)
-    labels = [short_name(class_names[i]) for i in ticks]
-    axes.set_xticks(
-        ticks,
-        labels,
-        rotation=45 if max(map(len, labels)) > 3 else 0,
-        ha="right" if n > 1 else "center",
-        parse_math=False,
-    )
-    axes.set_yticks(ticks, labels, parse_math=False)
-    if n <= _NUMBERS_UP_TO:
+    figure, axes = _matrix(shares, class_names, "answered", "labelled")
+    if len(class_names) <= _NUMBERS_UP_TO:
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 dark = shares[row, column] > 0.5
                 axes.text(
                     column, row, f"{count:,}", ha="center", va="center", size=8, color="#ffffff" if dark else "#111827"
                 )
-    axes.set(xlabel="answered", ylabel="labelled")
-    axes.spines[:].set_color(GREY)
     return figure
 
 
@@ -134,18 +118,25 @@ def precision_recall_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]])
 
 def co_occurrence(counts: np.ndarray, names: Sequence[str]) -> Figure:
     """Plot how often labels occur together, (L, L) as shares of the samples that have the row's label."""
-    size = min(9.0, 2.2 + 0.42 * len(names))
+    shares = counts / counts.diagonal()[:, None].clip(1)
+    return _matrix(shares, names, "has this one too", "of the samples with")[0]
+
+
+def _matrix(shares: np.ndarray, names: Sequence[str], x: str, y: str) -> tuple[Figure, Axes]:
+    """Draw shares (N, N) from white to blue, with the names of rows and columns, or some of them if there are many."""
+    n = len(names)
+    size = min(9.0, 2.2 + 0.42 * n)
     figure = Figure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
-    shares = counts / counts.diagonal()[:, None].clip(1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    labels = [short_name(name) for name in names]
+    ticks = range(n) if n <= _LABELS_UP_TO else range(0, n, n // 15)
+    labels = [short_name(names[i]) for i in ticks]
     turned = 45 if max(map(len, labels)) > 3 else 0
-    axes.set_xticks(range(len(names)), labels, rotation=turned, ha="right" if turned else "center", parse_math=False)
-    axes.set_yticks(range(len(names)), labels, parse_math=False)
-    axes.set(xlabel="has this one too", ylabel="of the samples with")
+    axes.set_xticks(ticks, labels, rotation=turned, ha="right" if turned else "center", parse_math=False)
+    axes.set_yticks(ticks, labels, parse_math=False)
+    axes.set(xlabel=x, ylabel=y)
     axes.spines[:].set_color(GREY)
-    return figure
+    return figure, axes
 
 
 def image_sizes(sizes: Mapping[tuple[int, int], int]) -> Figure:
@@ -167,10 +158,7 @@ def image_sizes(sizes: Mapping[tuple[int, int], int]) -> Figure:
         bins = np.geomspace(values.min(), values.max(), _BINS + 1) if wide else _BINS
         axes.hist(values, bins=bins, weights=counts, color=BLUE)
         if wide:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.minorticks_off()
+            logarithmic(axes)
         plain(axes, name, "images")
         axes.yaxis.get_major_locator().set_params(integer=True)
     return figure
@@ -201,6 +189,14 @@ def plain(axes: Axes, x: str, y: str) -> None:
     axes.set(xlabel=x, ylabel=y)
     axes.grid(color=GREY, alpha=0.25, lw=0.7)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def logarithmic(axes: Axes) -> None:
+    """Make the horizontal axis logarithmic, with ticks at 1, 2, 5, 10 and so on."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
 
 
 def short_name(name: str) -> str:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from ft_lightning.pages.figures import BLUE, GREY, ORANGE, plain
+from ft_lightning.pages.figures import BLUE, GREY, ORANGE, logarithmic, plain
 from ft_lightning.pages.page import Section
 
 _WIDE = 10  # longest / shortest, from which an axis is logarithmic
@@ -58,10 +58,7 @@ def _histogram(found: Mapping[str, Any], unit: str, noun: str = "texts") -> Figu
     axes = figure.subplots()
     axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=BLUE)
     if edges[-1] > _WIDE * edges[0] > 0:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.minorticks_off()
+        logarithmic(axes)
     if (limit := found.get("max_length")) and limit <= edges[-1]:
         axes.axvline(limit, color=ORANGE, lw=1.5)
         axes.annotate(f" {limit:,}", (limit, 1), xycoords=("data", "axes fraction"), va="top", color=GREY)

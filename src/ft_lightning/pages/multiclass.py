@@ -6,8 +6,8 @@ import pandas as pd
 
 from ft_lightning.pages import figures
 from ft_lightning.pages.page import Preview, Section, number
-from ft_lightning.pages.previews import Previews
-from ft_lightning.pages.training import flattered, training
+from ft_lightning.pages.previews import Previews, neighbours
+from ft_lightning.pages.training import baselines, flattered, training
 from ft_lightning.pages.two_classes import thresholds
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import number_of
@@ -33,12 +33,8 @@ def headline(metrics: dict[str, Any]) -> Section:
         f"On other samples of the same kind, expect {low:.1%} to {high:.1%} (95 % interval). "
         f"Always answering the commonest class of train is right in {test['majority_accuracy']:.1%}"
     )
-    if test.get("knn_accuracy") is not None:
-        text += f", answering by the most similar training samples, without any training, in {test['knn_accuracy']:.1%}"
-    if test.get("tfidf_accuracy") is not None:
-        text += f", a linear model that counts words (TF-IDF) in {test['tfidf_accuracy']:.1%}"
-    text += "."
-    return Section("Result", text + flattered(metrics))
+    text += baselines(test, "accuracy", "{:.1%}".format, beside="in ")
+    return Section("Result", f"{text}.{flattered(metrics)}")
 
 
 def counts(split: pd.DataFrame) -> pd.DataFrame:
@@ -85,15 +81,13 @@ def _classes(test: dict[str, Any]) -> list[Section]:
 
 
 def _galleries(run: Run, predictions: pd.DataFrame) -> list[Section]:
-    previews = Previews(run)
-    table = run.table("neighbours", missing_ok=True)  # each test sample's most similar training sample
-    neighbours = {row.path: f"{row.neighbour} ({row.label})" for row in table.itertuples()}
+    previews, likest = Previews(run), neighbours(run)
 
     def shown(row: Any) -> Preview:
         right = row.predicted == row.label
         first = row.label if right else f"{row.label} → {row.predicted}"
         lines = [first, f"probability {row.probability:.3f}", row.path]
-        lines += [f"most like {neighbours[row.path]}"] if row.path in neighbours else []
+        lines += [likest[row.path]] if row.path in likest else []
         return Preview(previews.of(row.path), lines)
 
     wrong = (predictions["label"] != predictions["predicted"]).sum()

@@ -8,7 +8,7 @@ import pandas as pd
 from ft_lightning.pages import figures
 from ft_lightning.pages.page import Preview, Section, number
 from ft_lightning.pages.previews import Previews
-from ft_lightning.pages.training import flattered, training
+from ft_lightning.pages.training import baselines, flattered, training
 from ft_lightning.runs.run import Run
 from ft_lightning.tasks.label_sets import names_in
 from ft_lightning.tasks.shown import worst_sets
@@ -34,13 +34,7 @@ def headline(metrics: dict[str, Any]) -> Section:
             f"On other samples of the same kind, expect an average precision of {low:.3f} to {high:.3f} (95 % "
             f"interval), as a mean over the labels that occur. Chance has {number(test['chance_average_precision'])}"
         )
-    if test.get("knn_average_precision") is not None:
-        text += (
-            ", answering by the most similar training samples, without any training, "
-            f"{test['knn_average_precision']:.3f}"
-        )
-    if test.get("tfidf_average_precision") is not None:
-        text += f", a linear model that counts words (TF-IDF) {test['tfidf_average_precision']:.3f}"
+    text += baselines(test, "average_precision", "{:.3f}".format)
     text += (
         f". All labels are right in {test['exact_match']:.1%} of the samples; always answering the commonest labels of "
         f"train would be in {test['commonest_exact_match']:.1%}."

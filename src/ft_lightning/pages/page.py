@@ -73,6 +73,12 @@ def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+def with_interval(metrics: Mapping[str, Any], name: str) -> str:
+    """Format a metric for people, with its 95 % interval if it has one."""
+    bounds = metrics.get(f"{name}_ci95")
+    return number(metrics.get(name)) + (f" ({number(bounds[0])} to {number(bounds[1])})" if bounds else "")
+
+
 def _cells(table: pd.DataFrame) -> list[list[dict[str, Any]]]:
     """Return rows of cells: the text, and in a numeric column the number to sort by."""
     columns = []

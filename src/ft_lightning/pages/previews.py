@@ -31,6 +31,12 @@ class Previews:
         return _MARKED if any(marked) else ""
 
 
+def neighbours(run: Run) -> dict[str, str]:
+    """Return a line on each test sample's most similar training sample, by the name of the first."""
+    table = run.table("neighbours", missing_ok=True)
+    return {row.path: f"most like {row.neighbour} ({row.label})" for row in table.itertuples()}
+
+
 def drawn(shown: Path | Snippet | None) -> Markup:
     """Return the markup of a preview; an empty frame for one that is gone."""
     if shown is None:

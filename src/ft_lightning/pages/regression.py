@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from ft_lightning.pages import scatter
-from ft_lightning.pages.page import Preview, Section, number
-from ft_lightning.pages.previews import Previews
-from ft_lightning.pages.training import flattered, training
+from ft_lightning.pages.page import Preview, Section, number, with_interval
+from ft_lightning.pages.previews import Previews, neighbours
+from ft_lightning.pages.training import baselines, flattered, training
 from ft_lightning.runs.run import Run
 from ft_lightning.tasks.numbers import SEP, predictions_of, strata, values_of, worst
 from ft_lightning.tasks.regression import SHOWN
@@ -32,12 +32,8 @@ def headline(metrics: dict[str, Any]) -> Section:
         f"On other samples of the same kind, expect a mean absolute error (MAE) of {_short(low)} to {_short(high)} "
         f"(95 % interval). Always answering the mean of train is off by {_short(test['mean_mae'])}"
     )
-    if test.get("knn_mae") is not None:
-        text += f", answering as the most similar training samples, without any training, by {_short(test['knn_mae'])}"
-    if test.get("tfidf_mae") is not None:
-        text += f", a linear model that counts words (TF-IDF) by {_short(test['tfidf_mae'])}"
-    text += "."
-    return Section("Result", text + flattered(metrics))
+    text += baselines(test, "mae", _short, how="as", beside="by ")
+    return Section("Result", f"{text}.{flattered(metrics)}")
 
 
 def counts(split: pd.DataFrame) -> pd.DataFrame:
@@ -88,13 +84,11 @@ def _errors(predictions: pd.DataFrame, targets: list[str], metrics: dict[str, An
 
 
 def _worst(run: Run, predictions: pd.DataFrame) -> list[Section]:
-    previews = Previews(run)
-    table = run.table("neighbours", missing_ok=True)  # each test sample's most similar training sample
-    neighbours = {row.path: f"{row.neighbour} ({row.label})" for row in table.itertuples()}
+    previews, likest = Previews(run), neighbours(run)
     rows, images = worst(predictions, SHOWN), []
     for path, label, predicted in zip(rows["path"], rows["label"], predictions_of(rows).tolist(), strict=True):
         lines = [f"{label} → {SEP.join(map(_short, predicted))}", path]
-        lines += [f"most like {neighbours[path]}"] if path in neighbours else []
+        lines += [likest[path]] if path in likest else []
         images.append(Preview(previews.of(path), lines))
     text = f"The predictions farthest off: label → predicted.{previews.said}"
     return [Section("Worst errors", text, images=images)]
@@ -105,7 +99,7 @@ def _intervals(run: Run, metrics: dict[str, Any]) -> list[Section]:
         return []
     test = metrics["test"]
     facts = {f"half width, {target}": number(width) for target, width in about["half_width"].items()}
-    facts["coverage on test"] = _with_interval(test, "coverage90")
+    facts["coverage on test"] = with_interval(test, "coverage90")
     text = (
         "predict's columns low and high are the prediction minus and plus a half width, chosen on val so that 90 % of "
         "samples of the same kind lie within (split-conformal, Lei et al., 2018)."
@@ -119,11 +113,6 @@ def _intervals(run: Run, metrics: dict[str, Any]) -> list[Section]:
     table[numeric] = table[numeric].apply(pd.to_numeric)
     shown = table.rename(columns={"half_width": "half width"})
     return [Section("Intervals", text, facts, [scatter.coverage_by_level(table)], shown)]
-
-
-def _with_interval(test: dict[str, Any], name: str) -> str:
-    bounds = test.get(f"{name}_ci95")
-    return number(test[name]) + (f" ({number(bounds[0])} to {number(bounds[1])})" if bounds else "")
 
 
 def _short(value: float) -> str:

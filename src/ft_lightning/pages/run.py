@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from ft_lightning.data.scan import SPLITS
 from ft_lightning.pages import instruct, multiclass, multilabel, regression
 from ft_lightning.pages.lengths import sections_on_lengths
-from ft_lightning.pages.page import Section, number, write_page
+from ft_lightning.pages.page import Section, number, with_interval, write_page
 from ft_lightning.runs.baselines import better_baseline
 from ft_lightning.runs.run import Run
 from ft_lightning.system.console import short
@@ -82,8 +82,7 @@ def _result(run: Run, metrics: dict[str, Any]) -> dict[str, str]:
     for name, title in shown_of(task, test).items():
         if name not in test:
             continue
-        bounds = test.get(f"{name}_ci95")
-        facts[title] = number(test[name]) + (f" ({number(bounds[0])} to {number(bounds[1])})" if bounds else "")
+        facts[title] = with_interval(test, name)
         if name.startswith("knn_") and test[name] is None:
             facts[title] = "features not stored"
     if "val" in metrics:
@@ -130,10 +129,7 @@ def _folds(run: Run, metrics: dict[str, Any]) -> list[Section]:
     for name, title in task_class(run.task).columns.items():
         if found := folds["test"].get(name):
             table[title] = pd.array([*found["values"], found["mean"], found["sd"]], dtype="Float64").astype(float)
-        bounds = pooled.get(f"{name}_ci95")
-        facts[f"{title}, all folds"] = number(pooled.get(name)) + (
-            f" ({number(bounds[0])} to {number(bounds[1])})" if bounds else ""
-        )
+        facts[f"{title}, all folds"] = with_interval(pooled, name)
     text = (
         f"All {pooled['n']:,} samples were tested once, each by one of {len(sizes)} heads that did not train on it. "
         "They measure what such a training reaches on these data; this run's model is none of them. The intervals are "

@@ -1,5 +1,6 @@
 """What the pages of all tasks say of a training: its epochs, and whether its samples are known to the model."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -37,6 +38,23 @@ def best_epoch_said(run: Run, history: pd.DataFrame, metric: str) -> str:
     shared = f" {ties} epochs share it: the loss on val decides." if ties > 1 else ""
     where = f"epoch {best['epoch'] + 1:.0f} (metrics.csv counts from 0)"
     return f"Best {name} on val in {where}: {decimals(value)}.{shared}"
+
+
+def baselines(
+    test: dict[str, Any], metric: str, shown: Callable[[float], str], how: str = "by", beside: str = ""
+) -> str:
+    """Say what baselines reach on test in a metric, to follow what another one reaches; empty without any.
+
+    Args:
+        how: they answer: by, or as, the most similar samples.
+        beside: what stands before a number, such as "in ".
+    """
+    known = {
+        "knn": f"answering {how} the most similar training samples, without any training,",
+        "tfidf": "a linear model that counts words (TF-IDF)",
+    }
+    values = {what: test.get(f"{name}_{metric}") for name, what in known.items()}
+    return "".join(f", {what} {beside}{shown(value)}" for what, value in values.items() if value is not None)
 
 
 def flattered(metrics: dict[str, Any]) -> str:
