@@ -151,7 +151,7 @@ def test_those_that_only_decoding_shows_are_listed_all_at_once_too(
 
 
 def _refuse_pictures(path: Path) -> bytes:
-    assert path.suffix not in images.SUFFIXES, f"{path} is read again"
+    assert path.suffix not in images.opening.SUFFIXES, f"{path} is read again"
     with path.open("rb") as file:
         return file.read()
 

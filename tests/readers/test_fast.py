@@ -105,7 +105,7 @@ def test_the_key_of_exact_is_what_it_was_before_there_was_another() -> None:
     }  # fmt: skip
     assert EXACT.decoding("exact").key() == EXACT.key()
     assert FAST.key() != EXACT.key()
-    assert FAST.limited(5).decode == "fast"
+    assert FAST.adapted({"max_pixels": 5}).decode == "fast"
 
 
 def test_a_model_directory_says_how_and_without_a_word_it_is_exact() -> None:

@@ -52,7 +52,7 @@ def test_without_the_package_heic_is_told_from_what_is_no_image(tmp_path: Path) 
         "import sys; sys.modules['pillow_heif'] = None; import importlib.util as u; find = u.find_spec\n"
         "u.find_spec = lambda name, *rest: None if name == 'pillow_heif' else find(name, *rest)\n"
         "from ft_lightning.readers import images\n"
-        f"print('.heic' in images.SUFFIXES, images.inspect_image({str(path)!r}, 10**6)[1].error)"
+        f"print('.heic' in images.opening.SUFFIXES, images.inspect_image({str(path)!r}, 10**6)[1].error)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "False AVIF or HEIC, which needs another package: pip install pillow-heif\n"

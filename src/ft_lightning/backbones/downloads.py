@@ -66,9 +66,7 @@ def fetch_from_hub(repository: str) -> Path:
     if path is None:
         path = _download_from_hub(repository, names)
         _forget(path.resolve())
-    # The cache links to a file that is named by its sha256 if it is large, by another digest if it is small.
-    stored = path.resolve()
-    verify(stored, stored.name if re.fullmatch(r"[a-f0-9]{64}", stored.name) else "")
+    _verify_linked(path)
     return path
 
 
@@ -85,9 +83,14 @@ def fetch_snapshot(repository: str, revision: str | None) -> Path:
     if folder is None or not _is_whole(folder):
         folder = _download_snapshot(repository, wanted)
     for path in sorted(folder.glob("**/*.safetensors")):
-        stored = path.resolve()
-        verify(stored, stored.name if re.fullmatch(r"[a-f0-9]{64}", stored.name) else "")
+        _verify_linked(path)
     return folder
+
+
+def _verify_linked(path: Path) -> None:
+    # The cache links to a file that is named by its sha256 if it is large, by another digest if it is small.
+    stored = path.resolve()
+    verify(stored, stored.name if re.fullmatch(r"[a-f0-9]{64}", stored.name) else "")
 
 
 def _is_whole(folder: Path) -> bool:

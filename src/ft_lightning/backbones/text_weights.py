@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ft_lightning.backbones.text_networks import class_of, config_of, no_pooler, quiet
-from ft_lightning.backbones.weights import reading
+from ft_lightning.backbones.weights import misfits_of, reading
 from ft_lightning.system.errors import UserError
 
 # What a file may hold besides the network: heads of its pretraining or of a task, and poolers, which are not built.
@@ -60,13 +60,12 @@ def load_network(config: dict[str, Any], folder: Path, generates: bool = False) 
             output_loading_info=True,
             **no_pooler(made, generates),
         )
-    kinds = {
-        "missing": sorted(found["missing_keys"]),
-        "unexpected": sorted(name for name in found["unexpected_keys"] if not _is_beside(name, network)),
-        "of another shape": sorted(key if isinstance(key, str) else key[0] for key in found["mismatched_keys"]),
-    }
-    if any(kinds.values()):
-        misfits = "; ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in kinds.items() if names)
+    misfits = misfits_of(
+        sorted(found["missing_keys"]),
+        sorted(name for name in found["unexpected_keys"] if not _is_beside(name, network)),
+        sorted(key if isinstance(key, str) else key[0] for key in found["mismatched_keys"]),
+    )
+    if misfits:
         raise UserError(
             f"{folder}: the weights do not fit the {len(network.state_dict())} entries of the {made.model_type} in "
             f"config.json: {misfits}."

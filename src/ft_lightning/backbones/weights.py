@@ -76,14 +76,18 @@ def load_values(network: nn.Module, state: dict[str, Tensor], last_layers: list[
     given = {name: value for name, value in state.items() if name in wanted or not name.startswith(last)}
     missing, unexpected = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
     other_shape = sorted(name for name in wanted.keys() & given.keys() if wanted[name].shape != given[name].shape)
-    if missing or unexpected or other_shape:
-        kinds = {"missing": missing, "unexpected": unexpected, "of another shape": other_shape}
-        misfits = "; ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in kinds.items() if names)
+    if misfits := misfits_of(missing, unexpected, other_shape):
         raise UserError(
             f"model.weights={label} does not fit the network's {len(wanted)} entries: {misfits}. "
             "Is model.name the architecture these weights belong to, under the library's own names?"
         )
     network.load_state_dict(given)
+
+
+def misfits_of(missing: list[str], unexpected: list[str], other_shape: list[str]) -> str:
+    """Say which entries do not fit a network; empty if all do."""
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": other_shape}
+    return "; ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in kinds.items() if names)
 
 
 def unknown_weights(weights: str, name: str, known: list[str]) -> UserError:

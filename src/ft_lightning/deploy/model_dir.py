@@ -16,14 +16,14 @@ from ft_lightning.backbones.load import build_backbone
 from ft_lightning.data.layout import Layout
 from ft_lightning.deploy import adapter
 from ft_lightning.deploy.predictor import TrainedModel
-from ft_lightning.deploy.weights import INDEX, WEIGHTS, fill, read_weights, write_weights
+from ft_lightning.deploy.weights import INDEX, WEIGHTS, fill, read_weights, verified, write_weights
 from ft_lightning.finetune import freeze_plan
 from ft_lightning.heads import build_head
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Reader
 from ft_lightning.runs.run import CARD, Run
 from ft_lightning.system.errors import UserError, name_few, number_of
-from ft_lightning.system.files import replacing, sha256, write_json
+from ft_lightning.system.files import replacing, write_json
 from ft_lightning.system.versions import versions
 from ft_lightning.tasks.registry import task_of
 from ft_lightning.tasks.task import Task
@@ -126,16 +126,8 @@ def _build(
 
 def _with_files(preprocess: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the reader's values with the content of its files in place of their digests."""
-    contents = {}
-    for name, expected in preprocess.get("files", {}).items():
-        if Path(name).name != name:
-            raise UserError(f"{folder / CARD} names a file outside its folder: {name}.")
-        found = sha256(folder / name) if (folder / name).is_file() else "missing"
-        if found != expected:
-            raise UserError(
-                f"{folder / name} is damaged: sha256 {found}, expected {expected}. Copy the model directory again."
-            )
-        contents[name] = (folder / name).read_text(encoding="utf-8")
+    digests = preprocess.get("files", {})
+    contents = {name: verified(folder, name, digests[name]).read_text(encoding="utf-8") for name in digests}
     return preprocess | ({"files": contents} if contents else {})
 
 

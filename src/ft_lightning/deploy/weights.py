@@ -44,19 +44,25 @@ def read_weights(folder: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
     shards: dict[str, str] = card.get("shards") or {}
     expected = {(INDEX if shards else WEIGHTS): card.get("sha256"), **shards}
     for name, digest in expected.items():
-        if Path(name).name != name:
-            raise UserError(f"{folder}: model.json names a file outside its folder: {name}.")
-        found = sha256(folder / name) if (folder / name).is_file() else "missing"
-        if found != digest:
-            raise UserError(
-                f"{folder / name} is damaged: sha256 {found}, expected {digest}. Copy the model directory again."
-            )
+        verified(folder, name, digest)
     state: dict[str, Tensor] = {}
     for name in shards or (WEIGHTS,):
         state |= load_file(folder / name)
     if shards and state.keys() != read_json(folder / INDEX)["weight_map"].keys():
         raise UserError(f"{folder}: its weights are not those of {INDEX}. Copy the model directory again.")
     return state
+
+
+def verified(folder: Path, name: str, expected: object) -> Path:
+    """Return a file of a model directory; raise UserError if it lies elsewhere, or is not the one model.json knows."""
+    if Path(name).name != name:
+        raise UserError(f"{folder}: model.json names a file outside its folder: {name}.")
+    found = sha256(folder / name) if (folder / name).is_file() else "missing"
+    if found != expected:
+        raise UserError(
+            f"{folder / name} is damaged: sha256 {found}, expected {expected}. Copy the model directory again."
+        )
+    return folder / name
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -34,7 +34,7 @@ class Previews:
 def neighbours(run: Run) -> dict[str, str]:
     """Return a line on each test sample's most similar training sample, by the name of the first."""
     table = run.table("neighbours", missing_ok=True)
-    return {row.path: f"most like {row.neighbour} ({row.label})" for row in table.itertuples()}
+    return {str(row.path): f"most like {row.neighbour} ({row.label})" for row in table.itertuples()}
 
 
 def drawn(shown: Path | Snippet | None) -> Markup:

@@ -74,7 +74,7 @@ class ImageReader:
         return {}
 
     def adapted(self, keys: Mapping[str, Any]) -> Self:
-        limited = self.limited(keys.get("max_pixels", self.max_pixels))
+        limited = replace(self, max_pixels=keys.get("max_pixels", self.max_pixels))
         return limited.decoding(keys["decode"]) if "decode" in keys else limited
 
     def augmented(self, augment: Transform | None) -> Self:
@@ -88,10 +88,6 @@ class ImageReader:
 
     def lengths(self, samples: Sequence[Sample]) -> None:
         return None
-
-    def limited(self, max_pixels: int) -> Self:
-        """Return the same reader with another limit."""
-        return replace(self, max_pixels=max_pixels)
 
     def decoding(self, decode: str) -> Self:
         """Return the same reader with another way of decoding: `exact`, or `fast` for large JPEGs."""

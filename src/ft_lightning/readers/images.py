@@ -20,7 +20,6 @@ from ft_lightning.readers.sample import Inspection, SampleError
 
 VERSION = 1  # raise it when the code changes what an image looks like in memory; empties stores and memos
 _VERDICTS = 2  # raise it when other files can be used than before; empties memos
-SUFFIXES = opening.SUFFIXES
 _EDGE = 240  # pixels of a preview's longer edge: sharp at the size a page shows, about 8 kB
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -70,26 +70,21 @@ def short(path: Path) -> Path:
 
 def sample_progress(shown: bool) -> Progress:
     """Make a progress bar with samples, samples per second and the time left."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    return Progress(*columns, disable=not shown, console=console)
+    return _progress(shown, _Rate())
 
 
 def counting(what: str, things: Sequence[Thing], shown: bool) -> Iterator[Thing]:
     """Yield each thing, and show how many are done."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with Progress(*columns, disable=not shown, console=console) as progress:
+    with _progress(shown) as progress:
         yield from progress.track(things, description=what)
+
+
+def _progress(shown: bool, *further: ProgressColumn) -> Progress:
+    """Make a bar with what is done and the time left, and further columns between them."""
+    first = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    return Progress(
+        *first, *further, TimeRemainingColumn(elapsed_when_finished=True), disable=not shown, console=console
+    )
 
 
 class TrialBar:
@@ -102,15 +97,8 @@ class TrialBar:
     """
 
     def __init__(self, wanted: int, shown: bool) -> None:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[best]}{task.fields[now]}"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-        )
         self._shown = shown
-        self._progress = Progress(*columns, disable=not shown, console=console)
+        self._progress = _progress(shown, TextColumn("{task.fields[best]}{task.fields[now]}"))
         self._bar = self._progress.add_task("Trials", total=wanted, best="", now="")
         self._printed: set[int] | None = None
 

@@ -43,10 +43,10 @@ def full_metrics(rows: Tensor) -> dict[str, Any]:
 def _measured(rows: Tensor) -> dict[str, Any]:
     measured: dict[str, Any] = {"n": len(rows), **epoch_metrics(rows), "tokens": int(rows[:, 1].sum())}
     values = rows.double().numpy()
-    low, high = _bootstrap(lambda draws: _mean_loss(draws, values), len(values))
+    bounds = _bootstrap(lambda draws: _mean_loss(draws, values), len(values))
     measured |= {
-        "loss_ci95": [low, high],
-        "perplexity_ci95": [math.exp(min(bound, _LARGEST)) for bound in (low, high)],
+        "loss_ci95": bounds,
+        "perplexity_ci95": [math.exp(min(bound, _LARGEST)) for bound in bounds],
     }
     written = _written(rows)
     if written is None:
@@ -57,7 +57,7 @@ def _measured(rows: Tensor) -> dict[str, Any]:
         measured |= {name: count / n, f"{name}_ci95": wilson_interval(count, n)}
     tokens = chosen[:, _TOKENS]
     bounds = _bootstrap(lambda draws: draws @ tokens / n, n)
-    return measured | {"answer_tokens": float(tokens.mean()), "answer_tokens_ci95": list(bounds), "answers": n}
+    return measured | {"answer_tokens": float(tokens.mean()), "answer_tokens_ci95": bounds, "answers": n}
 
 
 def _difference(own: Tensor, base: Tensor) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _difference(own: Tensor, base: Tensor) -> dict[str, Any]:
     bounds = _bootstrap(lambda draws: _mean_loss(draws, mine) - _mean_loss(draws, other), len(mine))
     every = np.ones((1, len(mine)))
     loss = float((_mean_loss(every, mine) - _mean_loss(every, other))[0])
-    found: dict[str, Any] = {"loss": loss, "loss_ci95": list(bounds)}
+    found: dict[str, Any] = {"loss": loss, "loss_ci95": bounds}
     written, of_base = _written(own), _written(base)
     if written is None or of_base is None:
         return found
@@ -93,10 +93,8 @@ def _mean_loss(draws: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (draws @ values[:, 0]) / (draws @ values[:, 1])
 
 
-def _bootstrap(measure: Callable[[np.ndarray], np.ndarray], n: int) -> tuple[float, float]:
-    found = np.concatenate([measure(draws) for draws in resamples(n)])
-    low, high = np.percentile(found, [2.5, 97.5])
-    return float(low), float(high)
+def _bootstrap(measure: Callable[[np.ndarray], np.ndarray], n: int) -> list[float]:
+    return np.percentile(np.concatenate([measure(draws) for draws in resamples(n)]), [2.5, 97.5]).tolist()
 
 
 def answers_table(task: Instruct, names: Sequence[str], rows: Tensor, labels: Sequence[str] | None) -> pd.DataFrame:

@@ -56,8 +56,22 @@ def macro_f1_interval(confusion: np.ndarray) -> list[float]:
         correct, occurrences = draws * (true == predicted) @ as_true, draws @ as_true + draws @ as_predicted  # (R, C)
         f1 = np.divide(2 * correct, np.maximum(occurrences, 1), order="C")
         scores.append(f1.sum(1) / (occurrences > 0).sum(1))
-    low, high = np.percentile(np.concatenate(scores), [2.5, 97.5])
-    return [float(low), float(high)]
+    bounds = percentiles(np.concatenate(scores))
+    assert bounds, "F1 is always defined"
+    return bounds
+
+
+def percentiles(values: np.ndarray) -> list[float] | None:
+    """Return the 95 % percentile interval of resampled values; None if none of them is defined."""
+    known = values[np.isfinite(values)]
+    return np.percentile(known, [2.5, 97.5]).tolist() if len(known) else None
+
+
+def row_means(values: np.ndarray) -> np.ndarray:
+    """Return the mean (R,) of the defined values of each row (R, K); NaN for a row without any."""
+    known = np.isfinite(values)
+    sums = np.where(known, values, 0).sum(1)
+    return np.divide(sums, known.sum(1), out=np.full(len(values), math.nan), where=known.any(1))
 
 
 def resamples(n: int, width: int = 1) -> Iterator[np.ndarray]:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ft_lightning.tasks.intervals import resamples, wilson_interval
+from ft_lightning.tasks.intervals import percentiles, resamples, row_means, wilson_interval
 from ft_lightning.tasks.measure import rank_auroc, refuse_non_finite, value_of
 from ft_lightning.tasks.multilabel import METRICS, MultiLabel
 from ft_lightning.tasks.task import Outputs
@@ -161,14 +161,10 @@ def _intervals(probabilities: np.ndarray, truth: np.ndarray, answers: np.ndarray
         right, either = weights @ (truth & answers), weights @ (truth.astype(int) + answers)  # (R, L)
         f1 = np.divide(2 * right, either, out=np.full(right.shape, math.nan), where=either > 0)
         drawn["average_precision"].append(resampled_precision(probabilities, truth, weights))
-        drawn["f1_macro"].append(_row_means(f1))
+        drawn["f1_macro"].append(row_means(f1))
         drawn["f1_micro"].append(2 * right.sum(1) / np.maximum(1, either.sum(1)))
-    values = {name: np.concatenate(parts) for name, parts in drawn.items()}
-    return {
-        f"{name}_ci95": np.nanpercentile(each, [2.5, 97.5]).tolist()
-        for name, each in values.items()
-        if not np.isnan(each).all()
-    }
+    bounds = {f"{name}_ci95": percentiles(np.concatenate(parts)) for name, parts in drawn.items()}
+    return {name: found for name, found in bounds.items() if found}
 
 
 def resampled_precision(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -176,14 +172,7 @@ def resampled_precision(scores: np.ndarray, truth: np.ndarray, weights: np.ndarr
     that hold each sample so often: weights (R, N).
     """
     each = [_precision(scores[:, i], truth[:, i], weights) for i in range(truth.shape[1])]
-    return _row_means(np.stack(each, 1))
-
-
-def _row_means(values: np.ndarray) -> np.ndarray:
-    """Return the mean of the numbers of each row; NaN for a row without any."""
-    known = ~np.isnan(values)
-    sums = np.where(known, values, 0).sum(1)
-    return np.divide(sums, known.sum(1), out=np.full(len(values), math.nan), where=known.any(1))
+    return row_means(np.stack(each, 1))
 
 
 def _per_label(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ft_lightning.system.errors import number_of
 from ft_lightning.tasks import numbers
-from ft_lightning.tasks.intervals import resamples, wilson_interval
+from ft_lightning.tasks.intervals import percentiles, resamples, row_means, wilson_interval
 from ft_lightning.tasks.measure import refuse_non_finite, value_of
 from ft_lightning.tasks.regression import METRICS, PERCENT, Regression
 from ft_lightning.tasks.task import Details, Outputs
@@ -53,13 +53,15 @@ def full_metrics(task: Regression, rows: Tensor, target: Tensor, half_width: Ten
     result |= {"loss": _finite(loss(rows, target)), "n": n}
     result |= {name: _finite(_mean([one[name] for one in each])) for name in each[0] if name.startswith("mean_")}
     drawn = _resampled(*given)  # (R, K) for each metric
-    result |= {f"{name}_ci95": _bounds(_row_means(values)) for name, values in drawn.items()}
+    result |= {f"{name}_ci95": percentiles(row_means(values)) for name, values in drawn.items()}
     if task.half_width:
         half = given[0].new_tensor(task.half_width) if half_width is None else half_width
         covered = ((given[0] - given[1]).abs() <= half).double().mean(0).tolist()
         result |= {"coverage90": fmean(covered), "coverage90_ci95": wilson_interval(round(fmean(covered) * n), n)}
         each = [one | {"coverage90": share} for one, share in zip(each, covered, strict=True)]
-    intervals = [{f"{name}_ci95": _bounds(values[:, i]) for name, values in drawn.items()} for i in range(task.width)]
+    intervals = [
+        {f"{name}_ci95": percentiles(values[:, i]) for name, values in drawn.items()} for i in range(task.width)
+    ]
     finite = [{key: _finite(value) for key, value in one.items()} for one in each]
     per_target = [{**one, **bounds} for one, bounds in zip(finite, intervals, strict=True)]
     return result | {"per_target": dict(zip(task.targets, per_target, strict=True))}
@@ -152,19 +154,6 @@ def _ranking(column: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         return (sizes.cumsum() - (sizes + counts.sum()) / 2)[place]
 
     return ranks
-
-
-def _bounds(values: np.ndarray) -> list[float] | None:
-    """Return the percentile interval of resampled values; None if none of them is defined."""
-    known = values[np.isfinite(values)]
-    return np.percentile(known, [2.5, 97.5]).tolist() if len(known) else None
-
-
-def _row_means(values: np.ndarray) -> np.ndarray:
-    """Return the mean (R,) of the defined values of each row (R, K); NaN for a row without any."""
-    known = np.isfinite(values)
-    sums = np.where(known, values, 0).sum(1)
-    return np.divide(sums, known.sum(1), out=np.full(len(values), math.nan), where=known.any(1))
 
 
 def _mean(values: list[float]) -> float:
