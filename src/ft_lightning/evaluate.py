@@ -78,8 +78,7 @@ def usable(
 
     kind = KINDS[reader.kind]
     splits = {name or "": those for name, those in split.by_split(samples).items()}
-    fix = f"Mend or remove them, or leave them out: data.{kind.on_bad}=skip."
-    inspector = kind.inspector(splits, memo, data, fix)
+    inspector = kind.inspector(splits, memo, data)
     left_out: list[tuple[Sample, str]] = []
     if kind.hold(inspector, reader, skips(kind, data)):
         left_out = inspector.leave_out(data.max_bad_fraction, nothing_left, show_progress=True)

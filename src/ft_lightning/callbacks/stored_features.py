@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -76,7 +75,6 @@ class RowCache:
         return other
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
 class StoredFeatures(Callback):
     """Lets a run train, validate and test on stored features wherever that changes only its speed.
 
@@ -93,16 +91,21 @@ class StoredFeatures(Callback):
         rows: shared with other fits of this process.
     """
 
-    cache: Any
-    splits: Sequence[str]
-    required_by: Requirement | None
-    probe: Chooser | None
-    show_progress: bool
-    quiet: bool
-    clock: Stopwatch
-    rows: RowCache
-    found: int = field(default=0, init=False)  # samples whose features were stored
-    computed: int = field(default=0, init=False)
+    # No dataclass: Hydra would take one among the Trainer's callbacks for a config.
+    def __init__(
+        self,
+        cache: Any,
+        splits: Sequence[str],
+        required_by: Requirement | None,
+        probe: Chooser | None,
+        show_progress: bool,
+        quiet: bool,
+        clock: Stopwatch,
+        rows: RowCache,
+    ) -> None:
+        self.cache, self.splits, self.required_by, self.probe = cache, splits, required_by, probe
+        self.show_progress, self.quiet, self.clock, self.rows = show_progress, quiet, clock, rows
+        self.found = self.computed = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Compute the missing rows and make the data serve them."""

@@ -79,18 +79,10 @@ def _composing() -> Iterator[None]:
         GlobalHydra.instance().hydra = theirs
 
 
-def _unique() -> str:
-    # Hydra's time stamps have one-second resolution: two runs in one second would share a directory.
-    return uuid.uuid4().hex[:6]
-
-
-def _study(*, _root_: DictConfig) -> str:
-    return study_digest(_root_)
-
-
 # On import, because the jobs of a multirun may run in processes that start no command themselves.
-OmegaConf.register_new_resolver("unique", _unique, use_cache=True, replace=True)
-OmegaConf.register_new_resolver("study", _study, replace=True)
+# Hydra's time stamps have one-second resolution: two runs in one second would share a directory.
+OmegaConf.register_new_resolver("unique", lambda: uuid.uuid4().hex[:6], use_cache=True, replace=True)
+OmegaConf.register_new_resolver("study", lambda *, _root_: study_digest(_root_), replace=True)
 
 
 class _WorkingDirectoryConf(SearchPathPlugin):

@@ -70,16 +70,14 @@ def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
     """Call head, loss, optimizer and schedule once, without a step; raise UserError for what they refuse."""
     import torch
 
+    from ft_lightning.heads import outputs_of
     from ft_lightning.module import FineTuner
     from ft_lightning.optim import build_optimizer
 
     classifier = module.classifier
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         with blaming(cfg, "head"):
-            features = torch.zeros(2, classifier.backbone.feature_dim)
-            training = classifier.head.training
-            outputs = classifier.head.eval()(features)
-            classifier.head.train(training)
+            outputs = outputs_of(classifier.head, torch.zeros(2, classifier.backbone.feature_dim))
         if outputs.shape != (2, data.task.width):
             raise UserError(
                 f"head: {cfg.head.get('name', cfg.head._target_)} gives {_described(outputs)} for two samples: make it "

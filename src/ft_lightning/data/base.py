@@ -89,8 +89,7 @@ class LabelledData(LightningDataModule):
         self.splits: Mapping[str, Sequence[Sample]] = splits
         self._without_split = [(sample, "data.limit") for sample in beyond]  # and why
         self._without_split += [(sample, "data.exclude") for sample in excluded]
-        fix = f"Mend or remove them, or leave them out: data.{self.kind.on_bad}=skip."
-        self.inspector = self.kind.inspector(self.splits, self.memo, vars(self), fix)
+        self.inspector = self.kind.inspector(self.splits, self.memo, vars(self))
         if self._skips:
             self._leave_out_unusable(task)
         else:

@@ -1,12 +1,11 @@
 """Lists the conversations of a table, and reports what is wrong with them."""
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ft_lightning.data.conversation_layouts import conversation_of, read_rows, recognised
-from ft_lightning.data.scan import Entry, FindFiles, Listing, OnProblem
+from ft_lightning.data.scan import Entry, FindFiles, Listing, OnProblem, with_entries
 from ft_lightning.data.table import listing_of, refuse_lacking, weights_of
 from ft_lightning.readers.conversation import problem_of
 from ft_lightning.readers.decoding import UnusableTextError
@@ -55,15 +54,7 @@ def checking(find: FindFiles) -> FindFiles:
 
     The content of its entries may be a list of {"role", "content"} or {"from", "value"}; a label may be left empty.
     """
-
-    @functools.wraps(find)
-    def listing(root: str | None, csv: str | None, on_problem: OnProblem, **columns: Any) -> Any:
-        found = find(root, csv, on_problem, **columns)
-        if not isinstance(found, Listing):  # which is refused where all sources are
-            return found
-        return found._replace(entries=[_checked(entry) for entry in found.entries])
-
-    return listing
+    return with_entries(find, lambda entries, _: [_checked(entry) for entry in entries])
 
 
 def _checked(entry: Any) -> Any:

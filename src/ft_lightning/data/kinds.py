@@ -77,11 +77,10 @@ class Kind:
                 "other data."
             )
 
-    def inspector(
-        self, splits: Splits, memo: Memo | None, keys: Mapping[str, Any], fix: str = "Mend or remove them."
-    ) -> Inspector:
+    def inspector(self, splits: Splits, memo: Memo | None, keys: Mapping[str, Any]) -> Inspector:
         """Return what finds the samples of these splits that cannot be used, by the keys of conf/data."""
         inspect, judge = self.inspecting(keys)
+        fix = f"Mend or remove them, or leave them out: data.{self.on_bad}=skip."
         inspector = Inspector(splits, memo if self.remembered else None, self.name, inspect, judge, fix)
         if not self.remembered:
             inspector.decode_unknown(show_progress=False)

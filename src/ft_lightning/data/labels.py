@@ -78,7 +78,8 @@ class Labels:
                 written.append(None)
         if refused:
             names, (why, *others) = [name for name, _ in refused], {error for _, error in refused}
-            told = f" ({why}): {name_few(names)}" if len(names) > 1 and not others else f": {name_few(_each(refused))}"
+            each = [f"{name} ({error})" for name, error in refused]
+            told = f" ({why}): {name_few(names)}" if len(names) > 1 and not others else f": {name_few(each)}"
             on_problem(f"{where}: {number_of(len(refused), 'label')} cannot be read{told}.")
         if without and empty == "error":
             none = " (none, if they have none of the labels)" if self.task.empty == "none" else ""
@@ -112,10 +113,6 @@ class Labels:
                 if len(group) > 1:
                     on_problem(f"{where}: the labels {' and '.join(map(ascii, group))} read the same: {fix}.")
             names = {tidy(group[0]) for group in alike.values()}  # so that none is reported twice
-
-
-def _each(refused: Iterable[tuple[str, str]]) -> list[str]:
-    return [f"{name} ({error})" for name, error in refused]
 
 
 def tidy(label: str) -> str:

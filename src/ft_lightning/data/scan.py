@@ -1,13 +1,13 @@
 """Makes samples of what a source lists: checks it, and reads each file's digest."""
 
+import functools
 import hashlib
 import inspect
 import logging
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -108,7 +108,20 @@ def with_columns(find: FindFiles, given: Mapping[str, str | Sequence[str]]) -> F
             f"data.{key}={given[key]}: data.find={name_of(find)} has no parameter {key}, so takes no columns: leave it "
             "out."
         )
-    return partial(find, **given) if given else find  # type: ignore[arg-type]
+    return functools.partial(find, **given) if given else find  # type: ignore[arg-type]
+
+
+def with_entries(find: FindFiles, change: Callable[[list[Any], Path], list[Any]]) -> FindFiles:
+    """Return the source whose entries are changed as they are listed; `change` gets them and their base."""
+
+    @functools.wraps(find)
+    def listing(root: str | None, csv: str | None, on_problem: OnProblem, **columns: Any) -> Any:
+        found = find(root, csv, on_problem, **columns)
+        if not isinstance(found, Listing):  # which is refused where all sources are
+            return found
+        return found._replace(entries=change(found.entries, absolute(Path(found.base))))
+
+    return listing
 
 
 def base_of(samples: Sequence[Sample]) -> str | None:

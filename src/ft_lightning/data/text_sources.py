@@ -1,13 +1,12 @@
 """Lists the labelled texts of a table or a folder of .txt files, and reports what is wrong with them."""
 
-import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from ft_lightning.data.folders import TEXT_FILES
-from ft_lightning.data.scan import Entry, FindFiles, Listing, OnProblem, absolute
+from ft_lightning.data.scan import Entry, FindFiles, Listing, OnProblem, with_entries
 from ft_lightning.data.sources import list_folder
 from ft_lightning.data.table import cell_text, columns_of, listing_of, not_texts, refuse_lacking
 from ft_lightning.readers.decoding import UnusableTextError, decoded, problem_of, read_file
@@ -51,16 +50,11 @@ def find_texts(
 def reading(find: FindFiles) -> FindFiles:
     """Return a source that has read the files which another one lists."""
 
-    @functools.wraps(find)
-    def listing(root: str | None, csv: str | None, on_problem: OnProblem, **columns: Any) -> Any:
-        found = find(root, csv, on_problem, **columns)
-        if not isinstance(found, Listing):  # which is refused where all sources are
-            return found
-        base = absolute(Path(found.base))
+    def read(entries: list[Any], base: Path) -> list[Any]:
         with ThreadPoolExecutor() as pool:
-            return found._replace(entries=list(pool.map(lambda entry: _with_content(entry, base), found.entries)))
+            return list(pool.map(lambda entry: _with_content(entry, base), entries))
 
-    return listing
+    return with_entries(find, read)
 
 
 def _with_content(entry: Any, base: Path) -> Any:

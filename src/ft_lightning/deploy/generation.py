@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ft_lightning.backbones.causal import CausalBackbone
 from ft_lightning.backbones.text_networks import quiet
+from ft_lightning.features.extract import in_eval_mode
 from ft_lightning.readers.chat import ChatReader
 from ft_lightning.readers.decoding import UnusableTextError
 from ft_lightning.readers.sample import Sample
@@ -131,18 +132,13 @@ def _cells(answer: Answer | None) -> tuple[str | None, bool | None, int | None]:
 @contextmanager
 def _evaluating(backbone: CausalBackbone, seed: int) -> Iterator[None]:
     """Have the network in eval mode, without gradients, its random numbers from a seed of its own."""
-    training = {module: module.training for module in backbone.modules()}
-    backbone.eval()
     device = next(backbone.parameters()).device
-    exact = torch.autocast(device.type, enabled=False) if device.type == "cpu" else nullcontext()
-    try:
-        with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]), torch.inference_mode(), exact:
-            torch.manual_seed(seed)
-            with quiet():
-                yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    on_cpu = device.type == "cpu"
+    exact = torch.autocast(device.type, enabled=False) if on_cpu else nullcontext()
+    chance = torch.random.fork_rng(devices=[] if on_cpu else [device])
+    with in_eval_mode(backbone), chance, torch.inference_mode(), exact, quiet():
+        torch.manual_seed(seed)
+        yield
 
 
 def _answers(

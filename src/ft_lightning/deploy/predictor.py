@@ -7,22 +7,15 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from ft_lightning.data.datasets import InspectedDataset, check_loader, collating, longest_first
+from ft_lightning.data.datasets import check_loader, longest_first
 from ft_lightning.data.layout import Layout
 from ft_lightning.deploy.generation import Writing, answers_table
 from ft_lightning.features.extract import Computing
 from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.console import sample_progress
-from ft_lightning.system.hardware import (
-    autocast,
-    casting_once,
-    default_workers,
-    moved,
-    pick_device,
-)
+from ft_lightning.system.hardware import autocast, casting_once, moved, pick_device
 from ft_lightning.tasks.registry import task_of
 
 
@@ -112,16 +105,9 @@ class TrainedModel:
         rows: list[Tensor] = []
         errors: dict[int, str] = {}
         batches = longest_first(samples, how.reader, batch_size)
-        loader = DataLoader(
-            InspectedDataset(samples, how.reader),
-            batch_sampler=batches,
-            num_workers=default_workers() if how.num_workers is None else how.num_workers,
-            pin_memory=how.device.type == "cuda",
-            collate_fn=collating(how.reader),
-        )
         with casting_once(self.classifier.backbone, how.device), sample_progress(how.show_progress) as progress:
             bar = progress.add_task("Predicting", total=len(samples))
-            for batch in loader:
+            for batch in how.loader(samples, batches):
                 inputs = moved(batch["inputs"], how.device)
                 with autocast(how.precision, how.device.type):
                     rows.append(self.classifier(inputs).float().cpu())

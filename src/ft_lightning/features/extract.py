@@ -51,6 +51,17 @@ class Computing:
         picked = pick_device(device)
         return cls(reader, picked, pick_precision(precision, picked.type), num_workers, show_progress)
 
+    def loader(self, samples: Sequence[Sample], batches: Sequence[list[int]]) -> DataLoader:
+        """Return a loader of these batches of samples, by their positions; unusable samples are blank."""
+        return DataLoader(
+            InspectedDataset(samples, self.reader),
+            batch_sampler=batches,
+            num_workers=default_workers() if self.num_workers is None else self.num_workers,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # the state of the global one must not depend on what was to compute
+            collate_fn=collating(self.reader),
+        )
+
 
 def open_store(root: str | None, backbone: Backbone, how: Computing, on_disk: bool = True) -> FeatureStore:
     """Open the store of this backbone's features computed in this way, below `root` or the user's cache directory."""
@@ -89,16 +100,7 @@ class Extractor:
         if not samples:
             return
         how = self.how
-        workers = default_workers() if how.num_workers is None else how.num_workers
-        generator = torch.Generator()  # the state of the global one must not depend on what was to compute
-        loader = DataLoader(
-            InspectedDataset(samples, how.reader),
-            batch_sampler=longest_first(samples, how.reader, self.batch_size),
-            num_workers=workers,
-            pin_memory=how.device.type == "cuda",
-            generator=generator,
-            collate_fn=collating(how.reader),
-        )
+        loader = how.loader(samples, longest_first(samples, how.reader, self.batch_size))
         errors: list[str] = []
         with (
             in_eval_mode(self.backbone.to(how.device)),

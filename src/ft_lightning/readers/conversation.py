@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ft_lightning.system.errors import with_article
+
 ROLES = ("system", "user", "assistant")
 _STRANGE = re.compile(
     r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]"
@@ -34,7 +36,7 @@ def problem_of(messages: Sequence[Message], answered: bool = True) -> str:
     for number, message in enumerate(messages, 1):
         if problem := _problem_in(message.content):
             what = {"system": "system message", "user": "question", "assistant": "answer"}[message.role]
-            which = f"message {number}, {_article(what)} {what}," if len(messages) > 2 else f"the {what}"
+            which = f"message {number}, {with_article(what)}," if len(messages) > 2 else f"the {what}"
             return f"{which} {problem}"
     turns = roles[1:] if roles[:1] == ["system"] else roles
     expected = ["user" if turn % 2 == 0 else "assistant" for turn in range(len(turns))]
@@ -91,7 +93,3 @@ def _problem_in(text: str) -> str:
             else f"holds the control character {found[0]!a} {at}"
         )
     return ""
-
-
-def _article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"

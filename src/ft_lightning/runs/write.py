@@ -80,7 +80,7 @@ def write(
     for name, table in (named for each in more for named in each.tables.items()):
         run.write(name, table)
     samples = {split: [data.splits[split][i] for i in each.positions] for split, each in outputs.items()}
-    run.write("val_predictions", _answers(task, samples["val"], outputs["val"].rows))
+    run.write("val_predictions", answers_table(task, samples["val"], outputs["val"].rows))
     about = {
         **{name: entry for each in more for name, entry in each.metrics.items()},
         "differences": _differences(task, data, outputs["test"], others),
@@ -111,7 +111,7 @@ def _differences(task: Task, data: Data, test: Outputs, others: dict[str, Answer
             if scores[0] == scores[1] or (scores[0] > scores[1]) == (task.directions[metric] == "max"):
                 continue
         samples = [data.splits["test"][i] for i in test.positions[positions]]
-        interval = paired.beside(type(task), metric, *(_answers(task, samples, each) for each in (own, rows)))
+        interval = paired.beside(type(task), metric, *(answers_table(task, samples, each) for each in (own, rows)))
         found |= {name: list(interval)} if interval else {}
     return found
 
@@ -155,7 +155,7 @@ def _write(
     scored = {split: task.metrics(each.rows, each.target, full=True) for split, each in outputs.items()}
     details = task.details(outputs)
     metrics = {**scored, "test": scored["test"] | baselines, **details.metrics, **about, "versions": versions()}
-    answers = _answers(task, samples, outputs["test"].rows)
+    answers = answers_table(task, samples, outputs["test"].rows)
     run.write("predictions", answers)
     run.write("metrics", metrics)
     for name, table in details.tables.items():
@@ -165,5 +165,6 @@ def _write(
     return metrics
 
 
-def _answers(task: Task, samples: Sequence[Sample], rows: Tensor) -> pd.DataFrame:
+def answers_table(task: Task, samples: Sequence[Sample], rows: Tensor) -> pd.DataFrame:
+    """Return predictions.csv of labelled samples and a model's outputs for them (N, ...)."""
     return task.table([sample.name for sample in samples], rows, [sample.label for sample in samples])

@@ -14,6 +14,7 @@ from ft_lightning.data.folds import fold_splits
 from ft_lightning.data.protocol import Data
 from ft_lightning.readers.sample import Sample
 from ft_lightning.runs.run import Run
+from ft_lightning.runs.write import answers_table
 from ft_lightning.search.spread import calibrated, spread
 from ft_lightning.search.workbench import Workbench
 from ft_lightning.system.console import counting
@@ -72,7 +73,7 @@ def cross_validate(cfg: DictConfig, data: Data, splits: FoldSplits, pretrained: 
         samples = [fold["test"][i] for i in tested.positions]
         labels = [sample.label for sample in samples]
         parts.append((task, tested._replace(target=data.task.encode(labels))))  # equal labels stay equal in all folds
-        table = task.table([sample.name for sample in samples], tested.rows, labels)
+        table = answers_table(task, samples, tested.rows)
         table.insert(1, "fold", number)
         tables.append(table)
     measured = {"samples": [len(fold["test"]) for fold in splits], **spread(found), "pooled": data.task.pooled(parts)}
