@@ -3,21 +3,22 @@
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from ft_lightning.data.too_long import TOO_LONG, ConversationReader
+from ft_lightning.issues import texts
 from ft_lightning.issues.findings import Finding, Issue, listed
+from ft_lightning.issues.near_copies import about_copies, spelled_alike
 from ft_lightning.issues.robust import centre_and_spread
 from ft_lightning.issues.traits import Trait
-from ft_lightning.readers.lengths import counted, length_of, lengths
+from ft_lightning.readers.lengths import counted
 from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.readers.secrets import CARD, MAIL, SECRET, redacted, secrets_in
 from ft_lightning.readers.tokens import tokenizer_of, unknown_of
-from ft_lightning.readers.words import beginning_of, spelling_of
+from ft_lightning.readers.words import beginning_of
 from ft_lightning.system.errors import name_few, number_of
-from ft_lightning.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,22 +39,10 @@ _LETTERS = 400  # of a conversation, that tell its script
 
 def about(samples: Sequence[Sample], inspections: Mapping[str, Inspection]) -> tuple[list[Finding], list[Issue]]:
     """Report copies but for case and spaces, secrets, and conversations of another length or script than the others."""
-    parts = [_about_spelling(samples), _about_secrets(samples), _about_lengths(samples), _about_scripts(samples)]
+    pairs = spelled_alike(samples, lambda sample: [text for _, text in sample.content])
+    copies = about_copies(pairs, "conversation")
+    parts = [copies, _about_secrets(samples), _about_lengths(samples), _about_scripts(samples)]
     return [finding for found, _ in parts for finding in found], [issue for _, issues in parts for issue in issues]
-
-
-def _about_spelling(samples: Sequence[Sample]) -> tuple[list[Finding], list[Issue]]:
-    alike: dict[str, dict[str, Sample]] = defaultdict(dict)  # spelling -> digest -> the first such conversation
-    for sample in samples:
-        alike[spelling_of([text for _, text in sample.content])].setdefault(sample.digest, sample)
-    pairs = [
-        (first, other) for first, *others in (list(group.values()) for group in alike.values()) for other in others
-    ]
-    but = "but for case, spaces or Unicode form"
-    what = f"conversation is a copy of another {but}", f"conversations are copies of others {but}"
-    fix = "Remove or exclude them: they count twice, and one may be in train and the other in test."
-    found = listed("copy", [f"{b.name} of {a.name}" for a, b in pairs], what, fix)
-    return found, [Issue(b.name, "copy", 1.0, b.label, f"{a.name} {but}") for a, b in pairs]
 
 
 def _about_secrets(samples: Sequence[Sample]) -> tuple[list[Finding], list[Issue]]:
@@ -152,9 +141,9 @@ def _about_cut(samples: Sequence[Sample], reader: Reader) -> list[Finding]:
 def _about_tokens(samples: Sequence[Sample], reader: Reader) -> list[Finding]:
     """Report texts that a tokenizer cannot read, or only letter by letter."""
     content: str = reader.format.tokenizer  # type: ignore[attr-defined]  # of a ChatReader
-    texts = [text for sample in counted(samples) for _, text in sample.content]
-    ids = [each.ids for each in tokenizer_of(content).encode_batch(texts, add_special_tokens=False)]
-    total, letters = sum(map(len, ids)), sum(map(len, texts))
+    every = [text for sample in counted(samples) for _, text in sample.content]
+    ids = [each.ids for each in tokenizer_of(content).encode_batch(every, add_special_tokens=False)]
+    total, letters = sum(map(len, ids)), sum(map(len, every))
     sign = unknown_of(content)
     unknown = sum(each.count(sign) for each in ids) if sign is not None else 0
     fix = "Its answers can only be poor: choose a model that was trained on their language."
@@ -220,10 +209,7 @@ def near_duplicates(
     return []
 
 
-def record(samples: Sequence[Sample], inspections: Mapping[str, Inspection], task: type[Task]) -> dict[str, Any]:
-    """Describe lengths in characters."""
-    usable = [length_of(sample.content) for sample in samples if sample.digest in inspections]
-    return {"modes": {}, "sizes": {}, "characters": lengths(usable)}
+record = texts.record
 
 
 def preview(sample: Sample) -> str:

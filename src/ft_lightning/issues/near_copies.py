@@ -2,19 +2,40 @@
 
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from ft_lightning.issues.findings import Finding, Issue, listed
+from ft_lightning.readers.sample import Sample
 from ft_lightning.readers.words import spelling_of
 
+Pair = tuple[Sample, Sample]
+
+BUT = "but for case, spaces or Unicode form"
 ALIKE = 0.8  # of the pieces of two texts, from which one is taken for a version of the other
 _PIECE = 5  # characters
 _READ = 1000  # characters of a text
 _BANDS, _ROWS = 20, 6  # of texts that share 80 % of their pieces 99.8 % have one band of minima in common
 _LONGEST = 100  # texts with the same band of minima
 _FACTORS, _OFFSETS = np.random.default_rng(0).integers(1, 2**63, (2, _BANDS * _ROWS, 1), dtype=np.uint64) | np.uint64(1)
+
+
+def spelled_alike(samples: Iterable[Sample], texts: Callable[[Sample], str | Sequence[str]]) -> list[Pair]:
+    """Return the first sample of each spelling with each other one of it, whose bytes differ."""
+    alike: dict[str, dict[str, Sample]] = defaultdict(dict)  # spelling -> digest -> the first such sample
+    for sample in samples:
+        alike[spelling_of(texts(sample))].setdefault(sample.digest, sample)
+    return [(first, other) for first, *others in (list(group.values()) for group in alike.values()) for other in others]
+
+
+def about_copies(pairs: Sequence[Pair], noun: str) -> tuple[list[Finding], list[Issue]]:
+    """Report samples that are copies of others but for their spelling."""
+    what = f"{noun} is a copy of another {BUT}", f"{noun}s are copies of others {BUT}"
+    fix = "Remove or exclude them: they count twice, and one may be in train and the other in test."
+    found = listed("copy", [f"{b.name} of {a.name}" for a, b in pairs], what, fix)
+    return found, [Issue(b.name, "copy", 1.0, b.label, f"{a.name} {BUT}") for a, b in pairs]
 
 
 class Traces(NamedTuple):

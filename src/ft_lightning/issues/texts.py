@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ft_lightning.issues.findings import NONE, Finding, Issue, listed
+from ft_lightning.issues.near_copies import BUT, about_copies, spelled_alike
 from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.lengths import counted, length_of, lengths
 from ft_lightning.readers.sample import Inspection, Reader, Sample
-from ft_lightning.readers.words import beginning_of, spelling_of, words_of
+from ft_lightning.readers.words import beginning_of, words_of
 from ft_lightning.system.errors import name_few, number_of
 from ft_lightning.tasks.task import Task
 
@@ -27,27 +28,14 @@ _DECILES = (5, 4, 6, 3, 7, 2, 8, 1, 9)  # of lengths; the middle first, as it te
 
 def about(samples: Sequence[Sample], inspections: Mapping[str, Inspection]) -> tuple[list[Finding], list[Issue]]:
     """Report texts that are the same but for case, spaces and Unicode form, under one label and under two."""
-    alike: dict[str, dict[str, Sample]] = defaultdict(dict)  # spelling -> digest -> the first such text
-    for sample in samples:
-        alike[spelling_of(sample.content)].setdefault(sample.digest, sample)
-    copies: list[tuple[Sample, Sample]] = []
-    contrary: list[tuple[Sample, Sample]] = []
-    for first, *others in (list(group.values()) for group in alike.values() if len(group) > 1):
-        for other in others:
-            if other.label != first.label:
-                contrary.append((first, other))
-            elif other.split == first.split:
-                copies.append((first, other))
-    but = "but for case, spaces or Unicode form"
-    fix = "Remove or exclude them: they count twice, and one may be in train and the other in test."
-    what = f"text is a copy of another {but}", f"texts are copies of others {but}"
-    found = listed("copy", [f"{b.name} of {a.name}" for a, b in copies], what, fix)
-    what = f"time a text has two labels, {but}", f"times a text has two labels, {but}"
+    pairs = spelled_alike(samples, lambda sample: sample.content)
+    contrary = [(a, b) for a, b in pairs if a.label != b.label]
+    found, issues = about_copies([(a, b) for a, b in pairs if (a.label, a.split) == (b.label, b.split)], "text")
+    what = f"time a text has two labels, {BUT}", f"times a text has two labels, {BUT}"
     fix = "Keep the one that is right, and take its row out of issues.csv."
     found += listed("two labels", [f"{a.name} and {b.name}" for a, b in contrary], what, fix)
-    issues = [Issue(b.name, "copy", 1.0, b.label, f"{a.name} {but}") for a, b in copies]
     both = [pair for a, b in contrary for pair in ((a, b), (b, a))]
-    issues += [Issue(a.name, "two labels", 1.0, a.label, f"{b.label or NONE}, as {b.name} {but}") for a, b in both]
+    issues += [Issue(a.name, "two labels", 1.0, a.label, f"{b.label or NONE}, as {b.name} {BUT}") for a, b in both]
     return found, list({issue.path: issue for issue in issues}.values())
 
 

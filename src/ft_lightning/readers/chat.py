@@ -1,7 +1,7 @@
 """The reader of conversations: their tokens, cut to what fits, and which of them are learnt."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -11,10 +11,11 @@ from torch import Tensor
 from ft_lightning.readers.conversation import Conversation, Message, question_of
 from ft_lightning.readers.decoding import UnusableTextError
 from ft_lightning.readers.lengths import tokens
-from ft_lightning.readers.sample import Inputs, Inspection, Sample, SampleError
+from ft_lightning.readers.sample import Inputs, Inspection, Sample
 from ft_lightning.readers.secrets import redacted
 from ft_lightning.readers.text import FILE
 from ft_lightning.readers.turns import ChatFormat, Tokens
+from ft_lightning.readers.unaugmented import Unaugmented
 from ft_lightning.readers.words import beginning_of
 from ft_lightning.system.errors import UserError
 
@@ -27,7 +28,7 @@ _SHOWN = 2000  # characters of a part of the conversation that a page shows
 
 
 @dataclass(frozen=True)
-class ChatReader:
+class ChatReader(Unaugmented):
     """Reads conversations as the network's chat template and tokenizer write them; a `readers.sample.Reader`.
 
     A batch is `{"input_ids", "attention_mask", "learn"}`, int32 (B, L), padded on the right. `learn` is 1 on the tokens
@@ -40,18 +41,10 @@ class ChatReader:
     pad: int = 0  # a token that stands where there is no text; the mask leaves it out
     learn: str = "answers"  # answers: all of a conversation; last: the last one
     on_too_long: str = "error"  # error | skip | cut_prompt
-    alike: bool = False  # whether the batches of train should hold conversations of like length
 
     apart: ClassVar[bool] = False
     kind: ClassVar[str] = "conversation"
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers", "jinja2")
-
-    def __call__(self, sample: Sample) -> Inputs:
-        """Read a conversation's tokens, int32 (L,); L is its own length, rounded up."""
-        inputs, found = self.inspect(sample)
-        if found.error:
-            raise SampleError(f"{sample.path}: {found.error}.")
-        return inputs
 
     def inspect(self, sample: Sample) -> tuple[Inputs, Inspection]:
         """Return the input, and as width the number of tokens before it is cut, as height of those to learn."""
@@ -140,15 +133,12 @@ class ChatReader:
     def facts(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """Return how long conversations are in tokens, how many tokens are learnt, and the first one as it is read."""
         learnt = [found.height for found in (self.inspect(sample)[1] for sample in samples) if not found.error]
-        described = tokens(samples, self._inspection, self.max_length, self.on_too_long)
+        described = tokens(samples, lambda sample: self.inspect(sample)[1], self.max_length, self.on_too_long)
         example = next((sample for sample in samples if not self.problem(sample)), None)
         return {
             "tokens": {**described, "learnt": sum(learnt), "unknown": 0.0},
             "example": {"path": example.name, "parts": _redacted(self.shown(example.content))} if example else None,
         }
-
-    def _inspection(self, sample: Sample) -> Inspection:
-        return self.inspect(sample)[1]
 
     def lengths(self, samples: Sequence[Sample]) -> Sequence[int]:
         """Return the number of tokens of each sample's input, with padding."""
@@ -166,26 +156,6 @@ class ChatReader:
                 "many or fewer."
             )
         return replace(self, **given)
-
-    def for_training(self) -> Self:
-        """Return the reader for a backbone that trains: a batch holds conversations of like length."""
-        return replace(self, alike=True)
-
-    def augmented(self, augment: Callable[[Any], Any] | None) -> Self:
-        """Return itself: conversations are not augmented."""
-        return self
-
-    def blank(self) -> None:
-        return None
-
-    @property
-    def preprocess(self) -> Self:
-        """Itself: conversations are not augmented."""
-        return self
-
-    def size_error(self, width: int, height: int) -> str:
-        """Say nothing: `problem` says what is too long."""
-        return ""
 
     def files(self) -> dict[str, bytes]:
         """Return the tokenizer and the chat template, for the model directory."""
@@ -225,11 +195,7 @@ def _length(inputs: Inputs) -> int:
 
 
 def _redacted(parts: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    """Return parts of a text with a name in the place of what may be a secret: it must not stand in more files."""
-    return _clipped([(redacted(text), learnt) for text, learnt in parts])
-
-
-def _clipped(parts: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
-    """Return parts of a text, each without its middle where it is long."""
+    """Return parts of a text, clipped, with a name in the place of a secret: it must not stand in more files."""
     half = _SHOWN // 2
-    return [(text if len(text) <= _SHOWN else f"{text[:half]} … {text[-half:]}", learnt) for text, learnt in parts]
+    whole = [(redacted(text), learnt) for text, learnt in parts]
+    return [(text if len(text) <= _SHOWN else f"{text[:half]} … {text[-half:]}", learnt) for text, learnt in whole]

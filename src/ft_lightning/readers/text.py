@@ -1,7 +1,7 @@
 """The reader of texts: a text, or a pair of two -> the numbers of its tokens, cut to what the network takes."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -12,6 +12,7 @@ from ft_lightning.readers.decoding import ChangedError, UnusableTextError, decod
 from ft_lightning.readers.lengths import tokens
 from ft_lightning.readers.sample import Inputs, Inspection, Sample, SampleError
 from ft_lightning.readers.tokens import TRUNCATES, Window, tokenizer_of, unknown_of, windows_of
+from ft_lightning.readers.unaugmented import Unaugmented
 from ft_lightning.readers.words import beginning_of
 from ft_lightning.system.errors import UserError
 
@@ -22,7 +23,7 @@ Text: TypeAlias = "str | tuple[str, str]"
 
 
 @dataclass(frozen=True)
-class TextReader:
+class TextReader(Unaugmented):
     """Reads texts as the network's tokenizer does; a `readers.sample.Reader`.
 
     A batch is `{"input_ids", "attention_mask"}`, int32 (B, W, L): a text is in one window (W = 1), or with
@@ -36,18 +37,10 @@ class TextReader:
     limit: int | None = None  # tokens that the network has positions for; None: any number
     pad: int = 0  # a token that stands where there is no text; the mask leaves it out
     types: bool = False  # whether the network takes token_type_ids
-    alike: bool = False  # whether the batches of train should hold texts of like length
 
     apart: ClassVar[bool] = True
     kind: ClassVar[str] = "text"
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "tokenizers")
-
-    def __call__(self, sample: Sample) -> Inputs:
-        """Read a sample's tokens, int32 (W, L); L is the text's own length, rounded up."""
-        inputs, found = self.inspect(sample)
-        if found.error:
-            raise SampleError(f"{sample.path}: {found.error}.")
-        return inputs
 
     def inspect(self, sample: Sample) -> tuple[Inputs, Inspection]:
         """Return the input, and the numbers of tokens (as width) and unknown tokens (as height) before it is cut."""
@@ -113,26 +106,6 @@ class TextReader:
                 "fewer; data.truncate=windows reads longer texts whole."
             )
         return replace(self, max_length=length, truncate=truncate)
-
-    def for_training(self) -> Self:
-        """Return the reader for a backbone that trains: with gradients, a batch is as long as its longest text."""
-        return replace(self, alike=True)
-
-    def augmented(self, augment: Callable[[Any], Any] | None) -> Self:
-        """Return itself: texts are not augmented."""
-        return self
-
-    def blank(self) -> None:
-        return None
-
-    @property
-    def preprocess(self) -> Self:
-        """Itself: texts are not augmented."""
-        return self
-
-    def size_error(self, width: int, height: int) -> str:
-        """Say nothing: a text is never too long, only cut."""
-        return ""
 
     def files(self) -> dict[str, bytes]:
         """Return the tokenizer, for the model directory."""
