@@ -688,7 +688,7 @@ def test_input_may_be_a_list_of_files_globs_and_folders(world: Path, tmp_path: P
 def test_images_are_decoded_as_the_model_s_were(trained: str, tmp_path: Path) -> None:
     root = write_pictures(tmp_path / "pictures", {"ant": 12, "bee": 12})
     for path in root.rglob("*.png"):
-        Image.open(path).resize((1300, 1300), Image.Resampling.BICUBIC).save(path.with_suffix(".jpg"), quality=95)
+        Image.open(path).resize((800, 800), Image.Resampling.BICUBIC).save(path.with_suffix(".jpg"), quality=95)
         path.unlink()
     typed = [
         "model=timm", "model.name=test_resnet", "model.weights=null", "trainer.max_epochs=1", f"data.root={root}",

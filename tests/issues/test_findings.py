@@ -13,7 +13,9 @@ from ft_lightning.issues.findings import (
     about_copies,
     about_damage,
     about_lost,
-    about_suspects,
+    about_near_duplicates,
+    about_outliers,
+    about_wrong_labels,
 )
 from ft_lightning.issues.layout import about_folder, quick_findings
 from ft_lightning.readers.sample import Inspection, Sample
@@ -52,7 +54,7 @@ def test_nothing_is_said_of_a_healthy_dataset(tmp_path: Path) -> None:
     (tmp_path / "ant").mkdir()
     (tmp_path / "ant/1.png").touch()
     assert about_folder(tmp_path, [Sample(str(tmp_path / "ant/1.png"), "ant/1.png", "ant", "1", None)]) == []
-    assert about_suspects([], 0, "", [], []) == ([], [])
+    assert about_near_duplicates([]) == about_wrong_labels([], 0, "") == about_outliers([]) == ([], [])
 
 
 def test_small_missing_and_unequal_classes() -> None:
@@ -135,13 +137,18 @@ def test_odd_sizes_and_a_colour_mode_that_gives_a_class_away() -> None:
 
 def test_what_is_suspicious_is_a_row_with_what_to_do() -> None:
     a, b, c = some_of("ant", 3)
-    found, issues = about_suspects([(a, "bee", 0.9)], 1, multiclass.LOOKS, [(b, 4.0)], [(c, a, 0.999)])
+    each = (
+        about_near_duplicates([(c, a, 0.999)]),
+        about_wrong_labels([(a, "bee", 0.9)], 1, multiclass.LOOKS),
+        about_outliers([(b, 4.0)]),
+    )
+    found, issues = ([one for part in parts for one in part] for parts in zip(*each, strict=True))
     assert kinds(found) == ["near-duplicate", "label", "outlier"]
     assert [(i.path, i.kind, i.score, i.suggestion) for i in issues] == [
         (c.name, "near-duplicate", 0.999, f"as {a.name}"), (a.name, "label", 0.9, "bee"), (b.name, "outlier", 4.0, ""),
     ]  # fmt: skip
-    assert about_suspects([(a, "bee", 0.9)], 0, "", [], []) == ([], []), "none of them is probably wrong"
-    _, issues = about_suspects([(a, "bee", 0.9), (b, "bee", 0.8), (c, "bee", 0.7)], 1, "", [], [])
+    assert about_wrong_labels([(a, "bee", 0.9)], 0, "") == ([], []), "none of them is probably wrong"
+    _, issues = about_wrong_labels([(a, "bee", 0.9), (b, "bee", 0.8), (c, "bee", 0.7)], 1, "")
     assert [issue.path for issue in issues] == [a.name, b.name], "twice as many as are probably wrong"
 
 
@@ -179,7 +186,10 @@ def test_one_is_singular(number: int, said: list[str], tmp_path: Path) -> None:
     for words in singular if number == 1 else plural:
         assert f"{number} {words}" in looked
     pairs = [(first, copies[0], 0.9)] * number
-    looked = " ".join(
-        f.said for f in about_suspects([(first, "bee", 0.1)] * 4, number, "", [(first, 0.1)] * number, pairs)[0]
+    parts = (
+        about_near_duplicates(pairs),
+        about_wrong_labels([(first, "bee", 0.1)] * 4, number, ""),
+        about_outliers([(first, 0.1)] * number),
     )
+    looked = " ".join(finding.said for found, _ in parts for finding in found)
     assert (" is " in looked, " are " in looked) == (number == 1, number == 2)

@@ -21,7 +21,9 @@ from ft_lightning.issues.findings import (
     about_copies,
     about_damage,
     about_lost,
-    about_suspects,
+    about_near_duplicates,
+    about_outliers,
+    about_wrong_labels,
 )
 from ft_lightning.issues.label_issues import LabelIssues
 from ft_lightning.issues.layout import about_folder, about_groups, about_nesting
@@ -213,7 +215,9 @@ def test_no_finding_about_texts_speaks_of_images(tmp_path: Path) -> None:
         *about_folder(tmp_path, train),
         *about_nesting(train),
         *about_groups(grouped, MultiClass),
-        *about_suspects([(train[0], "b", 0.9)], 1, multiclass.LOOKS, [(train[1], 4.0)], [(train[0], again[2], 0.9)])[0],
+        *about_near_duplicates([(train[0], again[2], 0.9)])[0],
+        *about_wrong_labels([(train[0], "b", 0.9)], 1, multiclass.LOOKS)[0],
+        *about_outliers([(train[1], 4.0)])[0],
     ]
     assert {finding.kind for finding in found} >= {
         *("copy", "two labels", "leak", "damaged", "nothing left", "unused", "no text", "hidden", "groups"),

@@ -1,8 +1,6 @@
 """Runs of several labels, from a table to a page."""
 
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,25 +120,6 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tables: Path, tmp_path: Path) ->
     go_on(tmp_path / "stopped")
     for name in SAME[:4]:
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-
-
-def test_two_processes_report_as_one(
-    run: Run, tables: Path, tmp_path: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    where = [f"data.csv={tables / 'one.csv'}", f"hydra.run.dir={tmp_path / 'two'}", "optimizer=lbfgs"]
-    done = run_command(
-        "train",
-        *(word for word in TINY if "max_epochs" not in word),
-        *where,
-        "trainer=ddp_cpu",
-        f"cache.dir={tables / 'store'}",
-    )
-    assert done.returncode == 0, done.stderr
-    one, two = run.record("metrics")["test"], Run(tmp_path / "two").record("metrics")["test"]
-    assert two["n"] == one["n"]
-    assert {name: two[name] for name in ("average_precision", "loss")} == pytest.approx(
-        {name: one[name] for name in ("average_precision", "loss")}, abs=1e-3
-    )
 
 
 @pytest.mark.parametrize(

@@ -154,40 +154,41 @@ def count_names(splits: Splits, task: type[Task]) -> dict[str, dict[str, int]]:
     return {split: dict(sorted(count.items())) for split, count in counts.items()}
 
 
-def about_suspects(
-    labels: Sequence[tuple[Sample, str, float]],
-    estimated: int,
-    looks: str,
-    outliers: Sequence[tuple[Sample, float]],
-    pairs: Sequence[tuple[Sample, Sample, float]],
+def about_wrong_labels(
+    suspects: Sequence[tuple[Sample, str, float]], estimated: int, looks: str
 ) -> tuple[list[Finding], list[Issue]]:
-    """Report the results of `suspects`.
+    """Report labels that are probably wrong.
 
     Args:
-        labels: sample, what it looks like, score.
+        suspects: sample, what it looks like, score; the most suspicious first.
         estimated: number of labels that are probably wrong.
         looks: what these samples do, such as "look more like another class than like their own".
-        outliers: sample, score.
-        pairs: sample of train, its copy in val or test, correlation.
     """
-    found = []
-    noun = noun_of([row[0] for rows in (labels, outliers, pairs) for row in rows])
     # A tenth or two of planted errors ranked behind the first `estimated`; more rows would be mostly hard samples.
-    suspects = labels[: 2 * estimated]
-    if pairs:
-        said = number_of(len(pairs), f"{noun} of val or test is", f"{noun}s of val or test are")
-        said += f" in train {_VERSION[noun]}."
-        fix = "Exclude those in train, or keep what belongs together in one split: data.group_by."
-        found.append(Finding("near-duplicate", said, fix))
-    if estimated:
-        said = (
-            f"Some {number_of(estimated, 'label is', 'labels are')} probably wrong; the {len(suspects)} most "
-            f"suspicious {noun}s {looks} to heads that were not trained on them."
-        )
-        found.append(Finding("label", said, "Look at them from the top; mend the labels, or exclude what is wrong."))
-    if outliers:
-        said = f"{number_of(len(outliers), f'{noun} is', f'{noun}s are')} unlike all others."
-        found.append(Finding("outlier", said, "Look at them: do they belong to the dataset?"))
+    shown = suspects[: 2 * estimated]
+    issues = [Issue(sample.name, "label", score, sample.label, likely) for sample, likely, score in shown]
+    said = (
+        f"Some {number_of(estimated, 'label is', 'labels are')} probably wrong; the {len(shown)} most suspicious "
+        f"{noun_of(row[0] for row in shown)}s {looks} to heads that were not trained on them."
+    )
+    fix = "Look at them from the top; mend the labels, or exclude what is wrong."
+    return [Finding("label", said, fix)] if estimated else [], issues
+
+
+def about_near_duplicates(pairs: Sequence[tuple[Sample, Sample, float]]) -> tuple[list[Finding], list[Issue]]:
+    """Report samples of train that val or test has in another version, each with that one and their likeness."""
+    if not pairs:
+        return [], []
+    noun = noun_of(one for one, _, _ in pairs)
+    said = number_of(len(pairs), f"{noun} of val or test is", f"{noun}s of val or test are")
+    fix = "Exclude those in train, or keep what belongs together in one split: data.group_by."
     issues = [Issue(a.name, "near-duplicate", value, a.label, f"as {b.name}") for a, b, value in pairs]
-    issues += [Issue(s.name, "label", score, s.label, likely) for s, likely, score in suspects]
-    return found, issues + [Issue(s.name, "outlier", score, s.label, "") for s, score in outliers]
+    return [Finding("near-duplicate", f"{said} in train {_VERSION[noun]}.", fix)], issues
+
+
+def about_outliers(outliers: Sequence[tuple[Sample, float]]) -> tuple[list[Finding], list[Issue]]:
+    """Report samples that are unlike all others, each with its score."""
+    noun = noun_of(sample for sample, _ in outliers)
+    said = f"{number_of(len(outliers), f'{noun} is', f'{noun}s are')} unlike all others."
+    issues = [Issue(sample.name, "outlier", score, sample.label, "") for sample, score in outliers]
+    return [Finding("outlier", said, "Look at them: do they belong to the dataset?")] if outliers else [], issues

@@ -194,6 +194,7 @@ def look_at_features(
         copies = SAMPLE_ISSUES[reader.kind].near_duplicates(samples, where, features, reader)
     pairs = [(samples[a], samples[b], value) for a, b, value in copies]
     labels = [(samples[i], looks_like, score) for i, looks_like, score in wrong.found]
-    found.add(*findings.about_suspects(labels, wrong.estimated, of_labels.LOOKS, [], pairs))
+    found.add(*findings.about_near_duplicates(pairs))
+    found.add(*findings.about_wrong_labels(labels, wrong.estimated, of_labels.LOOKS))
     found.add(*unlike)
     return [(a.name, b.name, value) for a, b, value in pairs]

@@ -12,7 +12,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor, nn
 
 from ft_lightning.features.neighbours import nearest
-from ft_lightning.issues.findings import Finding, Issue, about_suspects
+from ft_lightning.issues import findings
+from ft_lightning.issues.findings import Finding, Issue
 from ft_lightning.issues.held_out import FOLDS, held_out, linear
 from ft_lightning.issues.robust import FAR
 from ft_lightning.readers.sample import Sample
@@ -93,7 +94,7 @@ def outliers(features: Tensor) -> tuple[list[int], Tensor]:
 def about_outliers(samples: Sequence[Sample], features: Tensor) -> tuple[list[Finding], list[Issue]]:
     """Report samples whose features (N, D) are far from all others."""
     far, scores = outliers(features)
-    return about_suspects([], 0, "", [(samples[i], float(scores[i])) for i in far], [])
+    return findings.about_outliers([(samples[i], float(scores[i])) for i in far])
 
 
 def near_duplicates(
