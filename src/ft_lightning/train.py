@@ -45,7 +45,7 @@ def train(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     choice = auto_head.choose(cfg, run, data, pretrained, clock)
     module = build.module(choice.cfg, data, pretrained)
     stored = build.stored_features(choice.cfg, list(data.splits), clock, choice.rows, required_by=choice.required_by)
-    *others, best, last = run_callbacks(cfg, run)
+    *others, best, last = output_callbacks(cfg, run)
     trainer = build.trainer(choice.cfg, [stored, *others, best, last], run_dir)
     planned = further.plan(cfg, data, trainer)
     start = checkpoint_to_resume(cfg, run, data)
@@ -140,7 +140,7 @@ def deliver(
     summary.after(run.path, task, metrics, page)
 
 
-def run_callbacks(cfg: DictConfig, run: Run) -> list[Any]:
+def output_callbacks(cfg: DictConfig, run: Run) -> list[Any]:
     """Return the callbacks that write a run's files and show progress; the last two write best.ckpt and last.ckpt."""
     from lightning.pytorch.callbacks import LambdaCallback
 
