@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,11 @@ import pytest
 import torch
 
 import ft_lightning
+from ft_lightning.cli.compose import compose
+from ft_lightning.data.kinds import TEXTS
+from ft_lightning.data.layout import Layout
+from ft_lightning.features import tfidf
+from ft_lightning.predict import predict, to_answer
 from ft_lightning.readers.sample import Sample
 from ft_lightning.runs.run import Run
 from ft_lightning.system.errors import UserError
@@ -159,6 +165,48 @@ def test_a_language_model_is_no_start_for_a_classifier_nor_the_other_way_round(
     assert "trained for task=multiclass" in str(refused.value)
     assert f"model.name={encoder}" in str(refused.value)
     assert "leave init_from out" in str(refused.value)
+
+
+def test_texts_without_words_or_of_too_many_classes_have_no_tf_idf(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def baseline(texts: list[str]) -> torch.Tensor | None:
+        samples = [Sample.of_text("", text) for text in texts]
+        targets = torch.tensor([number % 3 for number in range(len(texts))])
+        data: Any = SimpleNamespace(
+            splits={"train": samples, "test": samples},
+            reader=SimpleNamespace(kind="text"),
+            targets=lambda split: targets,
+        )
+        return tfidf.tfidf_baseline(data)
+
+    animals = ["a cat", "a dog", "a cow", "one cat", "one dog", "one cow"]
+    assert baseline(["?!", "😀", "...", "😡 😡", "!", "?"]) is None
+    full = baseline(animals)
+    assert full is not None
+    assert full.argmax(1).tolist() == [0, 1, 2, 0, 1, 2]
+    monkeypatch.setattr(tfidf, "_MOST_WEIGHTS", 3 * 2)  # the two commonest words, of which no more are weighed
+    few = baseline(animals)
+    assert few is not None
+    assert few.argmax(1).tolist() != full.argmax(1).tolist()
+    monkeypatch.setattr(tfidf, "_MOST_ANSWERS", 17)
+    assert baseline(animals) is None
+    assert "No TF-IDF as a baseline: 6 texts of 3 classes take too long." in caplog.messages
+
+
+def test_predict_writes_over_no_input_and_wants_something_to_answer(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("text,label\na,x\n")
+    for typed, said in (
+        ((f"input={table}", f"output={tmp_path / 'none' / '..' / 't.csv'}"), "it is the input"),
+        ((f"input=[b.csv,{table}]", f"output={table}"), "it is the input"),
+    ):
+        with pytest.raises(UserError, match=said):
+            predict(compose("predict", "model_dir=none", *typed), tmp_path)
+    for typed in ("text=[]", "input=[]"):
+        with pytest.raises(UserError, match="it is empty: name something to answer"):
+            to_answer(compose("predict", "model_dir=none", typed), TEXTS, Layout())
+    assert table.read_text() == "text,label\na,x\n"
 
 
 def test_predict_reads_tables_files_and_what_is_typed(do: Do, table: Path, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
     output = Path(str(cfg.output)).expanduser() if cfg.output else Run(run_dir).table_path("predictions")
     tables.check_kind(output)
+    if any(output.resolve() == Path(each).expanduser().resolve() for each in _several(cfg.input)):
+        raise UserError(f"output={cfg.output}: it is the input, which would be written over: name another file.")
     model = model_dir.load(cfg.model_dir)
     kind = KINDS[model.classifier.backbone.reader.kind]
     if model.task.generates:
@@ -57,6 +59,8 @@ def to_answer(cfg: DictConfig, kind: "Kind", layout: "Layout") -> "list[Sample]"
     """Return the samples that `input` or `text` names, each once; of a table the columns that the model knows."""
     if cfg.text is not None and kind.typed is None:
         raise UserError(f"text={cfg.text}: this model reads {kind.name}s: say input=/a/file/or/folder.")
+    if empty := [key for key in ("input", "text") if cfg[key] == []]:
+        raise UserError(f"{empty[0]}=[]: it is empty: name something to answer.")
     if (cfg.input is None) == (cfg.text is None):
         both = "either input or text, not both" if cfg.input is not None else "what to answer: input=/a/file/or/folder"
         raise UserError(f"predict: say {both}{'' if kind.typed is None or cfg.input else ', or text=...'}.")

@@ -156,8 +156,8 @@ def test_classes_too_small_to_test_are_reported_and_nothing_but_such_is_refused(
     where = cut([sample("rare", 0), sample("rare", 1)] + [sample("b", i) for i in range(10)])
     assert where["rare/0.png"] == where["rare/1.png"] == "train"
     assert "too few different images to be tested, all are in train: rare" in caplog.text
-    with pytest.raises(UserError, match="split is empty"):
-        cut([sample("a", 0), sample("b", 0)])
+    with pytest.raises(UserError, match=r"split is empty: there are too few different samples \(2 of 22; a group"):
+        cut([sample(label, i, content=label) for label in "ab" for i in range(11)])
 
 
 PATIENTS = [sample(label, 0, content=f"{label}{i}") for label in "ab" for i in range(32)]

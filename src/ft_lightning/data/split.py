@@ -151,7 +151,8 @@ def split_samples(
         splits[found[sample.name]].append(sample)
     if empty := [name for name in SPLITS if not splits[name]]:
         raise UserError(
-            f"The {empty[0]} split is empty: there are too few samples ({len(samples)}) to split; add some."
+            f"The {empty[0]} split is empty: there are too few different samples ({len(_units(samples)):,} of "
+            f"{len(samples):,}; a group counts as one) of each class to split; add some."
         )
     if gone := task.missing([sample.label for sample in splits["train"]]):
         raise UserError(f"train has no sample of {name_few(gone)}: groups are kept whole; use another data.split_seed.")
