@@ -160,6 +160,14 @@ def test_a_head_beside_the_network_is_left_out(family: str, head: dict[str, Tens
     assert all(torch.equal(found[name], value) for name, value in plain.items())
 
 
+def change_tokenizer(folder: Path, **changes: Any) -> None:
+    said = json.loads((folder / FILE).read_text())
+    said["model"] |= changes
+    if changes.get("type") == "WordPiece":
+        said["model"] |= {"continuing_subword_prefix": "##", "max_input_chars_per_word": 9}
+    (folder / FILE).write_text(json.dumps(said))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -194,6 +202,9 @@ def test_a_head_beside_the_network_is_left_out(family: str, head: dict[str, Tens
             r"holds torch\.int8",
         ),
         (lambda f: change_json(f / "1_Pooling/config.json", pooling_mode_max_tokens=True), r"it pools by max_tokens"),
+        (lambda f: change_tokenizer(f, unk_token="[NO]"), r"no token for what it does not know \(WordLevel .*\): add"),
+        (lambda f: change_tokenizer(f, type="Unigram", unk_id=None, vocab=[["a", -1.0]]), r"no token for what it does"),
+        (lambda f: change_tokenizer(f, type="WordPiece", unk_token="?"), r"no token for what it does not know"),
         (lambda f: change_json(f / "config.json", vocab_size=20), r"of another shape \(embeddings\.word"),
     ],
 )

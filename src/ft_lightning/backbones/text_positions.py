@@ -8,10 +8,19 @@ from torch import nn
 from ft_lightning.readers.tokens import tokenizer_of
 from ft_lightning.system.errors import UserError
 
+_STRANGE = "zqx \u4e00 \U0001f9ff \ue000"  # letters that few tokenizers know
+
 
 def fits_tokenizer(network: Any, tokenizer: str) -> None:
-    """Raise UserError if a tokenizer has tokens that the network does not know."""
-    last, embeddings = max(tokenizer_of(tokenizer).get_vocab().values()), network.get_input_embeddings().num_embeddings
+    """Raise UserError if a tokenizer has tokens that the network does not know, or fails on what it does not know."""
+    made, embeddings = tokenizer_of(tokenizer), network.get_input_embeddings().num_embeddings
+    last = max(made.get_vocab().values(), default=-1)
+    try:
+        made.encode(_STRANGE)
+    except Exception as error:  # of no type of its own
+        raise UserError(
+            f"its tokenizer.json has no token for what it does not know ({error}): add it to its vocabulary."
+        ) from error
     if last >= embeddings:
         raise UserError(f"its tokenizer has a token {last:,}, its network {embeddings:,}: they do not belong together.")
 
