@@ -102,7 +102,7 @@ def test_the_page_says_what_metrics_json_says(name: str, of_two: Path, tmp_path:
 def test_the_worst_samples_come_first_with_label_and_prediction(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", ["age"])
     table = run.table("predictions")
-    table.loc[3, ["label", "predicted"]] = ["100", "-7.4999"]
+    table.loc[3, ["label", "predicted"]] = ["100.00000000000421", "-7.4999"]
     run.write("predictions", table)
     html = page_of(run)
     captions = re.findall(r"100 → -7\.5", html)

@@ -65,8 +65,8 @@ def write_page(path: Path, title: str, subtitle: str, sections: Sequence[Section
 
 
 def number(value: Any) -> str:
-    """Format a number for people; empty for None and NaN."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    """Format a number for people; empty for one that is missing."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float):
         return f"{value:,.1f}" if 10 <= abs(value) < 1e9 else decimals(value)

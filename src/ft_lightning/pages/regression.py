@@ -87,7 +87,8 @@ def _worst(run: Run, predictions: pd.DataFrame) -> list[Section]:
     previews, likest = Previews(run), neighbours(run)
     rows, images = worst(predictions, SHOWN), []
     for path, label, predicted in zip(rows["path"], rows["label"], predictions_of(rows).tolist(), strict=True):
-        lines = [f"{label} → {SEP.join(map(_short, predicted))}", path]
+        short = SEP.join(f"{float(value):.6g}" for value in label.split(SEP))
+        lines = [f"{short} → {SEP.join(map(_short, predicted))}", path]
         lines += [likest[path]] if path in likest else []
         images.append(Preview(previews.of(path), lines))
     text = f"The predictions farthest off: label → predicted.{previews.said}"

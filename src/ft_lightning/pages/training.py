@@ -6,9 +6,8 @@ from typing import Any
 import pandas as pd
 
 from ft_lightning.pages import figures
-from ft_lightning.pages.page import Section
+from ft_lightning.pages.page import Section, number
 from ft_lightning.runs.run import Run
-from ft_lightning.system.errors import decimals
 from ft_lightning.tasks.registry import direction_of, title_of
 from ft_lightning.tasks.selection import best_epoch
 
@@ -37,7 +36,7 @@ def best_epoch_said(run: Run, history: pd.DataFrame, metric: str) -> str:
     ties = int((history[monitor] == value).sum())
     shared = f" {ties} epochs share it: the loss on val decides." if ties > 1 else ""
     where = f"epoch {best['epoch'] + 1:.0f} (metrics.csv counts from 0)"
-    return f"Best {name} on val in {where}: {decimals(value)}.{shared}"
+    return f"Best {name} on val in {where}: {number(value)}.{shared}"
 
 
 def baselines(
