@@ -18,6 +18,7 @@ from ft_lightning.tasks.intervals import difference_interval
 from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.multilabel import MultiLabel
 from ft_lightning.tasks.registry import TASKS
+from ft_lightning.tasks.regression import Regression
 from ft_lightning.train import train
 
 ACCURACY = {"accuracy": 0.7, "accuracy_ci95": [0.6, 0.8], "majority_accuracy": 0.3}
@@ -216,3 +217,19 @@ def test_the_difference_of_right_answers_and_of_a_metric() -> None:
     assert paired.beside(MultiLabel, "average_precision", known, known) == (0.0, 0.0)
     assert paired.beside(MultiLabel, "exact_match", known, answers_of(MultiLabel, ["a"] * 40)) is not None
     assert paired.beside(MultiLabel, "f1_micro", known, chance) is None
+
+
+class Ratio(Regression):
+    """Numbers of which another metric decides."""
+
+    monitor = "ratio"
+
+
+def test_a_task_made_of_another_has_no_interval_of_that_one_s_metric() -> None:
+    one, other = (
+        pd.DataFrame({"path": list("abc"), "label": ["1", "2", "4"], "predicted": values})
+        for values in ([1.0, 2.0, 4.5], [9.0, 9.0, 9.0])
+    )
+    assert paired.beside(Regression, "mae", one, other) is not None
+    assert paired.beside(Ratio, "ratio", one, other) is None
+    assert paired.resampled_difference(Ratio, one, other) is None

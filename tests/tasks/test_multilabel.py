@@ -345,7 +345,9 @@ def test_the_worst_answers_come_first_with_what_is_wrong() -> None:
 
 def test_neighbours_vote_by_their_weights() -> None:
     targets = torch.tensor([[[1.0, 0, 0], [1, 1, 0]]])
-    assert THREE.vote(targets, torch.tensor([[3.0, 1.0]])).tolist() == [[1.0, 0.25, 0.0]]
+    votes = THREE.vote(targets, torch.tensor([[3.0, 1.0]]))
+    assert votes.sigmoid().tolist() == [pytest.approx([1.0, 0.25, 0.0], abs=2e-6)]
+    assert THREE.answers(votes.sigmoid()).tolist() == [[True, False, False]], "rows are logits, also those of neighbours"
 
 
 def test_a_sample_with_several_labels_has_no_one_probability() -> None:

@@ -61,8 +61,8 @@ def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> N
     if folds := metrics.get("folds"):
         pooled = folds["pooled"]
         value, around = number(pooled.get(task.monitor)), interval(pooled.get(f"{task.monitor}_ci95"))
-        together = f"all {pooled['n']:,} samples {value}" + (f", 95 % {around}" if around else "")
-        pairs(folds=f"{_spread(task, folds['test'])}; {together}")
+        together = f"; all {pooled['n']:,} samples {value}" + (f", 95 % {around}" if around else "")
+        pairs(folds=_spread(task, folds["test"]) + (together if task.monitor in pooled else ""))
     phases = {
         "features": "features_s",
         "heads": "heads_s",

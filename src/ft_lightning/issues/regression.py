@@ -60,7 +60,7 @@ def _about_scales(task: "Task", values: np.ndarray) -> list[Finding]:
     if not spreads[least] or spreads[most] < _SCALES * spreads[least]:
         return []
     said = f"{names[most]} varies {spreads[most] / spreads[least]:,.0f} times as much as {names[least]}."
-    fix = f"val/mae, which chooses the epoch, is nearly that of {names[most]}: monitor=val/loss weighs them alike."
+    fix = f"Their mean, as val/mae has it, is nearly that of {names[most]}: monitor=val/loss weighs them alike."
     return [Finding("scales", said, fix)]
 
 

@@ -67,13 +67,13 @@ def after_search(
             row += [f"{found['parameters']:,}", f"{found.get('samples_per_s', 0):.0f}", features_s]
         rows.append(row)
     table(["trial", "value", f"95 % interval of {test.title}", *searched, *extra_columns], rows)
-    counts = Counter(state_of(trial) for trial in trials)
+    counts, around = Counter(state_of(trial) for trial in trials), interval(test.ci95)
     tied = ties(study, monitor)
     pairs(
         trials=", ".join(f"{count} {state}" for state, count in counts.items()),
         **({"ties": tied} if tied else {}),
         best=f"trial {best.number}: {decimals(value_of(best))}; trained again, val {again.title} {number(again.value)}",
-        test=f"{test.title} {number(test.value)}, 95 % {interval(test.ci95)}; no trial saw it",
+        test=f"{test.title} {number(test.value)}{f', 95 % {around}' if around else ''}; no trial saw it",
         study=f"{short(folder)}: trials.csv, best.yaml, history.png, trial_{best.number}/",
     )
     console.print(f"{command_line}\n", soft_wrap=True)

@@ -135,8 +135,7 @@ class MultiLabel:
         return outputs
 
     def sums(self, outputs: "Tensor", target: "Tensor") -> "dict[str, Tensor]":
-        right = ((outputs > 0) == (target > 0.5)).all(1)  # targets between 0 and 1 where a batch is mixed
-        return {"exact_match": right.sum().float()}
+        return {"exact_match": ((outputs > 0) == (target > 0.5)).all(1).sum().float()}  # > 0.5: batches may be mixed
 
     def score(self, rows: "Tensor", target: "Tensor") -> float:
         """Return the mean average precision of the labels that occur."""
@@ -152,7 +151,8 @@ class MultiLabel:
         return (2 * self.encode([self.commonest])[0] - 1) * _SURE
 
     def vote(self, targets: "Tensor", weights: "Tensor") -> "Tensor":
-        return (targets * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
+        shares = (targets * weights[..., None]).sum(1) / weights.sum(1, keepdim=True)
+        return shares.logit(1e-6)  # as rows are
 
     def metrics(self, rows: "Tensor", target: "Tensor", full: bool) -> dict[str, Any]:
         from ft_lightning.tasks.label_metrics import epoch_metrics, full_metrics
