@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ft_lightning.data.split import grouped, refuse_leaks, split_samples
+from ft_lightning.data.groups import grouped
+from ft_lightning.data.split import refuse_leaks, split_samples
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
 from ft_lightning.tasks.multiclass import MultiClass
+from ft_lightning.tasks.regression import Regression
 
 
 def sample(
@@ -259,3 +261,13 @@ def test_any_pattern_keeps_its_groups_whole(pattern: str, seed: int) -> None:
 def test_fractions_that_leave_a_split_empty_are_refused(val: float, test: float, said: str) -> None:
     with pytest.raises(UserError, match=said):
         cut([sample(label, i) for label in "ab" for i in range(10)], val, test)
+
+
+def test_as_many_groups_of_numbers_as_ranges_are_split_too() -> None:
+    samples = [sample(str(group * 20 + i), i, group=f"patient {group}") for group in range(6) for i in range(20)]
+    splits = split_samples(samples, 0.2, 0.2, 0, Regression(["age"]))
+    found = {split: {s.group for s in those} for split, those in splits.items()}
+    assert sorted(map(len, found.values())) == [1, 1, 4]
+    assert sum(map(len, found.values())) == 6, "groups are whole"
+    with pytest.raises(UserError, match=r"The val split is empty: there are too few different samples \(2 of 40"):
+        split_samples(samples[:40], 0.2, 0.2, 0, Regression(["age"]))

@@ -147,7 +147,8 @@ def test_classes_that_look_like_several_labels_are_said(
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["cat", "dog", "cat,dog", "cat, bird", "bird"], ""),
+        (["cat", "dog", "cat,dog", "cat, bird", "bird", "none"], "2 of 6 {} hold a ,"),
+        (["cat", "dog", "cat,dog", "ant"], ""),
         (["cat", "dog", "cat,dog", "cat, bird", "dog,bird", "cat,dog,bird"], "4 of 6 {} hold a ,"),
         (["cat|dog", "dog|cat|ant", "ant"], "2 of 3 {} hold a |"),
         (["Smith, Ann", "Smith, John", "Jones, Eve"], ""),
@@ -166,6 +167,28 @@ def test_another_sign_between_labels_is_said(names: list[str], said: str, caplog
         assert said.format(noun) in caplog.text
         assert (fix in caplog.text) == ("hold a" in said)
         assert bool(caplog.text) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["cat", "NaN", "dog"], "One of the classes is called NaN: if that stands for a missing one, leave the cell"),
+        (["cat", "none", "Na", "unknown"], ""),
+        (
+            [f"{age}.5" for age in range(20)],
+            "The classes are numbers (0.5, 1.5, 10.5, 11.5, 12.5, ...): if those are a",
+        ),
+        ([str(number) for number in range(20)], ""),
+        ([f"{number}.0" for number in range(20)], ""),
+        (["0.25", "0.5", "1.5"], ""),
+    ],
+)
+def test_classes_that_look_like_missing_ones_or_amounts_are_said(
+    names: list[str], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    MultiClass.of({None: names})
+    assert said in caplog.text
+    assert bool(caplog.text) == bool(said)
 
 
 def test_targets_are_0_and_1_by_name() -> None:
@@ -347,7 +370,7 @@ def test_neighbours_vote_by_their_weights() -> None:
     targets = torch.tensor([[[1.0, 0, 0], [1, 1, 0]]])
     votes = THREE.vote(targets, torch.tensor([[3.0, 1.0]]))
     assert votes.sigmoid().tolist() == [pytest.approx([1.0, 0.25, 0.0], abs=2e-6)]
-    assert THREE.answers(votes.sigmoid()).tolist() == [[True, False, False]], "rows are logits, also those of neighbours"
+    assert THREE.answers(votes.sigmoid()).tolist() == [[True, False, False]], "rows are logits"
 
 
 def test_a_sample_with_several_labels_has_no_one_probability() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ft_lightning.data.exclude import drop_excluded
+from ft_lightning.data.groups import grouped
 from ft_lightning.data.scan import nested_folders
-from ft_lightning.data.split import Splits, by_split, grouped, limited, split_samples
+from ft_lightning.data.split import Splits, by_split, limited, split_samples
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, name_few, number_of
 from ft_lightning.tasks.task import MakeTask, Task

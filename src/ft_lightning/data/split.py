@@ -1,12 +1,9 @@
-"""Groups samples and splits them into train, val and test: by content, stratified, the same on every machine."""
+"""Splits samples into train, val and test: by content, stratified, the same on every machine."""
 
 import hashlib
-import json
 import logging
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from ft_lightning.data.cover import cover
 from ft_lightning.data.scan import SPLITS
@@ -86,30 +83,6 @@ def in_train_too(count: int, kind: str) -> str:
     return f"{number_of(count, f'{kind} of val or test is', f'{kind}s of val or test are')} in train too"
 
 
-def grouped(samples: list[Sample], pattern: str) -> list[Sample]:
-    """Set each sample's group to what `data.group_by`, a regular expression, matches in its name.
-
-    That is all its parentheses together, or the whole match where it has none.
-    """
-    try:
-        expression = re.compile(str(pattern))  # Hydra parses 2024 as a number
-    except (re.error, OverflowError, RecursionError) as error:
-        raise UserError(f"data.group_by={pattern} is not a regular expression: {error}.") from None
-    matches = [expression.search(sample.name) for sample in samples]
-    if unmatched := [sample.name for sample, match in zip(samples, matches, strict=True) if not match]:
-        where = f"{number_of(len(unmatched), 'path')}, for example {unmatched[0]}"
-        fix = "rows of a table have their groups in a column called group"
-        raise UserError(f"data.group_by={pattern}, a regular expression on paths, does not match {where}; {fix}.")
-    groups = [_group(match) for match in matches if match]
-    return [replace(sample, group=group) for sample, group in zip(samples, groups, strict=True)]
-
-
-def _group(match: re.Match[str]) -> str:
-    first, *others = match.groups() or (match.group(),)
-    # An optional part that does not take part is None: the samples without it are together, apart from empty ones.
-    return json.dumps([first, *others]) if others or first is None else first
-
-
 def limited(samples: list[Sample], limit: int, seed: int, task: type[Task]) -> tuple[list[Sample], list[Sample]]:
     """Return at most `limit` samples of each stratum and given split, chosen by seed and content, and the others."""
     if limit < 3:
@@ -168,6 +141,10 @@ def cut(pool: list[Sample], shares: dict[str, float], seed: int, task: Task, qui
         quiet: do not name what has too few samples for each split.
     """
     by_stratum = units_by_stratum(pool, seed, task)
+    names = {sample.name: task.names_in(sample.label) for sample in pool}
+    if not any(names.values()) and all(len(units) <= len(shares) for units in by_stratum.values()):
+        # Large groups of numbers, hardly more than ranges, of which none has to be in each split.
+        by_stratum = units_by_stratum(pool, seed, task, whole=True)
     result: dict[str, str] = {}
     small = []
     for label, units in by_stratum.items():
@@ -175,7 +152,6 @@ def cut(pool: list[Sample], shares: dict[str, float], seed: int, task: Task, qui
             small.append(label)
         for unit, split in zip(units, _split_names([len(unit) for unit in units], shares), strict=True):
             result |= {sample.name: split for sample in unit}
-    names = {sample.name: task.names_in(sample.label) for sample in pool}
     if any(len(those) > 1 for those in names.values()):
         units = sorted((unit for those in by_stratum.values() for unit in those), key=lambda unit: unit[0].digest)
         return cover(units, result, names, [*shares, "train"], quiet)
@@ -190,9 +166,14 @@ def cut(pool: list[Sample], shares: dict[str, float], seed: int, task: Task, qui
     return result
 
 
-def units_by_stratum(pool: list[Sample], seed: int, task: Task) -> dict[str, list[list[Sample]]]:
-    """Return the sets of samples that must stay together, by their commonest stratum, in the order of their hashes."""
-    stratum = dict(zip((s.name for s in pool), task.strata([s.label for s in pool]), strict=True))
+def units_by_stratum(pool: list[Sample], seed: int, task: Task, whole: bool = False) -> dict[str, list[list[Sample]]]:
+    """Return the sets of samples that must stay together, by their commonest stratum, in the order of their hashes.
+
+    Args:
+        whole: make one stratum of all.
+    """
+    strata = [""] * len(pool) if whole else task.strata([sample.label for sample in pool])
+    stratum = dict(zip((sample.name for sample in pool), strata, strict=True))
     by_stratum: dict[str, list[list[Sample]]] = defaultdict(list)
     for unit in _units(pool):
         counts = Counter(stratum[sample.name] for sample in unit)

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 SEP = ";"  # between labels wherever this project writes them; no label holds it
 _RARE = 10  # samples: a set of labels with fewer is split with its rarest label
 _YES, _NO = ("1", "true"), ("0", "false")
+MISSING = ("nan", "<na>", "null", "n/a", "#n/a")  # what programs write for no value
+_MANY = 10  # classes that are numbers may be amounts
 _BETWEEN = (SEP, ",", "|")  # what people put between labels
 
 
@@ -44,13 +46,20 @@ def read(cells: str | Mapping[str, str], sep: str) -> str:
 
 
 def suspect(names: Sequence[str], noun: str, fix: str = "") -> None:
-    """Warn if names of classes or labels look like sets of labels: most hold what stands between labels, and share
-    their parts, or all are lists.
+    """Warn if names of classes or labels look like something else: missing ones, amounts, lists, or sets of labels.
+
+    Sets of labels hold what stands between labels, and share their parts.
 
     Args:
         noun: what the names are.
         fix: a key that makes labels of them, if data.label_sep alone does not.
     """
+    if missing := [name for name in names if name.lower() in MISSING]:
+        said = "if that stands for a missing one, leave the cell empty, and say data.empty_label=skip."
+        log.warning("One of the %s is called %s: %s", noun, missing[0], said)
+    if len(names) > _MANY and all(re.fullmatch(r"[+-]?\d+\.\d*[1-9]\d*", name) for name in names[: _MANY + 1]):
+        log.warning("The %s are numbers (%s): if those are amounts, say task=regression.", noun, name_few(names))
+        return
     if names and all(name.startswith("[") and name.endswith("]") for name in names):
         log.warning("The %s are lists (%s): if those are several labels each, write cat;dog.", noun, name_few(names))
         return
@@ -59,7 +68,7 @@ def suspect(names: Sequence[str], noun: str, fix: str = "") -> None:
         parts = Counter(part.strip() for name in [*several, *names] for part in set(name.split(sep)))
         enough = any if sep == SEP else all  # commas stand in many a name
         shared = [name for name in several if enough(parts[part.strip()] > 2 for part in name.split(sep))]
-        if 2 * len(several) > len(names) and ((sep == SEP and shared) or 2 * len(shared) > len(several)):
+        if 2 * len(several) > len(names) if sep == SEP and shared else 2 * len(shared) > max(2, len(several)):
             key = "" if sep == SEP else f"'data.label_sep=\"{sep}\"'"
             log.warning(
                 "%d of %d %s hold a %s (%s): if those are several labels each, say %s.",

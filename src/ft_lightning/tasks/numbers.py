@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ft_lightning.system.errors import UserError, name_few
+from ft_lightning.tasks.label_sets import MISSING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORE
 _DECIMAL_COMMA = re.compile(r"([+-]?\d+),(\d+)", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:[,.'’_ \u00a0\u2009\u202f]\d{3})+(?:[.,]\d+)?", re.ASCII)
 _LARGEST = 1e30  # Lightning logs metrics as float32
-_MISSING = ("nan", "na", "n/a", "none", "null", "nil", "missing", "unknown", "-", "?")
+_MISSING = (*MISSING, "na", "none", "nil", "missing", "unknown", "-", "?")
 _BINS, _IN_A_BIN = 10, 10
 LEVELS = (50, 60, 70, 80, 90, 95)  # % of intervals whose coverage is measured
 
