@@ -7,12 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from ft_lightning.data.exclude import drop_excluded
 from ft_lightning.data.kinds import TEXTS
 from ft_lightning.data.labels import Labels, OnProblem
 from ft_lightning.data.scan import Entry, Listing, digest_of, scan
 from ft_lightning.data.text_sources import find_texts, reading
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
+from ft_lightning.tasks.multiclass import MultiClass
 
 
 def listed(root: Path | None, table: Path | None, **columns: object) -> dict[str, Sample]:
@@ -82,6 +84,24 @@ def test_a_column_of_a_split_by_another_case_is_told(tmp_path: Path, caplog: pyt
     caplog.clear()
     listed(None, written(tmp_path, "text,label,split,Split\na,x,train,test\n"))
     assert not caplog.messages
+
+
+def test_rows_that_have_moved_since_a_check_are_not_left_out(tmp_path: Path) -> None:
+    issues = written(tmp_path, "path,kind,score,label,suggestion\nt.csv#3,label,1.0,y,x\n", "issues.csv")
+    rows = ["a,x", "b,y", "c,x", "d,y", "e,x"]
+
+    def left_out(table: Path) -> list[object]:
+        table.write_text("\n".join(["text,label", *rows]) + "\n")
+        samples = list(listed(None, table).values())
+        splits = {"train": samples, "val": samples[:1], "test": samples[:1]}
+        return [sample.content for sample in drop_excluded(splits, str(issues), MultiClass(["x", "y"], []))[1]]
+
+    assert left_out(tmp_path / "t.csv") == ["b"]
+    del rows[0]
+    with pytest.raises(UserError, match=r"1 row has another label now: t\.csv#3\. The table has changed since"):
+        left_out(tmp_path / "t.csv")
+    issues.write_text("path\nt.csv#3\n")
+    assert left_out(tmp_path / "t.csv") == ["c"], "a list of one's own says no labels"
 
 
 def test_pairs_and_columns_of_other_names(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """`data.exclude`: leaves out the samples that a table names, such as issues.csv of a check."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from ft_lightning.data.split import lost
 from ft_lightning.readers.sample import Sample
@@ -14,6 +17,10 @@ log = logging.getLogger(__name__)
 
 def excluded_names(table: str) -> set[str]:
     """Read the names in a table's column path."""
+    return set(_read(table)["path"]) - {""}  # a spreadsheet may leave empty rows
+
+
+def _read(table: str) -> pd.DataFrame:
     if not Path(str(table)).expanduser().is_file():
         raise UserError(f"data.exclude={table}: no such file.")
     rows = read_table(Path(str(table)).expanduser())
@@ -22,7 +29,23 @@ def excluded_names(table: str) -> set[str]:
             f"data.exclude={table}: no column 'path'; it has {', '.join(rows.columns)}. Save it with the header that "
             "issues.csv had."
         )
-    return set(rows["path"]) - {""}  # a spreadsheet may leave empty rows
+    return rows
+
+
+def _refuse_moved(rows: pd.DataFrame, samples: Sequence[Sample], setting: str) -> None:
+    """Raise UserError where an issues.csv has other labels than the rows of a table that it names: they have moved.
+
+    Rows are known by their numbers, so what a changed table has there are other texts.
+    """
+    if not {"kind", "label", "suggestion"} <= set(rows.columns):
+        return
+    labels = dict(zip(rows["path"], rows["label"], strict=True))
+    texts = (sample for sample in samples if sample.kind == "text" and "#" in sample.name)
+    if moved := [sample.name for sample in texts if labels.get(sample.name) not in (None, "", sample.label)]:
+        raise UserError(
+            f"{setting}: {number_of(len(moved), 'row has', 'rows have')} another label now: {name_few(moved)}. The "
+            "table has changed since, and rows are known by their numbers: run check again."
+        )
 
 
 def drop_excluded(
@@ -30,6 +53,7 @@ def drop_excluded(
 ) -> tuple[dict[str, list[Sample]], list[Sample]]:
     """Return the splits without the samples that a table names, and those samples; the others stay in their split."""
     setting, names = f"data.exclude={table}", excluded_names(table)
+    _refuse_moved(_read(table), [sample for samples in splits.values() for sample in samples], setting)
     kept = {split: [sample for sample in samples if sample.name not in names] for split, samples in splits.items()}
     left_out = {split: [sample for sample in samples if sample.name in names] for split, samples in splits.items()}
     excluded = [sample for samples in left_out.values() for sample in samples]
