@@ -48,6 +48,8 @@ def run_of(
         (ACCURACY | {"knn_accuracy": 0.79}, "multiclass", ""),
         (ACCURACY | {"knn_accuracy": None, "majority_accuracy": 0.9}, "multiclass", "Always answering the commonest c"),
         ({"knn_accuracy": 0.9}, "multiclass", ""),
+        ({"knn_mae": 1.0, "mae": 3.0, "mae_ci95": [3.0, 3.0]}, "regression", ""),
+        ({"knn_mae": 1.0, "mae": 3.0, "mae_ci95": [2.9, 3.1]}, "regression", "has MAE 1.0000 on test"),
         (
             PRECISION | {"knn_average_precision": 0.9},
             "multilabel",

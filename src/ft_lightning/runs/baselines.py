@@ -26,6 +26,8 @@ def better_baseline(run: Run) -> str:
         if value is None or not (known := paired or bounds):
             continue
         low, high = known
+        if low == high:  # of a single sample, say: nothing is known of others
+            continue
         least, most = (0.0, 0.0) if paired else (value, value)
         if high < least if task.directions[metric] == "max" else low > most:
             than = f"beyond the 95 % interval of this model ({decimals(low)} to {decimals(high)})"
