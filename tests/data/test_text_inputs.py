@@ -10,6 +10,7 @@ from ft_lightning.data.text_inputs import find_texts, typed_texts
 from ft_lightning.readers.sample import Sample
 from ft_lightning.readers.text import TextReader
 from ft_lightning.system.errors import UserError
+from ft_lightning.system.tables import write_table
 from texts import tokenizer
 
 
@@ -76,6 +77,14 @@ def test_rows_of_a_table(tmp_path: Path) -> None:
     assert contents(find_texts(str(tmp_path / "t.ndjson"), None)) == [("t.ndjson#2", "a")]
     (tmp_path / "t.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
     assert contents(find_texts(str(tmp_path / "t.jsonl"), None)) == [("t.jsonl#2", "a"), ("t.jsonl#3", "")]
+
+
+def test_the_texts_of_predictions_come_back_as_they_were(tmp_path: Path) -> None:
+    texts = ["@you", "-5", "'=kept", "plain"]
+    table = pd.DataFrame({"path": "x.csv#2", "text": texts, "predicted": "a", "error": ""})
+    for columns, read in ((["path", "text", "predicted", "error"], texts), (["text"], ["'@you", "'-5", "''=kept"])):
+        write_table(table[columns], tmp_path / "p.csv")
+        assert [content for _, content in contents(find_texts(str(tmp_path / "p.csv"), ["text"]))][: len(read)] == read
 
 
 def test_files_are_read_whole_and_later(tmp_path: Path) -> None:

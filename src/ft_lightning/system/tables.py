@@ -48,7 +48,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
 
     Args:
         columns: the only columns to read from a CSV; for tables with a column for each class.
-        as_is: keep the apostrophes that `write_table` puts before a formula: in a table of texts they are the user's.
+        as_is: keep the apostrophes that `write_table` puts before a formula: in a table of texts they are the user's,
+            but for a predictions.csv of `predict`, which may be corrected and learnt from.
     """
     if path.exists() and not path.is_file():  # reading a named pipe would wait for ever
         raise UserError(f"{path} is no table: it is {'a folder' if path.is_dir() else 'not a file'}.")
@@ -92,7 +93,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
     except (ValueError, OSError, RecursionError, csv.Error) as error:
         raise UserError(f"{path} is not a table: {error}") from error
     table = _named(table.rename(columns=_restore), path)
-    return table if as_is else table.map(_restore)
+    is_of_predict = {"path", "error"} <= set(table.columns)  # whose texts have an apostrophe where they need one
+    return table if as_is and not is_of_predict else table.map(_restore)
 
 
 def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
