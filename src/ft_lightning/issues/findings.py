@@ -1,6 +1,6 @@
 """Puts into words what is wrong or odd about a dataset; each finding says how to mend it."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -145,13 +145,20 @@ def about_lost(task: Task, usable: Splits) -> list[Finding]:
     return [Finding("nothing left", said, "Mend or replace them.", blocks=True)] if gone else []
 
 
+def by_name(samples: Iterable[Sample], task: type[Task]) -> dict[str, list[Sample]]:
+    """Return the samples with each of the names in labels, such as a class; those that have none as `NONE`."""
+    found: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        for name in task.names_in(sample.label) or [NONE]:
+            found[name].append(sample)
+    return dict(sorted(found.items()))
+
+
 def count_names(splits: Splits, task: type[Task]) -> dict[str, dict[str, int]]:
-    """Count the samples of each split with each label's names, such as its class."""
-    counts = {
-        split: Counter(name for sample in samples for name in task.names_in(sample.label) or [NONE])
-        for split, samples in splits.items()
+    """Count the samples of each split with each name."""
+    return {
+        split: {name: len(ones) for name, ones in by_name(samples, task).items()} for split, samples in splits.items()
     }
-    return {split: dict(sorted(count.items())) for split, count in counts.items()}
 
 
 def about_wrong_labels(

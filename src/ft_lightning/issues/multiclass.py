@@ -1,6 +1,6 @@
 """What is said of labels that are classes, one a sample."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from ft_lightning.issues.findings import (
     UNBALANCED,
     Finding,
     Issue,
+    by_name,
     count_names,
     listed,
 )
@@ -85,7 +86,4 @@ def record(task: Task | None, splits: Splits) -> dict[str, Any]:
 
 def grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     """Return the samples of each class."""
-    by_class: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        by_class[sample.label].append(sample)
-    return dict(sorted(by_class.items()))
+    return by_name(samples, MultiClass)

@@ -13,6 +13,7 @@ from ft_lightning.issues.findings import (
     UNBALANCED,
     Finding,
     Issue,
+    by_name,
     count_names,
     listed,
 )
@@ -51,7 +52,8 @@ def about_labels(task: Task, splits: Splits) -> tuple[list[Finding], list[Issue]
         if missing := sorted(counts.keys() - present):
             said = f"{number_of(len(missing), 'label has', 'labels have')} no sample in {split}: {name_few(missing)}."
             found.append(Finding("missing label", said, f"Add some to {split}: nothing is measured about them."))
-    (most, high), (least, low) = (counts.most_common() or [("", 0)])[0], (counts.most_common() or [("", 0)])[-1]
+    ordered = counts.most_common() or [("", 0)]
+    (most, high), (least, low) = ordered[0], ordered[-1]
     if high >= UNBALANCED * low > 0:
         said = f"{number_of(high, 'sample')} of train have the label {most}, {low:,} have {least}."
         fix = "loss.positive_weights=balanced weighs them; look at each label's average precision."
@@ -128,8 +130,4 @@ def record(task: Task | None, splits: Splits) -> dict[str, Any]:
 
 def grouped(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
     """Return the samples with each label, and those with none."""
-    by_name: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        for name in names_in(sample.label) or [NONE]:
-            by_name[name].append(sample)
-    return dict(sorted(by_name.items()))
+    return by_name(samples, MultiLabel)

@@ -1,10 +1,10 @@
 """What may give a label away besides the content of a sample, such as an image's colour mode or a text's length."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ft_lightning.issues.findings import NONE, Finding
+from ft_lightning.issues.findings import Finding, by_name
 from ft_lightning.readers.sample import Sample
 from ft_lightning.tasks.task import Task
 
@@ -23,9 +23,7 @@ class Trait:
 
     def counts(self, samples: Iterable[Sample], task: type[Task]) -> dict[str, Counter[str]]:
         """Count the samples with each label's names, such as its class, by their way."""
-        found: dict[str, Counter[str]] = defaultdict(Counter)
-        for sample in samples:
-            if sample.digest in self.ways:
-                for name in task.names_in(sample.label) or [NONE]:
-                    found[name][self.ways[sample.digest]] += 1
-        return found
+        seen = [sample for sample in samples if sample.digest in self.ways]
+        return {
+            name: Counter(self.ways[sample.digest] for sample in ones) for name, ones in by_name(seen, task).items()
+        }
