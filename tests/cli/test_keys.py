@@ -123,6 +123,8 @@ def texts() -> list[str]:
         (["train", "resume="], "resume is empty"),
         (["train", "model="], "model is empty"),
         (["predict", "model_dir=x", "+input= "], "input is empty"),
+        (["evaluate", "data.find=[1]"], "data.find=[1]: it holds other keys; see --cfg job."),
+        (["train", "cache=[1]"], "cache=[1]: it holds other keys; see --cfg job."),
         (["evaluate", "data.find.database=x.db"], "say +data.find.database=x.db where data.find._target_ takes it"),
         (["predict"], "model_dir: not set. For example:\npython -m ft_lightning.predict model_dir="),
         (["evaluate"], "model_dir: not set. For example:\npython -m ft_lightning.evaluate model_dir="),

@@ -55,6 +55,13 @@ def test_what_it_refuses_itself_and_its_parameters_are_kept() -> None:
 
     with pytest.raises(UserError, match=r"^my own words on age"):
         scan(IMAGES.source(columns, {}), None, None, Labels(columns="age"))
+
+    def of_any(root: str | None, csv: str | None, on_problem: Any, **named: str) -> Listing:
+        return Listing([Entry("a", named["label"])], Path("/x"))
+
+    assert [each.label for each in scan(of_any, None, None, Labels(columns="age"))] == ["age"]
+    with pytest.raises(UserError, match="data.find=dict fails: TypeError"):
+        scan(IMAGES.source(partial(dict), {}), None, None, Labels(columns="age"))
     with pytest.raises(UserError, match=r"data\.label=age: data\.find=of_two has no parameter label"):
         scan(IMAGES.source(of_two, {}), None, None, Labels(columns="age"))  # type: ignore[arg-type]
 

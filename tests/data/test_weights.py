@@ -53,12 +53,16 @@ def test_what_has_no_weight_is_not_learnt(overrides: list[str], table: Path, tmp
     assert run.metrics["test"]["accuracy"] == 0.5, "what is measured counts alike"
 
 
-def test_a_loss_without_weights_is_refused(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Own(nn.Module):
-        def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-            return outputs.square().mean()
+class Own(nn.Module):
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs.square().mean()
 
-    monkeypatch.setattr("ft_lightning.loss.cross_entropy", lambda label_smoothing, class_weights, class_counts: Own())
+
+@pytest.mark.parametrize("loss", [Own(), Own().forward])
+def test_a_loss_without_weights_is_refused(
+    loss: Any, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ft_lightning.loss.cross_entropy", lambda label_smoothing, class_weights, class_counts: loss)
     with pytest.raises(UserError, match=r"data\.weight=weight: .*cross_entropy makes a loss that takes no weights"):
         trained(tmp_path / "run", table)
 

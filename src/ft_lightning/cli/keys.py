@@ -78,7 +78,9 @@ def explain(verb: str, words: list[str], error: BaseException) -> UserError | No
         )
     message = next(filter(None, said), None)
     if not message and (inner := getattr(error.__cause__, "full_key", None)):
-        message = f"no key {inner}: +{inner}=... adds it, where what reads it takes it."
+        typed = [each.input_line for each in overrides if each.key_or_group == inner]  # a list in place of a node
+        message = f"{typed[-1]}: it holds other keys; see --cfg job." if typed else None
+        message = message or f"no key {inner}: +{inner}=... adds it, where what reads it takes it."
     return UserError(message) if message else None
 
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from ft_lightning.cli.objects import blaming, make
 from ft_lightning.cli.solver import solves_head
 from ft_lightning.system.errors import UserError, number_of
+from ft_lightning.system.kinds import parameters_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -142,7 +143,8 @@ def _rehearse_loss(cfg: DictConfig, loss: "nn.Module", outputs: "Tensor", data: 
         )
     if weights is None:
         return
-    if len(inspect.signature(loss.forward).parameters) < 3:
+    known, others = parameters_of(getattr(loss, "forward", loss))
+    if len(known) < 3 and not others:
         raise UserError(
             f"data.weight={cfg.data.weight}: {cfg.loss._target_} makes a loss that takes no weights of samples: give "
             "its forward a third parameter, weights (B,), or leave data.weight out."

@@ -141,6 +141,11 @@ def check_kinds(cfg: DictConfig, typed: Sequence[str] = ()) -> None:
     for group in _GROUPS & set(map(str, cfg)):
         if not isinstance(cfg[group], DictConfig):
             raise UserError(f"{group}={shown(plain(cfg[group]))}: it holds other keys; see --cfg job.")
+    find = cfg.get("data", {}).get("find", {})
+    if not isinstance(find, DictConfig | dict):
+        raise UserError(
+            f"data.find={shown(find)}: use a _target_, data.find._target_=... (null: what the model reads)."
+        )
     for name in _SET_ELSEWHERE.keys() & (cfg.get("trainer") or {}).keys():
         raise UserError(f"trainer.{name}: every run sets it itself. {_SET_ELSEWHERE[name]}")
     for key, node, parameter in _leaves(cfg, ""):

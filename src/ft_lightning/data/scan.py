@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import inspect
 import logging
 import os
 import re
@@ -18,6 +17,7 @@ from ft_lightning.readers import conversation
 from ft_lightning.readers.conversation import Message
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, name_few, number_of
+from ft_lightning.system.kinds import parameters_of
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,8 @@ def scan(
 
 def with_columns(find: FindFiles, given: Mapping[str, str | Sequence[str]]) -> FindFiles:
     """Return the source that reads the columns which keys such as `data.label` name; itself where none are set."""
-    if unknown := sorted(given.keys() - inspect.signature(find).parameters):
+    known, others = parameters_of(find)
+    if not others and (unknown := sorted(given.keys() - known)):
         key = unknown[0]
         raise UserError(
             f"data.{key}={given[key]}: data.find={name_of(find)} has no parameter {key}, so takes no columns: leave it "
