@@ -194,9 +194,10 @@ def test_a_folder_whose_name_yaml_reads_as_a_number_is_that_folder(name: str) ->
 
 
 def test_a_number_becomes_text_where_only_text_fits() -> None:
-    cfg = compose("train", "data.root=2024", "data.group_by=7", "cache.dir=1.5", "data.limit=5")
+    cfg = compose("train", "data.root=2024", "data.group_by=7", "cache.dir=1.5", "data.limit=5", "data.csv=${seed}")
     check_kinds(cfg)
     assert (cfg.data.root, cfg.data.group_by, cfg.cache.dir, cfg.data.limit) == ("2024", "7", "1.5", 5)
+    assert cfg.data.csv == "0"
     for verb, typed in (
         ("evaluate", ["device=2.5", "model_dir=1"]),
         ("report", ["run=7"]),

@@ -60,7 +60,7 @@ def test_what_it_refuses_itself_and_its_parameters_are_kept() -> None:
         return Listing([Entry("a", named["label"])], Path("/x"))
 
     assert [each.label for each in scan(of_any, None, None, Labels(columns="age"))] == ["age"]
-    with pytest.raises(UserError, match="data.find=dict fails: TypeError"):
+    with pytest.raises(UserError, match=r"data\.find=dict fails: TypeError"):
         scan(IMAGES.source(partial(dict), {}), None, None, Labels(columns="age"))
     with pytest.raises(UserError, match=r"data\.label=age: data\.find=of_two has no parameter label"):
         scan(IMAGES.source(of_two, {}), None, None, Labels(columns="age"))  # type: ignore[arg-type]

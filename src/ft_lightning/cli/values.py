@@ -160,7 +160,7 @@ def check_kinds(cfg: DictConfig, typed: Sequence[str] = ()) -> None:
             hint = f" ({comment})" if comment else ""
             raise UserError(f"{key}={written(node, name)}: use {words(parameter.kind) or 'another value'}{hint}.")
         text = as_text(value, parameter.kind)
-        if text != value and not OmegaConf.is_interpolation(node, name):
+        if text != value and "oc.env" not in written(node, name):  # which stays out of files
             node[name] = (isinstance(text, str) and _as_typed(key, value, typed)) or text
 
 

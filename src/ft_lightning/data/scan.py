@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import inspect
 import logging
 import os
 import re
@@ -17,7 +18,6 @@ from ft_lightning.readers import conversation
 from ft_lightning.readers.conversation import Message
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, name_few, number_of
-from ft_lightning.system.kinds import parameters_of
 
 log = logging.getLogger(__name__)
 
@@ -102,14 +102,23 @@ def scan(
 
 def with_columns(find: FindFiles, given: Mapping[str, str | Sequence[str]]) -> FindFiles:
     """Return the source that reads the columns which keys such as `data.label` name; itself where none are set."""
-    known, others = parameters_of(find)
-    if not others and (unknown := sorted(given.keys() - known)):
+    if unknown := [key for key in sorted(given) if not _takes(find, key)]:
         key = unknown[0]
         raise UserError(
             f"data.{key}={given[key]}: data.find={name_of(find)} has no parameter {key}, so takes no columns: leave it "
             "out."
         )
     return functools.partial(find, **given) if given else find  # type: ignore[arg-type]
+
+
+def _takes(find: FindFiles, name: str) -> bool:
+    try:
+        inspect.signature(find).bind_partial(**{name: None})
+    except TypeError:
+        return False
+    except ValueError:  # written in C, so it says nothing of itself
+        return True
+    return True
 
 
 def with_entries(find: FindFiles, change: Callable[[list[Any], Path], list[Any]]) -> FindFiles:
