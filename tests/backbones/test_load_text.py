@@ -363,6 +363,9 @@ def test_a_network_that_is_no_sentence_model_is_refused(folder: Path) -> None:
     change_modules(folder, first="WordEmbeddings")
     with pytest.raises(UserError, match=r"the folder itself \(WordEmbeddings\) and 1_Pooling \(Pooling\)"):
         loaded(folder)
+    (folder / "modules.json").write_text("{}")
+    with pytest.raises(UserError, match=r"its modules\.json has no list of modules, which"):
+        loaded(folder)
     (folder / "modules.json").write_text("{")
     with pytest.raises(UserError, match=r"modules\.json"):
         loaded(folder)

@@ -9,7 +9,7 @@ import torch
 from hydra.errors import InstantiationException, MissingConfigException
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from ft_lightning.cli.known_errors import config_error, known_error, refusal_of_a_typed_value
 from ft_lightning.system.errors import NumericalError, UserError
@@ -89,6 +89,25 @@ def test_a_disk_that_takes_nothing_and_a_config_that_cannot_be_read_are_the_user
 ) -> None:
     assert (str(known_error(error)) == str(error)) == users
     assert (known_error(error) is None) != users
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (
+            "${nope}",
+            "data.root: Interpolation key 'nope' not found. ${...} is the value of another key, ${oc.env:NAME}",
+        ),
+        ("${oc.env:NO_SUCH}", "data.root: Environment variable 'NO_SUCH' not found. ${...} is"),
+        ("${data.root}", "data.root: Recursive interpolation detected. "),
+        ("${strange:1}", "data.root: Unsupported interpolation type strange. "),
+    ],
+)
+def test_a_reference_to_nothing_is_told_with_its_key(value: str, said: str) -> None:
+    with pytest.raises(OmegaConfBaseException) as lacking:
+        OmegaConf.create({"data": {"root": value}}).data.root  # noqa: B018
+    assert str(known_error(lacking.value)).startswith(said)
+    assert OmegaConf.create({"text": r"a \${x}"}).text == "a ${x}", "as the message says"
 
 
 def test_the_cause_of_an_error_of_hydra_is_said_once() -> None:

@@ -115,6 +115,8 @@ def test_what_the_user_can_fix_is_raised_and_stays_with_the_run(pictures: Path, 
         ft_lightning.run("train", "optimiser.lr=1")
     with pytest.raises(UserError, match="cannot be read: quote"):
         ft_lightning.run("train", "data.root=~/my images")
+    with pytest.raises(UserError, match=r"for example 'data\.root=\"\\\$\{\"'\."):
+        ft_lightning.run("train", "data.root=${")
     with pytest.raises(UserError, match="quote the value, for example 'text=\"🙂 who\\?\"'"):
         ft_lightning.run("predict", "text=🙂 who?")
     assert not list(home.iterdir())

@@ -59,7 +59,8 @@ def read_steps(modules: Any, folder: Path, config_of: Any) -> list[tuple[dict[st
     listed = [each for each in modules if isinstance(each, dict)] if isinstance(modules, list) else []
     named = [(str(each.get("type")).rpartition(".")[2], str(each.get("path"))) for each in listed]
     if [kind for kind, _ in named[:2]] != ["Transformer", "Pooling"]:
-        raise _unknown(folder, " and ".join(f"{path or 'the folder itself'} ({kind})" for kind, path in named[:2]))
+        first = " and ".join(f"{path or 'the folder itself'} ({kind})" for kind, path in named[:2])
+        raise _unknown(folder, first or "no list of modules")
     steps: list[tuple[dict[str, Any], str]] = []
     for kind, path in named[2:]:
         if kind == "Dropout":

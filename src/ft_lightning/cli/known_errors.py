@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverrideParseException
 from hydra.errors import HydraException, InstantiationException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationResolutionError, OmegaConfBaseException
 
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import NumericalError, UserError, is_out_of_memory, printable_lines
@@ -105,7 +105,7 @@ def config_error(error: BaseException) -> UserError:
     if isinstance(error.__cause__, UserError):
         return error.__cause__
     if isinstance(error, OverrideParseException):
-        key, _, value = str(error.override).partition("=")
+        key, _, value = str(error.override).replace("${", "\\${").partition("=")
         example = f"'{key}=\"{value}\"'" if value and not set("\"'") & set(value) else "'data.root=\"~/my images\"'"
         return UserError(f"{error.override} cannot be read: quote the value, for example {example}.")
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and str(error).startswith("Missing key"):
@@ -113,6 +113,12 @@ def config_error(error: BaseException) -> UserError:
         return UserError(
             f"{error.full_key} is missing: write it into the file that {group}=... names, or have that file begin with "
             "another's keys, by `defaults:` as in conf/data/mydata.yaml."
+        )
+    if isinstance(error, InterpolationResolutionError):
+        said = re.sub(r"^\w+ raised while resolving interpolation: |\"", "", str(error).partition("\n")[0])
+        return UserError(
+            f"{error.full_key}: {said[:200]}. ${{...}} is the value of another key, ${{oc.env:NAME}} that of the "
+            "environment; \\${ are the letters themselves."
         )
     causes = [error] + ([error.__cause__] if error.__cause__ else [])
     text = "\n".join(dict.fromkeys(str(cause).partition("\nConfig search path")[0] for cause in causes))
