@@ -1,5 +1,6 @@
 """What the readers of texts and of conversations have in common: tokens are read by `inspect`, and never augmented."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -8,13 +9,14 @@ from ft_lightning.readers.sample import Inputs, Inspection, Sample, SampleError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unaugmented:
+class Unaugmented(ABC):
     """The part of a `readers.sample.Reader` that is the same for all samples which are not augmented."""
 
     alike: bool = False  # whether the batches of train should hold samples of like length
 
+    @abstractmethod
     def inspect(self, sample: Sample) -> tuple[Inputs, Inspection]:
-        raise NotImplementedError
+        """Return the input, and what was found in reading it."""
 
     def __call__(self, sample: Sample) -> Inputs:
         """Read a sample's tokens, int32; their number is its own length, rounded up."""
