@@ -119,14 +119,14 @@ def test_any_key_with_any_value_many_times(typed: list[str], root: Path) -> None
     ("typed", "said"),
     [
         ("model._target_=builtins.dict", "model: builtins.dict makes a dict, which is no Backbone: it has no network"),
-        ("data._target_=torch.nn.Identity", "data: torch.nn.Identity makes a Identity, which is no Data: it has no "),
+        ("data._target_=torch.nn.Identity", "data: torch.nn.Identity makes an Identity, which is no Data: it has no"),
         ("trainer._target_=builtins.dict", "trainer: builtins.dict makes a dict, which is no Trainer of lightning"),
         ("task._target_=builtins.dict", "task: builtins.dict makes a dict, which is no Task: it has no name, "),
         ("task._target_=types.SimpleNamespace", "task._target_=types.SimpleNamespace: types.SimpleNamespace refuses"),
         ("head._target_=builtins.dict", "head: builtins.dict makes a dict, which is no Module of torch."),
         ("+logger.x._target_=builtins.dict", "logger.x: builtins.dict makes a dict, which is no Logger of lightning"),
         ("+callback.x._target_=builtins.dict", "callback.x._target_: dict is no callback of Lightning"),
-        ("scheduler._target_=torch.nn.Identity", "scheduler: torch.nn.Identity makes a Identity: make it a schedule"),
+        ("scheduler._target_=torch.nn.Identity", "scheduler: torch.nn.Identity makes an Identity: make it a sched"),
         ("mix._target_=builtins.dict", "mix._target_=builtins.dict: builtins.dict refuses this: 'dict' object is not"),
         ("mix._target_=test_overrides.one_of_two", "mix: test_overrides.one_of_two makes a Tensor of shape (2, 3,"),
         ("module._target_=builtins.dict", "module._target_=builtins.dict: make it a subclass of ft_lightning"),
@@ -137,6 +137,17 @@ def test_any_key_with_any_value_many_times(typed: list[str], root: Path) -> None
 )
 def test_what_makes_something_else_is_told_by_its_key(typed: str, said: str, root: Path) -> None:
     assert trains_or_says_why(["seed=0", typed], root, root.parent).startswith(f"2: {said}")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_mix_may_return_a_list(root: Path) -> None:
+    typed = ["finetune=full", "mix._target_=test_overrides.both"]
+    assert trains_or_says_why(typed, root, root.parent) == "0"
+
+
+def both(num_classes: int) -> Any:
+    """Return a mix that changes nothing."""
+    return lambda inputs, targets: [inputs.float(), targets]
 
 
 def one_of_two(num_classes: int) -> Any:

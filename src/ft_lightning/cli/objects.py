@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from ft_lightning.cli.job import typed_overrides
 from ft_lightning.cli.known_errors import is_refusal, shortage, typed_error
 from ft_lightning.cli.values import written
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, with_article
 from ft_lightning.system.kinds import parameters_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ft_lightning.tasks.task import Task
 
 
-_LATER = ("layout", "reader")  # of Data: some have no layout, and `connect` sets the reader
+_LATER = {"Data": ("layout", "reader", "divided")}  # some have no layout, `connect` sets the reader, folds divide
 _MADE = ("model", "head", "data", "augment", "module", "loss", "optimizer", "scheduler", "task", "trainer")
 
 
@@ -67,10 +67,11 @@ def refuse_others(made: object, kind: type, maker: str) -> None:
         fault = "" if isinstance(made, kind) else f"which is no {kind.__name__} of {kind.__module__.partition('.')[0]}"
     else:
         members = [*kind.__annotations__, *(name for name in vars(kind) if not name.startswith("_"))]
-        lacking = [name for name in members if not hasattr(made, name) and name not in _LATER]
+        later = _LATER.get(kind.__name__, ())
+        lacking = [name for name in members if not hasattr(made, name) and name not in later]
         fault = f"which is no {kind.__name__}: it has no {', '.join(lacking[:6])}" if lacking else ""
     if fault:
-        raise UserError(f"{maker} makes a {type(made).__name__}, {fault}.")
+        raise UserError(f"{maker} makes {with_article(type(made).__name__)}, {fault}.")
 
 
 def check_targets(cfg: DictConfig) -> None:

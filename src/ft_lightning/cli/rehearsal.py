@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from ft_lightning.cli.objects import blaming, make
 from ft_lightning.cli.solver import solves_head
-from ft_lightning.system.errors import UserError, number_of
+from ft_lightning.system.errors import UserError, number_of, with_article
 from ft_lightning.system.kinds import parameters_of
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _is_like(value: object, plain: object) -> bool:
 def _described(value: object) -> str:
     """Return a value's type and shape in words."""
     shape = getattr(value, "shape", None)
-    return f"a {type(value).__name__}" + ("" if shape is None else f" of shape {tuple(shape)}")
+    return with_article(type(value).__name__) + ("" if shape is None else f" of shape {tuple(shape)}")
 
 
 def _leaves(augmentation: Callable[[Any], Any], preprocess: Any) -> bool:
@@ -107,7 +107,7 @@ def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
     if not (hasattr(stepped, "step") and hasattr(stepped, "optimizer")):  # what Lightning takes for a schedule
         raise UserError(
             f"scheduler: {cfg.scheduler._target_} makes {_described(stepped)}: make it a schedule of torch, or "
-            'Lightning\'s dictionary of one, {"scheduler": ..., "interval": ...}.'
+            'Lightning\'s dictionary of one, {"scheduler": ..., "interval": ...}; scheduler=constant for none.'
         )
     metrics = [f"val/{name}" for name in module.task.directions]
     if isinstance(schedule, dict) and schedule.get("monitor", metrics[0]) not in metrics:
@@ -122,7 +122,7 @@ def _rehearse_mix(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
     inputs, target = module.classifier.backbone.example(2), data.targets("train")[:2]
     with blaming(cfg, "mix"):
         mixed = module.mix(inputs, target)  # type: ignore[misc]  # not None
-    if not (isinstance(mixed, tuple) and len(mixed) == 2 and _is_like(mixed[0], inputs)):
+    if not (isinstance(mixed, tuple | list) and len(mixed) == 2 and _is_like(mixed[0], inputs)):
         raise UserError(
             f"mix: {cfg.mix._target_} makes {_described(mixed)} of a batch and its targets: have it return both, "
             f"mixed, the batch as {_described(inputs)}."

@@ -32,7 +32,7 @@ def name_few(names: Sequence[object]) -> str:
 
 def with_article(noun: str) -> str:
     """Return a noun with a or an, by its first letter."""
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    return f"{'an' if noun[0] in 'aeiouAEIOU' else 'a'} {noun}"
 
 
 def number_of(number: int, one: str, several: str | None = None) -> str:
