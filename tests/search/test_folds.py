@@ -153,6 +153,11 @@ def test_what_cannot_be_divided_is_refused(
         run(tmp_path / "run", root, weights, "folds=2", *overrides, *few)
 
 
+def test_data_that_divides_nothing_is_told_what_to_add() -> None:
+    with pytest.raises(UserError, match=r"folds=3: object has no divided\(splits\): add it"):
+        fold_plan(compose("train", "folds=3"), object())  # type: ignore[arg-type]
+
+
 def test_a_model_that_has_seen_the_samples_is_refused(root: Path, weights: Path, tmp_path: Path) -> None:
     run(tmp_path / "earlier", root, weights)
     others = write_pictures(tmp_path / "others", {"ant": 8, "bee": 8, "cat": 8}, seed=1)

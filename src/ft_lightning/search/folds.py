@@ -30,8 +30,11 @@ def fold_plan(cfg: DictConfig, data: Data) -> FoldSplits:
     """Return the splits of each fold of all samples, in which val has the share that it has in the run's own split.
 
     Raises:
-        UserError: a fold would lack something, or `init_from` has trained on samples that the folds test.
+        UserError: a fold would lack something, the data cannot be divided anew, or `init_from` has trained on samples
+            that the folds test.
     """
+    if not hasattr(data, "divided"):
+        raise UserError(f"folds={cfg.folds}: {type(data).__name__} has no divided(splits): add it, or say folds=1.")
     samples = _samples(data)
     if cfg.init_from:
         seen = Run.of_model(Path(str(cfg.init_from)).expanduser()).trained_on()
