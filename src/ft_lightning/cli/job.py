@@ -11,6 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli.checks import check_config
 from ft_lightning.cli.compose import PACKAGE
+from ft_lightning.cli.directories import (
+    refuse_cache_inside_dataset,
+    refuse_run_inside_dataset,
+    refuse_used_directory,
+)
 from ft_lightning.cli.known_errors import known_error, refusal_of_a_typed_value
 from ft_lightning.cli.loading import load
 from ft_lightning.cli.processes import FailedElsewhereError, caused_elsewhere
@@ -103,12 +108,12 @@ def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner
             cfg.resume = str(run_dir)
         goes_on = bool(OmegaConf.select(cfg, "resume"))
         if owner and not goes_on:
-            _refuse_used_directory(run_dir)
+            refuse_used_directory(run_dir)
         _check(cfg, typed, verb)
         begun = True
         if root != (root := OmegaConf.select(cfg, "data.root")):  # a folder whose name YAML reads as a number
             refuse_run_inside_dataset(run_dir, root)
-        _refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), root)
+        refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), root)
         if owner or (is_main_process() and verb.shared):
             log_to(Run(run_dir).log)
         if owner and not goes_on:
@@ -204,41 +209,3 @@ def _written(path: Path) -> int | None:
 def _is_new(run: Run) -> bool:
     """Return whether no command has left anything in a directory."""
     return not (run.traces() or run.config_file.exists() or run.record_path("outcome").exists())
-
-
-def _refuse_used_directory(run_dir: Path) -> None:
-    if others := Run(run_dir).traces():
-        raise UserError(
-            f"hydra.run.dir={run_dir} holds a run already, or something else ({others[0]}), which this run would mix "
-            "with its own files: name another."
-        )
-
-
-def _refuse_cache_inside_dataset(cache_dir: Any, root: Any) -> None:
-    if cache_dir is not None and _is_inside(Path(str(cache_dir)).expanduser(), root):
-        raise UserError(
-            f"cache.dir={cache_dir} lies inside the dataset data.root={root}, which is never written to: name another."
-        )
-
-
-def refuse_run_inside_dataset(run_dir: Path, root: Any) -> None:
-    """Raise UserError if a run directory lies inside the dataset; remove the folders just made for it."""
-    if not _is_inside(run_dir, root):
-        return
-    root = str(root)
-    for folder in (run_dir, *run_dir.parents):  # the empty folders that Hydra has just made
-        try:
-            if folder.resolve() == Path(root).expanduser().resolve() or any(folder.iterdir()):
-                break
-            folder.rmdir()
-        except FileNotFoundError:  # another process of this run was here
-            continue
-    raise UserError(
-        f"hydra.run.dir={run_dir} lies inside the dataset data.root={root}, which is never written to: "
-        "start from another directory, or set hydra.run.dir."
-    )
-
-
-def _is_inside(folder: Path, root: Any) -> bool:
-    # str: Hydra parses a folder name such as 2024 as a number
-    return root is not None and folder.resolve().is_relative_to(Path(str(root)).expanduser().resolve())

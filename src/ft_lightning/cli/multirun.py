@@ -15,8 +15,9 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from ft_lightning.cli.directories import refuse_run_inside_dataset
 from ft_lightning.cli.ending import predict_line
-from ft_lightning.cli.job import Verb, refuse_run_inside_dataset
+from ft_lightning.cli.job import Verb
 from ft_lightning.cli.jobs import Job, begun_jobs, compared, print_jobs, table_row, winner, without
 from ft_lightning.cli.known_errors import print_error
 from ft_lightning.runs.run import Run
