@@ -83,7 +83,7 @@ def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], mult
     tokens = _typed.set(typed), _in_multirun.set(multirun)
     try:
         with claimed(run_dir) if owner else nullcontext():
-            _run_job(verb, cfg, run_dir, typed, owner)
+            _Job(verb, cfg, run_dir, typed, owner).carry_out()
     except BaseException as error:
         translated = _translated(error)
         if translated is error:
@@ -94,64 +94,82 @@ def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], mult
         _in_multirun.reset(tokens[1])
 
 
-def _run_job(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner: bool) -> None:
-    """Run the job in a directory that no other process uses; translate its errors for the user."""
-    writes_outcome = owner or (is_main_process() and in_multirun())
-    begun, goes_on, was_empty = False, False, writes_outcome and _is_new(Run(run_dir))
-    before = _written(Run(run_dir).config_file)
-    try:
-        if OmegaConf.select(cfg, "resume") and not verb.shared:
-            cfg = resume.config_of(run_dir, cfg, typed)
-        root = OmegaConf.select(cfg, "data.root")
-        refuse_run_inside_dataset(run_dir, root)
-        if owner and _was_cut_off(cfg, run_dir):
-            cfg.resume = str(run_dir)
-        goes_on = bool(OmegaConf.select(cfg, "resume"))
-        if owner and not goes_on:
-            refuse_used_directory(run_dir)
-        _check(cfg, typed, verb)
-        begun = True
-        if root != (root := OmegaConf.select(cfg, "data.root")):  # a folder whose name YAML reads as a number
-            refuse_run_inside_dataset(run_dir, root)
-        refuse_cache_inside_dataset(OmegaConf.select(cfg, "cache.dir"), root)
-        if owner or (is_main_process() and verb.shared):
-            log_to(Run(run_dir).log)
-        if owner and not goes_on:
-            run_config.write_config(cfg, run_dir, ["python", "-m", f"{PACKAGE.name}.{verb.name}", *typed])
+class _Job:
+    """A job in a directory that no other process uses; how far it came decides where its error is written."""
+
+    def __init__(self, verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], owner: bool) -> None:
+        self._verb, self._cfg, self._typed, self._owner = verb, cfg, typed, owner
+        self._run = Run(run_dir)
+        self._writes_outcome = owner or (is_main_process() and in_multirun())
+        self._was_new = self._writes_outcome and _is_new(self._run)
+        self._config_written = _written(self._run.config_file)
+        self._goes_on = False  # with a run that was begun before
+        self._begun = False  # its config has passed all checks
+
+    def carry_out(self) -> None:
+        """Run the job, and write its outcome; translate its errors for the user."""
+        try:
+            self._begin()
+            self._verb.job(self._cfg, self._run.path)
+        except BaseException as error:
+            translated = _translated(error)
+            self._record(translated)
+            if translated is error:
+                raise
+            raise translated from error
+        if self._writes_outcome:
+            self._write_outcome(0, "")
+
+    def _begin(self) -> None:
+        """Check config and directory, then write config.yaml and begin the log."""
+        directory, verb = self._run.path, self._verb
+        if OmegaConf.select(self._cfg, "resume") and not verb.shared:
+            self._cfg = resume.config_of(directory, self._cfg, self._typed)
+        root = self._select("data.root")
+        refuse_run_inside_dataset(directory, root)
+        if self._owner and _was_cut_off(self._cfg, directory):
+            self._cfg.resume = str(directory)
+        self._goes_on = bool(self._select("resume"))
+        if self._owner and not self._goes_on:
+            refuse_used_directory(directory)
+        if "model" in self._cfg:  # the check imports what a config names, to read its parameters
+            load(verb.libraries, verb.is_the_process)
+        check_config(self._cfg, self._typed, verb.name, verb.job.__module__, in_multirun())
+        self._begun = True
+        if root != (root := self._select("data.root")):  # a folder whose name YAML reads as a number
+            refuse_run_inside_dataset(directory, root)
+        refuse_cache_inside_dataset(self._select("cache.dir"), root)
+        if self._owner or (is_main_process() and verb.shared):
+            log_to(self._run.log)
+        if self._owner and not self._goes_on:
+            command = ["python", "-m", f"{PACKAGE.name}.{verb.name}", *self._typed]
+            run_config.write_config(self._cfg, directory, command)
         load(verb.libraries, verb.is_the_process)
-        verb.job(cfg, run_dir)
-    except BaseException as error:
-        translated = _translated(error)
-        if begun and isinstance(translated, DataProblemsError) and is_main_process():
-            write_problems(translated.problems, Run(run_dir).record_path("problems"))
-        # Never in another run's directory; a run that refuses to resume with these overrides keeps its outcome.
-        code = _exit_code(translated)
-        refused = code == UserError.exit_code
-        went_on = goes_on and _written(Run(run_dir).config_file) != before  # train writes it when it goes on
-        if goes_on and refused and not went_on:
+
+    def _select(self, key: str) -> Any:
+        return OmegaConf.select(self._cfg, key)
+
+    def _record(self, error: BaseException) -> None:
+        """Write an error that ended the job into its directory, but never into another run's."""
+        if self._begun and isinstance(error, DataProblemsError) and is_main_process():
+            write_problems(error.problems, self._run.record_path("problems"))
+        code = _exit_code(error)
+        owns = self._owns_directory(refused=code == UserError.exit_code)
+        if self._begun and not owns:
             drop_log()
-        own_directory = (
-            not (goes_on and refused and not went_on) if begun else was_empty and refused and run_dir.is_dir()
-        )
-        if writes_outcome and own_directory and code is not None:
+        if self._writes_outcome and owns and code is not None:
             with suppress(OSError):  # the first error counts
-                message = str(translated) if isinstance(translated, EXPECTED_ERRORS) else repr(translated)
-                _write_outcome(run_dir, typed, code, message)
-        if translated is error:
-            raise
-        raise translated from error
-    if writes_outcome:
-        _write_outcome(run_dir, typed, 0, "")
+                self._write_outcome(code, str(error) if isinstance(error, EXPECTED_ERRORS) else repr(error))
 
+    def _owns_directory(self, refused: bool) -> bool:
+        """Return whether the job may write there; a run that refuses to go on with these overrides keeps its files."""
+        if not self._begun:
+            return self._was_new and refused and self._run.path.is_dir()
+        went_on = _written(self._run.config_file) != self._config_written  # train writes it when it goes on
+        return went_on or not (self._goes_on and refused)
 
-def _check(cfg: DictConfig, typed: list[str], verb: Verb) -> None:
-    if "model" in cfg:  # the check imports what a config names, to read its parameters
-        load(verb.libraries, verb.is_the_process)
-    check_config(cfg, typed, verb.name, verb.job.__module__, in_multirun())
-
-
-def _write_outcome(run_dir: Path, typed: list[str], exit_code: int, error: str) -> None:
-    Run(run_dir).write("outcome", {"exit_code": exit_code, "overrides": typed, "error": error})
+    def _write_outcome(self, exit_code: int, error: str) -> None:
+        self._run.write("outcome", {"exit_code": exit_code, "overrides": self._typed, "error": error})
 
 
 def _translated(error: BaseException) -> BaseException:
