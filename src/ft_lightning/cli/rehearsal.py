@@ -68,37 +68,49 @@ def _leaves(augmentation: Callable[[Any], Any], preprocess: Any) -> bool:
 
 
 def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
-    """Call head, loss, optimizer and schedule once, without a step; raise UserError for what they refuse."""
+    """Call head, task, mix, loss, optimizer and schedule once, without a step; raise UserError for what they refuse."""
     import torch
 
-    from ft_lightning.heads import outputs_of
     from ft_lightning.module import FineTuner
-    from ft_lightning.optim import build_optimizer
 
-    classifier = module.classifier
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        with blaming(cfg, "head"):
-            outputs = outputs_of(classifier.head, torch.zeros(2, classifier.backbone.feature_dim))
-        if outputs.shape != (2, data.task.width):
-            raise UserError(
-                f"head: {cfg.head.get('name', cfg.head._target_)} gives {_described(outputs)} for two samples: make it "
-                f"{data.task.width} outputs each, its num_classes."
-            )
+        outputs = _rehearse_head(cfg, module, data.task)
         if not data.task.generates:
             _rehearse_task(cfg, data.task, outputs[0], data.targets("train"))
-        try:
-            inspect.signature(module.loss_of).bind({}, outputs)
-        except TypeError as error:
-            raise UserError(
-                f"module: {type(module).__name__}.loss_of is called with batch and outputs: {error}."
-            ) from None
+        _refuse_other_parameters(module, outputs)
         if module.mix:
             _rehearse_mix(cfg, module, data)
         if type(module).loss_of is FineTuner.loss_of:  # one of the user's own may call it in another way
             _rehearse_loss(cfg, module.loss, outputs, data)
     if solves_head(cfg) and cfg.finetune.mode != "frozen":  # said with what it trains on
         return
-    trainable = [(name, p) for name, p in classifier.named_parameters() if p.requires_grad]
+    _rehearse_schedule(cfg, module)
+    _refuse_parts_of_an_epoch(
+        cfg, {split: math.ceil(len(data.splits[split]) / cfg.data.batch_size) for split in data.splits}
+    )
+
+
+def _rehearse_head(cfg: DictConfig, module: "FineTuner", task: "Task") -> "Tensor":
+    """Return the head's outputs (2, C) for two blank samples; raise UserError if they have another shape."""
+    import torch
+
+    from ft_lightning.heads import outputs_of
+
+    with blaming(cfg, "head"):
+        outputs = outputs_of(module.classifier.head, torch.zeros(2, module.classifier.backbone.feature_dim))
+    if outputs.shape != (2, task.width):
+        raise UserError(
+            f"head: {cfg.head.get('name', cfg.head._target_)} gives {_described(outputs)} for two samples: make it "
+            f"{task.width} outputs each, its num_classes."
+        )
+    return outputs
+
+
+def _rehearse_schedule(cfg: DictConfig, module: "FineTuner") -> None:
+    """Make optimizer and schedule; raise UserError if Lightning cannot use the schedule."""
+    from ft_lightning.optim import build_optimizer
+
+    trainable = [(name, p) for name, p in module.classifier.named_parameters() if p.requires_grad]
     with blaming(cfg, "optimizer"):
         optimizer = build_optimizer(module.optimizer, trainable, module.backbone_lr_factor)
     with blaming(cfg, "scheduler"):
@@ -112,9 +124,14 @@ def rehearse(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
     metrics = [f"val/{name}" for name in module.task.directions]
     if isinstance(schedule, dict) and schedule.get("monitor", metrics[0]) not in metrics:
         raise UserError(f"scheduler.monitor={schedule['monitor']} is not measured: use one of {', '.join(metrics)}.")
-    _refuse_parts_of_an_epoch(
-        cfg, {split: math.ceil(len(data.splits[split]) / cfg.data.batch_size) for split in data.splits}
-    )
+
+
+def _refuse_other_parameters(module: "FineTuner", outputs: "Tensor") -> None:
+    """Raise UserError if a module's loss_of takes something else than batch and outputs."""
+    try:
+        inspect.signature(module.loss_of).bind({}, outputs)
+    except TypeError as error:
+        raise UserError(f"module: {type(module).__name__}.loss_of is called with batch and outputs: {error}.") from None
 
 
 def _rehearse_mix(cfg: DictConfig, module: "FineTuner", data: "Data") -> None:
