@@ -83,6 +83,7 @@ def table_of(folder: Path, content: str | bytes) -> Path:
         ("path,label\nhttps://a.org/1.jpg,a\ns3://b/2.jpg,b\nant/00.png,c\n", r"2 paths are addresses: https://a\.org"),
         ("path,label\nfile:///d/1.jpg,a\n", "1 path is an address"),
         ("path,label\n,a\nant/00.png,b\n", r"row 2 has no path \(1 such"),
+        ("path,label\n\n,a\nant/00.png,b\n", r"row 3 has no path"),
         ("path,label\nant/00.png, \n", "1 sample has no label: ant/00.png"),
         ("path,label,label\nant/00.png,a,b\n", "two columns are called 'label'"),
         ("path; label ;label\nant/00.png;a;b\n", "two columns are called 'label'"),

@@ -1,11 +1,13 @@
 """What a model of texts is to answer: typed, lines of standard input, rows of a table, whole files."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from ft_lightning.data.conversation_inputs import find_questions
 from ft_lightning.data.text_inputs import find_texts, typed_texts
 from ft_lightning.readers.sample import Sample
 from ft_lightning.readers.text import TextReader
@@ -28,6 +30,15 @@ def test_lines_of_standard_input_but_for_empty_ones(monkeypatch: pytest.MonkeyPa
     for encoding in ("utf-8", "utf-16"):
         typed("one\n\n two \r\nthré\u2028e".encode(encoding), monkeypatch)
         assert contents(find_texts("-", None)) == [("-#1", "one"), ("-#3", " two "), ("-#4", "thré\u2028e")]
+
+
+@pytest.mark.parametrize("find", [find_texts, find_questions])
+def test_standard_input_without_a_line_is_refused(
+    find: Callable[[str, None], list[Sample]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed(b" \n\n", monkeypatch)
+    with pytest.raises(UserError, match=r"^input=-: standard input has nothing to answer"):
+        find("-", None)
 
 
 @pytest.mark.promise(44)
@@ -70,7 +81,7 @@ def test_rows_of_a_table(tmp_path: Path) -> None:
     assert contents(find_texts(table, ["text", "more"]))[0] == ("t.csv#2", ("a", "x"))
     (tmp_path / "one.csv").write_text("\nbody\nonly this\n\nand that\n\n \n")
     rows = contents(find_texts(str(tmp_path / "one.csv"), None))
-    assert rows == [("one.csv#2", "only this"), ("one.csv#3", ""), ("one.csv#4", "and that")], "a blank line is a row"
+    assert rows == [("one.csv#3", "only this"), ("one.csv#4", ""), ("one.csv#5", "and that")], "a blank line is a row"
     (tmp_path / "one.csv").write_text('body\n"a\n\n"\n""\n')
     assert contents(find_texts(str(tmp_path / "one.csv"), None)) == [("one.csv#2", "a\n\n"), ("one.csv#3", "")]
     (tmp_path / "t.ndjson").write_text('{"text": "a"}\n')

@@ -155,6 +155,7 @@ def test_half_a_character_is_a_problem_and_no_crash(tmp_path: Path) -> None:
         ("t.xlsx", b"PK", {}, "is no table that is read here: save it as CSV UTF-8 (.csv)"),
         ("t.csv.gz", b"\x1f\x8b", {}, "is no table that is read here: unpack it."),
         ("t.csv", 'text,label\na,x\n"b" c,y\n', {}, "row 3: a cell goes on after its closing quote; within quotes"),
+        ("t.csv", 'text,label\n\na,x\n\n"b" c,y\n', {}, "row 5: a cell goes on after its closing quote"),
         ("t.csv", 'text,label\n"say \\"no\\"",y\n', {}, "row 2: a cell goes on after its closing quote"),
         ("t.csv", 'text,label\n"a,x\nb,y\n', {}, "row 2: a quote is opened and never closed"),
         ("t.tsv", 'text\tlabel\n"a\tx\nb\tc\ty\n', {}, "row 2: a quote is opened and never closed"),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ft_lightning.system.errors import UserError
-from ft_lightning.system.tables import read_table, write_table
+from ft_lightning.system.tables import place_of, read_table, row_numbers, write_table
 
 NASTY = [
     "=cmd()",
@@ -97,3 +97,24 @@ def test_another_suffix_or_a_missing_file_is_said(tmp_path: Path) -> None:
 def test_nothing_is_left_beside_the_table(tmp_path: Path) -> None:
     write_table(pd.DataFrame({"a": [1]}), tmp_path / "t.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "numbers"),
+    [
+        ("text,label\na,1\nb,2\n", [2, 3]),
+        ("text,label\na,1\n\nb,2\n \n\nc,3\n\n", [2, 4, 7]),
+        ("\n\ntext,label\na,1\n\nb,2\n", [4, 6]),
+        ('text,label\n"a\n\nmore",1\n\nb,2\n', [2, 4]),  # a cell of several lines is in one row
+        ("text;label\na;1\n;\n\nb;2\n", [2, 3, 5]),
+        ('text\tlabel\n"a\t1\n\nb\t2\n', [2, 4]),  # its quotes are letters
+        ("\ntext\na\n\nb\n", [3, 4, 5]),  # of a single column a blank line is an empty cell
+        ("text,label\n\n" + "a" * 200_000 + ",1\n", [3]),
+        ("text,label\n\n", []),
+    ],
+)
+def test_rows_have_the_numbers_that_a_spreadsheet_shows(content: str, numbers: list[int], tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(content)
+    table = read_table(tmp_path / "t.csv")
+    assert list(row_numbers(table)) == numbers
+    assert [place_of(table, at) for at in range(len(table))] == [f"row {number}" for number in numbers]

@@ -12,7 +12,7 @@ from ft_lightning.readers.conversation import Conversation, Message, problem_of
 from ft_lightning.readers.decoding import UnusableTextError, decoded, read_file
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
-from ft_lightning.system.tables import TABLES, read_table
+from ft_lightning.system.tables import TABLES, read_table, row_numbers
 
 
 def typed_questions(text: str | Sequence[str | tuple[str, ...]]) -> list[Sample]:
@@ -52,7 +52,8 @@ def _of_table(table: Path, columns: Sequence[str] | None, usual: Sequence[str]) 
     only = rows.columns[0] if len(rows.columns) == 1 and rows.columns[0] not in ("messages", "conversations") else None
     layouts = recognised(rows.columns, where, columns[0] if columns else only, None, answered=False)
     read = read_rows(rows, layouts, answered=False)
-    return [_sample(f"{table}#{number}", messages, why) for number, (messages, why) in enumerate(read, start=2)]
+    numbered = zip(row_numbers(rows), read, strict=True)
+    return [_sample(f"{table}#{number}", messages, why) for number, (messages, why) in numbered]
 
 
 def _of_file(path: Path) -> Sample:

@@ -14,7 +14,7 @@ from pandas.api.types import is_scalar
 from ft_lightning.data.labels import Cells
 from ft_lightning.data.scan import SPLITS, Entry, Listing, absolute, split_called
 from ft_lightning.system.errors import UserError, name_few, number_of
-from ft_lightning.system.tables import json_place, read_table
+from ft_lightning.system.tables import json_place, place_of, read_table, row_numbers
 
 _HEAVIEST = 1e30  # a weight; the sum of a split's must be a float32
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -38,8 +38,8 @@ def list_table(
     labels, weights = columns_of(rows, label, weight, where)
     _tell_other_case(rows, where)
     rows = rows.reindex(columns=["path", "split", "group"], fill_value="").map(cell_text)
-    if without := [row for row, value in enumerate(rows["path"], start=2) if not value.strip()]:
-        raise UserError(f"{where}: row {without[0]} has no path ({number_of(len(without), 'such row')}).")
+    if without := [at for at, value in enumerate(rows["path"]) if not value.strip()]:
+        raise UserError(f"{where}: {place_of(rows, without[0])} has no path ({number_of(len(without), 'such row')}).")
     if addresses := [path for path in rows["path"] if _ADDRESS.match(path)]:
         raise UserError(
             f"{where}: {number_of(len(addresses), 'path is an address', 'paths are addresses')}: {name_few(addresses)}."
@@ -79,9 +79,8 @@ def columns_of(
     refuse_lacking(rows, columns, "data.label", where)
     for at, values in enumerate(rows[columns].itertuples(index=False, name=None)):
         if strange := not_texts(values):
-            place = json_place(rows, at) or f"row {at + 2}"
             fix = "write several labels as one text, with data.label_sep between them"
-            raise UserError(f"{where}: the label of {place} is {strange}: {fix}.")
+            raise UserError(f"{where}: the label of {place_of(rows, at)} is {strange}: {fix}.")
     cells = rows[columns].map(cell_text)
     labels: list[Any] = cells[named].tolist() if isinstance(named, str) else cells.to_dict("records")
     return labels, weights_of(rows, weight, where)
@@ -92,7 +91,17 @@ def weights_of(rows: pd.DataFrame, weight: str | None, where: str) -> list[float
     if not weight:
         return [1.0] * len(rows)
     refuse_lacking(rows, [weight], "data.weight", where)
-    return _weights(rows[weight].map(cell_text), f"{where}, {weight}")
+    cells = rows[weight].map(cell_text)
+    weights = [_number(cell) for cell in cells]
+    for at, (cell, value) in enumerate(zip(cells, weights, strict=True)):
+        if not 0 <= value <= _HEAVIEST:
+            raise UserError(
+                f"{where}, {weight}: {place_of(rows, at)} has the weight {cell!r}; use a number from 0 to "
+                f"{_HEAVIEST:g}."
+            )
+    if not any(weights):
+        raise UserError(f"{where}, {weight}: all weights are 0, so nothing would be trained on.")
+    return weights
 
 
 def listing_of(
@@ -111,10 +120,8 @@ def listing_of(
     _tell_other_case(rows, where)
     groups = rows["group"].map(cell_text) if "group" in rows else [""] * len(rows)
     splits = splits_of(rows["split"].map(cell_text), where) if "split" in rows else [""] * len(rows)
-    # Rows are counted as a spreadsheet does: the header is the first. So are those of JSON, as earlier runs have named
-    # them; why one cannot be used says its line.
     said = [f"{why} ({place})" if why and (place := json_place(rows, at)) else why for at, (_, why) in enumerate(read)]
-    names = [f"{absolute(table)}#{row}" for row in range(2, len(rows) + 2)]
+    names = [f"{absolute(table)}#{number}" for number in row_numbers(rows)]
     cells = zip(names, labels, weights, splits, groups, read, said, strict=True)
     return Listing(
         [
@@ -130,17 +137,6 @@ def _tell_other_case(rows: pd.DataFrame, where: str) -> None:
     for name in sorted({"split", "group"}.difference(rows.columns)):
         if others := [column for column in rows.columns if column.casefold() == name]:
             log.warning("%s: the column %s is not read: rename it to %s if it is meant.", where, others[0], name)
-
-
-def _weights(cells: pd.Series, where: str) -> list[float]:
-    """Return the samples' weights."""
-    weights = [_number(cell) for cell in cells]
-    for row, (cell, weight) in enumerate(zip(cells, weights, strict=True), start=2):
-        if not 0 <= weight <= _HEAVIEST:
-            raise UserError(f"{where}: row {row} has the weight {cell!r}; use a number from 0 to {_HEAVIEST:g}.")
-    if not any(weights):
-        raise UserError(f"{where}: all weights are 0, so nothing would be trained on.")
-    return weights
 
 
 def _number(cell: str) -> float:

@@ -11,7 +11,7 @@ from ft_lightning.data.table import cell_text, not_texts, refuse_lacking
 from ft_lightning.readers.decoding import UnusableTextError, decoded
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError
-from ft_lightning.system.tables import TABLES, read_table
+from ft_lightning.system.tables import TABLES, read_table, row_numbers
 
 
 def typed_texts(text: str | Sequence[str | tuple[str, ...]]) -> list[Sample]:
@@ -38,7 +38,10 @@ def find_texts(pattern: str, columns: Sequence[str] | None, usual: Sequence[str]
 def lines_of_input() -> list[tuple[str, str]]:
     """Return the lines of standard input that hold something, each with a name."""
     lines = [line.rstrip("\r") for line in _standard_input().split("\n")]
-    return [(f"-#{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+    named = [(f"-#{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not named:
+        raise UserError("input=-: standard input has nothing to answer: write one text a line.")
+    return named
 
 
 def _of_table(table: Path, columns: Sequence[str] | None, usual: Sequence[str]) -> list[Sample]:
@@ -49,8 +52,8 @@ def _of_table(table: Path, columns: Sequence[str] | None, usual: Sequence[str]) 
     refuse_lacking(rows, named, "column", f"input={table}")
     if len(named) > 2 or len({*named}) < len(named):
         raise UserError(f"column={named}: name one column, or the two of a pair.")
-    cells = rows[named].itertuples(index=False, name=None)
-    return [_of_cells(f"{table}#{number}", row) for number, row in enumerate(cells, start=2)]
+    cells = zip(row_numbers(rows), rows[named].itertuples(index=False, name=None), strict=True)
+    return [_of_cells(f"{table}#{number}", row) for number, row in cells]
 
 
 def _of_cells(name: str, cells: tuple[object, ...]) -> Sample:

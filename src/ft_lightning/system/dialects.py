@@ -5,7 +5,8 @@ import io
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -40,21 +41,18 @@ def quoting_of(path: Path, separator: str) -> Literal[0, 3]:
     Raises:
         ValueError: a cell goes on after its closing quote: pandas would read other cells than are there.
     """
-    rows, wrong = 0, ""
-    usual = csv.field_size_limit(_LONGEST)
+    last, rows, wrong = 0, 0, ""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file, _cells_of_any_length():
             if not any('"' in line for line in file):
                 return csv.QUOTE_MINIMAL
             file.seek(0)
-            for row in csv.reader(file, delimiter=separator, strict=True):
-                rows += any(map(str.strip, row))
+            for number, row in enumerate(csv.reader(file, delimiter=separator, strict=True), start=1):
+                last, rows = number, rows + any(map(str.strip, row))
     except csv.Error as error:
         never = "end of data" in str(error)
         what = "a quote is opened and never closed" if never else "a cell goes on after its closing quote"
-        wrong = f'row {rows + 1}: {what}; within quotes, write a quote twice ("")'
-    finally:
-        csv.field_size_limit(usual)
+        wrong = f'row {last + 1}: {what}; within quotes, write a quote twice ("")'
     if separator == "\t":
         with path.open(encoding="utf-8-sig") as file:
             tabs = Counter(line.count("\t") for line in file if line.strip())
@@ -64,6 +62,30 @@ def quoting_of(path: Path, separator: str) -> Literal[0, 3]:
     if wrong:
         raise ValueError(wrong)
     return csv.QUOTE_MINIMAL
+
+
+@contextmanager
+def _cells_of_any_length() -> Iterator[None]:
+    usual = csv.field_size_limit(_LONGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(usual)
+
+
+def numbers_of(path: Path, separator: str, quoting: Literal[0, 3], is_single: bool) -> list[int] | None:
+    """Return which row of a spreadsheet each row is, the header among them; None if there are no blank lines.
+
+    Args:
+        is_single: a blank line between others is the empty cell of a single column, and no blank line.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file, _cells_of_any_length():
+        if all(map(str.strip, file)):
+            return None
+        file.seek(0)
+        rows = enumerate(csv.reader(file, delimiter=separator, quoting=quoting), start=1)
+        filled = [number for number, row in rows if len(row) > 1 or (row and row[0].strip())]
+    return list(range(filled[0], filled[-1] + 1)) if is_single and filled else filled
 
 
 def without_blank_ends(path: Path) -> io.StringIO:

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import pandas as pd
 
-from ft_lightning.system.dialects import quoting_of, refuse_twins, separator_of, without_blank_ends
+from ft_lightning.system.dialects import numbers_of, quoting_of, refuse_twins, separator_of, without_blank_ends
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import replacing
 
@@ -19,6 +19,7 @@ pd.options.mode.string_storage = "python"  # pyarrow's strings, where it is inst
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet runs a cell that starts with one of these
 _KINDS = (".csv", ".jsonl")
 _PLACES = "places"  # of the rows of JSON in their file: blank lines are no rows
+_NUMBERS = "numbers"  # of the rows of a CSV in a spreadsheet: blank lines are rows there
 _JSON = (".jsonl", ".json", ".ndjson")
 # Of which it is said what to do with them, by their suffix.
 _OTHERS = dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "save it as CSV UTF-8 (.csv)")
@@ -61,6 +62,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
         if path.suffix.lower() == ".parquet":
             return _named(_read_parquet(path), path)
         separator, is_single = separator_of(path)
+        quoting = quoting_of(path, separator)
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
@@ -71,9 +73,10 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
                 keep_default_na=False,
                 encoding="utf-8-sig",
                 index_col=False,
-                quoting=quoting_of(path, separator),
+                quoting=quoting,
                 skip_blank_lines=not is_single,  # a blank line is the empty cell of a single column
             )
+        numbers = numbers_of(path, separator, quoting, is_single)
     except pd.errors.EmptyDataError:
         raise UserError(f"{path} is not a table: it is empty.") from None
     except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
@@ -94,7 +97,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
         raise UserError(f"{path} is not a table: {error}") from error
     table = _named(table.rename(columns=_restore), path)
     is_of_predict = {"path", "error"} <= set(table.columns)  # whose texts have an apostrophe where they need one
-    return table if as_is and not is_of_predict else table.map(_restore)
+    table = table if as_is and not is_of_predict else table.map(_restore)
+    table.attrs[_NUMBERS] = (numbers or [])[1:]
+    return table
 
 
 def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -130,6 +135,20 @@ def json_place(table: pd.DataFrame, position: int) -> str:
     """Say where a row stands in the file of JSON that it was read from, such as line 3; empty for other tables."""
     places = table.attrs.get(_PLACES)
     return places[position] if places else ""
+
+
+def row_numbers(table: pd.DataFrame) -> Sequence[int]:
+    """Return the number of each row as a spreadsheet counts them: the header is the first, blank lines count too.
+
+    Those of JSON are counted as if they had a header and no blank lines, as earlier runs have named them.
+    """
+    numbers: list[int] = table.attrs.get(_NUMBERS, [])
+    return numbers if len(numbers) == len(table) else range(2, len(table) + 2)
+
+
+def place_of(table: pd.DataFrame, position: int) -> str:
+    """Say where a row stands in the file that it was read from: line 3 of JSON lines, row 3 of others."""
+    return json_place(table, position) or f"row {row_numbers(table)[position]}"
 
 
 def _listed(text: str) -> list[tuple[str, Any]] | None:
