@@ -604,6 +604,18 @@ def test_a_state_dict_of_one_s_own_may_have_another_head(tmp_path: Path, suffix:
         load_backbone("timm", "test_resnet", str(path), {})
 
 
+@pytest.mark.parametrize("entry", ["bn1.running_var", "fc.bias"])
+def test_values_that_are_not_finite_are_refused_by_name(tmp_path: Path, entry: str) -> None:
+    state = timm.create_model("test_resnet").state_dict()
+    state[entry][0] = torch.nan
+    torch.save(state, tmp_path / "diverged.pth")
+    if entry == "fc.bias":  # of the last layer, which is left out
+        load_backbone("timm", "test_resnet", str(tmp_path / "diverged.pth"), {})
+        return
+    with pytest.raises(UserError, match=r"diverged\.pth: 1 of \d+ .* not finite \(bn1\.running_var\)"):
+        load_backbone("timm", "test_resnet", str(tmp_path / "diverged.pth"), {})
+
+
 def assert_same_values(backbone: ImageBackbone, network: nn.Module) -> None:
     given = network.state_dict()
     assert all(torch.equal(value, given[name]) for name, value in backbone.network.state_dict().items())

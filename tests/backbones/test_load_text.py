@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -117,6 +118,10 @@ def test_weights_in_parts_or_of_another_name_are_found(folder: Path) -> None:
         (
             lambda state: state.update({"embeddings.word_embeddings.weight": torch.ones(39, 32)}),
             r"1 of another shape \(embeddings\.word",
+        ),
+        (
+            lambda state: state["encoder.layer.1.output.dense.bias"].fill_(math.nan),
+            r"1 of \d+ entries hold values that are not finite \(encoder\.layer\.1\.output\.dense\.bias\)",
         ),
     ],
 )
@@ -306,6 +311,14 @@ def test_what_sentence_transformers_do_after_pooling_is_done_here(folder: Path) 
     assert torch.equal(features(again, texts[0]), features(backbone, texts[0]))
     asked = {"source": "transformers", "name": str(folder), "arguments": {}}
     assert [names(asked | {"pooling": pooling}, card) for pooling in ("auto", "mean")] == [True, False]
+
+
+def test_a_dense_layer_whose_values_are_not_finite_is_refused(folder: Path) -> None:
+    broken = add_dense(folder, "2_Dense", 32, 24) | {"linear.bias": torch.full((24,), math.inf)}
+    save_file(broken, folder / "2_Dense/model.safetensors")
+    change_modules(folder, ("2_Dense", "Dense"))
+    with pytest.raises(UserError, match=r"1 of 2 entries hold values that are not finite \(0\."):
+        loaded(folder)
 
 
 def test_unit_length_and_plain_pooling_can_be_chosen(folder: Path) -> None:

@@ -13,7 +13,7 @@ from ft_lightning.backbones.blocks import take_off_last_layer, trace
 from ft_lightning.backbones.embedded import EMBEDDED, EMBEDDED_NAME, embedded_lite0
 from ft_lightning.backbones.libraries import build_network
 from ft_lightning.backbones.load_text import SOURCE, build_text_backbone
-from ft_lightning.backbones.weights import load_values, own_file, read_state_dict
+from ft_lightning.backbones.weights import load_values, own_file, read_state_dict, refuse_broken
 from ft_lightning.readers.image_reader import ImageReader
 from ft_lightning.readers.preprocess import Preprocess
 from ft_lightning.system.errors import UserError
@@ -38,6 +38,7 @@ def load_backbone(source: str, name: str, weights: str | None, arguments: dict[s
         load_values(network, embedded_lite0(network), last_layers, EMBEDDED)
     elif path:
         load_values(network, read_state_dict(path), last_layers, str(path))
+    refuse_broken(network, f"model.weights={weights}")
     label = path.name if path else EMBEDDED if embedded else identity.weights
     return _backbone(network, preprocess, replace(identity, weights=label))
 

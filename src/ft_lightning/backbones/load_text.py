@@ -14,6 +14,7 @@ from ft_lightning.backbones.text_networks import build_network, is_decoder, plai
 from ft_lightning.backbones.text_positions import fits_tokenizer, pad_of, positions_of, takes_types
 from ft_lightning.backbones.text_weights import load_network
 from ft_lightning.backbones.transformers import POOLINGS, TextBackbone
+from ft_lightning.backbones.weights import refuse_broken
 from ft_lightning.readers.text import FILE, TextReader
 from ft_lightning.system.errors import UserError
 
@@ -68,6 +69,7 @@ def load_text_backbone(
         _add(network, steps)
         if after and weights is not None:
             after_pooling.load(network.get_submodule(NAME), [path for _, path in after], found.folder)
+            refuse_broken(network.get_submodule(NAME), str(found.folder))
         backbone = TextBackbone(network, pooling, identity, _reader(network, tokenizer, found.max_length()))
     except UserError as error:
         raise UserError(f"model.name={name}: {error}" if str(error)[:6] != "model." else str(error)) from error

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ft_lightning.backbones.text_networks import class_of, config_of, no_pooler, quiet
-from ft_lightning.backbones.weights import misfits_of, reading
+from ft_lightning.backbones.weights import misfits_of, reading, refuse_broken
 from ft_lightning.system.errors import UserError
 
 # What a file may hold besides the network: heads of its pretraining or of a task, and poolers, which are not built.
@@ -70,6 +70,7 @@ def load_network(config: dict[str, Any], folder: Path, generates: bool = False) 
             f"{folder}: the weights do not fit the {len(network.state_dict())} entries of the {made.model_type} in "
             f"config.json: {misfits}."
         )
+    refuse_broken(network, str(folder))
     return network
 
 

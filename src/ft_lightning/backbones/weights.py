@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ft_lightning.system.errors import UserError
+from ft_lightning.system.errors import UserError, name_few
 
 
 @contextmanager
@@ -82,6 +82,17 @@ def load_values(network: nn.Module, state: dict[str, Tensor], last_layers: list[
             "Is model.name the architecture these weights belong to, under the library's own names?"
         )
     network.load_state_dict(given)
+
+
+def refuse_broken(network: nn.Module, label: str) -> None:
+    """Raise UserError if a network's weights or statistics are not finite, as those of a training that diverged."""
+    values = network.state_dict()
+    ends = {name: torch.stack(value.aminmax()) for name, value in values.items() if value.numel()}  # NaN if any is
+    if broken := [name for name, both in ends.items() if not both.isfinite().all()]:
+        raise UserError(
+            f"{label}: {len(broken)} of {len(values)} entries hold values that are not finite ({name_few(broken)}): "
+            "use other weights."
+        )
 
 
 def misfits_of(missing: list[str], unexpected: list[str], other_shape: list[str]) -> str:
