@@ -21,7 +21,10 @@ SAID = {  # by each, and the images it shows
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the notebook machinery, not of the notebook
-def test_a_notebook_runs_and_is_stored_without_outputs(path: Path, tmp_path: Path) -> None:
+def test_a_notebook_runs_and_is_stored_without_outputs(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where a notebook puts images
     notebook = nbformat.read(path, as_version=4)
     assert all(not cell.outputs and cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")
     if path.stem == "instruct":  # SmolLM2 takes minutes
