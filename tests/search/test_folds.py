@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from ft_lightning.cli.compose import compose
 from ft_lightning.runs.run import Run
 from ft_lightning.search.folds import fold_plan
 from ft_lightning.system.errors import UserError
+from ft_lightning.tasks.multiclass import MultiClass
 from ft_lightning.tasks.multilabel import MultiLabel
+from ft_lightning.tasks.regression import Regression
 from ft_lightning.tasks.task import Outputs
 from ft_lightning.train import train
 
@@ -204,6 +207,26 @@ def test_answers_of_several_thresholds_are_measured_together() -> None:
     assert pooled["hamming"] == pytest.approx(sum(one["hamming"] for one in each) / 2)
     assert pooled["loss"] == pytest.approx(sum(one["loss"] for one in each) / 2)
     assert (pooled["n"], pooled["per_label"]["b"]["threshold"]) == (4, 0.4)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        MultiClass(["a", "b"], [2, 2]),
+        MultiLabel(["a", "b"], [1, 1], 4, "a"),
+        Regression(["x", "y"], [0.0, 0.0], [1.0, 1.0]),
+    ],
+)
+def test_a_metric_that_a_subclass_adds_is_among_those_of_all_answers(task: Any) -> None:
+    class Own(type(task)):  # type: ignore[misc]
+        def metrics(self, rows: torch.Tensor, target: torch.Tensor, full: bool) -> dict[str, Any]:
+            return super().metrics(rows, target, full) | {"largest": rows.max().item()}
+
+    rows = torch.tensor([[1.0, -1.0], [0.2, 2.0], [0.4, 1.0]])
+    target = torch.tensor([0, 1, 1]) if isinstance(task, MultiClass) else torch.tensor([[1.0, 0], [0, 1], [1, 1]])
+    parts = [(task, Outputs(torch.arange(3), scale * rows, target)) for scale in (1, 2)]
+    own = Own(**{field.name: getattr(task, field.name) for field in fields(task)})
+    assert own.pooled(parts) == task.pooled(parts) | {"largest": 4.0}
 
 
 def test_the_command_says_what_the_folds_found(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ft_lightning.tasks.intervals import percentiles, resamples, row_means, wilson_interval
-from ft_lightning.tasks.measure import rank_auroc, refuse_non_finite, value_of
+from ft_lightning.tasks.measure import rank_auroc, refuse_non_finite, value_of, with_own_metrics
 from ft_lightning.tasks.multilabel import METRICS, MultiLabel
 from ft_lightning.tasks.task import Outputs
 
@@ -67,10 +67,13 @@ def pooled_metrics(task: MultiLabel, parts: Sequence[tuple[MultiLabel, Outputs]]
         parts: of each model its task, calibrated, and its outputs.
     """
     logits = [outputs.rows.double() / own.temperature for own, outputs in parts]
+    together = torch.cat(logits)
     answers = [own.answers(each.sigmoid()) for (own, _), each in zip(parts, logits, strict=True)]
     means = np.mean([own.thresholds for own, _ in parts], axis=0).tolist()
     targets = torch.cat([outputs.target for _, outputs in parts])
-    return full_metrics(replace(task, thresholds=means), torch.cat(logits), targets, torch.cat(answers))
+    mean = replace(task, thresholds=means, temperature=1.0)
+    measured = full_metrics(mean, together, targets, torch.cat(answers))
+    return with_own_metrics(measured, mean, MultiLabel, together, targets)
 
 
 def average_precisions(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:

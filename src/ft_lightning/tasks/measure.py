@@ -2,6 +2,7 @@
 
 import logging
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 
 from ft_lightning.system.errors import NumericalError, number_of
 from ft_lightning.tasks.metric import Metric
+
+if TYPE_CHECKING:
+    from ft_lightning.tasks.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +38,15 @@ def value_of(metric: Metric, *given: Tensor) -> float:
             raise
         log.exception("The metric %s is left out, because of an error in it:", metric.name)
         return math.nan
+
+
+def with_own_metrics(
+    measured: dict[str, Any], task: "Task", base: type["Task"], rows: Tensor, target: Tensor
+) -> dict[str, Any]:
+    """Return pooled metrics of a task `base` with those that `task`, made of it, has besides."""
+    if type(task).metrics is base.metrics:
+        return measured
+    return task.metrics(rows, target, full=True) | measured
 
 
 def rank_auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:

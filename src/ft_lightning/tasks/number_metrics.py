@@ -16,7 +16,7 @@ from torch import Tensor
 from ft_lightning.system.errors import number_of
 from ft_lightning.tasks import numbers
 from ft_lightning.tasks.intervals import percentiles, resamples, row_means, wilson_interval
-from ft_lightning.tasks.measure import refuse_non_finite, value_of
+from ft_lightning.tasks.measure import refuse_non_finite, value_of, with_own_metrics
 from ft_lightning.tasks.regression import METRICS, PERCENT, Regression
 from ft_lightning.tasks.task import Details, Outputs
 
@@ -82,7 +82,9 @@ def pooled_metrics(task: Regression, parts: Sequence[tuple[Regression, Outputs]]
     target = torch.cat([outputs.target for _, outputs in parts])
     widths = [rows.new_tensor([own.half_width] * len(outputs.rows)) for own, outputs in parts]
     means = np.mean([own.half_width for own, _ in parts], axis=0).tolist()
-    return full_metrics(replace(task, half_width=means), rows, target, torch.cat(widths))
+    mean = replace(task, half_width=means)
+    measured = full_metrics(mean, rows, target, torch.cat(widths))
+    return with_own_metrics(measured, mean, Regression, rows, target)
 
 
 def interval_details(task: Regression, outputs: Mapping[str, Outputs]) -> Details:
