@@ -22,6 +22,12 @@ def test_wilson_interval_has_a_width_at_both_ends() -> None:
     assert wilson_interval(20, 20) == pytest.approx([0.8389, 1.0], abs=1e-4)
 
 
+def test_wilson_interval_holds_its_proportion_exactly() -> None:
+    for n in range(1, 200):  # rounding alone left 1.0 outside for 48 of 48
+        assert wilson_interval(0, n)[0] == 0.0
+        assert wilson_interval(n, n)[1] == 1.0
+
+
 def test_bootstrap_equals_resampling_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     logits, targets = problem(150, 5, range(5))
     cells = (targets * 5 + logits.argmax(1)).numpy()

@@ -23,7 +23,7 @@ def better_baseline(run: Run) -> str:
         metric = name.partition("_")[2]
         value, bounds = finite(test.get(name)), test.get(f"{metric}_ci95")
         paired = (metrics.get("differences") or {}).get(name)  # older runs have none
-        if value is None or not (known := paired or bounds):
+        if value is None or value == test.get(metric) or not (known := paired or bounds):
             continue
         low, high = known
         if low == high:  # of a single sample, say: nothing is known of others
