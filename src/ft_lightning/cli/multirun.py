@@ -18,8 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from ft_lightning.cli.directories import refuse_run_inside_dataset
 from ft_lightning.cli.ending import predict_line
 from ft_lightning.cli.job import Verb
-from ft_lightning.cli.jobs import Job, begun_jobs, compared, print_jobs, table_row, winner, without
 from ft_lightning.cli.known_errors import print_error
+from ft_lightning.cli.multirun_jobs import Job, begun_jobs, compared, print_jobs, table_row, winner, without
 from ft_lightning.runs.run import Run
 from ft_lightning.system.console import console, number, pairs, short
 from ft_lightning.system.errors import UserError, printable
