@@ -155,18 +155,30 @@ def stored_features(
 ) -> "StoredFeatures":
     """Build the callback that computes these splits' features once; other arguments as in `StoredFeatures`."""
     from ft_lightning.callbacks.stored_features import Chooser, RowCache, StoredFeatures
-    from ft_lightning.cli.stored import requirement
 
     return StoredFeatures(
         cache=cfg.cache,
         splits=splits,
-        required_by=requirement(cfg, required_by),
+        required_by=_requirement(cfg, required_by),
         probe=Chooser(cfg.monitor, cfg.monitor_mode) if cfg.head.init == "probe" else None,
         show_progress=cfg.trainer.enable_progress_bar,
         quiet=quiet,
         clock=clock,
         rows=rows or RowCache(),
     )
+
+
+def _requirement(cfg: DictConfig, other: "Requirement | None") -> "Requirement | None":
+    """Return the setting of a config that needs stored features most, or the other one; None if there is none."""
+    from ft_lightning.callbacks.stored_features import Requirement
+
+    if cfg.repeats > 1:
+        return Requirement(f"repeats={cfg.repeats}", "leave it out; -m seed=0,1,2 trains several times")
+    if cfg.folds > 1:
+        instead = f"leave it out; it would cost {cfg.folds} more trainings as long as this one"
+        return Requirement(f"folds={cfg.folds}", instead, ("train", "val", "test"))
+    solver = Requirement("optimizer=lbfgs", "use optimizer=adam")
+    return other or (solver if solves_head(cfg) else None)
 
 
 def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | None) -> "Trainer":

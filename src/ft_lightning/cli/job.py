@@ -1,8 +1,8 @@
 """Runs one job of a command: checks its directory, writes config.yaml and outcome.json, translates its errors."""
 
 import signal
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ft_lightning.cli.checks import check_config
 from ft_lightning.cli.compose import PACKAGE
-from ft_lightning.cli.directories import (
-    refuse_cache_inside_dataset,
-    refuse_run_inside_dataset,
-    refuse_used_directory,
-)
+from ft_lightning.cli.directories import refuse_cache_inside_dataset, refuse_run_inside_dataset, refuse_used_directory
 from ft_lightning.cli.known_errors import known_error, refusal_of_a_typed_value
 from ft_lightning.cli.loading import load
 from ft_lightning.cli.processes import FailedElsewhereError, caused_elsewhere
@@ -82,13 +78,8 @@ def carry_out(verb: Verb, cfg: DictConfig, run_dir: Path, typed: list[str], mult
     owner = is_main_process() and not verb.shared
     tokens = _typed.set(typed), _in_multirun.set(multirun)
     try:
-        with claimed(run_dir) if owner else nullcontext():
+        with _translating(), claimed(run_dir) if owner else nullcontext():
             _Job(verb, cfg, run_dir, typed, owner).carry_out()
-    except BaseException as error:
-        translated = _translated(error)
-        if translated is error:
-            raise
-        raise translated from error
     finally:
         _typed.reset(tokens[0])
         _in_multirun.reset(tokens[1])
@@ -107,16 +98,14 @@ class _Job:
         self._begun = False  # its config has passed all checks
 
     def carry_out(self) -> None:
-        """Run the job, and write its outcome; translate its errors for the user."""
+        """Run the job, and write its outcome."""
         try:
-            self._begin()
-            self._verb.job(self._cfg, self._run.path)
+            with _translating():
+                self._begin()
+                self._verb.job(self._cfg, self._run.path)
         except BaseException as error:
-            translated = _translated(error)
-            self._record(translated)
-            if translated is error:
-                raise
-            raise translated from error
+            self._record(error)
+            raise
         if self._writes_outcome:
             self._write_outcome(0, "")
 
@@ -170,6 +159,18 @@ class _Job:
 
     def _write_outcome(self, exit_code: int, error: str) -> None:
         self._run.write("outcome", {"exit_code": exit_code, "overrides": self._typed, "error": error})
+
+
+@contextmanager
+def _translating() -> Iterator[None]:
+    """Raise for the user what a library, another process or a signal has raised."""
+    try:
+        yield
+    except BaseException as error:
+        translated = _translated(error)
+        if translated is error:
+            raise
+        raise translated from error
 
 
 def _translated(error: BaseException) -> BaseException:

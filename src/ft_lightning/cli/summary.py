@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _NOUNS = {"text": "texts", "prompt": "questions"}  # columns of answers -> what was answered
+_PHASES = ("features", "heads", "probe", "base", "training", "answers", "repeats", "folds")  # those that are told
 _LONGEST = 48  # letters of a text on the terminal, so that an answer is one line of 80
 
 
@@ -63,22 +64,10 @@ def after(run_dir: Path, task: "Task", metrics: dict[str, Any], page: Path) -> N
         value, around = number(pooled.get(task.monitor)), interval(pooled.get(f"{task.monitor}_ci95"))
         together = f"; all {pooled['n']:,} samples {value}" + (f", 95 % {around}" if around else "")
         pairs(folds=_spread(task, folds["test"]) + (together if task.monitor in pooled else ""))
-    phases = {
-        "features": "features_s",
-        "heads": "heads_s",
-        "probe": "probe_s",
-        "base": "base_s",
-        "training": "fit_s",
-        "answers": "answers_s",
-        "repeats": "repeats_s",
-        "folds": "folds_s",
-    }
-    spent = ", ".join(f"{name} {timing[key]:.1f}" for name, key in phases.items() if key in timing)
-    pairs(
-        time=f"{timing['total_s']:.0f} s: {spent}",
-        model=str(short(Run(run_dir).model)),
-        page=str(short(page)),
-    )
+    seconds = timing | {"training_s": timing["fit_s"]}
+    spent = [f"{name} {seconds[f'{name}_s']:.1f}" for name in _PHASES if f"{name}_s" in seconds]
+    time = f"{timing['total_s']:.0f} s: {', '.join(spent)}"
+    pairs(time=time, model=str(short(Run(run_dir).model)), page=str(short(page)))
     console.print(predict_line(Run(run_dir)) + "\n", soft_wrap=True)
 
 
