@@ -83,6 +83,12 @@ def test_a_table_of_texts_becomes_a_tested_model_that_answers(do: Do, table: Pat
     again = do("evaluate", f"model_dir={run.path}", f"data.table={table}", "data.split=test")
     assert again.metrics["test"]["accuracy"] == test["accuracy"]
     assert again.metrics["test"]["loss"] == pytest.approx(test["loss"], abs=1e-6)
+    for key in ("data.on_bad_image=skip", "data.on_too_long=cut_prompt", "data.max_pixels=9"):
+        with pytest.raises(UserError, match=f"{key}: this model reads texts: leave it out"):
+            do("evaluate", f"model_dir={run.path}", f"data.table={table}", key)
+    with pytest.raises(UserError, match="max_pixels=9: this model reads texts: leave it out"):
+        do("predict", f"model_dir={run.path}", f"input={table}", "max_pixels=9")
+    do("evaluate", f"model_dir={run.path}", f"data.table={table}", "data.on_too_long=null")
     model = ft_lightning.load(run)
     assert model.predict(["a cat sat", "the dog ran"])["predicted"].tolist() == ["cat", "dog"]
     assert model.predict("a cat sat")["error"].tolist() == [""]

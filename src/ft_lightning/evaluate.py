@@ -32,9 +32,9 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Score a model on labelled samples; classes are matched by name."""
     from dataclasses import replace
 
-    from ft_lightning.cli import summary
+    from ft_lightning.cli import dataset, summary
     from ft_lightning.data import datasets, scan
-    from ft_lightning.data.kinds import table_of
+    from ft_lightning.data.kinds import KINDS, table_of
     from ft_lightning.data.memo import open_memo
     from ft_lightning.deploy import beside_base, model_dir, speaking
     from ft_lightning.features.extract import Computing
@@ -45,6 +45,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     memo = open_memo(cfg.cache.enabled, cfg.cache.dir, cfg.cache.verify)
     clock = write.Stopwatch()
     model = model_dir.load(cfg.model_dir)
+    dataset.refuse_keys_of_others(KINDS[model.classifier.backbone.reader.kind], "data.")
     trained_by, run = Run.of_model(Path(str(cfg.model_dir)).expanduser()), Run(run_dir)
     listed = labelled_samples(cfg.data, model, trained_by, memo)
     reader = model.classifier.backbone.reader.adapted(cfg.data)

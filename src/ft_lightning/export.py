@@ -44,7 +44,9 @@ def export(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def refuse_used(output: Path, typed: Any) -> None:
-    """Raise UserError for a place that holds something."""
+    """Raise UserError for a place that holds something, and for none."""
+    if typed is None:
+        raise UserError("output=null: name a new folder.")
     if output.is_dir() and any(output.iterdir()):
         raise UserError(f"output={typed} holds files already, which would be mixed with others: name a new folder.")
     if output.exists() and not output.is_dir():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Write one row for each file, row or text of `input`; the row of an unreadable one holds its error."""
-    from ft_lightning.cli import answering, summary
+    from ft_lightning.cli import answering, dataset, summary
     from ft_lightning.data.kinds import KINDS
     from ft_lightning.deploy import model_dir
     from ft_lightning.system import tables
@@ -35,6 +35,8 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         raise UserError(f"output={cfg.output}: it is the input, which would be written over: name another file.")
     model = model_dir.load(cfg.model_dir)
     kind = KINDS[model.classifier.backbone.reader.kind]
+    if kind.typed:
+        dataset.refuse_keys_of_others(kind, prefix="")
     if model.task.generates:
         table = (
             answering.talk(cfg, model)

@@ -51,7 +51,7 @@ def test_help_and_cfg_answer_without_the_heavy_imports(verb: str, run_command: R
         (["optimizer.lr=", *TINY[:3]], "optimizer"),
         (["+trainer.max_epoch=3", *TINY[:3]], "max_epoch"),
         (["trainer.accelerator=gpu", *TINY[:3]], "no such device"),
-        (["precision=64", *TINY[:3]], "precision=64 is unknown"),
+        (["precision=64", *TINY[:3]], "precision=64: use one of auto, 32-true, bf16-mixed, 16-mixed"),
         (["finetune=full", "finetune.k=2", *TINY[:3]], "say finetune=partial too"),
         (["trainer.limit_val_batches=0", *TINY[:3]], "trainer.limit_val_batches=0"),
         (["monitor=val/acc"], "use one of val/accuracy"),

@@ -98,7 +98,9 @@ WRONG = [
     ("model.name=7", "model.name=7 is not a model of timm"),
     ("scheduler=null", "no scheduler=null: use one of constant, cosine"),
     ("model._target_=null", "model._target_=null: use the name of a function or class"),
-    ("augment._partial_=1", "augment._partial_=1: ft_lightning.augment.augmentation refuses this"),
+    ("augment._partial_=1", "augment._partial_=1: use true or false"),
+    ("model._convert_=list", "model._convert_=list: use one of none, partial, object, all"),
+    ("folds={_target_:builtins.int}", "folds={'_target_': 'builtins.int'}: use a whole number from 1"),
     ("model.arguments=7", "model.arguments=7: use keys and values"),
     ("model.arguments={depth:0}", "no key model.arguments.depth: +model.arguments.depth=... adds it"),
     ("+model.arguments.depth=0", "model.arguments"),
@@ -208,6 +210,12 @@ def test_a_number_becomes_text_where_only_text_fits() -> None:
         for word in typed:
             key, _, value = word.partition("=")
             assert OmegaConf.select(cfg, key) == value
+
+
+@pytest.mark.parametrize("verb", ["check", "evaluate", "predict", "train"])
+def test_a_precision_is_one_of_four_in_every_command(verb: str) -> None:
+    with pytest.raises(UserError, match=r"precision=64: use one of auto, 32-true, bf16-mixed, 16-mixed"):
+        check_kinds(compose(verb, "precision=64"))
 
 
 @pytest.mark.parametrize("choice", CHOICES)

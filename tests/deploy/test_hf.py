@@ -212,6 +212,7 @@ def test_a_place_that_holds_something_is_left_as_it_is(tmp_path: Path) -> None:
     [
         ({"format": "onnx"}, "format=onnx: use hf"),
         ({"format": "7"}, "format=7: use hf"),
+        ({"output": "null"}, "output=null: name a new folder"),
         ({"dtype": "int8"}, "dtype=int8: use one of float32, bfloat16, float16"),
         ({"dtype": "null"}, "dtype=null: use one of float32, bfloat16, float16"),
     ],

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, ListConfig
 
+from ft_lightning.cli.job import typed_overrides
 from ft_lightning.cli.objects import blaming, make, refuse_others
 from ft_lightning.runs.run import Run
+from ft_lightning.system.errors import UserError
 
 if TYPE_CHECKING:
     from ft_lightning.data.kinds import Kind
@@ -37,6 +39,21 @@ def _task(cfg: DictConfig, make_task: "MakeTask", labels: "Mapping[str | None, S
 def source(data: DictConfig, kind: "Kind") -> "FindFiles":
     """Return the function that lists a dataset's samples: that of the config, or else that of the kind."""
     return kind.source(make(data, "find") if data.find._target_ else None, data)
+
+
+def refuse_keys_of_others(kind: "Kind", prefix: str) -> None:
+    """Raise UserError for a key that was typed and that says something of samples of other kinds alone.
+
+    Args:
+        prefix: what stands before such keys in the command's config, as `data.`.
+    """
+    from ft_lightning.data.kinds import KINDS
+
+    others = {f"{prefix}{key}" for each in KINDS.values() for key in each.own if key not in kind.own}
+    for word in typed_overrides() or ():
+        key, _, value = word.lstrip("+").partition("=")
+        if key in others and value != "null":
+            raise UserError(f"{key}={value}: this model reads {kind.name}s: leave it out.")
 
 
 def labels(data: DictConfig, task: "type[Task]") -> "Labels":

@@ -80,7 +80,7 @@ _KINDS: dict[str, Any] = {
     "monitor": str,
     "num_workers": Natural | None,
     "output": _Text,
-    "precision": str,
+    "precision": Literal["auto", "32-true", "bf16-mixed", "16-mixed"],
     "repeats": Count,
     "resume": _Text,
     "run": _Text,
@@ -114,6 +114,8 @@ _KINDS: dict[str, Any] = {
     "tune.name": str,
     "tune.storage": _Text,
 }
+
+_OF_HYDRA = {"_partial_": bool, "_recursive_": bool, "_convert_": Literal["none", "partial", "object", "all"]}
 
 # Arguments of the Trainer that a run sets itself, and what to say in their place.
 _SET_ELSEWHERE = {
@@ -155,7 +157,8 @@ def check_kinds(cfg: DictConfig, typed: Sequence[str] = ()) -> None:
             raise UserError(f"{key} is empty: give it a value, or leave it out.")
         if value is None and OmegaConf.is_interpolation(node, name):  # ${monitor_mode}: its metric's, written later
             continue
-        if not parameter.takes(value):
+        made_of_nothing = isinstance(value, dict) and "_target_" not in node  # a _target_ that nobody would call
+        if made_of_nothing or not parameter.takes(value):
             comment = comment_on(key, str(node.get("_target_")))
             hint = f" ({comment})" if comment else ""
             raise UserError(f"{key}={written(node, name)}: use {words(parameter.kind) or 'another value'}{hint}.")
@@ -176,12 +179,13 @@ def _leaves(node: DictConfig, prefix: str) -> Iterator[tuple[str, DictConfig, Pa
     target, (known, others) = _parameters(node, prefix)
     for name in map(str, node):
         key = f"{prefix}{name}"
-        if key in ("hydra", "tune.space") or name in ("_target_", "_partial_", "_convert_", "_args_", "_recursive_"):
+        if key in ("hydra", "tune.space") or name in ("_target_", "_args_"):
             continue
         if OmegaConf.is_missing(node, name):  # said before, where the job needs it
             continue
         value = node[name]
-        parameter = Parameter(_KINDS[key], inspect.Parameter.empty) if key in _KINDS else known.get(name, others)
+        kind = _KINDS.get(key) or _OF_HYDRA.get(name)
+        parameter = Parameter(kind, inspect.Parameter.empty) if kind else known.get(name, others)
         if isinstance(value, DictConfig) and key not in _KINDS and ("_target_" in value or target is None):
             yield from _leaves(value, f"{key}.")
         elif parameter:

@@ -39,6 +39,7 @@ class Kind:
         inputs: (pattern of a file, folder or table; columns of a table, or None; those of the model's training) -> the
             samples to answer.
         columns: keys of conf/data that name columns of a table, which `find` takes.
+        own: keys of data that say something of these samples, and nothing of those of every kind.
         inspecting: (keys of conf/data) -> what decodes a sample, and what judges its width and height.
         remembered: whether looking at one costs enough to keep the verdict.
         prepared: (source) -> the source as a dataset uses it.
@@ -53,6 +54,7 @@ class Kind:
     find: FindFiles
     inputs: Callable[[str, Sequence[str] | None, Sequence[str]], list[Sample]]
     columns: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     inspecting: Callable[[Mapping[str, Any]], tuple[Inspect, Callable[[int, int], str]]]
     remembered: bool = False
     parts: Callable[[Sample, int], Sequence[Part]] | None = None
@@ -138,10 +140,12 @@ def _image_inputs(pattern: str, columns: Sequence[str] | None, _: Sequence[str])
     return [Sample.unlabelled(str(path)) for path in find_files(pattern)]
 
 
+_LABELS = ("label_sep", "empty_label", "case_sensitive")
 IMAGES = Kind(
     name="image",
     find=find_images,
     inputs=_image_inputs,
+    own=("max_pixels", "on_bad_image", *_LABELS),
     inspecting=_of_images,
     remembered=True,
     on_bad="on_bad_image",
@@ -152,6 +156,7 @@ TEXTS = Kind(
     find=find_texts,
     inputs=text_inputs.find_texts,
     columns=("text",),
+    own=("text", "max_length", "truncate", "on_bad_text", *_LABELS),
     inspecting=_of_texts,
     parts=parts_of,
     prepared=reading,
@@ -164,6 +169,7 @@ CONVERSATIONS = Kind(
     find=find_conversations,
     inputs=conversation_inputs.find_questions,
     columns=("text",),
+    own=("text", "max_length", "on_too_long", "on_bad_text"),
     inspecting=_of_texts,
     prepared=checking,
     typed=conversation_inputs.typed_questions,
