@@ -52,17 +52,41 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
         as_is: keep the apostrophes that `write_table` puts before a formula: in a table of texts they are the user's,
             but for a predictions.csv of `predict`, which may be corrected and learnt from.
     """
+    suffix = path.suffix.lower()
     if path.exists() and not path.is_file():  # reading a named pipe would wait for ever
         raise UserError(f"{path} is no table: it is {'a folder' if path.is_dir() else 'not a file'}.")
+    if fix := _OTHERS.get(suffix):
+        raise UserError(f"{path} is no table that is read here: {fix}.")
     try:
-        if fix := _OTHERS.get(path.suffix.lower()):
-            raise UserError(f"{path} is no table that is read here: {fix}.")
-        if path.suffix.lower() in _JSON:
-            return _named(_read_json(path), path)
-        if path.suffix.lower() == ".parquet":
-            return _named(_read_parquet(path), path)
-        separator, is_single = separator_of(path)
-        quoting = quoting_of(path, separator)
+        if suffix in _JSON:
+            table = _read_json(path)
+        else:
+            table = _read_parquet(path) if suffix == ".parquet" else _read_csv(path, columns, as_is)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except ImportError as error:
+        raise UserError(f"{path}: Parquet is read by another package: pip install pyarrow.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not UTF-8 ({error}): save it as {'' if suffix in _JSON else 'CSV '}UTF-8."
+        ) from error
+    except (ValueError, OSError, RecursionError, csv.Error) as error:
+        raise UserError(f"{path} is not a table: {error}") from error
+    return _named(table, path)
+
+
+def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a table whose columns' names have no blanks at their ends; raise UserError if two have one name."""
+    table = table.rename(columns=lambda name: str(name).strip())
+    refuse_twins(table.columns, path)
+    return table
+
+
+def _read_csv(path: Path, columns: Sequence[str] | None, as_is: bool) -> pd.DataFrame:
+    """Read a CSV, whatever separates its columns; see `read_table`."""
+    separator, is_single = separator_of(path)
+    quoting = quoting_of(path, separator)
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
@@ -76,7 +100,6 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
                 quoting=quoting,
                 skip_blank_lines=not is_single,  # a blank line is the empty cell of a single column
             )
-        numbers = numbers_of(path, separator, quoting, is_single)
     except pd.errors.EmptyDataError:
         raise UserError(f"{path} is not a table: it is empty.") from None
     except (pd.errors.ParserWarning, pd.errors.ParserError) as error:
@@ -85,27 +108,10 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
             f"{path}: rows have more cells than the header{which}; name every column, drop the last comma, or put "
             f'cells that hold a "{separator}" in quotes.'
         ) from None
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file.") from None
-    except ImportError as error:
-        raise UserError(f"{path}: Parquet is read by another package: pip install pyarrow.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not UTF-8 ({error}): save it as {'' if path.suffix.lower() in _JSON else 'CSV '}UTF-8."
-        ) from error
-    except (ValueError, OSError, RecursionError, csv.Error) as error:
-        raise UserError(f"{path} is not a table: {error}") from error
-    table = _named(table.rename(columns=_restore), path)
-    is_of_predict = {"path", "error"} <= set(table.columns)  # whose texts have an apostrophe where they need one
+    table = table.rename(columns=_restore)
+    is_of_predict = {"path", "error"} <= set(map(str.strip, table.columns))  # where texts that need one have it
     table = table if as_is and not is_of_predict else table.map(_restore)
-    table.attrs[_NUMBERS] = (numbers or [])[1:]
-    return table
-
-
-def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return a table whose columns' names have no blanks at their ends; raise UserError if two have one name."""
-    table = table.rename(columns=lambda name: str(name).strip())
-    refuse_twins(table.columns, path)
+    table.attrs[_NUMBERS] = (numbers_of(path, separator, quoting, is_single) or [])[1:]
     return table
 
 
