@@ -50,7 +50,7 @@ def test_nothing_is_said_of_a_healthy_dataset(tmp_path: Path) -> None:
     assert about_contradictions(samples, allow_leak=False) == ([], [])
     assert images.about(samples, looks) == ([], [])
     assert told(samples, looks) == []
-    assert about_damage([], samples, may_be_skipped=False) == ([], [])
+    assert about_damage([], samples, may_be_skipped=False, on_bad="on_bad_image") == ([], [])
     (tmp_path / "ant").mkdir()
     (tmp_path / "ant/1.png").touch()
     assert about_folder(tmp_path, [Sample(str(tmp_path / "ant/1.png"), "ant/1.png", "ant", "1", None)]) == []
@@ -99,7 +99,7 @@ def test_damage_blocks_unless_it_may_be_skipped() -> None:
     samples = some_of("ant", 3)
     problem = Problem(samples[1].path, "ant", "", "an empty file")
     for skipped in (False, True):
-        found, issues = about_damage([problem], samples, may_be_skipped=skipped)
+        found, issues = about_damage([problem], samples, may_be_skipped=skipped, on_bad="on_bad_image")
         assert [(finding.kind, finding.blocks) for finding in found] == [("damaged", not skipped)]
         assert [(issue.path, issue.suggestion) for issue in issues] == [(samples[1].name, "an empty file")]
 
@@ -170,7 +170,7 @@ def test_one_is_singular(number: int, said: list[str], tmp_path: Path) -> None:
     found = [
         *multiclass.about_labels(TASK, {split: [*healthy, *small] for split in HEALTHY})[0],
         *about_copies([first, *copies])[0],
-        *about_damage(problems, healthy, may_be_skipped=False)[0],
+        *about_damage(problems, healthy, may_be_skipped=False, on_bad="on_bad_image")[0],
     ]
     assert [finding.said[: len(words)] for finding, words in zip(found, said, strict=True)] == said
     for name in ["loose.png", "notes.txt", "raw.heic", ".hidden"] + ["2.png", "2.txt", "2.nef", ".2"] * (number - 1):

@@ -210,7 +210,7 @@ def test_no_finding_about_texts_speaks_of_images(tmp_path: Path) -> None:
     found = [
         *about_copies(samples)[0],
         *about_contradictions(samples, False)[0],
-        *about_damage([Problem(train[0].path, "a", "train", "it is empty")], samples, False)[0],
+        *about_damage([Problem(train[0].path, "a", "train", "it is empty")], samples, False, "on_bad_text")[0],
         *about_lost(MultiClass(["a", "b"], []), {"train": train[:1], "val": [], "test": []}),
         *about_folder(tmp_path, train),
         *about_nesting(train),

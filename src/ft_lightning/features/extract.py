@@ -20,14 +20,7 @@ from ft_lightning.model import Classifier
 from ft_lightning.readers.sample import Inputs, Reader, Sample
 from ft_lightning.system.console import sample_progress
 from ft_lightning.system.errors import NumericalError, UserError, is_out_of_memory, number_of
-from ft_lightning.system.hardware import (
-    autocast,
-    casting_once,
-    default_workers,
-    moved,
-    pick_device,
-    pick_precision,
-)
+from ft_lightning.system.hardware import autocast, casting_once, default_workers, moved, pick_device, pick_precision
 from ft_lightning.system.versions import versions
 
 log = logging.getLogger(__name__)

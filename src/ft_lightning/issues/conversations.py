@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 ALIKE = "pieces in common"
+_HELD = {SECRET: "what may be a secret", MAIL: "a mail address", CARD: "what may be a card number"}
 _FEW = 20  # conversations, below which none is far from the others
 _FAR = 6.0  # modified z-score of a logarithm; lengths and losses are spread more widely than normal numbers
 _TIMES = 8  # longer than the median, or shorter
@@ -46,7 +47,7 @@ def about(samples: Sequence[Sample], inspections: Mapping[str, Inspection]) -> t
 
 
 def _about_secrets(samples: Sequence[Sample]) -> tuple[list[Finding], list[Issue]]:
-    places: dict[str, dict[str, list[str]]] = {kind: defaultdict(list) for kind in (SECRET, MAIL, CARD)}
+    places: dict[str, dict[str, list[str]]] = {kind: defaultdict(list) for kind in _HELD}
     labels = {sample.name: sample.label for sample in samples}
     for sample in samples:
         for number, (_, text) in enumerate(sample.content, 1):
@@ -55,12 +56,7 @@ def _about_secrets(samples: Sequence[Sample]) -> tuple[list[Finding], list[Issue
     fix = "A model can repeat what it has learnt to anybody: take them out, or exclude these conversations."
     findings, issues = [], []
     for kind, by_name in places.items():
-        verb = {
-            SECRET: "hold what may be a secret",
-            MAIL: "hold a mail address",
-            CARD: "hold what may be a card number",
-        }
-        what = f"conversation {verb[kind].replace('hold', 'holds', 1)}", f"conversations {verb[kind]}"
+        what = f"conversation holds {_HELD[kind]}", f"conversations hold {_HELD[kind]}"
         named = [f"{name} ({some[0].partition(',')[0]})" if kind == SECRET else name for name, some in by_name.items()]
         findings += listed(kind, named, what, fix)
         issues += [Issue(name, kind, float(len(some)), labels[name], "; ".join(some)) for name, some in by_name.items()]
@@ -84,10 +80,8 @@ def _about_lengths(samples: Sequence[Sample]) -> tuple[list[Finding], list[Issue
         )
         issues.append(Issue(sample.name, "length", round(float(np.abs(score[at, which])), 2), sample.label, said))
     issues.sort(key=lambda issue: -issue.score)
-    what = (
-        "conversation is far longer or shorter than the others",
-        "conversations are far longer or shorter than others",
-    )
+    than = "far longer or shorter than"
+    what = f"conversation is {than} the others", f"conversations are {than} others"
     fix = "Look at them: a cut answer, two rows in one, or a file in the place of a text?"
     return listed("length", [f"{each.path} ({each.suggestion})" for each in issues], what, fix), issues
 
@@ -176,16 +170,9 @@ def about_outputs(samples: Sequence[Sample], outputs: "Tensor") -> tuple[list[Fi
     what = "answer is known to the model by heart", "answers are known to the model by heart"
     fix = "There is nothing to learn from them; in val and test they flatter: was the model trained on them?"
     found += listed("low loss", [f"{samples[at].name} (loss {loss[at]:.3f})" for at in low], what, fix)
-    of_kinds = (("high loss", high), ("low loss", low))
     issues = [
-        Issue(
-            samples[at].name,
-            kind,
-            round(float(loss[at] if kind == "high loss" else -loss[at]), 4),
-            samples[at].label,
-            "",
-        )
-        for kind, places in of_kinds
+        Issue(samples[at].name, kind, round(sign * float(loss[at]), 4), samples[at].label, "")
+        for kind, places, sign in (("high loss", high, 1), ("low loss", low, -1))
         for at in places
     ]
     return found, issues

@@ -90,13 +90,8 @@ def about_contradictions(samples: Sequence[Sample], allow_leak: bool) -> tuple[l
     two, shared, noun = conflicting_labels(samples), leaks(samples), noun_of(samples)
     named = [f"{a.name} and {b.name}" for a, b in two]
     fix = "Keep the one that is right, and take its row out of issues.csv."
-    found = listed(
-        "two labels",
-        named,
-        (f"time the same {noun} has two labels", f"times the same {noun} has two labels"),
-        fix,
-        blocks=True,
-    )
+    what = f"time the same {noun} has two labels", f"times the same {noun} has two labels"
+    found = listed("two labels", named, what, fix, blocks=True)
     named = [f"{a.name} and {b.name} ({what})" for a, b, what in shared]
     fix = "Exclude those in train; data.allow_leak=true if it is meant."
     what = f"{noun} of val or test is in train too", f"{noun}s of val or test are in train too"
@@ -121,17 +116,17 @@ def _two_labels(samples: Iterable[Sample], digests: Collection[str]) -> list[Iss
 
 
 def about_damage(
-    problems: Sequence[Problem], samples: Sequence[Sample], may_be_skipped: bool, on_bad: str = ""
+    problems: Sequence[Problem], samples: Sequence[Sample], may_be_skipped: bool, on_bad: str
 ) -> tuple[list[Finding], list[Issue]]:
     """Report samples that cannot be used.
 
     Args:
-        on_bad: the key of conf/data that says what happens to them; empty: that of their kind's name.
+        on_bad: the key of conf/data that says what happens to them.
     """
     names = {sample.path: sample.name for sample in samples}
     lines = [str(problem).rstrip(".") for problem in problems]
     kind = noun_of(samples)
-    skip = f", or leave them out: data.{on_bad or f'on_bad_{kind}'}=skip."
+    skip = f", or leave them out: data.{on_bad}=skip."
     fix = "Mend, remove or exclude them" + ("." if may_be_skipped else skip)
     issues = [Issue(names[p.path], "damaged", 1.0, p.label, p.problem) for p in problems]
     said = f"of {number_of(len(samples), kind)} cannot be used"

@@ -5,17 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ft_lightning.data.split import Splits
-from ft_lightning.issues.findings import (
-    FEW,
-    HARDLY,
-    MOSTLY,
-    UNBALANCED,
-    Finding,
-    Issue,
-    by_name,
-    count_names,
-    listed,
-)
+from ft_lightning.issues.findings import FEW, HARDLY, MOSTLY, UNBALANCED, Finding, Issue, by_name, count_names, listed
 from ft_lightning.issues.label_issues import Suspects
 from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.sample import Sample

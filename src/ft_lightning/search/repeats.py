@@ -14,13 +14,7 @@ from ft_lightning.system.console import counting
 from ft_lightning.tasks.task import Details, Outputs
 
 
-def repeat(
-    cfg: DictConfig,
-    data: Data,
-    pretrained: Pretrained,
-    rows: RowCache,
-    outputs: dict[str, Outputs],
-) -> Details:
+def repeat(cfg: DictConfig, data: Data, pretrained: Pretrained, rows: RowCache, outputs: dict[str, Outputs]) -> Details:
     """Train again with the seeds `seed + 1`, `seed + 2`, ... and measure how the metrics vary.
 
     Args:

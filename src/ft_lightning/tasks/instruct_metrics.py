@@ -44,10 +44,7 @@ def _measured(rows: Tensor) -> dict[str, Any]:
     measured: dict[str, Any] = {"n": len(rows), **epoch_metrics(rows), "tokens": int(rows[:, 1].sum())}
     values = rows.double().numpy()
     bounds = _bootstrap(lambda draws: _mean_loss(draws, values), len(values))
-    measured |= {
-        "loss_ci95": bounds,
-        "perplexity_ci95": [math.exp(min(bound, _LARGEST)) for bound in bounds],
-    }
+    measured |= {"loss_ci95": bounds, "perplexity_ci95": [math.exp(min(bound, _LARGEST)) for bound in bounds]}
     written = _written(rows)
     if written is None:
         return measured
@@ -73,10 +70,7 @@ def _difference(own: Tensor, base: Tensor) -> dict[str, Any]:
     for name, column in _SHARES.items():
         one, two = written[:, column].bool(), of_base[:, column].bool()
         only = int((one & ~two).sum()), int((two & ~one).sum())
-        found |= {
-            name: (only[0] - only[1]) / len(one),
-            f"{name}_ci95": list(difference_interval(*only, len(one))),
-        }
+        found |= {name: (only[0] - only[1]) / len(one), f"{name}_ci95": list(difference_interval(*only, len(one)))}
     return found
 
 
