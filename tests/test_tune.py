@@ -443,7 +443,7 @@ def test_an_experiment_is_what_was_typed(words: list[str], tmp_path: Path, monke
     folder.mkdir(parents=True)
     run = Directory(tmp_path / "run")
     run.write("metrics", {"test": {"accuracy": 0.5, "accuracy_ci95": [0.4, 0.6]}})
-    write_best(words, folder, run)
+    write_best(words, folder, run, "")
     typed = compose("train", *words)
     monkeypatch.chdir(tmp_path)
     assert OmegaConf.to_container(compose("train", "experiment=best")) == OmegaConf.to_container(typed)

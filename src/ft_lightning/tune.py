@@ -219,9 +219,10 @@ def conclude(study: "optuna.Study", cfg: DictConfig, base: list[str], study_dir:
         typed = ["python", "-m", "ft_lightning.train", *words]
         if not (run.finished and run.model.is_dir()):
             train_winner(own, run.path, typed)
-    search_results.write_best(words, study_dir, run, search_results.ties(study, cfg.monitor))
+    tied = search_results.ties(study, cfg.monitor)
+    search_results.write_best(words, study_dir, run, tied)
     search_results.plot(study, cfg.monitor, study_dir)
-    search_results.after_search(study, best, run, study_dir, shell_line(typed), cfg.monitor)
+    search_results.after_search(study, best, run, study_dir, shell_line(typed), tied)
     return run.metrics
 
 

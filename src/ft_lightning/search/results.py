@@ -47,10 +47,8 @@ def trial_lines(trials: list[FrozenTrial], direction: str) -> tuple[dict[int, st
     return lines, f"best {decimals(value_of(ranked[0]))} (trial {ranked[0].number})" if ranked else ""
 
 
-def after_search(
-    study: optuna.Study, best: FrozenTrial, run: Run, folder: Path, command_line: str, monitor: str
-) -> None:
-    """Print the best trials, the winner's score on test, and the command that trains it."""
+def after_search(study: optuna.Study, best: FrozenTrial, run: Run, folder: Path, command_line: str, tied: str) -> None:
+    """Print the best trials, the winner's score on test, and the command that trains it; `tied` is from `ties`."""
     trials = study.get_trials(deepcopy=False)
     ranked = ranked_trials(trials, study.direction.name)
     searched = _searched(ranked)
@@ -68,7 +66,6 @@ def after_search(
         rows.append(row)
     table(["trial", "value", f"95 % interval of {test.title}", *searched, *extra_columns], rows)
     counts, around = Counter(state_of(trial) for trial in trials), interval(test.ci95)
-    tied = ties(study, monitor)
     pairs(
         trials=", ".join(f"{count} {state}" for state, count in counts.items()),
         **({"ties": tied} if tied else {}),
@@ -161,7 +158,7 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def write_best(words: list[str], folder: Path, run: Run, tied: str = "") -> None:
+def write_best(words: list[str], folder: Path, run: Run, tied: str) -> None:
     """Write best.yaml, which in conf/experiment makes `experiment=best` equal to the overrides `words`.
 
     Args:
