@@ -53,7 +53,7 @@ def check(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             kind.refuse_other(how.reader)
             distinct = look_at_sizes(looked, how.reader, cfg.data, found)
             facts = how.reader.facts(list(distinct))
-            features = features_of(cfg, list(distinct), (backbone, how))
+            features = features_of(cfg, list(distinct), backbone, how)
             pairs, closer = look_at_features(looked, distinct, features, cfg.seed, how.reader, found), False
     finally:  # without weights, or after Ctrl-C, the findings about files are still reported
         if closer:
@@ -91,14 +91,13 @@ def computing(cfg: DictConfig) -> "tuple[Backbone, Computing]":
     return backbone, how
 
 
-def features_of(cfg: DictConfig, samples: "list[Sample]", by: "tuple[Backbone, Computing] | None" = None) -> "Tensor":
+def features_of(cfg: DictConfig, samples: "list[Sample]", backbone: "Backbone", how: "Computing") -> "Tensor":
     """Compute features (N, D) through the feature store, so that train can reuse them."""
     import torch
 
     from ft_lightning.features.extract import open_store
     from ft_lightning.features.fill import fill
 
-    backbone, how = by or computing(cfg)
     rows = fill(open_store(cfg.cache.dir, backbone, how, on_disk=cfg.cache.enabled), backbone, samples, how)
     return rows[torch.arange(len(rows))].float()
 

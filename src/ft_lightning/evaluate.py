@@ -115,9 +115,7 @@ def outputs_of(
         return torch.cat([classifier.classify(features[at].to(how.device)).cpu() for at in batches])
 
 
-def labelled_samples(
-    data: DictConfig, model: "TrainedModel", trained_by: Run, memo: "Memo | None" = None
-) -> "list[Sample]":
+def labelled_samples(data: DictConfig, model: "TrainedModel", trained_by: Run, memo: "Memo | None") -> "list[Sample]":
     """Return the samples to score.
 
     Args:

@@ -7,7 +7,7 @@ import torch
 from filelock import FileLock
 
 from ft_lightning import build
-from ft_lightning.check import features_of
+from ft_lightning.check import computing, features_of
 from ft_lightning.cli.compose import compose
 
 
@@ -29,4 +29,4 @@ def computed() -> tuple[torch.Tensor, torch.Tensor]:
     data = build.data(compose("train", "data=digits"))
     samples = [sample for split in data.splits.values() for sample in split][::2]
     targets = data.task.encode([sample.label for sample in samples])
-    return features_of(cfg, samples), targets
+    return features_of(cfg, samples, *computing(cfg)), targets

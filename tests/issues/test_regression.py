@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from conftest import write_pictures
 from ft_lightning import build
-from ft_lightning.check import check, features_of
+from ft_lightning.check import check, computing, features_of
 from ft_lightning.cli.compose import compose
 from ft_lightning.issues import images, regression
 from ft_lightning.issues.findings import Finding, Issue
@@ -117,7 +117,9 @@ def ink() -> tuple[torch.Tensor, np.ndarray]:
     data = build.data(compose("train", "data=digits"))
     samples = [sample for split in data.splits.values() for sample in split][::2]
     amounts = load_digits().images.sum((1, 2))
-    return features_of(compose("check"), samples), amounts[[int(Path(sample.name).stem) for sample in samples]]
+    cfg = compose("check")
+    features = features_of(cfg, samples, *computing(cfg))
+    return features, amounts[[int(Path(sample.name).stem) for sample in samples]]
 
 
 def shifted(values: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -133,12 +133,12 @@ def _automatic(config: Any, generates: bool = False) -> Any:
     return AutoModelForTextEncoding if config.model_type in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES else AutoModel
 
 
-def class_of(config: Any, generates: bool = False) -> Any:
+def class_of(config: Any, generates: bool) -> Any:
     found = _automatic(config, generates)._model_mapping[type(config)]
     return found[0] if isinstance(found, tuple) else found
 
 
-def no_pooler(config: Any, generates: bool = False) -> dict[str, bool]:
+def no_pooler(config: Any, generates: bool) -> dict[str, bool]:
     """BERT's pooler is a layer of its pretraining that the features do not pass."""
     has_one = "add_pooling_layer" in signature(class_of(config, generates).__init__).parameters
     return {"add_pooling_layer": False} if has_one else {}

@@ -44,7 +44,7 @@ def most_used(verb: str) -> str:
     return "\n".join([f"The keys of {verb} that are used most, with their defaults:", *lines])
 
 
-def comment_on(key: str, target: str = "") -> str:
+def comment_on(key: str, target: str) -> str:
     """Return what conf/ says of a key, of files with this `_target_` first; empty if nothing."""
     having = [file for file in files() if key in file and file[key].comment]
     beside = f"{key.rpartition('.')[0]}._target_"

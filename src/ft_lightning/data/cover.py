@@ -15,7 +15,7 @@ def cover(
     split_of: dict[str, str],
     names: Mapping[str, Sequence[str]],
     splits: Sequence[str],
-    quiet: bool = False,
+    quiet: bool,
 ) -> dict[str, str]:
     """Return splits that have each of a sample's names, such as its labels, where enough units have it.
 

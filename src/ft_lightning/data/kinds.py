@@ -47,7 +47,6 @@ class Kind:
         typed: texts of the command line -> samples; None where they are files.
         hold: (inspector, reader, whether unusable samples are left out) -> whether those are that the reader refuses.
         on_bad: the key of conf/data that says what happens to samples that cannot be used.
-        told_by: a key of conf/data that no other kind has.
     """
 
     name: str
@@ -62,7 +61,6 @@ class Kind:
     typed: Callable[[Sequence[str | tuple[str, ...]]], list[Sample]] | None = None
     hold: Callable[[Inspector, Reader, bool], bool] = _hold_to_size
     on_bad: str
-    told_by: str
 
     def source(self, find: FindFiles | None, keys: Mapping[str, Any]) -> FindFiles:
         """Return what lists the samples: `find`, or that of the kind; it knows the columns that the keys name."""
@@ -91,7 +89,9 @@ class Kind:
 
 def kind_of(keys: Mapping[str, Any]) -> Kind:
     """Return the kind of the samples that these keys of conf/data describe."""
-    return next((kind for kind in (CONVERSATIONS, TEXTS) if kind.told_by in keys), IMAGES)
+    if "learn" in keys:  # which no other kind has
+        return CONVERSATIONS
+    return TEXTS if TEXTS.on_bad in keys else IMAGES
 
 
 def table_of(keys: Mapping[str, Any]) -> str | None:
@@ -149,7 +149,6 @@ IMAGES = Kind(
     inspecting=_of_images,
     remembered=True,
     on_bad="on_bad_image",
-    told_by="on_bad_image",
 )
 TEXTS = Kind(
     name="text",
@@ -162,7 +161,6 @@ TEXTS = Kind(
     prepared=reading,
     typed=text_inputs.typed_texts,
     on_bad="on_bad_text",
-    told_by="on_bad_text",
 )
 CONVERSATIONS = Kind(
     name="conversation",
@@ -175,6 +173,5 @@ CONVERSATIONS = Kind(
     typed=conversation_inputs.typed_questions,
     hold=hold_to_length,
     on_bad="on_bad_text",
-    told_by="learn",
 )
 KINDS = {kind.name: kind for kind in (IMAGES, TEXTS, CONVERSATIONS)}

@@ -99,7 +99,8 @@ def compare(first: Run, second: Run) -> Comparison | None:
     runs share no sample.
     """
     tables, column = _matched(first, second)
-    right = pd.concat([_by_sample(table, column) for table in tables], axis=1, join="inner", keys=("first", "second"))
+    keyed = [table["right"].set_axis(_keys(table, column)) for table in tables]
+    right = pd.concat(keyed, axis=1, join="inner", keys=("first", "second"))
     if right.empty:
         return None
     one, other, n = right["first"], right["second"], len(right)
@@ -152,11 +153,6 @@ def fingerprint(table: pd.DataFrame) -> str:
     column = "digest" if "digest" in table.columns else "path"
     content = [column, *sorted(zip(table[column], table["label"], strict=True))]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _by_sample(table: pd.DataFrame, column: str) -> pd.Series:
-    """Return whether each answer is right, indexed by sample and label; duplicates are numbered."""
-    return table["right"].set_axis(_keys(table, column))
 
 
 def _keys(table: pd.DataFrame, column: str) -> pd.MultiIndex:
