@@ -100,6 +100,7 @@ WRONG = [
     ("model._target_=null", "model._target_=null: use the name of a function or class"),
     ("augment._partial_=1", "augment._partial_=1: use true or false"),
     ("model._convert_=list", "model._convert_=list: use one of none, partial, object, all"),
+    ("data.max_pixels={_target_:builtins.dict}", "data.max_pixels={'_target_': 'builtins.dict'}: use a whole number"),
     ("folds={_target_:builtins.int}", "folds={'_target_': 'builtins.int'}: use a whole number from 1"),
     ("model.arguments=7", "model.arguments=7: use keys and values"),
     ("model.arguments={depth:0}", "no key model.arguments.depth: +model.arguments.depth=... adds it"),

@@ -1,5 +1,6 @@
 """Spaces of conf/tune and of the command line become distributions, and values what one would type."""
 
+import math
 from typing import Any
 
 import optuna
@@ -48,6 +49,12 @@ def test_every_kind_of_distribution() -> None:
         ({"model": {"choices": ["a,"]}}, r"tune\.space\.model: the choice a, is not a valid override"),
         ("optimizer.lr", r"tune\.space=optimizer\.lr: name keys"),
         ({"model": {"choices": ["a"], "low": 1}}, r"tune\.space\.model=.*without low"),
+        ({"optimizer": {"lr": {"low": 0.1, "high": 1.0, "log": "yes"}}}, r"optimizer\.lr=.*log is true or false"),
+        ({"optimizer": {"lr": {"low": 0.0, "high": math.inf}}}, r"optimizer\.lr=.*low and high are finite numbers"),
+        ({"optimizer": {"lr": {"low": math.nan, "high": 1.0}}}, r"optimizer\.lr=.*low and high are finite numbers"),
+        ({"optimizer": {"lr": {"low": False, "high": 1.0}}}, r"optimizer\.lr=.*low and high are finite numbers"),
+        ({"k": {"low": 0.0, "high": 1e30, "step": 1e-3}}, r"tune\.space\.k=.*high - low is too many steps"),
+        ({"k": {"low": 0, "high": 10**20, "step": 0}}, r"tune\.space\.k="),
     ],
 )  # fmt: skip
 def test_what_is_no_distribution_is_refused_by_its_key(space: dict[str, Any], said: str) -> None:
@@ -109,6 +116,8 @@ def test_a_suggestion_has_a_value_for_each_key_and_a_grid_every_combination() ->
         grid(space)
     del space["seed"]
     assert grid(space) == [{"model": m, "finetune.k": k} for m in "ab" for k in (1, 2, 3)]
+    with pytest.raises(UserError, match=r"tune\.sampler=grid: 2,000,000,000 combinations are more than 100,000"):
+        grid(read_space({"model": {"choices": ["a", "b"]}, "seed": {"low": 1, "high": 10**9}}))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf/tune").glob("*.yaml")), ids=lambda path: path.stem)

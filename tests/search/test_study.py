@@ -295,6 +295,7 @@ def test_a_child_that_nobody_waited_for_is_dead() -> None:
         ({"trials": None}, r"tune\.trials=null: a search without end"),
         ({"prune_after": -1}, r"tune\.prune_after=-1"),
         ({"prune_after": 1.5}, r"tune\.prune_after=1\.5"),
+        ({"prune_after": True}, r"tune\.prune_after=True"),
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused(values: dict[str, Any], said: str) -> None:

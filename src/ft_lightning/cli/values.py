@@ -157,8 +157,8 @@ def check_kinds(cfg: DictConfig, typed: Sequence[str] = ()) -> None:
             raise UserError(f"{key} is empty: give it a value, or leave it out.")
         if value is None and OmegaConf.is_interpolation(node, name):  # ${monitor_mode}: its metric's, written later
             continue
-        made_of_nothing = isinstance(value, dict) and "_target_" not in node  # a _target_ that nobody would call
-        if made_of_nothing or not parameter.takes(value):
+        made = isinstance(value, dict) and (key in _KINDS or "_target_" not in node)  # where a plain value belongs
+        if made or not parameter.takes(value):
             comment = comment_on(key, str(node.get("_target_")))
             hint = f" ({comment})" if comment else ""
             raise UserError(f"{key}={written(node, name)}: use {words(parameter.kind) or 'another value'}{hint}.")

@@ -2,8 +2,9 @@
 
 import itertools
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -12,8 +13,11 @@ from optuna import Trial
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from ft_lightning.system.errors import UserError
+from ft_lightning.system.kinds import fits
 
 _FIELDS = ("choices", "low", "high", "step", "log")  # no key of `train` has one of these names
+
+_MOST = 100_000  # combinations of a grid, a list that every process of a search holds
 
 Space = dict[str, BaseDistribution]  # by the key of `train`
 
@@ -54,12 +58,17 @@ def _distribution(key: str, own: dict[str, Any]) -> BaseDistribution:
                     f"+tune.space.{key}.choices=[...]."
                 )
             return CategoricalDistribution(list(dict.fromkeys(_choice(key, value) for value in own["choices"])))
-        low, high, log = own["low"], own["high"], bool(own.get("log", False))
-        if all(isinstance(bound, int) for bound in (low, high, own.get("step", 1))):
+        low, high, log = own["low"], own["high"], own.get("log", False)
+        if not fits(log, bool):
+            raise ValueError("log is true or false")
+        if any(isinstance(bound, bool) for bound in (low, high)) or not math.isfinite(high - low):
+            raise ValueError("low and high are finite numbers")
+        if all(fits(bound, int) for bound in (low, high, own.get("step", 1))):
             return IntDistribution(low, high, log=log, step=own.get("step", 1))
         return FloatDistribution(low, high, log=log, step=own.get("step"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{setting}: use choices: [...], or low and high with step or log: true ({error}).") from error
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        reason = "high - low is too many steps" if isinstance(error, ArithmeticError) else error
+        raise UserError(f"{setting}: use choices: [...], or low and high with step or log: true ({reason}).") from error
 
 
 def _choice(key: str, value: Any) -> Any:
@@ -109,14 +118,16 @@ def _holds(kind: BaseDistribution, value: Any) -> bool:
 
 def grid(space: Space) -> list[dict[str, Any]]:
     """Return all combinations of a space's values; the last key varies fastest."""
-    values = []
+    values: list[Sequence[Any]] = []
     for key, kind in space.items():
         if isinstance(kind, CategoricalDistribution):
-            values.append(list(kind.choices))
+            values.append(kind.choices)
         elif isinstance(kind, IntDistribution) and not kind.log:
-            values.append(list(range(kind.low, kind.high + 1, kind.step)))
+            values.append(range(kind.low, kind.high + 1, kind.step))
         else:
             raise UserError(f"tune.sampler=grid: tune.space.{key} has no list of values: use choices, or sampler=tpe.")
+    if (number := math.prod(map(len, values))) > _MOST:
+        raise UserError(f"tune.sampler=grid: {number:,} combinations are more than {_MOST:,}: use sampler=tpe.")
     return [dict(zip(space, combination, strict=True)) for combination in itertools.product(*values)]
 
 

@@ -64,7 +64,7 @@ class Plan:
             raise UserError(f"tune.sampler={self.sampler} is unknown: use one of {', '.join(SAMPLERS)}.")
         for name, least in (("trials", 1), ("prune_after", 0)):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and value >= least):
+            if value is not None and not (type(value) is int and value >= least):
                 raise UserError(f"tune.{name}={value}: use a whole number from {least}, or null.")
         if self.trials is None and self.sampler != "grid":
             raise UserError("tune.trials=null: a search without end; give a number, or tune.sampler=grid.")
