@@ -12,6 +12,7 @@ from PIL import Image
 
 from conftest import files_below, write_pictures
 from ft_lightning.data import folders
+from ft_lightning.data.collect import nested_folders
 from ft_lightning.data.folders import left_out, unused
 from ft_lightning.data.labels import Labels
 from ft_lightning.data.scan import (
@@ -20,7 +21,6 @@ from ft_lightning.data.scan import (
     Listing,
     OnProblem,
     base_of,
-    nested_folders,
     scan,
     split_called,
     without_special,

@@ -1,13 +1,15 @@
 """From the keys of conf/data to samples in splits; shared by train, check and evaluate."""
 
 import logging
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
 from ft_lightning.data.exclude import drop_excluded
 from ft_lightning.data.groups import grouped
-from ft_lightning.data.scan import nested_folders
+from ft_lightning.data.labels import tidy
+from ft_lightning.data.scan import split_called
 from ft_lightning.data.split import Splits, by_split, limited, split_samples
 from ft_lightning.readers.sample import Sample
 from ft_lightning.system.errors import UserError, name_few, number_of
@@ -74,3 +76,19 @@ def split_table(splits: Splits, left_out: Sequence[tuple[Sample, str]] = (), wei
     cells = [(s.name, s.label, split, "" if s.problem else s.digest, why) for s, split, why in rows]
     table = pd.DataFrame(cells, columns=["path", "class", "split", "digest", "excluded"])
     return table.assign(weight=[str(sample.weight) for sample, _, _ in rows]) if weighted else table
+
+
+def nested_folders(samples: Iterable[Sample]) -> dict[str, list[str]]:
+    """Return each class folder whose images all lie in folders of its own, with the names of those.
+
+    They may be the classes, and `data.root` one folder too high. A class folder with a single one is not returned,
+    unless it is called like a split.
+    """
+    inner: dict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        parts = sample.name.split("/")
+        top = 1 if sample.split and split_called(parts[0]) == sample.split else 0
+        if len(parts) > top + 1 and tidy(parts[top]) == sample.label:
+            inner["/".join(parts[: top + 1])].add(parts[top + 1] if len(parts) > top + 2 else "")
+    nested = {folder: sorted(names) for folder, names in inner.items() if "" not in names}
+    return {folder: names for folder, names in nested.items() if len(names) > 1 or split_called(names[0])}

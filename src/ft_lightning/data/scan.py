@@ -6,12 +6,12 @@ import inspect
 import logging
 import os
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ft_lightning.data.labels import Cells, Labels, OnProblem, tidy
+from ft_lightning.data.labels import Cells, Labels, OnProblem
 from ft_lightning.data.memo import NOT_A_FILE, Memo, digest_files
 from ft_lightning.data.own_source import name_of
 from ft_lightning.readers import conversation
@@ -229,19 +229,3 @@ def _is_text(label: object) -> bool:
 def absolute(path: Path) -> Path:
     """Return the path without `..`; unlike `resolve`, keep links: names would change with them."""
     return Path(os.path.normpath(path.absolute()))
-
-
-def nested_folders(samples: Iterable[Sample]) -> dict[str, list[str]]:
-    """Return each class folder whose images all lie in folders of its own, with the names of those.
-
-    They may be the classes, and `data.root` one folder too high. A class folder with a single one is not returned,
-    unless it is called like a split.
-    """
-    inner: dict[str, set[str]] = defaultdict(set)
-    for sample in samples:
-        parts = sample.name.split("/")
-        top = 1 if sample.split and split_called(parts[0]) == sample.split else 0
-        if len(parts) > top + 1 and tidy(parts[top]) == sample.label:
-            inner["/".join(parts[: top + 1])].add(parts[top + 1] if len(parts) > top + 2 else "")
-    nested = {folder: sorted(names) for folder, names in inner.items() if "" not in names}
-    return {folder: names for folder, names in nested.items() if len(names) > 1 or split_called(names[0])}
