@@ -163,9 +163,10 @@ def test_a_folder_that_cannot_be_listed_is_named(pictures: Path, monkeypatch: py
             raise PermissionError(13, "Permission denied")
         return listed(folder)
 
-    monkeypatch.setattr(os, "scandir", refused)
-    with pytest.raises(UserError, match=r"bee: the folder cannot be listed \(Permission denied\)"):
-        scanned(pictures)
+    with monkeypatch.context() as patched:  # not beyond the test: pytest removes its folders by it
+        patched.setattr(os, "scandir", refused)
+        with pytest.raises(UserError, match=r"bee: the folder cannot be listed \(Permission denied\)"):
+            scanned(pictures)
 
 
 def test_unsupported_images_are_reported_once_for_the_whole_dataset(
