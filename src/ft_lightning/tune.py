@@ -58,6 +58,7 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     run_config.refuse_other_study(cfg, study_dir)
     configured = functools.partial(recompose, compose("train", *base), "train", base)
     bench = Workbench(["train", "val"])
+    refuse_unknown_keys(cfg, plan)
     prepare(cfg, plan, bench)
     study = open_study(study_dir, cfg.tune.storage, run_config.study_name(cfg), plan)
     run_config.join_study(cfg, study_dir)
@@ -113,12 +114,8 @@ def overrides_of_train(typed: list[str]) -> list[str]:
     return [word for word in typed if not word.lstrip("+~").startswith(("tune=", "tune.", "hydra."))]
 
 
-def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
-    """Load what all trials share, so that an error in it ends the command instead of failing every trial."""
-    from ft_lightning import build
-    from ft_lightning.cli.known_errors import known_error
-    from ft_lightning.cli.processes import refuse_processes
-
+def refuse_unknown_keys(cfg: DictConfig, plan: "Plan") -> None:
+    """Raise UserError for a key of the space that train does not have."""
     for key in plan.space:
         above, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, above) if above else cfg
@@ -128,6 +125,14 @@ def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
             meant = nearest(key, (name for name in keys_of(cfg) if not name.startswith("tune.")))
             fix = f"did you mean tune.space.{meant}?" if meant else "--cfg job shows those it has."
             raise UserError(f"tune.space.{key}: train has no key {key}: {fix}")
+
+
+def prepare(cfg: DictConfig, plan: "Plan", bench: "Workbench") -> None:
+    """Load what all trials share, so that an error in it ends the command instead of failing every trial."""
+    from ft_lightning import build
+    from ft_lightning.cli.known_errors import known_error
+    from ft_lightning.cli.processes import refuse_processes
+
     refuse_processes(build.trainer(cfg, [], run_dir=None), "a search")
     if not plan.searches("data"):
         bench.data(cfg)

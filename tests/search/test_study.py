@@ -229,11 +229,11 @@ def test_what_is_beyond_the_wanted_number_is_not_run(tmp_path: Path) -> None:
             other = study.ask()
             for name, known in {"host": "else", "pid": 1, "started": 0.0}.items():
                 other.set_user_attr(name, known)
-            from ft_lightning.search.study import _claimed, _Surplus
+            from ft_lightning.search.study import _claim_and_run, _Surplus
 
             late = study.ask()
             with pytest.raises(_Surplus):
-                _claimed(study, late, objective, plan(trials=2))
+                _claim_and_run(study, late, objective, plan(trials=2))
             study.tell(late, state=TrialState.FAIL)
             study.tell(other, 0.0)
         return 1.0

@@ -158,7 +158,7 @@ def _run_one(study: optuna.Study, plan: Plan, objective: Objective) -> None:
 
     def attempt(trial: optuna.Trial) -> float:
         try:
-            return _claimed(study, trial, objective, plan)
+            return _claim_and_run(study, trial, objective, plan)
         except (TrialFailed, _Surplus, optuna.TrialPruned):
             raise
         except BaseException as error:
@@ -199,7 +199,7 @@ def is_of_defaults(trial: FrozenTrial | optuna.Trial) -> bool:
     return _DEFAULTS in trial.user_attrs
 
 
-def _claimed(study: optuna.Study, trial: optuna.Trial, objective: Objective, plan: Plan) -> float:
+def _claim_and_run(study: optuna.Study, trial: optuna.Trial, objective: Objective, plan: Plan) -> float:
     me = psutil.Process()
     for name, value in {"host": platform.node(), "pid": me.pid, "started": me.create_time()}.items():
         trial.set_user_attr(name, value)
