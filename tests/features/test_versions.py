@@ -25,7 +25,7 @@ KNOWN = {
     "backbones/after_pooling.py": {2: "acd0191f18cbb5d7"},
     "backbones/transformers.py": {2: "8cf4de976340992c"},
     "readers/text.py": {2: "7671cd2f7945dc8c"},
-    "readers/tokens.py": {2: "def14ac3630f440b"},
+    "readers/tokens.py": {2: "1f1d4a2550b1171d"},
     "readers/chat.py": {1: "06a579824d05f9ff"},
     "readers/turns.py": {1: "24a2cc6cbbad6453"},
     "readers/template.py": {1: "285b37e782993ea5"},

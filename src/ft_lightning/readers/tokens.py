@@ -71,13 +71,11 @@ def windows_of(encoding: "Encoding", max_length: int, truncate: str) -> list[Win
 
 def _shares(texts: list[list[int]], room: int) -> list[int]:
     """Return how many tokens of each text fit into `room`: the longer one is cut first."""
-    shorter = min(len(text) for text in texts) if len(texts) > 1 else 0
-    smaller = min(shorter, room // 2)
-    longer = room - smaller
     if len(texts) == 1:
         return [room]
-    first_is_longer = len(texts[0]) >= len(texts[1])
-    return [longer, smaller] if first_is_longer else [smaller, longer]
+    smaller = min(*map(len, texts), room // 2)
+    longer = room - smaller
+    return [longer, smaller] if len(texts[0]) >= len(texts[1]) else [smaller, longer]
 
 
 def _ends(places: list[int], n: int, tail: bool) -> list[int]:
