@@ -40,7 +40,7 @@ class Pretrained(NamedTuple):
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise UserError for a value that would fail late or be ignored silently."""
+    """Raise UserError for a value that would fail late or be ignored silently; settle `monitor_mode`."""
     check_targets(cfg)
     check_values(cfg)
     language.check(cfg)

@@ -73,7 +73,11 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 def usable(
     samples: "list[Sample]", reader: "Reader", memo: "Memo | None", data: DictConfig, run: Run
 ) -> "tuple[list[Sample], list[tuple[Sample, str]], Inspector]":
-    """Return the samples that can be used, those left out with the reason, and what knows both; refuse or leave out."""
+    """Return the samples that can be used, those left out, with the reason, and the inspector that found them.
+
+    Raises:
+        DataProblemsError: some cannot be used, and are not to be left out, or are too many.
+    """
     from ft_lightning.data import problems, split
     from ft_lightning.data.kinds import KINDS, skips
 

@@ -17,6 +17,8 @@ from ft_lightning.system.errors import UserError
 
 # Where a path belongs that was given to a group.
 _PLACES = {"data": "data.root", "model": "model.weights", "tune": "tune.storage"}
+# What is meant by a word alone; of the other commands a dataset.
+_MEANT = {"predict": "input", "evaluate": "model_dir", "export": "model_dir", "report": "run"}
 _ENOUGH = 0.65  # of difflib's ratio, for a key to be meant
 _MISTAKEN = 0.75  # for one that was added on purpose
 _NEARLY = 0.8  # for one in a file of one's own, where tags is no misspelt task
@@ -93,9 +95,7 @@ def _without_flags(words: list[str]) -> list[str]:
 def _without_key(verb: str, word: str) -> str:
     if word in _known(verb, []):
         return f"{word} has no value: say {word}=... ."
-    place = {"predict": "input", "evaluate": "model_dir", "export": "model_dir", "report": "run"}.get(
-        verb
-    ) or _place_of("data", word)
+    place = _MEANT.get(verb) or _place_of("data", word)
     plain = re.fullmatch(r"[\w./~:-]+", word)
     meant = f"{place}={word}" if plain else f"'{place}=\"{word}\"'"
     return f"{word} has no key: did you mean {meant}?"

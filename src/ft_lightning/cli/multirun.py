@@ -81,7 +81,7 @@ def record_outcome(folder: Path, overrides: list[str], exit_code: int, error: st
 
 
 def wait_for_other_jobs(error: Exception) -> None:
-    """Wait for the remaining jobs after a launcher has given up at the first lost one."""
+    """Wait for the remaining jobs after a launcher has given up at the first lost one; else raise the error."""
     if not _plans or not any(begun_jobs(_plans[0].sweep_dir)):
         raise error
     print_error(" ".join(str(error).split("\n", 2)[:2]))
@@ -115,7 +115,7 @@ def one_line(verb: Verb, folder: Path, overrides: list[str]) -> Iterator[None]:
 
 
 def conclude() -> int:
-    """Print one row a job, best on val first, and test that one; write multirun.csv, with more columns, and a page.
+    """Print one row a job, best on val first, and the score of that one on test; write multirun.csv and a page.
 
     Returns the worst exit code; 0 if there was no multirun.
     """

@@ -228,7 +228,7 @@ def shown(value: Any) -> str:
 
 
 def check_values(cfg: DictConfig) -> None:
-    """Raise UserError for a value that would fail late or be ignored silently."""
+    """Raise UserError for a value that would fail late or be ignored silently; settle `monitor_mode`."""
     check_kinds(cfg)
     settle_direction(cfg)
     check_auto(cfg)

@@ -1,4 +1,7 @@
-"""Lists the labelled images of a CSV, and reports what is wrong with it; a run's split.csv is such a table."""
+"""Lists the labelled images of a CSV, and reports what is wrong with it; a run's split.csv is such a table.
+
+Tables of texts and of conversations are read by the same rules: their labels, weights, splits and groups.
+"""
 
 import logging
 import math
