@@ -17,19 +17,24 @@ log = logging.getLogger(__name__)
 
 def excluded_names(table: str) -> set[str]:
     """Read the names in a table's column path."""
-    return set(_read(table)["path"]) - {""}  # a spreadsheet may leave empty rows
+    return _names_in(_read(table))
 
 
 def _read(table: str) -> pd.DataFrame:
-    if not Path(str(table)).expanduser().is_file():
+    path = Path(str(table)).expanduser()
+    if not path.is_file():
         raise UserError(f"data.exclude={table}: no such file.")
-    rows = read_table(Path(str(table)).expanduser())
+    rows = read_table(path)
     if "path" not in rows.columns:
         raise UserError(
             f"data.exclude={table}: no column 'path'; it has {', '.join(rows.columns)}. Save it with the header that "
             "issues.csv had."
         )
     return rows
+
+
+def _names_in(rows: pd.DataFrame) -> set[str]:
+    return set(rows["path"]) - {""}  # a spreadsheet may leave empty rows
 
 
 def _refuse_moved(rows: pd.DataFrame, samples: Sequence[Sample], setting: str) -> None:
@@ -52,8 +57,9 @@ def drop_excluded(
     splits: dict[str, list[Sample]], table: str, task: Task
 ) -> tuple[dict[str, list[Sample]], list[Sample]]:
     """Return the splits without the samples that a table names, and those samples; the others stay in their split."""
-    setting, names = f"data.exclude={table}", excluded_names(table)
-    _refuse_moved(_read(table), [sample for samples in splits.values() for sample in samples], setting)
+    setting, rows = f"data.exclude={table}", _read(table)
+    names = _names_in(rows)
+    _refuse_moved(rows, [sample for samples in splits.values() for sample in samples], setting)
     kept = {split: [sample for sample in samples if sample.name not in names] for split, samples in splits.items()}
     left_out = {split: [sample for sample in samples if sample.name in names] for split, samples in splits.items()}
     excluded = [sample for samples in left_out.values() for sample in samples]
