@@ -60,9 +60,9 @@ def traces_of(text: str, beside: str = "") -> Traces:
     return Traces(pieces, tuple(band.tobytes() + mark for band in minima))
 
 
-def likeness(one: Traces, other: Traces) -> float:
-    """Return the share of pieces that both texts have (Jaccard's index)."""
-    return len(one.pieces & other.pieces) / len(one.pieces | other.pieces)
+def likeness(one: frozenset[str], other: frozenset[str]) -> float:
+    """Return the share of the pieces of two texts, or of their words, that both have (Jaccard's index)."""
+    return len(one & other) / max(1, len(one | other))
 
 
 def near_copies(known: Mapping[int, Traces], asked: Mapping[int, Traces]) -> list[tuple[int, int, float]]:
@@ -74,7 +74,7 @@ def near_copies(known: Mapping[int, Traces], asked: Mapping[int, Traces]) -> lis
     found = []
     for number, traces in asked.items():
         some = {other for band in enumerate(traces.bands) for other in having.get(band, ())[:_LONGEST]}
-        likest = max(((likeness(known[other], traces), -other) for other in some), default=(0.0, 0))
+        likest = max(((likeness(known[other].pieces, traces.pieces), -other) for other in some), default=(0.0, 0))
         if likest[0] >= ALIKE:
             found.append((-likest[1], number, likest[0]))
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ft_lightning.issues.findings import NONE, Finding, Issue, listed
-from ft_lightning.issues.near_copies import BUT, about_copies, spelled_alike
+from ft_lightning.issues.near_copies import BUT, about_copies, likeness, spelled_alike
 from ft_lightning.issues.traits import Trait
 from ft_lightning.readers.lengths import counted, length_of, lengths
 from ft_lightning.readers.sample import Inspection, Reader, Sample
@@ -109,12 +109,8 @@ def near_duplicates(
     from ft_lightning.issues import suspects  # here, because a look at files needs neither torch nor scikit-learn
 
     words = [frozenset(words_of(sample.content)) for sample in samples]
-    pairs = [(a, b, _in_common(words[a], words[b])) for a, b in suspects.lookalikes(features, splits)]
+    pairs = [(a, b, likeness(words[a], words[b])) for a, b in suspects.lookalikes(features, splits)]
     return sorted((pair for pair in pairs if pair[2] >= _SHARED), key=lambda pair: -pair[2])
-
-
-def _in_common(one: frozenset[str], other: frozenset[str]) -> float:
-    return len(one & other) / max(1, len(one | other))
 
 
 def record(samples: Sequence[Sample], inspections: Mapping[str, Inspection], task: type[Task]) -> dict[str, Any]:

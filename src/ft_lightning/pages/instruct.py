@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from ft_lightning.pages.answers import beside_base, table_of_answers
-from ft_lightning.pages.page import Section, number
+from ft_lightning.pages.page import Section, number, rounded
 from ft_lightning.pages.rendered import rendered
 from ft_lightning.pages.token_curves import token_curves
 from ft_lightning.pages.training import best_epoch_said, flattered
@@ -57,9 +57,9 @@ def _written(test: dict[str, Any]) -> str:
 def _perplexity(test: dict[str, Any]) -> str:
     low, high = test["perplexity_ci95"]
     base = test.get("base")
-    of_base = f"; its base's is {_short(base['perplexity'])}" if base else ""
+    of_base = f"; its base's is {rounded(base['perplexity'])}" if base else ""
     return (
-        f"The perplexity of the expected answers is {_short(test['perplexity'])} ({_short(low)} to {_short(high)}"
+        f"The perplexity of the expected answers is {rounded(test['perplexity'])} ({rounded(low)} to {rounded(high)}"
         f"{of_base}): at each token the model hesitates as among so many equally likely ones."
     )
 
@@ -110,7 +110,3 @@ def _cost(run: Run, metrics: dict[str, Any]) -> list[Section]:
         return []
     text = "Of the training; a second counts the epochs with their validation, not the answers that were written."
     return [Section("What it cost", text if "tokens learnt" in facts else "", facts)]
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"

@@ -73,6 +73,11 @@ def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+def rounded(value: float) -> str:
+    """Format a number by three digits, or without decimals where it is large."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
 def with_interval(metrics: Mapping[str, Any], name: str) -> str:
     """Format a metric for people, with its 95 % interval if it has one."""
     bounds = metrics.get(f"{name}_ci95")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ft_lightning.pages import scatter
-from ft_lightning.pages.page import Preview, Section, number, with_interval
+from ft_lightning.pages.page import Preview, Section, number, rounded, with_interval
 from ft_lightning.pages.previews import Previews, neighbours
 from ft_lightning.pages.training import baselines, flattered, training
 from ft_lightning.runs.run import Run
@@ -19,7 +19,7 @@ _DRAWN = 6  # targets in the figures
 def title(metrics: dict[str, Any]) -> str:
     """Return the page's title."""
     test = metrics["test"]
-    return f"{_short(test['mae'])} off on average, on {test['n']:,} test samples"
+    return f"{rounded(test['mae'])} off on average, on {test['n']:,} test samples"
 
 
 def headline(metrics: dict[str, Any]) -> Section:
@@ -29,10 +29,10 @@ def headline(metrics: dict[str, Any]) -> Section:
     low, high = test["mae_ci95"]
     text = f"Numbers are the mean over {len(targets)} targets. " if len(targets) > 1 else ""
     text += (
-        f"On other samples of the same kind, expect a mean absolute error (MAE) of {_short(low)} to {_short(high)} "
-        f"(95 % interval). Always answering the mean of train is off by {_short(test['mean_mae'])}"
+        f"On other samples of the same kind, expect a mean absolute error (MAE) of {rounded(low)} to {rounded(high)} "
+        f"(95 % interval). Always answering the mean of train is off by {rounded(test['mean_mae'])}"
     )
-    text += baselines(test, "mae", _short, how="as", beside="by ")
+    text += baselines(test, "mae", rounded, how="as", beside="by ")
     return Section("Result", f"{text}.{flattered(metrics)}")
 
 
@@ -88,7 +88,7 @@ def _worst(run: Run, predictions: pd.DataFrame) -> list[Section]:
     rows, images = worst(predictions, SHOWN), []
     for path, label, predicted in zip(rows["path"], rows["label"], predictions_of(rows).tolist(), strict=True):
         short = SEP.join(f"{float(value):.6g}" for value in label.split(SEP))
-        lines = [f"{short} → {SEP.join(map(_short, predicted))}", path]
+        lines = [f"{short} → {SEP.join(map(rounded, predicted))}", path]
         lines += [likest[path]] if path in likest else []
         images.append(Preview(previews.of(path), lines))
     text = f"The predictions farthest off: label → predicted.{previews.said}"
@@ -114,7 +114,3 @@ def _intervals(run: Run, metrics: dict[str, Any]) -> list[Section]:
     table[numeric] = table[numeric].apply(pd.to_numeric)
     shown = table.rename(columns={"half_width": "half width"})
     return [Section("Intervals", text, facts, [scatter.coverage_by_level(table)], shown)]
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
