@@ -173,13 +173,12 @@ class Run:
     def data_folder(self) -> str | None:
         """Return the folder at which the paths in split.csv start; None if unknown."""
         data, used = self.config.get("data") or {}, (self.metrics.get("data") or {}).get("location")
-        root, csv, table = (
-            str(place) if (place := data.get(key)) and "${" not in str(place) else ""
-            for key in ("root", "csv", "table")
-        )
-        if not root and (table := table or csv):
+        given = {key: str(place) for key, place in data.items() if place and "${" not in str(place)}
+        if root := given.get("root"):
+            return root
+        if table := given.get("table") or given.get("csv"):
             return self.folder_of(table) or str(Path(table).parent)
-        return root or (str(used) if used and Path(str(used)).is_dir() else None)
+        return str(used) if used and Path(str(used)).is_dir() else None
 
     @classmethod
     def folder_of(cls, table: str) -> str | None:
