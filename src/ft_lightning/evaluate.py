@@ -129,7 +129,7 @@ def labelled_samples(data: DictConfig, model: "TrainedModel", trained_by: Run, m
 
     from ft_lightning.cli import dataset
     from ft_lightning.data.kinds import KINDS, table_of
-    from ft_lightning.data.scan import SPLITS, scan, without_special
+    from ft_lightning.data.scan import scan, without_special
 
     kind, table = KINDS[model.classifier.backbone.reader.kind], table_of(data)
     data = as_trained(data, model.layout, table, kind.name)
@@ -138,10 +138,20 @@ def labelled_samples(data: DictConfig, model: "TrainedModel", trained_by: Run, m
     if labels.columns is not None and not isinstance(labels.columns, str):
         labels = replace(labels, columns=model.task.ordered(labels.columns))
     samples = without_special(scan(dataset.source(data, kind), root, table, labels, memo, kind=kind.name))
-    if data.split not in (None, "all", *SPLITS):
-        raise UserError(f"data.split={data.split} is unknown: use one of {', '.join(SPLITS)}, all.")
+    chosen = of_split(samples, data.split, trained_by)
+    model.layout.refuse_others(chosen, "data.text")
+    model.task.encode([sample.label for sample in chosen])  # raises for labels that the model does not know
+    return chosen
+
+
+def of_split(samples: "list[Sample]", asked: str | None, trained_by: Run) -> "list[Sample]":
+    """Return the samples of the split that is asked for, by the data or else by a run; None: test, or else all."""
+    from ft_lightning.data.scan import SPLITS
+
+    if asked not in (None, "all", *SPLITS):
+        raise UserError(f"data.split={asked} is unknown: use one of {', '.join(SPLITS)}, all.")
     given = {sample.split for sample in samples}
-    split = data.split or ("test" if "test" in given else "all")
+    split = asked or ("test" if "test" in given else "all")
     if given == {None} and split in SPLITS:
         samples = split_by(samples, trained_by)
     chosen = [sample for sample in samples if split in ("all", sample.split)]
@@ -150,12 +160,10 @@ def labelled_samples(data: DictConfig, model: "TrainedModel", trained_by: Run, m
             f"data.split={split}: the data has no such split, nor had these samples in the model's run; use "
             "data.split=all."
         )
-    model.layout.refuse_others(chosen, "data.text")
     if len(chosen) < len(samples):
         log.warning(
             "data.split=%s: %d of %s scored.", split, len(chosen), number_of(len(samples), "sample is", "samples are")
         )
-    model.task.encode([sample.label for sample in chosen])  # raises for labels that the model does not know
     return chosen
 
 
