@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from ft_lightning.cli import dataset, extras, finetuning, language, processes, rehearsal
 from ft_lightning.cli.job import in_multirun
 from ft_lightning.cli.objects import blaming, check_targets, make, make_loss, make_mix, make_scheduler, refuse_given
-from ft_lightning.cli.processes import check_process_count, refuse_processes
 from ft_lightning.cli.solver import check_beside_solver, epochs, solves_head
 from ft_lightning.cli.values import check_values
 from ft_lightning.system.errors import UserError
@@ -221,8 +220,8 @@ def trainer(cfg: DictConfig, callbacks: "Sequence[Callback]", run_dir: Path | No
         default_root_dir=run_dir,
     )
     if in_multirun():
-        refuse_processes(trainer, "each job of a multirun")
+        processes.refuse_processes(trainer, "each job of a multirun")
     processes.refuse_parts(trainer)
-    check_process_count(trainer)
+    processes.check_process_count(trainer)
     processes.end_together()
     return trainer

@@ -51,7 +51,7 @@ def answers(cfg: DictConfig, model: "TrainedModel", samples: "Sequence[Sample]")
 
 
 def talk(cfg: DictConfig, model: "TrainedModel") -> "pd.DataFrame":
-    """Answer each line that is typed, as it comes, until the end of input; one row each.
+    """Answer each line as soon as it is typed, until the end of input; one row each.
 
     Each question stands for itself: a model knows no earlier ones unless it was trained on conversations.
     """

@@ -31,11 +31,12 @@ def check(cfg: DictConfig) -> None:
         raise UserError(f"head.init={cfg.head.init} has no meaning for task={task}: leave it out.")
     if cfg.finetune.mode == "frozen":
         raise UserError(f"finetune=frozen trains a head, which task={task} does not have: use finetune=lora or full.")
-    for key in (key for key in ("repeats", "folds") if cfg[key] > 1):
-        raise UserError(
-            f"{key}={cfg[key]} trains heads on stored features, which task={task} does not have: leave it out; -m "
-            "seed=0,1,2 trains several times."
-        )
+    for key in ("repeats", "folds"):
+        if cfg[key] > 1:
+            raise UserError(
+                f"{key}={cfg[key]} trains heads on stored features, which task={task} does not have: leave it out; -m "
+                "seed=0,1,2 trains several times."
+            )
     if module == "ft_lightning.module.FineTuner":
         raise UserError(f"module: task={task} needs ft_lightning.language.LanguageTuner, or a subclass of it.")
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _NOUNS = {"text": "texts", "prompt": "questions"}  # columns of answers -> what was answered
-_PHASES = ("features", "heads", "probe", "base", "training", "answers", "repeats", "folds")  # those that are told
+_PHASES = ("features", "heads", "probe", "base", "training", "answers", "repeats", "folds")  # of a training
 _LONGEST = 48  # letters of a text on the terminal, so that an answer is one line of 80
 
 

@@ -23,7 +23,7 @@ def name_of(find: Callable[..., Any]) -> str:
 
 
 def of_ones_own(find: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function, whose faults are told with the file and line where they happened."""
+    """Return the function, made to raise UserError, with the file and line of a fault in it."""
 
     @functools.wraps(find)
     def listing(*given: Any, **columns: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Writes answers with a language model: greedily or sampled, in batches, or one by one as they come."""
+"""Writes answers with a language model: greedily or sampled, in batches, or one shown while it is written."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -99,7 +99,7 @@ def answers_table(
 
 
 def stream_table(backbone: CausalBackbone, sample: Sample, how: Writing, say: Callable[[str], None]) -> pd.DataFrame:
-    """Answer one conversation; `say` gets each part of the text, or the error, as it comes."""
+    """Answer one conversation; `say` is called with each new part of the text, or with the error."""
     try:
         prompt = _prompt(backbone, sample)
     except UnusableTextError as error:

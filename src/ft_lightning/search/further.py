@@ -15,8 +15,9 @@ from ft_lightning.tasks.task import Details, Outputs
 
 def plan(cfg: DictConfig, data: Data, trainer: Trainer) -> FoldSplits:
     """Return the splits of `folds`, none without; raise UserError if `repeats` or `folds` cannot be done."""
-    for key in (key for key in ("repeats", "folds") if cfg[key] > 1):
-        refuse_processes(trainer, f"{key}={cfg[key]}")
+    for key in ("repeats", "folds"):
+        if cfg[key] > 1:
+            refuse_processes(trainer, f"{key}={cfg[key]}")
     return fold_plan(cfg, data) if cfg.folds > 1 else []
 
 
