@@ -85,7 +85,7 @@ def pretrained(cfg: DictConfig) -> Pretrained:
         )
     if cfg.model.get("grad_checkpointing"):
         checkpoint(backbone.network, found["name"])
-    came_from = f"{found['weights']}, trained further ({earlier.card['sha256'][:12]})"
+    came_from = f"{found['weights']}, as an earlier model has them ({earlier.card['sha256'][:12]})"
     backbone.identity = replace(backbone.identity, weights=came_from)
     return Pretrained(backbone, earlier)
 

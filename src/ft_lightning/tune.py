@@ -47,7 +47,7 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
     from ft_lightning.search.bugs import Bugs
     from ft_lightning.search.study import open_study, work
     from ft_lightning.search.workbench import Workbench
-    from ft_lightning.system.console import TrialBar
+    from ft_lightning.system.console import TrialBar, short
 
     if in_multirun():
         raise UserError("-m: a search continues in its own directory, a multirun makes new ones: start one by one.")
@@ -75,10 +75,11 @@ def tune(cfg: DictConfig, study_dir: Path, typed: list[str] | None = None) -> di
                 study_dir,
                 watch=lambda trials: bar.watch(*search_results.trial_lines(trials, plan.direction)),
             )
-    except BaseException:
+    except BaseException as error:
         with suppress(Exception):  # report the first error, not one that follows from it
             search_results.write_trials(study, task_class(cfg.task.name).monitor, study_dir)
-        log.warning("The trials so far are kept in %s: the same command continues from there.", study_dir)
+        if isinstance(error, Exception):  # after a signal the command says it
+            log.warning("The trials so far are kept in %s: the same command continues from there.", short(study_dir))
         raise
     return conclude(study, cfg, base, study_dir)
 

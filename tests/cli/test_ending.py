@@ -84,6 +84,7 @@ def test_only_a_directory_that_nobody_has_named_goes(words: list[str], files: se
         ("train", ["config.yaml"], "there is no checkpoint yet"),
         ("tune", ["config.yaml"], "finished trials are kept in outputs/train/a b"),
         ("predict", ["config.yaml"], "start the same command again"),
+        ("check", ["config.yaml", "report.html"], "outputs/train/a b has what was found so far; to finish, start the"),
         ("train", ["outcome.json"], "start the same command again"),
     ],
 )

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState, create_trial
 
 from ft_lightning.runs.run import Run
-from ft_lightning.search.results import ranked_trials, ties, winner, write_best
+from ft_lightning.search.results import endings, ranked_trials, ties, winner, write_best
 from ft_lightning.system.errors import UserError
 
 
@@ -58,9 +58,14 @@ def test_best_yaml_makes_the_same_config_and_says_of_whom_it_is(tied: str, tmp_p
     head = (tmp_path / "best.yaml").read_text().splitlines()
     assert head[0] == "# @package _global_"
     assert head[2] == "# Test accuracy 0.7500, 95 % interval 0.5000 to 1.0000."
-    assert (f"# {tied}: of these it has the lowest loss on val." in head) == bool(tied)
+    assert (f"# {tied}; of these it has the lowest loss on val." in head) == bool(tied)
     assert sum(line.startswith("# ") and "of these" in line for line in head) == bool(tied)
     assert "# Add to the command line: ~scheduler" in head
     assert OmegaConf.load(tmp_path / "best.yaml") == {
         "defaults": ["debug", {"override /optimizer": "adamw"}, "_self_"], "optimizer": {"lr": 0.5}, "a": {"b": [1, 2]},
     }  # fmt: skip
+
+
+def test_a_column_is_headed_by_the_end_of_its_key_that_no_other_has() -> None:
+    keys = ["optimizer.lr", "optimizer.weight_decay", "scheduler.lr", "head", "head.dropout", "a.head"]
+    assert endings(keys) == ["optimizer.lr", "weight_decay", "scheduler.lr", "head", "dropout", "a.head"]

@@ -1,6 +1,7 @@
 """Runs of numbers, from a table to a page."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -259,6 +260,15 @@ def test_runs_are_compared_by_their_error_the_lowest_first(run: Run, table: Path
     said = write_comparison(page, board, [], "*")
     assert "lower than" in said
     assert "by a bootstrap over these samples" in said
+
+
+def test_of_two_runs_with_the_same_answers_nothing_can_turn_around(run: Run, tmp_path: Path) -> None:
+    same, page = Run(tmp_path / "same"), Run(tmp_path / "comparison")
+    shutil.copytree(run.path, same.path)
+    page.path.mkdir()
+    said = write_comparison(page, leaderboard([same, run]), [], "*")
+    assert "is the same as that of" in said
+    assert "turn that around" not in said
 
 
 def test_a_search_takes_the_lowest_error(table: Path, tmp_path: Path) -> None:

@@ -44,6 +44,9 @@ def kept(verb: str, run_dir: Path, number: int) -> str:
         what = f"{short(run_dir)} has all up to its last checkpoint" if begun else "there is no checkpoint yet"
         go_on = command_line(verb, resume=short(run_dir))
         return f"{how}: {what}, and computed features are stored. To go on:\n{go_on}"
+    if run_dir.is_dir() and run.traces():
+        again = "start the same command again, with another hydra.run.dir if you set one."
+        return f"{how}: {short(run_dir)} has what was found so far; to finish, {again}"
     return f"{how}: there is no result; start the same command again."
 
 

@@ -87,7 +87,7 @@ def _apart(found: Difference, first: str, second: str, metric: str) -> tuple[str
         f"On {found.n:,} test samples of both, matched by {found.matched_by}, the {metric} of {first} is {than} that "
         f"of {second} (95 % interval of the difference {bounds}, by a bootstrap over these samples)."
     )
-    if low <= 0 <= high:
+    if size and low <= 0 <= high:
         text += " Other samples could turn that around."
     facts = {"difference": f"{decimals(found.difference, '+')} ({bounds})", "samples of both": f"{found.n:,}"}
     return text, facts

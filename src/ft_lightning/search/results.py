@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ft_lightning.cli.compose import is_group
 from ft_lightning.runs.run import Run
 from ft_lightning.search.study import Plan, has_outcome, is_of_defaults
-from ft_lightning.system.console import console, interval, number, pairs, short, table
+from ft_lightning.system.console import console, interval, lines, number, pairs, short
 from ft_lightning.system.errors import UserError, decimals, number_of
 from ft_lightning.system.files import replacing
 from ft_lightning.tasks.selection import rank, share_best
@@ -38,13 +38,13 @@ def before_search(study: optuna.Study, plan: Plan, folder: Path) -> None:
 
 def trial_lines(trials: list[FrozenTrial], direction: str) -> tuple[dict[int, str], str]:
     """Return a line for each trial with an outcome, by number, and a phrase for the best one."""
-    lines = {}
+    said = {}
     for trial in filter(has_outcome, trials):
         values = " ".join(f"{key}={_short(value)}" for key, value in trial.params.items())
         values = f"defaults, {values}".rstrip(", ") if is_of_defaults(trial) else values
-        lines[trial.number] = f"trial {trial.number} {_outcome(trial)}  {values}"
+        said[trial.number] = f"trial {trial.number} {_outcome(trial)}  {values}"
     ranked = ranked_trials(trials, direction)
-    return lines, f"best {decimals(value_of(ranked[0]))} (trial {ranked[0].number})" if ranked else ""
+    return said, f"best {decimals(value_of(ranked[0]))} (trial {ranked[0].number})" if ranked else ""
 
 
 def after_search(study: optuna.Study, best: FrozenTrial, run: Run, folder: Path, command_line: str, tied: str) -> None:
@@ -58,13 +58,13 @@ def after_search(study: optuna.Study, best: FrozenTrial, run: Run, folder: Path,
     rows = []
     for trial in ranked[:_SHOWN]:
         found = trial.user_attrs.get("found", {})
-        row = [str(trial.number), decimals(value_of(trial)), interval(found.get(f"{test.metric}_ci95"))]
+        row = [str(trial.number), decimals(value_of(trial))]
         row += [_short(trial.params[key]) if key in trial.params else "default" for key in searched]
         if extra_columns:
             features_s = f"{found['features_s']:.1f}" if found.get("computed") else "stored"
             row += [f"{found['parameters']:,}", f"{found.get('samples_per_s', 0):.0f}", features_s]
-        rows.append(row)
-    table(["trial", "value", f"95 % interval of {test.title}", *searched, *extra_columns], rows)
+        rows.append([*row, interval(found.get(f"{test.metric}_ci95"))])
+    lines(["trial", "value", *endings(searched), *extra_columns, f"95 % interval of {test.title}"], rows)
     counts, around = Counter(state_of(trial) for trial in trials), interval(test.ci95)
     pairs(
         trials=", ".join(f"{count} {state}" for state, count in counts.items()),
@@ -110,6 +110,16 @@ def _searched(trials: list[FrozenTrial]) -> list[str]:
     """Return the keys with several values; the trial of the defaults may lack some."""
     kinds = {key: kind for trial in trials for key, kind in trial.distributions.items()}
     return [key for key, kind in kinds.items() if not kind.single()]
+
+
+def endings(keys: list[str]) -> list[str]:
+    """Return of each key the last names that no other one ends with: `lr` of `optimizer.lr`."""
+    found = []
+    for key in keys:
+        names = key.split(".")
+        ends = [".".join(names[-count:]) for count in range(1, len(names) + 1)]
+        found.append(next((end for end in ends if sum(f".{each}".endswith(f".{end}") for each in keys) == 1), key))
+    return found
 
 
 def value_of(trial: FrozenTrial) -> float:
@@ -180,16 +190,16 @@ def write_best(words: list[str], folder: Path, run: Run, tied: str) -> None:
             OmegaConf.update(content, key, value, force_add=True)
     defaults = [*experiments, *({key: choice} for key, choice in choices.items()), "_self_"]
     test = run.score("test")
-    lines = [
+    written = [
         "# @package _global_",
         "# Put it into conf/experiment/ for experiment=best: the winner of a search.",
         f"# Test {test.title} {number(test.value)}, 95 % interval {interval(test.ci95)}.",
-        *([f"# {tied}: of these it has the lowest loss on val."] if tied else []),
+        *([f"# {tied}; of these it has the lowest loss on val."] if tied else []),
         *(f"# Add to the command line: {word}" for word in deletions),
         OmegaConf.to_yaml(OmegaConf.merge({"defaults": defaults}, content)),
     ]
     with replacing(Run(folder).best) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
+        temporary.write_text("\n".join(written), encoding="utf-8")
 
 
 def plot(study: optuna.Study, monitor: str, folder: Path) -> None:
