@@ -46,7 +46,7 @@ def evaluate(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     clock = write.Stopwatch()
     model = model_dir.load(cfg.model_dir)
     dataset.refuse_keys_of_others(KINDS[model.classifier.backbone.reader.kind], "data.")
-    trained_by, run = Run.of_model(Path(str(cfg.model_dir)).expanduser()), Run(run_dir)
+    trained_by, run = Run.of_model(cfg.model_dir), Run(run_dir)
     listed = labelled_samples(cfg.data, model, trained_by, memo)
     reader = model.classifier.backbone.reader.adapted(cfg.data)
     samples, left_out, inspector = usable(listed, reader, memo, cfg.data, run)

@@ -119,14 +119,11 @@ def _prompt(backbone: CausalBackbone, sample: Sample) -> list[int]:
 def _table(rows: Sequence[tuple[Sample, Answer | None, str]]) -> pd.DataFrame:
     columns = ["path", "prompt", "answer", "stopped", "answer_tokens", "error"]
     cells = [
-        (sample.path, sample.content[-1].content if sample.content else "", *_cells(answer), error)
+        (sample.path, sample.content[-1].content if sample.content else "", *said, error)
         for sample, answer, error in rows
+        for said in [(answer.text, answer.stopped, answer.tokens) if answer else (None, None, None)]
     ]
     return pd.DataFrame(cells, columns=columns).astype({"answer_tokens": "Int64"})
-
-
-def _cells(answer: Answer | None) -> tuple[str | None, bool | None, int | None]:
-    return (None, None, None) if answer is None else (answer.text, answer.stopped, answer.tokens)
 
 
 @contextmanager

@@ -187,9 +187,10 @@ class Run:
         return run.data_folder() if Path(str(table)).name == run.table_path("split").name else None
 
     @classmethod
-    def of_model(cls, place: Path) -> "Run":
-        """Return the run of a model directory; `place` may be the run itself."""
-        return cls(place.parent if (place / CARD).is_file() else place)
+    def of_model(cls, place: str | os.PathLike[str]) -> "Run":
+        """Return the run of a model directory, as a user names it; `place` may be the run itself."""
+        path = Path(str(place)).expanduser()
+        return cls(path.parent if (path / CARD).is_file() else path)
 
     @classmethod
     def find(cls, patterns: str | Sequence[str], but: Path | None = None) -> tuple[list["Run"], list[Path]]:

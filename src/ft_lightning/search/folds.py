@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -37,7 +36,7 @@ def fold_plan(cfg: DictConfig, data: Data) -> FoldSplits:
         raise UserError(f"folds={cfg.folds}: {type(data).__name__} has no divided(splits): add it, or say folds=1.")
     samples = _samples(data)
     if cfg.init_from:
-        seen = Run.of_model(Path(str(cfg.init_from)).expanduser()).trained_on()
+        seen = Run.of_model(cfg.init_from).trained_on()
         if seen is None or any(sample.digest in seen for sample in samples):
             may = "may have" if seen is None else "has"
             raise UserError(
