@@ -35,11 +35,14 @@ from ft_lightning.system.errors import NumericalError, UserError
 
 RANK = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
 HERE = Path(__file__).parent
+STARTER = os.getppid()  # asked now: of an orphan it would be the first process of the machine
 (HERE / f"{os.getpid()}.pid").touch()
 
 def fail(how):
     if how in ("killed", "orphaned"):  # itself, or whoever started it
-        victim = os.getpid() if how == "killed" else os.getppid()
+        victim = os.getpid() if how == "killed" else STARTER
+        if not psutil.pid_exists(victim):  # an orphan comes here once more until it ends
+            return
         for process in psutil.Process(victim).children(recursive=True):  # also those that read images
             (HERE / f"{process.pid}.pid").touch()
         os.kill(victim, signal.SIGKILL)
