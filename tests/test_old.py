@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import optuna
 import pandas as pd
 import pytest
 from hydra.utils import get_object
@@ -20,6 +19,7 @@ from ft_lightning.runs.resume import config_of
 from ft_lightning.search.study import has_outcome
 from ft_lightning.system.tables import read_table
 from ft_lightning.train import train
+from test_tune import trials_of
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 OLD = Path(__file__).parent / "old"
@@ -148,10 +148,7 @@ def test_an_old_study_goes_on(old: Path, run_command: Run) -> None:
     assert done.returncode == 0, done.stderr
     assert "2 of them done" in done.stdout
     assert lines(old / "study/trials.csv")[:3] == before, "a heading and two trials"
-    storage = f"sqlite:///{old / 'study/study.db'}"
-    (name,) = optuna.get_all_study_names(storage)
-    trials = optuna.load_study(study_name=name, storage=storage).trials
-    assert [has_outcome(trial) for trial in trials] == [True, True, True]
+    assert [has_outcome(trial) for trial in trials_of(old / "study")] == [True, True, True]
     assert (old / "study/history.png").is_file()
 
 

@@ -22,6 +22,7 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
+from sqlalchemy import NullPool
 
 import ft_lightning
 from conftest import Command, Commands, files_below, patience
@@ -51,7 +52,7 @@ def search(folder: Path, root: Path, *overrides: str) -> dict[str, Any]:
 
 
 def trials_of(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    storage = f"sqlite:///{folder / 'study.db'}"
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}", {"poolclass": NullPool})
     (name,) = optuna.get_all_study_names(storage)
     return optuna.load_study(study_name=name, storage=storage).trials
 

@@ -6,6 +6,7 @@ import stat
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -147,7 +148,7 @@ def torn(path: Path) -> None:
 
 def another_table(path: Path) -> None:
     path.unlink()
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE files (name)")
     database.close()
 
@@ -181,7 +182,7 @@ def test_a_memo_that_cannot_be_used_costs_a_warning_and_nothing_else(
 
 def test_rows_that_are_no_digests_are_not_believed(files: list[str], tmp_path: Path, read: list[str]) -> None:
     expected = digest_files(files, at(tmp_path))
-    with sqlite3.connect(tmp_path / "cache/memo.sqlite") as database:
+    with closing(sqlite3.connect(tmp_path / "cache/memo.sqlite")) as database, database:
         database.execute("UPDATE files SET digest = 'abc' WHERE path = ?", files[:1])
         database.execute("UPDATE files SET digest = x'00' WHERE path = ?", files[1:2])
     database.close()
@@ -232,7 +233,7 @@ def test_where_it_is_and_when_there_is_none(tmp_path: Path) -> None:
 def test_a_row_of_another_kind_is_no_verdict(change: str, tmp_path: Path) -> None:
     digests = ["0" * 64, "1" * 64]
     at(tmp_path).remember_inspections(dict.fromkeys(digests, GOOD))
-    with sqlite3.connect(tmp_path / "cache/memo.sqlite") as database:
+    with closing(sqlite3.connect(tmp_path / "cache/memo.sqlite")) as database, database:
         database.execute(f"UPDATE pictures SET {change} WHERE digest = ?", [bytes(32)])
     database.close()
     assert at(tmp_path).inspections([*digests, "00"]) == {digests[1]: GOOD}

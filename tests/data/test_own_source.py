@@ -1,6 +1,7 @@
 """What fails in a source of the user's own is told with its place."""
 
 import sqlite3
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from ft_lightning.system.errors import UserError
 
 
 def of_a_database(root: str | None, csv: str | None, on_problem: Any, database: str) -> Listing:
-    return Listing(sqlite3.connect(database).execute("select path from images").fetchall(), Path())
+    with closing(sqlite3.connect(database)) as opened:
+        return Listing(opened.execute("select path from images").fetchall(), Path())
 
 
 def of_a_dict(root: str | None, csv: str | None, on_problem: Any, **more: str) -> Listing:

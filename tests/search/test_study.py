@@ -73,6 +73,7 @@ def test_a_search_goes_on_where_it_stopped_as_if_it_had_not(tmp_path: Path) -> N
     assert [trial.params for trial in later.trials] == [trial.params for trial in at_once.trials]
     assert len({trial.params["x"] for trial in later.trials}) == 14, "nothing is tried twice"
     assert len(search(parts, plan(trials=14)).trials) == 14, "there is nothing left to do"
+    assert not [file for file in psutil.Process().open_files() if Path(file.path).name == "study.db"]
 
 
 def test_a_killed_process_s_trial_is_lost_and_another_takes_its_place(tmp_path: Path) -> None:
