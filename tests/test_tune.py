@@ -119,12 +119,27 @@ class FailAs(Callback):
             raise KeyError("of somebody's callback")
         if self.kind == "memory":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        if self.kind == "interrupted":
+            raise KeyboardInterrupt
         if self.kind == "diverges":
             torch.nn.init.constant_(pl_module.classifier.head.weight, float("nan"))
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        if self.kind == "interrupted":
+            raise AttributeError("of what Ctrl-C has left half done")
 
 
 FAILING = ["+callback.fail._target_=test_tune.FailAs", "+callback.fail.kind=no"]
 KINDS = ["tune.sampler=grid", "tune.space.optimizer=null", "tune.space.loss=null", "tune.space.head=null"]
+
+
+def test_an_error_that_follows_ctrl_c_is_no_failed_trial(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *args: None)  # Lightning has the process ignore another one
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path / "study", pictures, FAILING[0], "+callback.fail.kind=interrupted", "tune.trials=2")
+    assert not any(map(has_outcome, trials_of(tmp_path / "study")))
 
 
 def test_a_bug_that_every_trial_would_meet_ends_the_search(pictures: Path, tmp_path: Path) -> None:
@@ -239,7 +254,7 @@ def stopped(how: signal.Signals, commands: Commands, pictures: Path, tmp_path: P
 
 def test_an_interrupted_search_says_that_it_can_go_on(pictures: Path, commands: Commands, tmp_path: Path) -> None:
     code, said = stopped(signal.SIGINT, commands, pictures, tmp_path)
-    assert code == 130
+    assert code == 130, said
     assert said.count("the same command continues") == 1
     assert (study_in(tmp_path) / "trials.csv").is_file()
 

@@ -174,6 +174,7 @@ def run_trial(
     from ft_lightning.search.space import overrides, suggest
     from ft_lightning.search.study import TrialFailed, is_of_defaults
     from ft_lightning.search.workbench import found_by
+    from ft_lightning.system.signals import signal_behind
 
     def report(epoch: int, value: float) -> None:
         bar.report(trial.number, epoch, value)
@@ -182,12 +183,9 @@ def run_trial(
             raise optuna.TrialPruned
 
     try:
-        if is_of_defaults(trial):
-            suggest(trial, {key: plan.space[key] for key in plan.defaults or {}})  # the sampler learns from them
-            words = []
-        else:
-            words = overrides(suggest(trial, plan.space))
-        cfg = configured(words)
+        plain = is_of_defaults(trial)  # whose values the sampler only learns
+        found = suggest(trial, {key: plan.space[key] for key in plan.defaults or {}} if plain else plan.space)
+        cfg = configured([] if plain else overrides(found))
         training = bench.train(cfg, report, weights=False)
         trial.set_user_attr("loss", training.best.metrics.get("val/loss"))  # decides between equal values
         taken = {"head_taken": training.cfg.head.name} if is_auto(cfg) else {}
@@ -195,6 +193,8 @@ def run_trial(
     except (optuna.TrialPruned, optuna.exceptions.UpdateFinishedTrialError, DataProblemsError):
         raise
     except Exception as error:
+        if ended := signal_behind(error):
+            raise ended from error
         known = known_error(error)
         if not known:
             if bugs.again(trial, error):

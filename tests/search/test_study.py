@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 import psutil
 import pytest
+import sqlalchemy
 from optuna.trial import TrialState
 
 from conftest import patience
@@ -316,3 +317,20 @@ def test_a_folder_of_any_name_holds_a_study(tmp_path: Path) -> None:
     folder.mkdir()
     search(folder, plan(trials=1))
     assert (folder / "study.db").is_file()
+
+
+def test_ctrl_c_within_a_transaction_waits_for_its_end_and_locks_nobody_out(tmp_path: Path) -> None:
+    study = open_study(tmp_path, None, "s", plan())
+    with pytest.warns(UserWarning, match="Heartbeat"):
+        trial = study.ask()
+    engine = study._storage._backend.engine  # type: ignore[attr-defined]
+    sqlalchemy.event.listen(engine, "after_cursor_execute", lambda *args: signal.raise_signal(signal.SIGINT), once=True)
+    with pytest.raises(KeyboardInterrupt):
+        trial.set_user_attr("a", 1)
+    assert study.get_trials()[0].user_attrs == {"a": 1}
+    study.tell(trial, 0.5)
+    assert study.best_value == 0.5
+    sqlalchemy.event.listen(engine, "after_cursor_execute", lambda *args: signal.raise_signal(signal.SIGINT), once=True)
+    with pytest.raises(KeyboardInterrupt):  # a private method, which Optuna's cache calls
+        study.get_trials()
+    assert len(study.get_trials()) == 1

@@ -22,6 +22,7 @@ from ft_lightning.runs.run import Run
 from ft_lightning.system.distributed import is_main_process
 from ft_lightning.system.errors import NumericalError, UserError
 from ft_lightning.system.files import claimed
+from ft_lightning.system.signals import signal_behind
 from ft_lightning.system.streams import drop_log, log_to
 
 EXPECTED_ERRORS = (UserError, NumericalError, FailedElsewhereError)  # no traceback; each has an exit code
@@ -177,26 +178,8 @@ def _translated(error: BaseException) -> BaseException:
     if not isinstance(error, Exception | SystemExit):
         return error
     known: BaseException | None = known_error(error) if isinstance(error, Exception) else None
-    known = known or _signal_behind(error) or caused_elsewhere(error)
+    known = known or signal_behind(error) or caused_elsewhere(error)
     return known or refusal_of_a_typed_value(error, typed_overrides() or ()) or error
-
-
-def _signal_behind(error: BaseException) -> BaseException | None:
-    """Return what a signal raised where a library raised something else while handling it.
-
-    Lightning turns Ctrl-C into sys.exit(1), and SIGTERM into an exit without a code if Python had to ignore the
-    first one; Optuna has an UnboundLocalError after it.
-    """
-    context: BaseException | None = error
-    while context:
-        if isinstance(context, KeyboardInterrupt):
-            return KeyboardInterrupt()
-        if isinstance(context, SystemExit) and context.code == 128 + signal.SIGTERM:
-            return context
-        if type(context).__name__ == "SIGTERMException":
-            return SystemExit(128 + signal.SIGTERM)
-        context = context.__context__
-    return None
 
 
 def _exit_code(error: BaseException) -> int | None:

@@ -17,14 +17,14 @@ from typing import Any, Literal
 import optuna
 import psutil
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import URL, NullPool
+from sqlalchemy import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from ft_lightning.runs.config import without_password
 from ft_lightning.runs.run import Run
 from ft_lightning.search.space import Space, grid
+from ft_lightning.search.storage import WholeStorage
 from ft_lightning.system.errors import UserError
 from ft_lightning.system.files import claimed
 from ft_lightning.system.seeds import seed_of
@@ -100,14 +100,12 @@ class _Surplus(Exception):  # noqa: N818
 def open_study(folder: Path, url: str | None, name: str, plan: Plan) -> optuna.Study:
     """Open or create the study of that name, in a file of the folder or at an Optuna URL."""
     place = url or URL.create("sqlite", database=str(Run(folder).study)).render_as_string()
-    # Other processes may be writing: wait for them instead of failing. No pool: nobody would close its connections.
-    options = {"connect_args": {"timeout": 60}, "poolclass": NullPool} if place.startswith("sqlite") else {}
     pruners, after = optuna.pruners, plan.prune_after
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with claimed(folder, wait=True), warnings.catch_warnings():  # tables may be created only once
             warnings.simplefilter("ignore", ExperimentalWarning)  # of heartbeats
-            storage = RDBStorage(place, options, heartbeat_interval=_HEARTBEAT_S)
+            storage = WholeStorage(place, heartbeat_interval=_HEARTBEAT_S)
             return optuna.create_study(
                 storage=storage,
                 study_name=name,
