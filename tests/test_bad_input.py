@@ -458,6 +458,7 @@ def test_a_flipped_byte_in_a_shard_and_another_preprocess_are_computed_again(
         ("cache.verify=always", "cache.verify=always is unknown: use one of stat, content"),
         ("cache.enabled=off", "cache.enabled=off: use true or false"),
         ("data.on_bad_image=ignore", "data.on_bad_image=ignore: use one of error, skip"),
+        ("data.max_bad_fraction=false", "data.max_bad_fraction=false: use a number"),
         ("data.max_bad_fraction=5", "data.max_bad_fraction=5: use a share from 0 to 1"),
         ("data.max_bad_fraction=few", "data.max_bad_fraction=few: use a number"),
     ],

@@ -213,6 +213,20 @@ def test_answers_below_the_threshold_are_marked(world: Path, tmp_path: Path) -> 
             model.predict(files[:1], abstain_below=wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("t.csv", "path,label\na.png,ant\n"), ("t.jsonl", '{"path": "a.png"}\n'), ("t.csv", '"open')]
+)
+def test_a_table_that_no_predict_has_written_is_not_written_over(
+    name: str, content: str, world: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / name
+    output.write_text(content)
+    options = [f"model_dir={world / 'run'}", f"input={world / 'pictures/ant/00.png'}", f"output={output}"]
+    with pytest.raises(UserError, match=rf"output=.*{name}: it holds something else than earlier answers"):
+        predict(compose("predict", *options), tmp_path)
+    assert output.read_text() == content
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_a_table_marks_what_is_below_the_threshold_and_nothing_of_a_damaged_file(
     kind: str, world: Path, tmp_path: Path

@@ -6,6 +6,7 @@ python -m ft_lightning.predict model_dir=model input=mails.csv column=body
 python -m ft_lightning.predict model_dir=model 'text="what a film!"'
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     tables.check_kind(output)
     if any(output.resolve() == Path(each).expanduser().resolve() for each in _several(cfg.input)):
         raise UserError(f"output={cfg.output}: it is the input, which would be written over: name another file.")
+    _refuse_lost(output)
     model = model_dir.load(cfg.model_dir)
     kind = KINDS[model.classifier.backbone.reader.kind]
     if kind.typed:
@@ -55,6 +57,20 @@ def predict(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         summary.answers(table)
     summary.after_predict(model.task, table, output)
     return {"n": len(table), "unreadable": int((table["error"] != "").sum())}
+
+
+def _refuse_lost(output: Path) -> None:
+    """Raise UserError for a file that holds something else than answers of an earlier `predict`."""
+    from ft_lightning.system.tables import read_table
+
+    if not output.is_file() or output.stat().st_size == 0:
+        return
+    with suppress(UserError):  # no table
+        if {"path", "error"} <= set(read_table(output).columns):
+            return
+    raise UserError(
+        f"output={output}: it holds something else than earlier answers, which would be lost: name another."
+    )
 
 
 def to_answer(cfg: DictConfig, kind: "Kind", layout: "Layout") -> "list[Sample]":

@@ -75,6 +75,9 @@ def test_parameters_are_those_of_a_signature() -> None:
     assert (named.keys(), named["a"].kind, named["b"].kind) == ({"a", "b"}, int, float)
     assert named["b"].takes(2.5)
     assert not named["b"].takes("x")
+    zero, _ = parameters_of(lambda weight=0: None)
+    assert zero["weight"]._replace(kind=float).takes(0)
+    assert not zero["weight"]._replace(kind=float).takes(False), "which equals the default"
     assert others
     assert others.kind is str
     with_default, nothing_else = parameters_of(wrongly_annotated)

@@ -22,6 +22,7 @@ from ft_lightning.readers.lengths import length_of
 from ft_lightning.readers.sample import Inspection, Reader, Sample
 from ft_lightning.readers.words import Part, parts_of
 from ft_lightning.system.errors import UserError
+from ft_lightning.system.kinds import Share, fits
 
 
 def _hold_to_size(inspector: Inspector, reader: Reader, skips: bool) -> bool:
@@ -113,7 +114,7 @@ def skips(kind: Kind, keys: Mapping[str, Any]) -> bool:
     policy, share = keys[kind.on_bad], keys["max_bad_fraction"]
     if policy not in ("error", "skip"):
         raise UserError(f"data.{kind.on_bad}={policy}: use one of error, skip.")
-    if not isinstance(share, int | float) or not 0 <= share <= 1:
+    if not fits(share, Share):
         raise UserError(f"data.max_bad_fraction={share}: use a share from 0 to 1, such as 0.05.")
     return policy == "skip"
 

@@ -138,7 +138,8 @@ class Parameter(NamedTuple):
     default: Any  # inspect.Parameter.empty if there is none
 
     def takes(self, value: Any) -> bool:
-        return fits(value, self.kind) or (self.default is not inspect.Parameter.empty and value == self.default)
+        same = value == self.default and isinstance(value, bool) == isinstance(self.default, bool)  # False equals 0
+        return fits(value, self.kind) or same
 
 
 def _hint(called: Any, name: str) -> Any:

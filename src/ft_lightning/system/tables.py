@@ -59,9 +59,10 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
         raise UserError(f"{path} is no table that is read here: {fix}.")
     try:
         if suffix in _JSON:
-            table = _read_json(path)
-        else:
-            table = _read_parquet(path) if suffix == ".parquet" else _read_csv(path, columns, as_is)
+            return _named(_read_json(path), path)
+        if suffix == ".parquet":
+            return _named(_read_parquet(path), path)
+        return _named(_read_csv(path, columns, as_is), path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except ImportError as error:
@@ -72,7 +73,6 @@ def read_table(path: Path, columns: Sequence[str] | None = None, as_is: bool = F
         ) from error
     except (ValueError, OSError, RecursionError, csv.Error) as error:
         raise UserError(f"{path} is not a table: {error}") from error
-    return _named(table, path)
 
 
 def _named(table: pd.DataFrame, path: Path) -> pd.DataFrame:
