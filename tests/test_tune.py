@@ -133,6 +133,7 @@ FAILING = ["+callback.fail._target_=test_tune.FailAs", "+callback.fail.kind=no"]
 KINDS = ["tune.sampler=grid", "tune.space.optimizer=null", "tune.space.loss=null", "tune.space.head=null"]
 
 
+@pytest.mark.promise(25)
 def test_an_error_that_follows_ctrl_c_is_no_failed_trial(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -319,6 +319,7 @@ def test_a_folder_of_any_name_holds_a_study(tmp_path: Path) -> None:
     assert (folder / "study.db").is_file()
 
 
+@pytest.mark.promise(25)
 def test_ctrl_c_within_a_transaction_waits_for_its_end_and_locks_nobody_out(tmp_path: Path) -> None:
     study = open_study(tmp_path, None, "s", plan())
     with pytest.warns(UserWarning, match="Heartbeat"):
